@@ -1,0 +1,219 @@
+"""Command lines from tables: an option is declared once, and parser, help and man page follow.
+
+`argparse` costs 7.5 ms of start-up, more than a whole interpreter. This is the part of
+getopt_long(3) that supervisors need: options stop at the first word that isn't one or at `--`;
+short ones may be joined (`-gw`, `-rHUP:TERM`); long ones take `--name=value` or `--name value`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+
+class UsageError(Exception):
+    """A command line that makes no sense; `hint` says what would."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Option:
+    """One option: its spellings, its value, its environment variable and its help.
+
+    `long` and `short` come without dashes. `metavar` is None for a flag. `convert` turns the
+    word into a value, and raises ValueError with words for the user. `many` options collect a
+    list, `count` ones are flags that count. A value is `optional` when only `--long=value` gives
+    it. `hidden` ones are for other programs: parsed, not shown.
+    """
+
+    __slots__ = ("convert", "count", "help", "hidden", "long", "many", "metavar", "optional",
+                 "short")  # fmt: skip
+
+    def __init__(
+        self,
+        long: str,
+        short: str | None = None,
+        *,
+        metavar: str | None = None,
+        help: str = "",  # noqa: A002  the field's own word
+        convert: Callable[[str], Any] = str,
+        many: bool = False,
+        count: bool = False,
+        optional: bool = False,
+        hidden: bool = False,
+    ) -> None:
+        self.long = long
+        self.short = short
+        self.metavar = metavar
+        self.help = help
+        self.convert = convert
+        self.many = many
+        self.count = count
+        self.optional = optional
+        self.hidden = hidden
+
+    @property
+    def name(self) -> str:
+        """The key of this option among the parsed values: its long spelling with underscores."""
+        return self.long.replace("-", "_")
+
+    @property
+    def spelling(self) -> str:
+        """How a user writes it, for help and man page: `-r, --rewrite FROM:TO`."""
+        value = ""
+        if self.metavar is not None:
+            value = f"[={self.metavar}]" if self.optional else f" {self.metavar}"
+        return (f"-{self.short}, " if self.short else "") + f"--{self.long}{value}"
+
+
+def seconds(word: str) -> float:
+    """Return a duration in seconds, zero or more; raises ValueError for anything else."""
+    digits = word.replace(".", "", 1)
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"{word!r} is not a number of seconds")
+    return float(word)
+
+
+def descriptor(word: str) -> int:
+    """Return the number of a file descriptor; raises ValueError for what can't be one."""
+    if not (word.isascii() and word.isdigit()) or len(word) > 9:
+        raise ValueError(f"{word!r} is not a file descriptor")
+    return int(word)
+
+
+def parse(table: Sequence[Option], words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the values that `words` give, by `Option.name`, and the words after the options.
+
+    Options that weren't given are absent. Raises UsageError.
+    """
+    long = {option.long: option for option in table}
+    short = {option.short: option for option in table if option.short}
+    values: dict[str, Any] = {}
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            return values, list(words[index + 1 :])
+        if word == "-" or not word.startswith("-"):
+            break
+        index += 1
+        if word.startswith("--"):
+            name, equals, text = word[2:].partition("=")
+            option = long.get(name)
+            if option is None:
+                raise UsageError(f"unknown option --{name}", _nearest(name, long))
+            if option.metavar is None:
+                if equals:
+                    raise UsageError(f"option --{name} takes no value")
+                _store(values, option, None, "")
+                continue
+            if not equals and not option.optional:
+                if index == len(words):
+                    raise UsageError(f"option --{name} needs a value: {option.spelling}")
+                text, equals = words[index], "="
+                index += 1
+            _store(values, option, text if equals else None, f"--{name}")
+            continue
+        cluster = word[1:]
+        while cluster:
+            letter, cluster = cluster[0], cluster[1:]
+            option = short.get(letter)
+            if option is None:
+                raise UsageError(f"unknown option -{letter}" + (f" in {word}" if word[2:] else ""))
+            if option.metavar is None or option.optional:
+                _store(values, option, None, f"-{letter}")
+                continue
+            if not cluster:
+                if index == len(words):
+                    raise UsageError(f"option -{letter} needs a value: {option.spelling}")
+                cluster = words[index]
+                index += 1
+            _store(values, option, cluster, f"-{letter}")
+            break
+    return values, list(words[index:])
+
+
+def environment(
+    table: Sequence[Option], variables: Mapping[bytes, bytes], prefix: str
+) -> dict[str, Any]:
+    """Return the values that `PREFIX_NAME` variables give, by `Option.name`.
+
+    A flag takes 1, yes, true, on or 0, no, false, off, or nothing; a repeatable option takes
+    several values with spaces or commas between them. Raises UsageError.
+    """
+    values: dict[str, Any] = {}
+    for option in table:
+        variable = f"{prefix}_{option.name.upper()}"
+        raw = variables.get(variable.encode())
+        if raw is None or option.hidden:
+            continue
+        text = raw.decode("utf-8", "surrogateescape")
+        if option.metavar is None:
+            word = text.lower()
+            if option.count and word.isascii() and word.isdigit():
+                values[option.name] = int(word)
+            elif word in ("1", "yes", "true", "on"):
+                values[option.name] = 1 if option.count else True
+            elif word not in ("", "0", "no", "false", "off"):
+                raise UsageError(f"{variable}={text}: neither yes nor no")
+        elif option.many:
+            for word in text.replace(",", " ").split():
+                _store(values, option, word, variable)
+        elif text:
+            _store(values, option, text, variable)
+    return values
+
+
+def _store(values: dict[str, Any], option: Option, text: str | None, where: str) -> None:
+    """Put one value of `option` among `values`; `where` names it in an error."""
+    value: Any
+    if option.count:
+        value = values.get(option.name, 0) + 1
+    elif text is None:
+        value = True
+    else:
+        try:
+            value = option.convert(text)
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}") from None
+    if option.many:
+        values.setdefault(option.name, []).append(value)
+    else:
+        values[option.name] = value
+
+
+def _nearest(name: str, known: Mapping[str, Option]) -> str | None:
+    """Return a hint with the option that was probably meant, if one is close."""
+    try:
+        import difflib  # costly, and needed only here
+    except ImportError:  # a copied package beside an interpreter without its library
+        return None
+    shown = [word for word, option in known.items() if not option.hidden]
+    close = difflib.get_close_matches(name, shown, 1)
+    return f"did you mean --{close[0]}?" if close else None
+
+
+def help_text(table: Sequence[Option], usage: str, footer: str = "") -> str:
+    """Return the help page: `usage`, then a line or more for each option that isn't hidden."""
+    lines = [usage.rstrip(), ""]
+    for option in table:
+        if option.hidden:
+            continue
+        left = ("  " if option.short else "      ") + option.spelling
+        words = option.help.split()
+        line = left.ljust(31) if len(left) < 30 else left + "\n" + " " * 31
+        width = 31
+        for word in words:
+            if width + len(word) >= 96:
+                line = line.rstrip() + "\n" + " " * 31
+                width = 31
+            line += word + " "
+            width += len(word) + 1
+        lines.append(line.rstrip())
+    if footer:
+        lines += ["", footer.rstrip()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,46 @@
+"""The exit-status rule, shared by both commands (the shells' and env(1)'s convention)."""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+OURS = 125
+"""We could not do our own work: bad usage, no fork."""
+
+NOT_EXECUTABLE = 126
+"""The program was found, but its exec failed."""
+
+NOT_FOUND = 127
+"""The program (or its interpreter) is not there."""
+
+SIGNALLED = 128
+"""Added to the number of the signal that ended the workload."""
+
+
+def of_signal(signal: int) -> int:
+    """Return the exit status that stands for a death by `signal`."""
+    return SIGNALLED + signal
+
+
+def of_wait(wait_status: int) -> tuple[int, int | None]:
+    """Return (exit status, signal or None) of a wait status, wait(2)."""
+    if posix.WIFSIGNALED(wait_status):
+        signal = posix.WTERMSIG(wait_status)
+        return of_signal(signal), signal
+    return posix.WEXITSTATUS(wait_status), None
+
+
+def of_exec_errno(number: int) -> int:
+    """Return the status for an exec that failed with errno `number`."""
+    return NOT_FOUND if number in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
+
+
+def errno_name(number: int) -> str:
+    """Return the name of an errno, as in "EPERM"; its digits if it has none."""
+    return errno.errorcode.get(number, str(number))
+
+
+def errno_text(number: int) -> str:
+    """Return what an errno means and its name: "Operation not permitted (EPERM)"."""
+    return f"{posix.strerror(number)} ({errno_name(number)})"
