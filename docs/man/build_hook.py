@@ -1,4 +1,4 @@
-"""Put the manual pages into the wheel, rendered while it is built; nothing rendered is committed."""
+"""Put the manual pages into the wheel; they are rendered while it is built, and not committed."""
 
 from __future__ import annotations
 

@@ -2,11 +2,10 @@
 
     python3 docs/man/render.py DIRECTORY
 
-A page is man(7) with three directives, each on a line of its own:
+A page is man(7) with two directives, each on a line of its own:
 
-    @option NAME     the option's spelling and its help, as its table has them; more prose may follow
+    @option NAME     the option's spelling and its help, as its table has them; prose may follow
     @environment     one entry for each option that a variable sets too
-    @commands        nothing but the names of the subcommands, where a command has any
 
 and `@VERSION@` anywhere. Each option has to be placed exactly once, so that a page can neither
 miss one nor describe one that is gone.
