@@ -1,0 +1,45 @@
+"""Hold what every test may rely on: named capabilities, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from helpers import children
+from helpers.capabilities import MISSING, require
+
+__all__ = ["require"]
+
+
+def pytest_configure() -> None:
+    # Orphans of a test become ours, so that none can hide from `no_process_left`; and a fault
+    # provoked on purpose must not leave a core file in the checkout.
+    children.become_subreaper()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """Fail a test that leaves a living process behind, once that process is gone."""
+    before = children.of(os.getpid())
+    yield
+    left = children.settle(before)
+    if left:
+        pytest.fail(f"left behind: {', '.join(left)}", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which capabilities this machine lacked, and how many tests each one cost."""
+    counts = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple)
+    )
+    lines = [f"{count:4d}  {reason}" for reason, count in counts.items() if MISSING in reason]
+    if lines:
+        terminalreporter.section("skipped for want of a capability")
+        for line in sorted(lines, reverse=True):
+            terminalreporter.write_line(line)

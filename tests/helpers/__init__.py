@@ -1,0 +1,1 @@
+"""Build, start and watch real processes for the tests."""

@@ -1,0 +1,112 @@
+"""Argument vectors: of pyinit, of lean Python workloads, and of what stands in front of them.
+
+Everything here only builds lists; `running` starts them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyinit as package
+
+Word = str | bytes
+
+PLACE = str(Path(str(package.__file__)).resolve().parent.parent)
+"""The directory that holds the packages under test: the checkout, or an environment's."""
+
+_ENTRY = f"import sys;sys.path[:0]=[{PLACE!r}];import pyinit.__main__"
+
+
+def python(code: str, *arguments: Word) -> list[Word]:
+    """Return the argv of a lean interpreter that runs `code`."""
+    return [sys.executable, "-I", "-S", "-c", code, *arguments]
+
+
+def pyinit(*arguments: Word) -> list[Word]:
+    """Return the argv of pyinit, as the spawner starts it."""
+    return python(_ENTRY, *arguments)
+
+
+def prepared(code: str, argv: Sequence[Word]) -> list[Word]:
+    """Return the argv of a process that runs `code`, then becomes `argv` (absolute path first).
+
+    The code finds `ctypes`, `os`, `resource`, `signal` and `sys` imported, the signal state that
+    the interpreter found on its start restored, and `argv` as a list of bytes.
+    """
+    return python(_PREPARE + code + "\nos.execv(argv[0], argv)\n", *argv)
+
+
+# An interpreter ignores SIGPIPE and SIGXFSZ by itself; what it execs must not notice.
+_PREPARE = """
+import ctypes, os, resource, signal, sys
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+argv = [os.fsencode(word) for word in sys.argv[1:]]
+"""
+
+BLOCK_ALL = "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
+"""For `prepared`: block every signal, as a careful spawner does."""
+
+READY = "os.write(1, b'starting\\n')\n"
+"""For `prepared`: tell on standard output that the exec comes next."""
+
+
+def as_pid1(argv: Sequence[Word], *flags: str) -> list[Word]:
+    """Return the argv that runs `argv` as PID 1 of a namespace with its own /proc.
+
+    It's util-linux's unshare, so that nothing of ours is between a test and pyinit.
+    """
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    return ["unshare", *user, "--fork", "--pid", "--mount-proc", *flags, "--", *argv]
+
+
+def deaf_to_death(argv: Sequence[Word]) -> list[Word]:
+    """Return `argv` as a process that came to life with SIGCHLD ignored."""
+    return prepared("signal.signal(signal.SIGCHLD, signal.SIG_IGN)", argv)
+
+
+# The workloads. Each says "ready" with its pid once it's in the state that its test needs.
+
+REPORTER = """
+import _signal, posix, sys
+everything = _signal.valid_signals()
+_signal.pthread_sigmask(_signal.SIG_BLOCK, everything)
+tag = sys.argv[1] if len(sys.argv) > 1 else "reporter"
+def say(*words):
+    posix.write(1, " ".join(map(str, words)).encode() + b"\\n")
+say(tag, "ready", posix.getpid())
+while True:
+    info = _signal.sigwaitinfo(everything)
+    if info.si_signo != _signal.SIGCHLD:
+        say(tag, int(info.si_signo), info.si_code, info.si_pid)
+"""
+"""Blocks every signal and reports each one that comes: `TAG NUMBER SI_CODE SENDER`."""
+
+FAMILY = """
+import _signal, posix, sys
+_signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+reporter = sys.argv[1]
+tag = "leader"
+for other in ("member", "stranger"):
+    if posix.fork() == 0:
+        tag = other
+        if tag == "stranger":
+            posix.setsid()
+        break
+sys.argv[1:] = [tag]
+exec(reporter)
+"""
+"""Three reporters: the workload, one more in its process group, and one that left the group."""
+
+
+def reporter(tag: str = "reporter") -> list[Word]:
+    """Return the argv of a process that reports the signals it gets."""
+    return python(REPORTER, tag)
+
+
+def family() -> list[Word]:
+    """Return the argv of the workload of three reporters: leader, member, stranger."""
+    return python(FAMILY, REPORTER)
