@@ -1,0 +1,95 @@
+"""What goes wrong, as data: which process failed at which step, in which system call, and why.
+
+The message of each error is one line for people, without a program's name in front; `hint` is a
+second line that says what to do, where that is known. All of them pickle.
+"""
+
+from __future__ import annotations
+
+from pyinit import status as exit_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LAUNCHER = "launcher"
+"""The process that stays outside the new namespaces."""
+
+STAGE = "stage"
+"""The process that unshares; it forks the init."""
+
+INIT = "init"
+"""The process that sets up the inside and then becomes the program, or pyinit as its PID 1."""
+
+
+class SpawnerError(Exception):
+    """The base of everything that this package raises; `hint` says what to do, or is None."""
+
+    hint: str | None = None
+
+
+class SpecError(SpawnerError, ValueError):
+    """What was asked for makes no sense, whatever the machine: found before any step is taken."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.hint)
+
+
+class SetupError(SpawnerError, OSError):
+    """The container could not be made, and nothing of it is left.
+
+    `stage` is LAUNCHER, STAGE or INIT; `step` says in words what was being done; `syscall`, `path`
+    and `errno` say what the kernel refused (None where no system call is to blame); `status` is
+    the exit status that stands for it.
+    """
+
+    def __init__(
+        self,
+        step: str,
+        *,
+        stage: str,
+        syscall: str | None = None,
+        errno: int | None = None,
+        path: str | None = None,
+        hint: str | None = None,
+        status: int = exit_status.OURS,
+    ) -> None:
+        reason = exit_status.errno_text(errno) if errno else None
+        super().__init__(errno, reason or step)
+        self.step = step
+        self.stage = stage
+        self.syscall = syscall
+        self.errno = errno
+        self.path = path
+        self.hint = hint
+        self.status = status
+        self.message = f"{step}: {reason}" if reason else step
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.step, self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        names = ("stage", "syscall", "errno", "path", "hint", "status")
+        return {name: getattr(self, name) for name in names}
+
+
+class ExecError(SetupError):
+    """The container was made, but the program could not be executed: `status` is 127 or 126."""
+
+    def __init__(self, step: str, **fields: Any) -> None:
+        super().__init__(step, **fields)
+        # The step's words say it all already: "nosuch: not found in PATH (/usr/bin:/bin)".
+        self.message = step
+
+
+def _rebuild(kind: type[SetupError], step: str, fields: dict[str, Any]) -> SetupError:
+    """Make a pickled error anew."""
+    return kind(step, **fields)

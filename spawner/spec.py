@@ -1,0 +1,270 @@
+"""What a container is to be: a frozen value, checked with words before any step is taken.
+
+It holds no trace of a command line or of the machine's state, so that every front end can make
+one and a test can plan one without privileges.
+"""
+
+from __future__ import annotations
+
+import _signal
+
+from spawner.errors import SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, NoReturn
+
+NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
+"""Every kind of namespace, namespaces(7), by the names that unshare(1) gives them."""
+
+DEFAULT_NAMESPACES = frozenset({"pid", "mount", "ipc", "uts", "cgroup"})
+"""What a container gets unasked; the user namespace joins where the caller isn't root."""
+
+ALL = "all"
+"""Stands for every kind in a list of namespaces."""
+
+STOP_TIMEOUT = 10.0
+"""Seconds between the stop signal and SIGKILL, as `docker stop` has it."""
+
+MAX_ID = 4294967294
+"""The greatest user or group id: the one above it, (uid_t) -1, means none, credentials(7)."""
+
+HOST_NAME_MAX = 64
+"""Bytes in a host name, sethostname(2), linux/utsname.h (__NEW_UTS_LEN)."""
+
+KTIME_SEC_MAX = 9223372036
+"""Seconds that the kernel's clocks can hold, linux/ktime.h."""
+
+
+class _Frozen:
+    """A value: its slots are set once, by `_set`, and it compares and shows by them."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} is frozen: {name} can't be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} is frozen: {name} can't be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({fields})"
+
+
+class Namespaces(_Frozen):
+    """Which namespaces are new: `required` ones, and `optional` ones that may go missing."""
+
+    __slots__ = ("optional", "required")
+
+    optional: frozenset[str]
+    required: frozenset[str]
+
+    def __init__(self, required: Iterable[str], optional: Iterable[str] = ()) -> None:
+        self._set(required=frozenset(required), optional=frozenset(optional))
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """All that shall be new where the kernel agrees."""
+        return self.required | self.optional
+
+
+def choose(
+    unshare: Iterable[str] = (),
+    share: Iterable[str] = (),
+    attempt: Iterable[str] = (),
+    *,
+    privileged: bool,
+) -> Namespaces:
+    """Return the namespaces that are new when `unshare`, `share` and `attempt` name some.
+
+    `unshare` adds to the defaults, `share` takes away, `attempt` makes optional. The order plays
+    no part: a kind named by itself beats ALL, and one named in two of the three is an error.
+    `privileged` callers need no user namespace for the others. Raises SpecError.
+    """
+    named = {"--unshare": set(unshare), "--share": set(share), "--unshare-try": set(attempt)}
+    for option, kinds in named.items():
+        for kind in sorted(kinds - {*NAMESPACES, ALL}):
+            raise SpecError(
+                f"{option}: {kind!r} is not a kind of namespace",
+                f"the kinds are {', '.join(NAMESPACES)}, and {ALL} for every one",
+            )
+    for first, second in (
+        ("--unshare", "--share"),
+        ("--unshare", "--unshare-try"),
+        ("--unshare-try", "--share"),
+    ):
+        for kind in sorted(named[first] & named[second]):
+            what = "every namespace" if kind == ALL else f"the {kind} namespace"
+            raise SpecError(f"{what} is named in both {first} and {second}", "name it in one")
+    required = set(DEFAULT_NAMESPACES)
+    if not privileged:
+        required.add("user")
+    optional: set[str] = set()
+    if ALL in named["--unshare"]:
+        required = set(NAMESPACES)
+    elif ALL in named["--share"]:
+        required = set()
+    if ALL in named["--unshare-try"]:
+        required, optional = set(), set(NAMESPACES)
+    required = required - named["--share"] - named["--unshare-try"] | named["--unshare"]
+    optional = optional - named["--share"] - named["--unshare"] | named["--unshare-try"]
+    return Namespaces(required - {ALL}, optional - {ALL})
+
+
+class Spec(_Frozen):
+    """One program and the container around it; frozen.
+
+    `arguments` is the program's argv. `namespaces` says what is new. `map_user` and `map_group`
+    are the ids that the caller has inside a new user namespace. `init` is None where the program
+    itself is PID 1, "" for pyinit, else the path of another init. `hostname`, `monotonic` and
+    `boottime` (clock offsets in whole seconds) need their namespace. `workdir` is where the
+    program starts, None for here. `environment` holds (name, value) pairs set on top of the
+    caller's variables, or on top of none where `clear_environment`. `stop_signal` is what a
+    SIGTERM becomes; `stop_timeout` is in seconds, None for no end. With `die_with_parent` the
+    container ends with the process that started the launcher.
+
+    Raises SpecError, which says why.
+    """
+
+    __slots__ = (
+        "arguments",
+        "boottime",
+        "clear_environment",
+        "die_with_parent",
+        "environment",
+        "hostname",
+        "init",
+        "map_group",
+        "map_user",
+        "monotonic",
+        "namespaces",
+        "stop_signal",
+        "stop_timeout",
+        "workdir",
+    )
+
+    arguments: tuple[str, ...]
+    namespaces: Namespaces
+    map_user: int
+    map_group: int
+    init: str | None
+    hostname: str | None
+    monotonic: int | None
+    boottime: int | None
+    workdir: str | None
+    environment: tuple[tuple[str, str], ...]
+    clear_environment: bool
+    stop_signal: int
+    stop_timeout: float | None
+    die_with_parent: bool
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        namespaces: Namespaces,
+        map_user: int = 0,
+        map_group: int = 0,
+        init: str | None = None,
+        hostname: str | None = None,
+        monotonic: int | None = None,
+        boottime: int | None = None,
+        workdir: str | None = None,
+        environment: Iterable[tuple[str, str]] = (),
+        clear_environment: bool = False,
+        stop_signal: int = _signal.SIGTERM,
+        stop_timeout: float | None = STOP_TIMEOUT,
+        die_with_parent: bool = False,
+    ) -> None:
+        self._set(
+            arguments=tuple(arguments),
+            environment=tuple(environment),
+            namespaces=namespaces,
+            map_user=map_user,
+            map_group=map_group,
+            init=init,
+            hostname=hostname,
+            monotonic=monotonic,
+            boottime=boottime,
+            workdir=workdir,
+            clear_environment=clear_environment,
+            stop_signal=stop_signal,
+            stop_timeout=stop_timeout,
+            die_with_parent=die_with_parent,
+        )
+        self._check()
+
+    def _check(self) -> None:
+        """Raise SpecError for what can't be meant, before the kernel can say EINVAL."""
+        if not self.arguments:
+            raise SpecError("no program was given", "pyspawn [OPTIONS] -- PROGRAM [ARG...]")
+        for word in self.arguments:
+            _check_text("an argument", word)
+        self._check_ids()
+        self._check_hostname()
+        self._check_clocks()
+        if self.init is not None:
+            _check_text("the path of the init", self.init)
+        if self.workdir is not None:
+            _check_text("the working directory", self.workdir)
+            if not self.workdir:
+                raise SpecError("the working directory is an empty path")
+        for name, value in self.environment:
+            _check_text("an environment variable", name + value)
+            if not name or "=" in name:
+                raise SpecError(f"{name!r} can't be the name of an environment variable")
+        if self.stop_signal not in _signal.valid_signals():
+            raise SpecError(f"{self.stop_signal} is not the number of a signal")
+        if self.stop_timeout is not None and not self.stop_timeout >= 0:
+            raise SpecError(f"the stop time-out can't be {self.stop_timeout} seconds")
+
+    def _check_ids(self) -> None:
+        for kind, number in (("user", self.map_user), ("group", self.map_group)):
+            if not 0 <= number <= MAX_ID:
+                raise SpecError(f"{number} can't be a {kind} id: they go from 0 to {MAX_ID}")
+            if number and "user" not in self.namespaces.wanted:
+                raise SpecError(
+                    f"{kind} id {number} can only be mapped in a new user namespace", "add --user"
+                )
+
+    def _check_hostname(self) -> None:
+        if self.hostname is None:
+            return
+        _check_text("the host name", self.hostname)
+        if not 0 < len(self.hostname.encode("utf-8", "surrogateescape")) <= HOST_NAME_MAX:
+            raise SpecError(f"a host name has 1 to {HOST_NAME_MAX} bytes: {self.hostname!r}")
+        self._check_needed("a host name", "uts")
+
+    def _check_clocks(self) -> None:
+        for clock, offset in (("monotonic", self.monotonic), ("boottime", self.boottime)):
+            if offset is None:
+                continue
+            self._check_needed(f"an offset of the {clock} clock", "time")
+            if abs(offset) > KTIME_SEC_MAX:
+                raise SpecError(f"{offset} seconds are more than the kernel's clocks can hold")
+
+    def _check_needed(self, what: str, kind: str) -> None:
+        """Refuse `what` where the `kind` namespace that holds it isn't sure to be new."""
+        if kind not in self.namespaces.required:
+            raise SpecError(f"{what} needs a new {kind} namespace", f"add --{kind}")
+
+
+def _check_text(what: str, text: str) -> None:
+    """Refuse what no C string can hold."""
+    if "\0" in text:
+        raise SpecError(f"{what} contains a NUL: {text!r}")
