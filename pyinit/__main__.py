@@ -1,0 +1,24 @@
+"""The first lines that run: every signal is blocked before anything else is imported.
+
+Works as `python -m pyinit`, as `import pyinit.__main__` (the lean start), and as a script in a
+copied directory: `python3 -IS /opt/pyinit/__main__.py`.
+"""
+
+import _signal
+
+_mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+_pending = set()
+try:
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+except KeyboardInterrupt:  # the interpreter's own SIGINT handler was quicker
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    _pending.add(_signal.SIGINT)
+
+if not __package__:
+    import sys
+
+    sys.path[:0] = [__file__.rpartition("/")[0].rpartition("/")[0] or "."]
+
+from pyinit import cli  # noqa: E402  after the blocking
+
+cli.main(_mask, _pending)

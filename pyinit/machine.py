@@ -1,0 +1,152 @@
+"""The supervisor as a pure machine: what happened comes in, what to do goes out.
+
+No system call, no clock, no descriptor: a function of state and event, so that every order of
+events can be tested, also those that no machine shows in a year. `supervisor.py` carries.
+
+Its life:
+
+    RUNNING --the workload ends--> (exit)                   by default
+                              `--> LEFT --nothing left--> (exit)   with --wait or --drain
+    PAUSED  --SIGTERM, SIGINT--> (exit)                     with --pause
+
+A deadline runs only while something was asked to end; when it's over, everything is killed, and
+killed again after each death until nothing is left (outside a PID namespace of its own, orphans
+only become known as their parents die).
+"""
+
+from __future__ import annotations
+
+import _signal
+
+from pyinit import options, status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Action = tuple[str, int, str]
+
+RUNNING = "running"
+LEFT = "left"
+PAUSED = "paused"
+
+SEND = "send"
+"""Action (SEND, signal, target)."""
+CONTINUE = "continue"
+"""Action (CONTINUE, SIGCONT, target): hand over the terminal if it's ours, then send."""
+SUSPEND = "suspend"
+"""Action (SUSPEND, signal, ASKED or ""): the workload was stopped; stop with it."""
+ASKED = "asked"
+"""Somebody sent the stop through us, so somebody will send the SIGCONT."""
+EXIT = "exit"
+"""Action (EXIT, status, "")."""
+
+EVERYTHING = "everything"
+"""The target of what ends the namespace: all processes but ours."""
+
+# si_code of signals that the kernel itself makes, such as a terminal's ^C (siginfo.h, SI_KERNEL).
+SI_KERNEL = 0x80
+
+_ASKS_TO_END = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
+_STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+# What a terminal sends to a whole process group, tty_ioctl(4).
+_OF_TERMINAL = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTSTP, _signal.SIGWINCH)
+
+
+class Machine:
+    """The state of one supervision; each method takes an event and returns the actions due.
+
+    `pid` is the workload's (0 with --pause), `own_pid` ours, `own_group` whether the workload has
+    a process group of its own. `deadline` is a moment of the caller's clock, in seconds, or None:
+    the caller calls `expired` once it has come.
+    """
+
+    def __init__(
+        self, asked: options.Options, *, own_pid: int, pid: int = 0, own_group: bool = True
+    ) -> None:
+        self.asked = asked
+        self.own_pid = own_pid
+        self.pid = pid
+        self.own_group = own_group
+        self.phase = PAUSED if asked.pause else RUNNING
+        self.deadline: float | None = None
+        self.killing = False
+        self.stopped = False
+        self.exit_status = 0
+        self._stops_forwarded = 0
+
+    def signal(self, number: int, sender: int, code: int, now: float) -> list[Action]:
+        """Take a signal with its si_pid and si_code; return where it goes."""
+        if number == _signal.SIGCHLD or sender == self.own_pid:
+            # Ours: a child's news, the SIGPIPE of our own message, our own job-control stop.
+            return []
+        if self.phase == PAUSED:
+            if number in (_signal.SIGTERM, _signal.SIGINT):
+                return [(EXIT, 0, "")]
+            return []
+        if code == SI_KERNEL and not self.own_group and number in _OF_TERMINAL:
+            return []  # the terminal sent it to the whole group: the workload has it already
+        sent = self.asked.rewrite.get(number)
+        if sent is None:
+            sent = self.asked.term_signal if number == _signal.SIGTERM else number
+        if not sent:
+            return []
+        if number in _ASKS_TO_END and self.asked.kill_after is not None:
+            self._end_by(now + self.asked.kill_after)
+        if self.phase == LEFT:
+            return [(SEND, sent, EVERYTHING)]
+        if sent in _STOPS:
+            self._stops_forwarded += 1
+        if sent == _signal.SIGCONT:
+            # A stop at the terminal stopped the whole group, so all of it continues.
+            whole = self.stopped and self.own_group and self.asked.target == options.PROCESS
+            self.stopped = False
+            return [(CONTINUE, sent, options.GROUP if whole else self.asked.target)]
+        return [(SEND, sent, self.asked.target)]
+
+    def ended(self, pid: int, wait_status: int, now: float) -> list[Action]:
+        """Take the death of a child, ours or adopted, with its wait status."""
+        if self.phase == RUNNING and pid == self.pid:
+            code, _ = status.of_wait(wait_status)
+            self.exit_status = self.asked.exit_codes.get(code, code)
+            if self.asked.drain is None and not self.asked.wait:
+                return [(EXIT, self.exit_status, "")]
+            self.phase = LEFT
+            if self.asked.drain is not None and not self.killing:
+                self._end_by(now + self.asked.drain)
+                return [(SEND, self.asked.term_signal, EVERYTHING)]
+        if self.killing and self.own_pid != 1:
+            # PID 1 killed all in one call, kill(2); elsewhere the dead have left us new orphans.
+            return [(SEND, _signal.SIGKILL, EVERYTHING)]
+        return []
+
+    def childless(self) -> list[Action]:
+        """Take the news that no child is left at all."""
+        if self.phase == LEFT:
+            return [(EXIT, self.exit_status, "")]
+        return []
+
+    def stopped_by(self, pid: int, signal: int) -> list[Action]:
+        """Take a child's stop by `signal`."""
+        if self.phase != RUNNING or pid != self.pid or signal not in _STOPS:
+            return []
+        self.stopped = True
+        if self._stops_forwarded:
+            self._stops_forwarded = 0
+            return [(SUSPEND, signal, ASKED)]
+        return [(SUSPEND, signal, "")]
+
+    def continued(self, pid: int) -> None:
+        """Take a child's continuing."""
+        if pid == self.pid:
+            self.stopped = False
+            self._stops_forwarded = 0
+
+    def expired(self) -> list[Action]:
+        """Take the deadline's coming: the time for ending in peace is over."""
+        self.deadline = None
+        self.killing = True
+        return [(SEND, _signal.SIGKILL, EVERYTHING)]
+
+    def _end_by(self, moment: float) -> None:
+        """Set the deadline, unless an earlier one runs."""
+        if not self.killing and (self.deadline is None or moment < self.deadline):
+            self.deadline = moment

@@ -1,0 +1,157 @@
+"""Tells what happens: to people on stderr, to programs as JSON lines, to the launcher.
+
+PID 1 must never wait for a reader: a line that would block is dropped. The descriptors are shared
+with others, so they can't be made non-blocking; poll(2) is asked first. No line is longer than
+PIPE_BUF, so lines stay whole among those of others, pipe(7).
+"""
+
+from __future__ import annotations
+
+import posix
+
+from pyinit import execvp, signames
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyinit.reaper import Usage
+
+    Value = str | int | float | None
+
+_PIPE_BUF = 4096  # linux/limits.h
+
+
+class Report:
+    """Where news go; `events` and `notice` are descriptors or None."""
+
+    def __init__(
+        self,
+        *,
+        verbose: int = 0,
+        warn_orphans: bool = False,
+        events: int | None = None,
+        notice: int | None = None,
+    ) -> None:
+        self.verbose = verbose
+        self.warn_orphans = warn_orphans
+        self.events = events
+        self.notice = notice
+        self.in_full = bool(verbose or warn_orphans or events is not None)
+        self._pid = posix.getpid()
+
+    def say(self, text: str) -> None:
+        """Print one line for people."""
+        # A character may become ten ("\\U0001f600"), and the line must still be a whole one.
+        line = f"pyinit[{self._pid}]: {execvp.text(text.encode('utf-8', 'surrogateescape'))}"
+        raw = line.encode("utf-8", "backslashreplace")
+        if len(raw) >= _PIPE_BUF:
+            raw = raw[: _PIPE_BUF - 4] + b"..."
+        _write(2, raw + b"\n")
+
+    def notify(self, text: str) -> None:
+        """Tell the launcher: its pipe is ours alone, and it made it non-blocking."""
+        if self.notice is None:
+            return
+        try:
+            posix.write(self.notice, text.encode("utf-8", "surrogateescape") + b"\n")
+        except OSError:  # the launcher is gone, and we with it in a moment
+            self.notice = None
+
+    def started(self, pid: int, program: bytes) -> None:
+        """Tell that the workload's exec happened."""
+        self.notify(f"started {pid}")
+        self._event(f"started {execvp.text(program)} as {pid}", event="started", pid=pid)
+
+    def forwarded(self, number: int, sent: int, sender: int, target: str) -> None:
+        """Tell of a signal that came and of the one that went, if any (`sent` is 0 if not)."""
+        name = signames.name(number)
+        text = f"{name} from {sender or 'outside'}: "
+        text += f"sent {signames.name(sent)} to {target}" if sent else "dropped"
+        self._event(
+            text,
+            event="signal",
+            signal=name,
+            number=number,
+            sender=sender,
+            sent=signames.name(sent) if sent else None,
+            target=target,
+        )
+
+    def reaped(
+        self, pid: int, name: bytes, status: int, signal: int | None, usage: Usage | None, own: bool
+    ) -> None:
+        """Tell of a child that was reaped; `own` says that it was the workload."""
+        shown = name.decode("utf-8", "backslashreplace")
+        how = f"killed by {signames.name(signal)}" if signal else f"exited with {status}"
+        kind = "workload" if own else "orphan"
+        line = f"reaped {kind} {pid} ({execvp.text(name) or '?'}), {how}"
+        if self.warn_orphans and not own and not self.verbose:
+            self.say(line)
+        self._event(
+            line,
+            event="reaped",
+            pid=pid,
+            name=shown,
+            status=None if signal else status,
+            signal=signames.name(signal) if signal else None,
+            user_seconds=round(usage.user_seconds, 6) if usage else None,
+            system_seconds=round(usage.system_seconds, 6) if usage else None,
+            max_rss_bytes=usage.max_rss_bytes if usage else None,
+        )
+
+    def stopped(self, pid: int, signal: int) -> None:
+        """Tell of a child that was stopped."""
+        name = signames.name(signal)
+        self._event(f"{pid} was stopped by {name}", event="stopped", pid=pid, signal=name)
+
+    def continued(self, pid: int) -> None:
+        """Tell of a child that was continued."""
+        self._event(f"{pid} continued", event="continued", pid=pid)
+
+    def exited(self, status: int, signal: int | None) -> None:
+        """Tell how the workload ended, and with which status we follow it."""
+        self.notify(f"exited {status} {signal or 0}")
+        name = signames.name(signal) if signal else None
+        how = f", the workload was killed by {name}" if name else ""
+        self._event(f"exiting with {status}{how}", event="exited", status=status, signal=name)
+
+    def _event(self, line: str, **fields: Value) -> None:
+        if self.verbose:
+            self.say(line)
+        if self.events is not None:
+            members = ",".join(f'"{name}":{_json(value)}' for name, value in fields.items())
+            _write(self.events, b"{" + members.encode() + b"}\n")
+
+
+def _json(value: Value) -> str:
+    """Return a JSON value in ASCII; `json` would cost 3 ms and a good part of a megabyte."""
+    if value is None:
+        return "null"
+    if not isinstance(value, str):
+        return str(value)
+    return '"' + "".join(_json_character(c) for c in value) + '"'
+
+
+def _json_character(character: str) -> str:
+    code = ord(character)
+    if character in '"\\':
+        return "\\" + character
+    if 0x20 <= code < 0x7F:
+        return character
+    if code > 0xFFFF:  # RFC 8259, section 7: a surrogate pair
+        code -= 0x10000
+        return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
+    return f"\\u{code:04x}"
+
+
+def _write(fd: int, line: bytes) -> None:
+    """Write one line, or drop it where that would block or fail."""
+    try:
+        import select
+
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        if any(events & select.POLLOUT for _, events in poll.poll(0)):
+            posix.write(fd, line)
+    except (OSError, ImportError):
+        # Nobody reads, or there's no such descriptor: that's no reason to fall over.
+        return

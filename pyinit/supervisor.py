@@ -1,0 +1,310 @@
+"""The thin loop around `machine`: carries signals and deaths in, and actions out.
+
+1. All signals are blocked since the interpreter ran the first line of ours. A blocked signal stays
+   pending, even for PID 1, to which the kernel delivers nothing that it has no handler for
+   (pid_namespaces(7)); real-time ones queue. `sigwaitinfo` takes them one by one.
+2. The workload is forked, and its exec awaited (`child`).
+3. Everything is let go that the workload could be waiting on: descriptors above 2, the working
+   directory.
+4. From the comment "PID 1 may not exit" on, nothing but the machine's EXIT ends the process.
+"""
+
+from __future__ import annotations
+
+import _signal
+import posix
+import time
+
+from pyinit import child, machine, options, reaper, report, status, terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Unexpected errors in a row after which the loop only waits for the workload's end.
+_PATIENCE = 16
+
+
+class Supervisor:
+    """One supervision, from the fork of the workload to the exit status."""
+
+    def __init__(self, asked: options.Options, handover: options.Handover) -> None:
+        self.asked = asked
+        self.handover = handover
+        self.pid = 0
+        self._own_pid = posix.getpid()
+        self._parent = posix.getppid()
+        self._own_group, self._foreground = self._place()
+        self._signals = _signal.valid_signals()
+        self._parent_signal: int | None = None
+        self.report = report.Report(
+            verbose=asked.verbose,
+            warn_orphans=asked.warn_orphans,
+            events=asked.events,
+            notice=handover.notice,
+        )
+
+    def run(self) -> int:
+        """Start the workload, supervise it, and return the status to exit with.
+
+        Raises child.ExecFailed, child.ForkFailed, and OSError where --parent-death can't be had.
+        """
+        for fd in (self.report.events, self.report.notice):
+            if fd is not None:
+                posix.set_inheritable(fd, False)  # they are for us, not for the workload
+        # A SIGCHLD that is ignored makes the kernel reap, and the status is lost, wait(2).
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        self._adopt()
+        if not self.asked.pause:
+            workload = child.Child(
+                self.asked.program,
+                mask=self.handover.mask,
+                ignored=self.handover.ignored,
+                own_group=self._own_group,
+                foreground=self._foreground,
+            )
+            self.pid = workload.start()
+            self._own_group = workload.own_group
+            self.report.started(self.pid, self.asked.program[0])
+        self.machine = machine.Machine(
+            self.asked, own_pid=self._own_pid, pid=self.pid, own_group=self._own_group
+        )
+        # PID 1 may not exit, and no exception may end it, from here on.
+        code = self._loop()
+        if self._foreground:
+            terminal.set_foreground(posix.getpgrp())
+        return code
+
+    def _place(self) -> tuple[bool, bool]:
+        """Return whether the workload gets a process group of its own, and the foreground."""
+        if self.handover.foreground is not None:
+            return True, self.handover.foreground
+        group = posix.getpgrp()
+        foreground = terminal.foreground_group()
+        if group == 0 and foreground is not None and self.asked.target != options.GROUP:
+            # Our group lies outside our PID namespace: whether it's in the foreground can't be
+            # told, so the workload stays in it, and has the terminal exactly if we have.
+            return False, False
+        return True, group != 0 and foreground == group
+
+    def _adopt(self) -> None:
+        """Become the parent of orphans, and hear of our own parent's death."""
+        if self._own_pid == 1 and self.asked.parent_death is None:
+            return
+        from pyinit import subreaper
+
+        if self._own_pid != 1:
+            try:
+                subreaper.become_subreaper()
+            except OSError as error:
+                what = status.errno_text(error.errno or 0)
+                self.report.say(f"orphans will not be reaped by us: prctl: {what}")
+        signal = self.asked.parent_death
+        if signal is None:
+            return
+        self._parent_signal = signal
+        if signal in (_signal.SIGKILL, _signal.SIGSTOP) and self._own_pid != 1:
+            self._parent_signal = _signal.SIGRTMAX  # what the kernel sends must be catchable
+        subreaper.set_parent_death_signal(self._parent_signal)
+        if posix.getppid() != self._parent:
+            self.handover.pending.add(signal)  # it died before we could ask to be told
+
+    def _let_go(self) -> None:
+        """Hold nothing that the workload could be waiting on; be called by our name in ps(1)."""
+        _set_name(b"pyinit")
+        kept = {self.report.events, self.report.notice}
+        try:
+            # By name, not by range: where close_range is denied, a range is a long loop.
+            held = [int(name) for name in posix.listdir("/proc/self/fd")]
+        except OSError:
+            held = list(range(3, min(posix.sysconf("SC_OPEN_MAX"), 1 << 16)))
+        for fd in held:
+            if fd > 2 and fd not in kept:
+                try:
+                    posix.close(fd)
+                except OSError:  # the listing's own descriptor, or a hole in the range
+                    continue
+        try:
+            posix.chdir("/")
+        except OSError as error:
+            self.report.say(f"can't leave the working directory: {error.strerror}")
+
+    def _loop(self) -> int:
+        """Take events until the machine says EXIT; whatever goes wrong, go on."""
+        failures = 0
+        code: int | None = None
+        try:
+            code = self._first()
+        except Exception as error:  # noqa: BLE001  PID 1 never dies of an exception
+            self._went_wrong(error)
+        while code is None:
+            try:
+                code = self._step()
+                failures = 0
+            except Exception as error:  # noqa: BLE001  PID 1 never dies of an exception
+                failures += 1
+                self._went_wrong(error)
+                if failures == _PATIENCE:
+                    return self._only_wait()
+        return code
+
+    def _first(self) -> int | None:
+        """Let go, then deal with what came before: signals taken, children with the exec."""
+        self._let_go()
+        for number in sorted(self.handover.pending):
+            if (code := self._signal(number, 0, 0)) is not None:
+                return code
+        return self._reap()
+
+    def _step(self) -> int | None:
+        """Wait for one signal or the deadline, and carry out what the machine makes of it."""
+        deadline = self.machine.deadline
+        info: _signal.struct_siginfo | None
+        if deadline is None:
+            info = _signal.sigwaitinfo(self._signals)
+        else:
+            left = max(deadline - time.monotonic(), 0)
+            info = _signal.sigtimedwait(self._signals, left)
+            if info is None:
+                return self._do(self.machine.expired())
+        if info.si_signo == _signal.SIGCHLD:
+            return self._reap()
+        # si_pid is only there for signals that a process sent, sigaction(2): SI_USER, SI_QUEUE,
+        # SI_TKILL.
+        sender = info.si_pid if info.si_code in (0, -1, -6) else 0
+        return self._signal(info.si_signo, sender, info.si_code)
+
+    def _signal(self, number: int, sender: int, code: int) -> int | None:
+        if number == self._parent_signal and self._parent != posix.getppid():
+            number = self.asked.parent_death or number
+        actions = self.machine.signal(number, sender, code, time.monotonic())
+        if self.report.in_full and sender != self._own_pid:
+            sent, target = (actions[0][1], actions[0][2]) if actions else (0, self.asked.target)
+            self.report.forwarded(number, sent, sender, target)
+        return self._do(actions)
+
+    def _reap(self) -> int | None:
+        """Take every change of state that there is: SIGCHLDs coalesce, wait(2)."""
+        while True:
+            try:
+                if self.report.in_full:
+                    pid, changed, name, usage = reaper.next_change_in_full()
+                else:
+                    pid, changed = reaper.next_change()
+            except ChildProcessError:
+                return self._do(self.machine.childless())
+            if pid == 0:
+                return None
+            actions: list[machine.Action] = []
+            if posix.WIFSTOPPED(changed):
+                self.report.stopped(pid, posix.WSTOPSIG(changed))
+                actions = self.machine.stopped_by(pid, posix.WSTOPSIG(changed))
+            elif posix.WIFCONTINUED(changed):
+                self.report.continued(pid)
+                self.machine.continued(pid)
+            else:
+                code, signal = status.of_wait(changed)
+                actions = self.machine.ended(pid, changed, time.monotonic())
+                if self.report.in_full:
+                    self.report.reaped(pid, name, code, signal, usage, pid == self.pid)
+                if pid == self.pid:
+                    self.report.exited(self.machine.exit_status, signal)
+            if (result := self._do(actions)) is not None:
+                return result
+
+    def _do(self, actions: Iterable[machine.Action]) -> int | None:
+        """Carry out actions; return the status of an EXIT."""
+        for kind, number, target in actions:
+            if kind == machine.EXIT:
+                return number
+            if kind == machine.SUSPEND:
+                self._suspend(number, asked=target == machine.ASKED)
+                continue
+            if kind == machine.CONTINUE:
+                self._resume_terminal()
+            self._send(number, target)
+        return None
+
+    def _send(self, number: int, target: str) -> None:
+        """Send a signal; that its target is gone is no error, since its death is on the way."""
+        if target == machine.EVERYTHING:
+            reaper.send_to_all(number)
+            return
+        pid = {options.PROCESS: self.pid, options.GROUP: -self.pid, options.ALL: -1}[target]
+        if target == options.GROUP and not self._own_group:
+            pid = self.pid
+        try:
+            posix.kill(pid, number)
+        except ProcessLookupError:
+            return
+        except OSError as error:
+            what = status.errno_text(error.errno or 0)
+            self.report.say(f"can't send signal {number} to the {target}: {what}")
+
+    def _suspend(self, number: int, *, asked: bool) -> None:
+        """Stop with the workload, as a job of the shell that started us.
+
+        Our stop goes to our whole process group, as a terminal's ^Z would, and is left to its
+        default action, so that the kernel discards it where no shell could continue us (an
+        orphaned group, credentials(7); or PID 1). Then the workload goes on at once: nobody could
+        ever continue it.
+        """
+        if self.report.notice is not None:
+            self.report.notify(f"stopped {number}")
+            return
+        held = self._foreground
+        resumed = False
+        if self._own_pid != 1:
+            if held:
+                terminal.set_foreground(posix.getpgrp())
+                self._foreground = False
+            resumed = self._stop_with_group(number)
+        if resumed or asked or number != _signal.SIGTSTP:
+            return
+        if held:
+            self._foreground = terminal.set_foreground(self.pid)
+        self._send(_signal.SIGCONT, options.GROUP)
+
+    def _stop_with_group(self, number: int) -> bool:
+        """Stop our process group by `number`; return True after SIGCONT, False if discarded."""
+        before = _signal.getsignal(number)
+        _signal.signal(number, _signal.SIG_DFL)
+        posix.kill(0, number)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
+        # Here we were stopped, and somebody continued us.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, {number})
+        _signal.signal(number, before)
+        return _signal.SIGCONT in _signal.sigpending()
+
+    def _resume_terminal(self) -> None:
+        """Pass the foreground on to the workload if we were continued into it (`fg`)."""
+        if self.handover.foreground is not None or not self._own_group or posix.getpgrp() == 0:
+            return
+        if terminal.foreground_group() == posix.getpgrp():
+            self._foreground = terminal.set_foreground(self.pid)
+
+    def _only_wait(self) -> int:
+        """Wait for the workload's end with the one call that can't be done without."""
+        self.report.say("signals can't be waited for; from here on I only reap")
+        while True:
+            try:
+                pid, changed = posix.waitpid(-1, 0)
+            except ChildProcessError:
+                return status.OURS
+            if pid == self.pid:
+                return status.of_wait(changed)[0]
+
+    def _went_wrong(self, error: Exception) -> None:
+        self.report.say(f"unexpected, going on: {type(error).__name__}: {error}")
+
+
+def _set_name(name: bytes) -> None:
+    """Set our command name, proc_pid_comm(5), where there's a /proc."""
+    try:
+        fd = posix.open("/proc/self/comm", posix.O_WRONLY | posix.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        posix.write(fd, name)
+    finally:
+        posix.close(fd)
