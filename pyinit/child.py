@@ -5,8 +5,6 @@ SIGPIPE and SIGXFSZ ignored, a handler for SIGINT (Python/pylifecycle.c, Modules
 LC_CTYPE set in the environment of a C locale (PEP 538).
 """
 
-from __future__ import annotations
-
 import _signal
 import posix
 
@@ -125,7 +123,7 @@ class Child:
             raise ExecFailed(execvp.ExecError(int(number), path))
         return pid
 
-    def _become(self, writer: int) -> NoReturn:
+    def _become(self, writer: int) -> "NoReturn":
         """Become the program, or tell `writer` why not."""
         code = status.OURS
         try:

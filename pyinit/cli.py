@@ -1,7 +1,5 @@
 """`pyinit` as a command: the only place that prints usage, and that exits."""
 
-from __future__ import annotations
-
 import posix
 import sys
 
@@ -29,7 +27,7 @@ START = "import sys;sys.path[:0]=[{directory!r}];import pyinit.__main__"
 """The code of a lean start, docs/architecture.md, "Start-up"."""
 
 
-def main(mask: set[int], pending: set[int]) -> NoReturn:
+def main(mask: set[int], pending: set[int]) -> "NoReturn":
     """Run `pyinit` with the words of sys.argv and exit.
 
     `mask` is the signal mask that the process was started with (all are blocked by now), `pending`

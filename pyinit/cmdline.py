@@ -5,8 +5,6 @@ getopt_long(3) that supervisors need: options stop at the first word that isn't 
 short ones may be joined (`-gw`, `-rHUP:TERM`); long ones take `--name=value` or `--name value`.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +38,7 @@ class Option:
         *,
         metavar: str | None = None,
         help: str = "",  # noqa: A002  the field's own word
-        convert: Callable[[str], Any] = str,
+        convert: "Callable[[str], Any]" = str,
         many: bool = False,
         count: bool = False,
         optional: bool = False,
@@ -85,7 +83,7 @@ def descriptor(word: str) -> int:
     return int(word)
 
 
-def parse(table: Sequence[Option], words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str, Any], list[str]]":
     """Return the values that `words` give, by `Option.name`, and the words after the options.
 
     Options that weren't given are absent. Raises UsageError.
@@ -138,8 +136,8 @@ def parse(table: Sequence[Option], words: Sequence[str]) -> tuple[dict[str, Any]
 
 
 def environment(
-    table: Sequence[Option], variables: Mapping[bytes, bytes], prefix: str
-) -> dict[str, Any]:
+    table: "Sequence[Option]", variables: "Mapping[bytes, bytes]", prefix: str
+) -> "dict[str, Any]":
     """Return the values that `PREFIX_NAME` variables give, by `Option.name`.
 
     A flag takes 1, yes, true, on or 0, no, false, off, or nothing; a repeatable option takes
@@ -168,7 +166,7 @@ def environment(
     return values
 
 
-def _store(values: dict[str, Any], option: Option, text: str | None, where: str) -> None:
+def _store(values: "dict[str, Any]", option: Option, text: str | None, where: str) -> None:
     """Put one value of `option` among `values`; `where` names it in an error."""
     value: Any
     if option.count:
@@ -186,7 +184,7 @@ def _store(values: dict[str, Any], option: Option, text: str | None, where: str)
         values[option.name] = value
 
 
-def _nearest(name: str, known: Mapping[str, Option]) -> str | None:
+def _nearest(name: str, known: "Mapping[str, Option]") -> str | None:
     """Return a hint with the option that was probably meant, if one is close."""
     try:
         import difflib  # costly, and needed only here
@@ -197,7 +195,7 @@ def _nearest(name: str, known: Mapping[str, Option]) -> str | None:
     return f"did you mean --{close[0]}?" if close else None
 
 
-def help_text(table: Sequence[Option], usage: str, footer: str = "") -> str:
+def help_text(table: "Sequence[Option]", usage: str, footer: str = "") -> str:
     """Return the help page: `usage`, then a line or more for each option that isn't hidden."""
     lines = [usage.rstrip(), ""]
     for option in table:

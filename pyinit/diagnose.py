@@ -1,7 +1,5 @@
 """Why a fork failed: looked up only then, from /proc and the cgroup's files."""
 
-from __future__ import annotations
-
 import errno
 import posix
 

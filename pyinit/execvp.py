@@ -4,8 +4,6 @@ Built on `posix.execv`, which hands over the C library's environment as it stand
 twice or without `=`, which no mapping could hold.
 """
 
-from __future__ import annotations
-
 import errno
 import posix
 
@@ -40,7 +38,7 @@ def candidates(program: bytes, path: bytes | None) -> list[bytes]:
     return [directory + b"/" + program if directory else program for directory in path.split(b":")]
 
 
-def execvp(arguments: list[bytes], path: bytes | None) -> NoReturn:
+def execvp(arguments: list[bytes], path: bytes | None) -> "NoReturn":
     """Replace this process by the program `arguments[0]`, looked up in `path`.
 
     A script without `#!` is run by /bin/sh. Raises ExecError.
@@ -77,30 +75,32 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
     The reason doesn't repeat the program's name. It looks at the file only now, so it's a good
     guess, made as an ordinary reader.
     """
-    shown = text(error.path)
     state = status.of_exec_errno(error.errno)
     reason = status.errno_text(error.errno)
+    if error.path != program:
+        reason = f"{text(error.path)}: {reason}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if not program:
             return state, "the program's name is empty", None
         for candidate in candidates(program, path):
             missing = _missing_interpreter(candidate)
             if missing:
-                return state, f"{text(candidate)}: {missing}", None
+                return state, missing, None
         if b"/" in program:
-            return state, f"not found: {reason}", None
+            return state, reason, None
         if path is None:
-            return state, f"not found in {text(DEFAULT_PATH)} (PATH is not set)", None
-        return state, f"not found in PATH ({text(path)})", None
+            return state, f"not found in {text(DEFAULT_PATH)}, since PATH is not set", None
+        return state, "not found in PATH", None
     if _is_directory(error.path):
-        return state, f"{shown} is a directory: {reason}", None
+        return state, f"is a directory: {reason}", None
+    hint = None
     if error.errno == errno.EACCES:
-        return state, f"{shown}: {reason}", _access_hint(error.path)
-    if error.errno == errno.ENOEXEC:
-        return state, f"{shown}: {reason}", "the file was built for another kind of machine"
-    if error.errno == errno.E2BIG:
-        return state, reason, "arguments and environment together are too large, execve(2)"
-    return state, f"{shown}: {reason}" if error.path != program else reason, None
+        hint = _access_hint(error.path)
+    elif error.errno == errno.ENOEXEC:
+        hint = "the file was built for another kind of machine"
+    elif error.errno == errno.E2BIG:
+        hint = "arguments and environment together are too large, execve(2)"
+    return state, reason, hint
 
 
 def text(raw: bytes) -> str:

@@ -14,8 +14,6 @@ killed again after each death until nothing is left (outside a PID namespace of 
 only become known as their parents die).
 """
 
-from __future__ import annotations
-
 import _signal
 
 from pyinit import options, status
@@ -73,7 +71,7 @@ class Machine:
         self.exit_status = 0
         self._stops_forwarded = 0
 
-    def signal(self, number: int, sender: int, code: int, now: float) -> list[Action]:
+    def signal(self, number: int, sender: int, code: int, now: float) -> "list[Action]":
         """Take a signal with its si_pid and si_code; return where it goes."""
         if number == _signal.SIGCHLD or sender == self.own_pid:
             # Ours: a child's news, the SIGPIPE of our own message, our own job-control stop.
@@ -102,7 +100,7 @@ class Machine:
             return [(CONTINUE, sent, options.GROUP if whole else self.asked.target)]
         return [(SEND, sent, self.asked.target)]
 
-    def ended(self, pid: int, wait_status: int, now: float) -> list[Action]:
+    def ended(self, pid: int, wait_status: int, now: float) -> "list[Action]":
         """Take the death of a child, ours or adopted, with its wait status."""
         if self.phase == RUNNING and pid == self.pid:
             code, _ = status.of_wait(wait_status)
@@ -118,13 +116,13 @@ class Machine:
             return [(SEND, _signal.SIGKILL, EVERYTHING)]
         return []
 
-    def childless(self) -> list[Action]:
+    def childless(self) -> "list[Action]":
         """Take the news that no child is left at all."""
         if self.phase == LEFT:
             return [(EXIT, self.exit_status, "")]
         return []
 
-    def stopped_by(self, pid: int, signal: int) -> list[Action]:
+    def stopped_by(self, pid: int, signal: int) -> "list[Action]":
         """Take a child's stop by `signal`."""
         if self.phase != RUNNING or pid != self.pid or signal not in _STOPS:
             return []
@@ -140,7 +138,7 @@ class Machine:
             self.stopped = False
             self._stops_forwarded = 0
 
-    def expired(self) -> list[Action]:
+    def expired(self) -> "list[Action]":
         """Take the deadline's coming: the time for ending in peace is over."""
         self.deadline = None
         self.killing = True

@@ -1,7 +1,5 @@
 """What `pyinit` can be asked: the table of its options, and the value that they become."""
 
-from __future__ import annotations
-
 import _signal
 
 from pyinit import cmdline, signames
@@ -70,7 +68,7 @@ class Handover:
         self.notice = notice
 
     @classmethod
-    def parse(cls, word: str) -> Handover:
+    def parse(cls, word: str) -> "Handover":
         """Return the handover written as `mask=HEX,ignored=HEX,foreground=0|1,notice=FD`.
 
         The sets are hexadecimal as in /proc/PID/status, proc(5); each field may be absent.
@@ -188,7 +186,7 @@ class Options:
                  "program", "rewrite", "target", "term_signal", "verbose", "wait",
                  "warn_orphans")  # fmt: skip
 
-    def __init__(self, values: Mapping[str, Any], program: Iterable[bytes] = ()) -> None:
+    def __init__(self, values: "Mapping[str, Any]", program: "Iterable[bytes]" = ()) -> None:
         self.program = list(program)
         self.target: str = ALL if values.get("all") else GROUP if values.get("group") else PROCESS
         self.rewrite: dict[int, int] = dict(values.get("rewrite", ()))

@@ -4,8 +4,6 @@ A child is any process whose parent we are: the workload, orphans that were re-p
 children that came with an exec, children of whoever joined the namespace.
 """
 
-from __future__ import annotations
-
 import posix
 
 # __WALL (linux/wait.h) also takes children that a clone(2) made with another exit signal.

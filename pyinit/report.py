@@ -5,8 +5,6 @@ with others, so they can't be made non-blocking; poll(2) is asked first. No line
 PIPE_BUF, so lines stay whole among those of others, pipe(7).
 """
 
-from __future__ import annotations
-
 import posix
 
 from pyinit import execvp, signames
@@ -77,7 +75,13 @@ class Report:
         )
 
     def reaped(
-        self, pid: int, name: bytes, status: int, signal: int | None, usage: Usage | None, own: bool
+        self,
+        pid: int,
+        name: bytes,
+        status: int,
+        signal: int | None,
+        usage: "Usage | None",
+        own: bool,
     ) -> None:
         """Tell of a child that was reaped; `own` says that it was the workload."""
         shown = name.decode("utf-8", "backslashreplace")
@@ -114,7 +118,7 @@ class Report:
         how = f", the workload was killed by {name}" if name else ""
         self._event(f"exiting with {status}{how}", event="exited", status=status, signal=name)
 
-    def _event(self, line: str, **fields: Value) -> None:
+    def _event(self, line: str, **fields: "Value") -> None:
         if self.verbose:
             self.say(line)
         if self.events is not None:
@@ -122,7 +126,7 @@ class Report:
             _write(self.events, b"{" + members.encode() + b"}\n")
 
 
-def _json(value: Value) -> str:
+def _json(value: "Value") -> str:
     """Return a JSON value in ASCII; `json` would cost 3 ms and a good part of a megabyte."""
     if value is None:
         return "null"

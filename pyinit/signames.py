@@ -4,8 +4,6 @@
 built into the interpreter.
 """
 
-from __future__ import annotations
-
 import _signal
 
 # Second names of a number (signal(7), "Standard signals"): understood, never shown.

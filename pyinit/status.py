@@ -1,7 +1,5 @@
 """The exit-status rule, shared by both commands (the shells' and env(1)'s convention)."""
 
-from __future__ import annotations
-
 import errno
 import posix
 

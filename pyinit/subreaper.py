@@ -3,8 +3,6 @@
 Both settings are of this process and survive neither a fork nor need undoing.
 """
 
-from __future__ import annotations
-
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 

@@ -9,8 +9,6 @@
 4. From the comment "PID 1 may not exit" on, nothing but the machine's EXIT ends the process.
 """
 
-from __future__ import annotations
-
 import _signal
 import posix
 import time
@@ -212,7 +210,7 @@ class Supervisor:
             if (result := self._do(actions)) is not None:
                 return result
 
-    def _do(self, actions: Iterable[machine.Action]) -> int | None:
+    def _do(self, actions: "Iterable[machine.Action]") -> int | None:
         """Carry out actions; return the status of an EXIT."""
         for kind, number, target in actions:
             if kind == machine.EXIT:

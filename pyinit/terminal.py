@@ -5,8 +5,6 @@ are closed only mean that there's no foreground to care for. All signals are blo
 runs, so SIGTTOU never stops us (a blocked SIGTTOU permits tcsetpgrp from the background).
 """
 
-from __future__ import annotations
-
 import posix
 
 TYPE_CHECKING = False
@@ -32,7 +30,7 @@ def set_foreground(group: int) -> bool:
     return _on_terminal(set_group) is not None
 
 
-def _on_terminal(call: Callable[[int], int]) -> int | None:
+def _on_terminal(call: "Callable[[int], int]") -> int | None:
     """Return what `call` says of the first descriptor that is our terminal, None if none is.
 
     Standard descriptors first; /dev/tty for a job whose streams all lead elsewhere.
