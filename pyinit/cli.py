@@ -3,7 +3,7 @@
 import posix
 import sys
 
-from pyinit import child, cmdline, execvp, options, report, status, supervisor
+from pyinit import child, settings, status, supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,67 +27,60 @@ START = "import sys;sys.path[:0]=[{directory!r}];import pyinit.__main__"
 """The code of a lean start, docs/architecture.md, "Start-up"."""
 
 
+HANDOVER = b"--handover="
+"""The first word's beginning where an earlier process hands over, docs/architecture.md."""
+
+
 def main(mask: set[int], pending: set[int]) -> "NoReturn":
     """Run `pyinit` with the words of sys.argv and exit.
 
     `mask` is the signal mask that the process was started with (all are blocked by now), `pending`
     are signals that the interpreter took before they were.
     """
-    ignored = child.ignored_signals()
-    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-    words = [word.encode(encoding, errors) for word in sys.argv[1:]]
-    handover = options.Handover(mask, ignored, pending)
-    if not (sys.flags.isolated and sys.flags.no_site):
-        _restart_lean(words, handover)
     code = status.OURS
     try:
+        encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+        words = [word.encode(encoding, errors) for word in sys.argv[1:]]
+        if words and words[0].startswith(HANDOVER):
+            handover = settings.Handover.parse(words.pop(0)[len(HANDOVER) :].decode())
+        else:
+            handover = settings.Handover(mask, child.ignored_signals(), pending)
+        if not (sys.flags.isolated and sys.flags.no_site):
+            _restart_lean(words, handover)
         code = _main(words, handover)
     except BaseException as error:  # noqa: BLE001  a traceback tells users nothing
-        report.Report().say(f"{type(error).__name__}: {error}")
+        _say(f"{type(error).__name__}: {error}")
     posix._exit(code)
 
 
-def _main(words: list[bytes], handover: options.Handover) -> int:
+def _main(words: list[bytes], handover: settings.Handover) -> int:
     """Do what the words ask for; return the exit status."""
+    if words[:1] == [b"--"] and words[1:] and not _environment_asks():
+        asked = settings.Settings({}, words[1:])
+        return _supervise(supervisor.Supervisor(asked, handover))
+    from pyinit import cmdline, options
+
     try:
         values = cmdline.environment(options.TABLE, posix.environ, options.PREFIX)
         given, rest = cmdline.parse(options.TABLE, [_decode(word) for word in words])
-        asked = options.Options(values | given, [_encode(word) for word in rest])
+        values |= given
         if given.get("help"):
             return _print(cmdline.help_text(options.TABLE, USAGE, FOOTER))
         if given.get("version"):
             from pyinit import __version__
 
             return _print(f"pyinit {__version__}\n")
-        _check(asked, values | given)
+        asked = settings.Settings(values, [_encode(word) for word in rest])
+        options.check(asked, values)
     except cmdline.UsageError as error:
-        hint = error.hint or "see pyinit --help"
-        report.Report().say(f"{error}; {hint}")
+        _say(f"{error}; {error.hint or 'see pyinit --help'}")
         return status.OURS
-    return _supervise(supervisor.Supervisor(asked, given.get("handover", handover)))
+    return _supervise(supervisor.Supervisor(asked, handover))
 
 
-def _check(asked: options.Options, values: dict[str, object]) -> None:
-    """Refuse what makes no sense together or here."""
-    if asked.pause and asked.program:
-        raise cmdline.UsageError("--pause runs no program", "leave out one of the two")
-    if not asked.pause and not asked.program:
-        raise cmdline.UsageError("no program given", "as in: pyinit -- sleep 60")
-    if values.get("all") and values.get("group"):
-        raise cmdline.UsageError("--all and --group exclude each other")
-    if asked.target == options.ALL and posix.getpid() != 1:
-        raise cmdline.UsageError(
-            "--all is refused, since this is not PID 1: it would signal the whole machine",
-            "use --group here",
-        )
-    if asked.events is not None:
-        try:
-            posix.fstat(asked.events)
-        except OSError as error:
-            what = status.errno_text(error.errno or 0)
-            raise cmdline.UsageError(
-                f"--events {asked.events}: {what}", "open it in who starts pyinit: 3>events"
-            ) from None
+def _environment_asks() -> bool:
+    """Tell whether any option may come from the environment."""
+    return any(name.startswith(b"PYINIT_") for name in posix.environ)
 
 
 def _supervise(run: supervisor.Supervisor) -> int:
@@ -95,23 +88,32 @@ def _supervise(run: supervisor.Supervisor) -> int:
     try:
         return run.run()
     except child.ExecFailed as failed:
+        from pyinit import execvp
+
         program, path = run.asked.program[0], posix.environ.get(b"PATH")
         code, reason, hint = execvp.explain(program, failed.error, path)
         said = f"{execvp.text(program)}: {reason}" + (f"; {hint}" if hint else "")
-        if run.report.notice is None:
-            run.report.say(said)
+        if run.handover.notice is None:
+            _say(said)
         else:
-            run.report.notify(f"exec-failed {failed.error.errno} {code} {said}")
+            run.notify(f"exec-failed {failed.error.errno} {code} {said}")
         return code
     except child.ForkFailed as failed:
         from pyinit import diagnose
 
-        run.report.say(diagnose.fork_failed(failed.error))
+        _say(diagnose.fork_failed(failed.error))
         return status.OURS
     except OSError as error:
         what = status.errno_text(error.errno or 0)
-        run.report.say(f"prctl PR_SET_PDEATHSIG: {what}; --parent-death can't be had here")
+        _say(f"prctl PR_SET_PDEATHSIG: {what}; --parent-death can't be had here")
         return status.OURS
+
+
+def _say(text: str) -> None:
+    """Print one line for people, to stderr."""
+    from pyinit import report
+
+    report.Report().say(text)
 
 
 def _print(text: str) -> int:
@@ -125,20 +127,23 @@ def _print(text: str) -> int:
     return 0
 
 
-def _restart_lean(words: list[bytes], handover: options.Handover) -> None:
+def _restart_lean(words: list[bytes], handover: settings.Handover) -> None:
     """Exec the same in a lean interpreter (-I -S); return only where that's impossible."""
     if not sys.executable:
         return
     directory = __file__.rpartition("/")[0].rpartition("/")[0]
-    lean = [sys.executable, "-I", "-S", "-X", "utf8", "-c", START.format(directory=directory)]
+    lean = ["-I", "-S", "-X", "utf8", "-c", START.format(directory=directory)]
     child.restore_locale()
-    given = (
-        []
-        if any(word.startswith(b"--handover") for word in words)
-        else [b"--handover", str(handover).encode()]
-    )
     try:
-        posix.execv(sys.executable, [_encode(word) for word in lean] + given + words)
+        posix.execv(
+            sys.executable,
+            [
+                _encode(sys.executable),
+                *(_encode(word) for word in lean),
+                HANDOVER + str(handover).encode(),
+                *words,
+            ],
+        )
     except OSError:
         return
 

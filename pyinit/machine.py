@@ -16,7 +16,7 @@ only become known as their parents die).
 
 import _signal
 
-from pyinit import options, status
+from pyinit import settings, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Machine:
     """
 
     def __init__(
-        self, asked: options.Options, *, own_pid: int, pid: int = 0, own_group: bool = True
+        self, asked: settings.Settings, *, own_pid: int, pid: int = 0, own_group: bool = True
     ) -> None:
         self.asked = asked
         self.own_pid = own_pid
@@ -95,9 +95,9 @@ class Machine:
             self._stops_forwarded += 1
         if sent == _signal.SIGCONT:
             # A stop at the terminal stopped the whole group, so all of it continues.
-            whole = self.stopped and self.own_group and self.asked.target == options.PROCESS
+            whole = self.stopped and self.own_group and self.asked.target == settings.PROCESS
             self.stopped = False
-            return [(CONTINUE, sent, options.GROUP if whole else self.asked.target)]
+            return [(CONTINUE, sent, settings.GROUP if whole else self.asked.target)]
         return [(SEND, sent, self.asked.target)]
 
     def ended(self, pid: int, wait_status: int, now: float) -> "list[Action]":

@@ -1,4 +1,4 @@
-"""Tells what happens: to people on stderr, to programs as JSON lines, to the launcher.
+"""Tells what happens: to people on stderr, to programs as JSON lines.
 
 PID 1 must never wait for a reader: a line that would block is dropped. The descriptors are shared
 with others, so they can't be made non-blocking; poll(2) is asked first. No line is longer than
@@ -19,21 +19,14 @@ _PIPE_BUF = 4096  # linux/limits.h
 
 
 class Report:
-    """Where news go; `events` and `notice` are descriptors or None."""
+    """Where news go; `events` is a descriptor or None."""
 
     def __init__(
-        self,
-        *,
-        verbose: int = 0,
-        warn_orphans: bool = False,
-        events: int | None = None,
-        notice: int | None = None,
+        self, *, verbose: int = 0, warn_orphans: bool = False, events: int | None = None
     ) -> None:
         self.verbose = verbose
         self.warn_orphans = warn_orphans
         self.events = events
-        self.notice = notice
-        self.in_full = bool(verbose or warn_orphans or events is not None)
         self._pid = posix.getpid()
 
     def say(self, text: str) -> None:
@@ -45,18 +38,8 @@ class Report:
             raw = raw[: _PIPE_BUF - 4] + b"..."
         _write(2, raw + b"\n")
 
-    def notify(self, text: str) -> None:
-        """Tell the launcher: its pipe is ours alone, and it made it non-blocking."""
-        if self.notice is None:
-            return
-        try:
-            posix.write(self.notice, text.encode("utf-8", "surrogateescape") + b"\n")
-        except OSError:  # the launcher is gone, and we with it in a moment
-            self.notice = None
-
     def started(self, pid: int, program: bytes) -> None:
         """Tell that the workload's exec happened."""
-        self.notify(f"started {pid}")
         self._event(f"started {execvp.text(program)} as {pid}", event="started", pid=pid)
 
     def forwarded(self, number: int, sent: int, sender: int, target: str) -> None:
@@ -113,7 +96,6 @@ class Report:
 
     def exited(self, status: int, signal: int | None) -> None:
         """Tell how the workload ended, and with which status we follow it."""
-        self.notify(f"exited {status} {signal or 0}")
         name = signames.name(signal) if signal else None
         how = f", the workload was killed by {name}" if name else ""
         self._event(f"exiting with {status}{how}", event="exited", status=status, signal=name)

@@ -13,11 +13,13 @@ import _signal
 import posix
 import time
 
-from pyinit import child, machine, options, reaper, report, status, terminal
+from pyinit import child, machine, reaper, settings, status, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from pyinit import report
 
 # Unexpected errors in a row after which the loop only waits for the workload's end.
 _PATIENCE = 16
@@ -26,7 +28,7 @@ _PATIENCE = 16
 class Supervisor:
     """One supervision, from the fork of the workload to the exit status."""
 
-    def __init__(self, asked: options.Options, handover: options.Handover) -> None:
+    def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
         self.asked = asked
         self.handover = handover
         self.pid = 0
@@ -35,19 +37,36 @@ class Supervisor:
         self._own_group, self._foreground = self._place()
         self._signals = _signal.valid_signals()
         self._parent_signal: int | None = None
-        self.report = report.Report(
-            verbose=asked.verbose,
-            warn_orphans=asked.warn_orphans,
-            events=asked.events,
-            notice=handover.notice,
-        )
+        self._report: report.Report | None = None
+
+    @property
+    def report(self) -> "report.Report":
+        """Who tells what happens; read in only when there's something to tell."""
+        if self._report is None:
+            from pyinit import report
+
+            self._report = report.Report(
+                verbose=self.asked.verbose,
+                warn_orphans=self.asked.warn_orphans,
+                events=self.asked.events,
+            )
+        return self._report
+
+    def notify(self, text: str) -> None:
+        """Tell the launcher a line, docs/architecture.md, "The handover"."""
+        if self.handover.notice is None:
+            return
+        try:
+            posix.write(self.handover.notice, text.encode("utf-8", "surrogateescape") + b"\n")
+        except OSError:  # the launcher is gone, and we with it in a moment
+            self.handover.notice = None
 
     def run(self) -> int:
         """Start the workload, supervise it, and return the status to exit with.
 
         Raises child.ExecFailed, child.ForkFailed, and OSError where --parent-death can't be had.
         """
-        for fd in (self.report.events, self.report.notice):
+        for fd in (self.asked.events, self.handover.notice):
             if fd is not None:
                 posix.set_inheritable(fd, False)  # they are for us, not for the workload
         # A SIGCHLD that is ignored makes the kernel reap, and the status is lost, wait(2).
@@ -63,7 +82,9 @@ class Supervisor:
             )
             self.pid = workload.start()
             self._own_group = workload.own_group
-            self.report.started(self.pid, self.asked.program[0])
+            self.notify(f"started {self.pid}")
+            if self.asked.tells_all:
+                self.report.started(self.pid, self.asked.program[0])
         self.machine = machine.Machine(
             self.asked, own_pid=self._own_pid, pid=self.pid, own_group=self._own_group
         )
@@ -79,7 +100,7 @@ class Supervisor:
             return True, self.handover.foreground
         group = posix.getpgrp()
         foreground = terminal.foreground_group()
-        if group == 0 and foreground is not None and self.asked.target != options.GROUP:
+        if group == 0 and foreground is not None and self.asked.target != settings.GROUP:
             # Our group lies outside our PID namespace: whether it's in the foreground can't be
             # told, so the workload stays in it, and has the terminal exactly if we have.
             return False, False
@@ -110,7 +131,7 @@ class Supervisor:
     def _let_go(self) -> None:
         """Hold nothing that the workload could be waiting on; be called by our name in ps(1)."""
         _set_name(b"pyinit")
-        kept = {self.report.events, self.report.notice}
+        kept = {self.asked.events, self.handover.notice}
         try:
             # By name, not by range: where close_range is denied, a range is a long loop.
             held = [int(name) for name in posix.listdir("/proc/self/fd")]
@@ -176,7 +197,7 @@ class Supervisor:
         if number == self._parent_signal and self._parent != posix.getppid():
             number = self.asked.parent_death or number
         actions = self.machine.signal(number, sender, code, time.monotonic())
-        if self.report.in_full and sender != self._own_pid:
+        if self.asked.tells_all and sender != self._own_pid:
             sent, target = (actions[0][1], actions[0][2]) if actions else (0, self.asked.target)
             self.report.forwarded(number, sent, sender, target)
         return self._do(actions)
@@ -185,7 +206,7 @@ class Supervisor:
         """Take every change of state that there is: SIGCHLDs coalesce, wait(2)."""
         while True:
             try:
-                if self.report.in_full:
+                if self.asked.tells_all:
                     pid, changed, name, usage = reaper.next_change_in_full()
                 else:
                     pid, changed = reaper.next_change()
@@ -195,18 +216,22 @@ class Supervisor:
                 return None
             actions: list[machine.Action] = []
             if posix.WIFSTOPPED(changed):
-                self.report.stopped(pid, posix.WSTOPSIG(changed))
+                if self.asked.tells_all:
+                    self.report.stopped(pid, posix.WSTOPSIG(changed))
                 actions = self.machine.stopped_by(pid, posix.WSTOPSIG(changed))
             elif posix.WIFCONTINUED(changed):
-                self.report.continued(pid)
+                if self.asked.tells_all:
+                    self.report.continued(pid)
                 self.machine.continued(pid)
             else:
                 code, signal = status.of_wait(changed)
                 actions = self.machine.ended(pid, changed, time.monotonic())
-                if self.report.in_full:
+                if self.asked.tells_all:
                     self.report.reaped(pid, name, code, signal, usage, pid == self.pid)
                 if pid == self.pid:
-                    self.report.exited(self.machine.exit_status, signal)
+                    self.notify(f"exited {self.machine.exit_status} {signal or 0}")
+                    if self.asked.tells_all:
+                        self.report.exited(self.machine.exit_status, signal)
             if (result := self._do(actions)) is not None:
                 return result
 
@@ -228,8 +253,8 @@ class Supervisor:
         if target == machine.EVERYTHING:
             reaper.send_to_all(number)
             return
-        pid = {options.PROCESS: self.pid, options.GROUP: -self.pid, options.ALL: -1}[target]
-        if target == options.GROUP and not self._own_group:
+        pid = {settings.PROCESS: self.pid, settings.GROUP: -self.pid, settings.ALL: -1}[target]
+        if target == settings.GROUP and not self._own_group:
             pid = self.pid
         try:
             posix.kill(pid, number)
@@ -247,8 +272,8 @@ class Supervisor:
         orphaned group, credentials(7); or PID 1). Then the workload goes on at once: nobody could
         ever continue it.
         """
-        if self.report.notice is not None:
-            self.report.notify(f"stopped {number}")
+        if self.handover.notice is not None:
+            self.notify(f"stopped {number}")
             return
         held = self._foreground
         resumed = False
@@ -261,7 +286,7 @@ class Supervisor:
             return
         if held:
             self._foreground = terminal.set_foreground(self.pid)
-        self._send(_signal.SIGCONT, options.GROUP)
+        self._send(_signal.SIGCONT, settings.GROUP)
 
     def _stop_with_group(self, number: int) -> bool:
         """Stop our process group by `number`; return True after SIGCONT, False if discarded."""

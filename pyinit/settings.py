@@ -1,0 +1,103 @@
+"""What was asked of `pyinit`, as values: small, since every start reads them.
+
+The table of options, which makes them from words, is only read where there are words to parse
+(`options`).
+"""
+
+import _signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+PROCESS = "process"
+GROUP = "group"
+ALL = "all"
+"""Where signals go: the workload's process, its process group, every process there is."""
+
+
+class Handover:
+    """What an earlier process knew and `pyinit` can't see: docs/architecture.md, "The handover".
+
+    `mask`, `ignored` and `pending` are sets of signals: blocked, ignored, and taken already on
+    the workload's behalf. `foreground` says whether the launcher had the terminal's foreground;
+    None leaves it to `pyinit` to find out. `notice` is the descriptor of a pipe to the launcher.
+    """
+
+    __slots__ = ("foreground", "ignored", "mask", "notice", "pending")
+
+    def __init__(
+        self,
+        mask: set[int],
+        ignored: set[int],
+        pending: set[int],
+        foreground: bool | None = None,
+        notice: int | None = None,
+    ) -> None:
+        self.mask = mask
+        self.ignored = ignored
+        self.pending = pending
+        self.foreground = foreground
+        self.notice = notice
+
+    @classmethod
+    def parse(cls, word: str) -> "Handover":
+        """Return the handover written as `mask=HEX,ignored=HEX,foreground=0|1,notice=FD`.
+
+        The sets are hexadecimal as in /proc/PID/status, proc(5); each field may be absent.
+        Raises ValueError.
+        """
+        fields = dict(part.partition("=")[::2] for part in word.split(","))
+        notice = fields.get("notice", "")
+        return cls(
+            _signals(fields.get("mask", "0")),
+            _signals(fields.get("ignored", "0")),
+            _signals(fields.get("pending", "0")),
+            fields["foreground"] == "1" if "foreground" in fields else None,
+            int(notice) if notice else None,
+        )
+
+    def __str__(self) -> str:
+        """Return the word that `parse` takes."""
+        word = f"mask={_hex(self.mask)},ignored={_hex(self.ignored)},pending={_hex(self.pending)}"
+        if self.foreground is not None:
+            word += f",foreground={self.foreground:d}"
+        return word if self.notice is None else f"{word},notice={self.notice}"
+
+
+def _signals(word: str) -> set[int]:
+    bits = int(word, 16)
+    return {number for number in _signal.valid_signals() if bits >> (number - 1) & 1}
+
+
+def _hex(signals: set[int]) -> str:
+    return f"{sum(1 << (number - 1) for number in signals):x}"
+
+
+class Settings:
+    """What was asked for, with the defaults filled in; `program` is the workload's argv."""
+
+    __slots__ = ("drain", "events", "exit_codes", "kill_after", "parent_death", "pause",
+                 "program", "rewrite", "target", "term_signal", "verbose", "wait",
+                 "warn_orphans")  # fmt: skip
+
+    def __init__(self, values: "Mapping[str, Any]", program: "Iterable[bytes]" = ()) -> None:
+        self.program = list(program)
+        self.target: str = ALL if values.get("all") else GROUP if values.get("group") else PROCESS
+        self.rewrite: dict[int, int] = dict(values.get("rewrite", ()))
+        self.parent_death: int | None = values.get("parent_death")
+        self.warn_orphans: bool = values.get("warn_orphans", False)
+        self.exit_codes: dict[int, int] = dict(values.get("exit_code", ()))
+        self.wait: bool = values.get("wait", False)
+        self.drain: float | None = values.get("drain")
+        self.kill_after: float | None = values.get("kill_after")
+        self.term_signal: int = values.get("term_signal", _signal.SIGTERM)
+        self.pause: bool = values.get("pause", False)
+        self.events: int | None = values.get("events")
+        self.verbose: int = values.get("verbose", 0)
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether anybody wants to hear of everything that happens."""
+        return bool(self.verbose or self.warn_orphans or self.events is not None)
