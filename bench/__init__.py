@@ -1,0 +1,1 @@
+"""Measures `pyinit` and `pyspawn` beside their peers, interleaved in one run."""

@@ -1,0 +1,102 @@
+"""The promises that the project makes, and whether this run kept them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bench import contenders, forward, idle, launch, loss, reap, start
+from bench.table import Table
+
+Tables = Mapping[str, Table]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One promise: what is measured in which experiment, and the most that it may be.
+
+    `strict` ones have to be below the limit, not at it.
+    """
+
+    what: str
+    experiment: str
+    measure: Callable[[Tables], float | None]
+    limit: float
+    strict: bool = False
+
+    def verdict(self, tables: Tables) -> tuple[str, str]:
+        """Return the measured figure and `kept`, `MISSED`, or `MISSED (not measured)`."""
+        value = self.measure(tables)
+        if value is None:
+            return "-", "MISSED (not measured)"
+        kept = value < self.limit if self.strict else value <= self.limit
+        return f"{value:.2f}", "kept" if kept else "MISSED"
+
+
+def ratio(table: str, row: str, base: str) -> Callable[[Tables], float | None]:
+    """Measure the ratio of the medians of two rows of one table."""
+
+    def measure(tables: Tables) -> float | None:
+        ours, theirs = (number(tables, table, name, "median") for name in (row, base))
+        return ours / theirs if ours is not None and theirs else None
+
+    return measure
+
+
+def cell(table: str, row: str, column: str) -> Callable[[Tables], float | None]:
+    """Measure one cell as it stands."""
+    return lambda tables: number(tables, table, row, column)
+
+
+def number(tables: Tables, table: str, row: str, column: str) -> float | None:
+    """Return one figure, or None where it was not measured."""
+    return tables[table].number(row, column) if table in tables else None
+
+
+def _budgets() -> tuple[Budget, ...]:
+    pyinit, pyspawn, bare = contenders.PYINIT, contenders.PYSPAWN, contenders.BARE
+    budgets = [
+        Budget("start as PID 1 / bare", "start", ratio(start.PID1, pyinit, bare), 1.25),
+        Budget("start not as PID 1 / bare", "start", ratio(start.CHILD, pyinit, bare), 1.6),
+        Budget(
+            "`pyspawn --init -- true` / two bare",
+            "launch",
+            ratio(launch.KEY, pyspawn, launch.TWO_BARE),
+            1.5,
+        ),
+        Budget(
+            "`pyspawn --init -- true` / `runc run`",
+            "launch",
+            ratio(launch.KEY, pyspawn, "runc run"),
+            1.0,
+            strict=True,
+        ),
+        Budget("idle RSS / bare that waits", "idle", ratio(idle.RSS, pyinit, bare), 1.1),
+        Budget("wake-ups when idle", "idle", cell(idle.WAKEUPS, pyinit, idle.COUNT), 0),
+        Budget("forwarded signal / tini", "forward", ratio(forward.KEY, pyinit, "tini"), 1.5),
+    ]
+    for kind in (reap.STREAM, reap.BURST):
+        wall, zombies = f"{kind} {reap.WALL}", f"{kind} {reap.ZOMBIES}"
+        budgets += [
+            Budget(f"reaping, {kind}, wall / tini", "reap", ratio(wall, pyinit, "tini"), 1.05),
+            Budget(f"reaping, {kind}, zombies", "reap", cell(zombies, pyinit, reap.ZOMBIES), 0),
+        ]
+    for row in (pyspawn, loss.PYSPAWN_PID1):
+        budgets.append(Budget(f"SIGTERM lost, {row}", "loss", cell(loss.KEY, row, loss.LOST), 0))
+    return tuple(budgets)
+
+
+BUDGETS = _budgets()
+
+
+def judge(tables: Tables, experiments: list[str]) -> tuple[Table, bool]:
+    """Return the table of the budgets of these experiments, and whether all were kept."""
+    rows = {}
+    kept = True
+    for budget in BUDGETS:
+        if budget.experiment in experiments:
+            value, verdict = budget.verdict(tables)
+            limit = f"{'<' if budget.strict else '<='} {budget.limit:g}"
+            rows[budget.what] = (value, limit, verdict)
+            kept = kept and verdict == "kept"
+    return Table("budgets", "budgets", ("measured", "limit", "verdict"), rows), kept

@@ -1,0 +1,82 @@
+"""What every experiment is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bench.installed import Ours
+from bench.nest import Nest
+from bench.spawn import Spawner, TrialFailed
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How often each thing is done."""
+
+    starts: int = 100
+    runs: int = 60
+    fleets: int = 5
+    idle_seconds: float = 10.0
+    signals: int = 1000
+    stream_legs: int = 10
+    stream_leg: int = 2000
+    bursts: int = 5
+    burst: int = 5000
+    moments: int = 500
+
+    def with_rounds(self, rounds: int) -> Scale:
+        """Return this scale with `rounds` of everything."""
+        return replace(
+            self,
+            starts=rounds,
+            runs=rounds,
+            fleets=rounds,
+            signals=rounds,
+            stream_legs=rounds,
+            bursts=rounds,
+            moments=rounds,
+        )
+
+
+FULL = Scale()
+QUICK = Scale(
+    starts=20,
+    runs=10,
+    fleets=1,
+    idle_seconds=3.0,
+    signals=200,
+    stream_legs=3,
+    stream_leg=1000,
+    bursts=1,
+    burst=1000,
+    moments=50,
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The place, what is measured in it, and how often."""
+
+    nest: Nest
+    spawner: Spawner
+    peers: dict[str, str]
+    ours: Ours | None
+    scale: Scale
+
+    def start_to_exit(
+        self, argv: Sequence[str], *, pid1: bool = False, times: int = 1
+    ) -> Callable[[], float]:
+        """Return a trial that runs `argv` so many times in a row and measures milliseconds."""
+
+        def trial() -> float:
+            total = 0.0
+            for _ in range(times):
+                child = self.spawner.spawn(argv, pid1=pid1)
+                if child.wait() != 0:
+                    raise TrialFailed(f"status {child.status}: {self.spawner.complaint()}")
+                total += child.milliseconds
+            self.spawner.reap_strangers()
+            return total
+
+        return trial
