@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from helpers import children
 from helpers.capabilities import MISSING, require
+from helpers.places import Place
 
 __all__ = ["require"]
 
@@ -43,3 +44,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("skipped for want of a capability")
         for line in sorted(lines, reverse=True):
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(params=["pid1", "child"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Run the test twice: pyinit as PID 1 of a namespace, and as any process's child."""
+    return Place(request.param)
+
+
+@pytest.fixture
+def inside() -> Place:
+    """Give the place where pyinit is PID 1."""
+    return Place("pid1")
+
+
+@pytest.fixture
+def outside() -> Place:
+    """Give the place where pyinit is a child like any other."""
+    return Place("child")

@@ -55,6 +55,15 @@ def state(pid: int) -> str:
     return chr(text[text.rindex(b")") + 2])
 
 
+def wait_state(pid: int, wanted: str, seconds: float = SAFETY_SECONDS) -> None:
+    """Wait until `pid` is in one of the `wanted` states (no event tells of it: it's looked at)."""
+    deadline = time.monotonic() + seconds
+    while (now := state(pid)) not in wanted or not now:
+        assert now, f"{pid} is gone"
+        assert time.monotonic() < deadline, f"{pid} stays in state {now}"
+        os.sched_yield()
+
+
 def status_field(pid: int | str, name: str) -> str:
     """Return one field of /proc/PID/status."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -87,7 +87,7 @@ class Running:
     ) -> None:
         self._before = children.of(os.getpid())
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
-        self._inside = inside
+        self.inside = inside
         self._process = subprocess.Popen(
             argv,
             stdin=stdin,
@@ -123,7 +123,7 @@ class Running:
     @property
     def pid(self) -> int:
         """The host pid of the program: it's known once unshare has forked."""
-        if not self._inside:
+        if not self.inside:
             return self._process.pid
         deadline = time.monotonic() + children.SAFETY_SECONDS
         while time.monotonic() < deadline:

@@ -1,0 +1,245 @@
+"""Deny system calls, or hold them until a test lets go: seccomp(2) filters for a program.
+
+`deny` returns code for `programs.prepared`. `Held` stops a program right at a system call, by
+the kernel's own notification (seccomp_unotify(2)): what happens "between fork and exec" is then
+a moment that a test can stand in, with no clock.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import fcntl
+import os
+import platform
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from helpers import children
+from helpers.running import StuckError
+
+# linux/audit.h, AUDIT_ARCH_*; numbers from asm/unistd.h of each machine.
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_NUMBERS = {
+    "x86_64": {
+        "chdir": 80,
+        "clone": 56,
+        "clone3": 435,
+        "close_range": 436,
+        "execve": 59,
+        "execveat": 322,
+        "fchdir": 81,
+        "fcntl": 72,
+        "fork": 57,
+        "getpgid": 121,
+        "getpgrp": 111,
+        "getppid": 110,
+        "getsid": 124,
+        "ioctl": 16,
+        "kill": 62,
+        "pidfd_open": 434,
+        "pidfd_send_signal": 424,
+        "pipe": 22,
+        "pipe2": 293,
+        "poll": 7,
+        "prctl": 157,
+        "seccomp": 317,
+        "setpgid": 109,
+        "setsid": 112,
+        "signalfd": 282,
+        "signalfd4": 289,
+        "vfork": 58,
+    },
+    "aarch64": {
+        "chdir": 49,
+        "clone": 220,
+        "clone3": 435,
+        "close_range": 436,
+        "execve": 221,
+        "execveat": 281,
+        "fchdir": 50,
+        "fcntl": 25,
+        "getpgid": 155,
+        "getppid": 173,
+        "getsid": 156,
+        "ioctl": 29,
+        "kill": 129,
+        "pidfd_open": 434,
+        "pidfd_send_signal": 424,
+        "pipe2": 59,
+        "prctl": 167,
+        "seccomp": 277,
+        "setpgid": 154,
+        "setsid": 157,
+        "signalfd4": 74,
+    },
+}
+
+ALLOW = 0x7FFF0000
+NOTIFY = 0x7FC00000
+_ERRNO = 0x00050000
+
+# linux/filter.h, linux/bpf_common.h
+_LOAD = 0x20
+_JUMP_IF_EQUAL = 0x15
+_RETURN = 0x06
+
+
+class Call(NamedTuple):
+    """A system call by name, perhaps only with a given value in one argument (lower 32 bits)."""
+
+    name: str
+    argument: int | None = None
+    value: int = 0
+
+
+def number(name: str) -> int | None:
+    """Return the number of a system call, None where this machine has no such call."""
+    return _NUMBERS[platform.machine()].get(name)
+
+
+def _program(calls: list[Call], verdict: int) -> bytes:
+    """Return the filter that gives `verdict` for `calls` and lets all else pass."""
+
+    def step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+        return struct.pack("=HBBI", code, if_true, if_false, value)
+
+    # struct seccomp_data: nr at 0, arch at 4, args from 16, 8 bytes each.
+    steps = [
+        step(_LOAD, 4),
+        step(_JUMP_IF_EQUAL, _ARCHITECTURES[platform.machine()], 1, 0),
+        step(_RETURN, ALLOW),
+    ]
+    for call in calls:
+        wanted = number(call.name)
+        if wanted is None:
+            continue
+        steps.append(step(_LOAD, 0))
+        if call.argument is None:
+            steps.append(step(_JUMP_IF_EQUAL, wanted, 0, 1))
+        else:
+            steps.append(step(_JUMP_IF_EQUAL, wanted, 0, 3))
+            steps.append(step(_LOAD, 16 + 8 * call.argument))
+            steps.append(step(_JUMP_IF_EQUAL, call.value, 0, 1))
+        steps.append(step(_RETURN, verdict))
+    steps.append(step(_RETURN, ALLOW))
+    return b"".join(steps)
+
+
+_INSTALL = """
+class Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_char_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+steps = {steps!r}
+filter = Filter(len(steps) // 8, steps)
+if libc.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS
+    raise OSError(ctypes.get_errno(), "no_new_privs")
+listener = libc.syscall({seccomp}, 1, {flags}, ctypes.byref(filter))
+if listener < 0:
+    raise OSError(ctypes.get_errno(), "seccomp")
+"""
+
+
+def deny(reason: int, *calls: str | Call) -> str:
+    """Return code for `prepared`: from then on `calls` fail with the errno `reason`."""
+    wanted = [call if isinstance(call, Call) else Call(call) for call in calls]
+    return _install(wanted, _ERRNO | reason, 0)
+
+
+def _install(calls: list[Call], verdict: int, flags: int) -> str:
+    return _INSTALL.format(
+        steps=_program(calls, verdict), seccomp=number("seccomp"), flags=flags
+    )
+
+
+# An exec that execve's filter doesn't see: execveat(2) with a path and the same environment.
+EXEC_UNSEEN = f"""
+vector = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
+environ = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ")
+ctypes.CDLL(None).syscall({number("execveat")}, -100, argv[0], vector, environ, 0)
+"""
+"""For `prepared`, after `deny(..., "execve")`: the exec of argv that is not denied."""
+
+
+class Moment(NamedTuple):
+    """A process held at a system call: its host pid, and the kernel's name for the moment."""
+
+    identity: int
+    pid: int
+    call: int
+
+
+class Held:
+    """The test's end of a filter that holds `calls` of a program; see `code`.
+
+    Pass `fileno` to the program, and `code` to `prepared`. `catch` waits for the next held call,
+    `let_go` lets it run. Once closed, held calls fail with ENOSYS, so nothing hangs for good.
+    """
+
+    def __init__(self, *calls: str | Call) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._listener = -1
+        wanted = [call if isinstance(call, Call) else Call(call) for call in calls]
+        flag_new_listener = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER, linux/seccomp.h
+        self.code = (
+            _install(wanted, NOTIFY, flag_new_listener)
+            + "import socket\n"
+            + f"channel = socket.socket(fileno={self._theirs.fileno()})\n"
+            + "socket.send_fds(channel, [b'x'], [listener])\n"
+            + "channel.close(); os.close(listener)\n"
+        )
+        self.fileno = self._theirs.fileno()
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ours.close()
+        self._theirs.close()
+        if self._listener >= 0:
+            os.close(self._listener)
+
+    def _listen(self) -> int:
+        if self._listener < 0:
+            if not children.wait_readable(self._ours.fileno()):
+                raise StuckError("no filter was installed")
+            _, descriptors, _, _ = socket.recv_fds(self._ours, 1, 1)
+            (self._listener,) = descriptors
+        return self._listener
+
+    def catch(self) -> Moment:
+        """Wait for the next held call."""
+        if not children.wait_readable(self._listen()):
+            raise StuckError("no held system call came")
+        return self._receive()
+
+    def _receive(self) -> Moment:
+        # struct seccomp_notif: id, pid, flags, then struct seccomp_data, 80 bytes in all.
+        record = array.array("B", bytes(80))
+        fcntl.ioctl(self._listener, 0xC0502100, record)  # SECCOMP_IOCTL_NOTIF_RECV
+        identity, pid, _, call = struct.unpack_from("=QIIi", record.tobytes())
+        return Moment(identity, pid, call)
+
+    def let_go(self, moment: Moment) -> None:
+        """Let a held call run as if nothing had been there; one that died meanwhile is fine."""
+        # struct seccomp_notif_resp: id, val, error, flags (SECCOMP_USER_NOTIF_FLAG_CONTINUE).
+        response = array.array("B", struct.pack("=QqiI", moment.identity, 0, 0, 1))
+        try:
+            fcntl.ioctl(self._listener, 0xC0182101, response)  # SECCOMP_IOCTL_NOTIF_SEND
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def moments(self) -> Iterator[Moment]:
+        """Yield each held call, and let it go after the caller's turn, until none can come."""
+        while True:
+            self._listen()
+            if not children.wait_readable(self._listener):
+                raise StuckError("the program neither goes on nor ends")
+            with contextlib.suppress(FileNotFoundError):
+                moment = self._receive()
+                yield moment
+                self.let_go(moment)
