@@ -22,6 +22,8 @@ PYSPAWN = "pyspawn --init"
 PYSPAWN_LEAN = "pyspawn --init (lean)"
 PYSPAWN_ALONE = "pyspawn"
 
+_SECOND_CGROUP_HIERARCHY = "/sys/fs/cgroup/unified"
+
 
 @dataclass(frozen=True)
 class Init:
@@ -118,9 +120,11 @@ def _make_bundle(nest: Nest, workload: Sequence[str]) -> Path:
     bundle = nest.scratch / "bundle"
     root = bundle / "rootfs"
     root.mkdir(parents=True)
-    linux.mount("/", str(root), "", linux.MS_BIND | linux.MS_REC)
-    if os.path.ismount("/sys/fs/cgroup/unified") and os.geteuid() == 0:
-        linux.unmount("/sys/fs/cgroup/unified")
+    # In a user namespace the mounts below can't be taken apart, mount_namespaces(7).
+    deep = linux.MS_REC if os.geteuid() != 0 else 0
+    linux.mount("/", str(root), "", linux.MS_BIND | deep)
+    if os.path.ismount(_SECOND_CGROUP_HIERARCHY):
+        linux.mount("tmpfs", _SECOND_CGROUP_HIERARCHY, "tmpfs", 0)
     namespaces = ["pid", "mount", "ipc", "uts", "cgroup"]
     system: dict[str, object] = {"cgroupsPath": f"/{nest.cgroup}"}
     if os.geteuid() != 0:

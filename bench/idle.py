@@ -36,7 +36,7 @@ _BARE_WAITER = bare_python(
     "import _signal,posix;_signal.pthread_sigmask(0,{15});posix.write(1,b'.');"
     "_signal.sigwaitinfo({15})"
 )
-_SLEEPER = ("/bin/sh", "-c", "echo .; exec sleep 1000000")
+_SLEEPER = ("/bin/sh", "-c", "printf .; exec sleep 1000000")
 _SETTLE = 0.5
 """Seconds in which a fleet that has said it is ready comes to rest."""
 

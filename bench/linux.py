@@ -18,7 +18,6 @@ MS_NOEXEC = 0x8
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
-MNT_DETACH = 0x2
 
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -48,7 +47,6 @@ _setns = _bind("setns", ctypes.c_int, ctypes.c_int)
 _mount = _bind(
     "mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p
 )
-_umount2 = _bind("umount2", ctypes.c_char_p, ctypes.c_int)
 _prctl = _bind("prctl", ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
@@ -65,11 +63,6 @@ def setns(fd: int, kind: int) -> None:
 def mount(source: str, target: str, kind: str, flags: int) -> None:
     """Mount, bind, or change the propagation, mount(2)."""
     _mount(os.fsencode(source), os.fsencode(target), os.fsencode(kind), flags, None)
-
-
-def unmount(target: str) -> None:
-    """Detach a mount, umount2(2) with MNT_DETACH."""
-    _umount2(os.fsencode(target), MNT_DETACH)
 
 
 def become_subreaper() -> None:

@@ -45,7 +45,7 @@ _CALIBRATIONS = 9
 _MARKER = signal.SIGVTALRM
 _MARKED = (128 + _MARKER, -_MARKER)
 _TERMINATED = (128 + signal.SIGTERM, -signal.SIGTERM)
-_WORKLOAD = ("/bin/sh", "-c", "echo .; read x")
+_WORKLOAD = ("/bin/sh", "-c", "printf .; read x")
 _BARE_WORKLOAD = bare_python(
     "import _signal,posix;_signal.pthread_sigmask(0,{15,26});posix.write(1,b'.');"
     "posix._exit(128+_signal.sigwaitinfo({15,26}).si_signo)"

@@ -2,7 +2,8 @@
 
 The makers are the same shell scripts under every init. In the *stream* each process forks the
 next and exits, so each is an orphan of the init when it dies, at the price of one fork: some
-thousands at a time to each init in turn, each init living through all of them. In the *burst*
+hundreds at a time to each init in turn (dash recurses 1000 times at most), each init living
+through all of them. In the *burst*
 thousands of orphans wait on one pipe; its end kills all at once, and only their dying and reaping
 is timed. The clock stops when the init has no child left but the maker. CPU time is the init's
 utime + stime, in nanoseconds, from /proc/PID/schedstat.
@@ -31,8 +32,8 @@ CPU = "CPU"
 ZOMBIES = "zombies"
 
 _STREAM_MAKER = """
-chain() { n=$((n - 1)); if [ $n -gt 0 ]; then chain & else echo .; fi; }
-echo .
+chain() { n=$((n - 1)); if [ $n -gt 0 ]; then chain & else printf .; fi; }
+printf .
 while read n; do chain; wait; done
 """
 _BURST_MAKER = """
@@ -40,7 +41,7 @@ exec 9>"$1"
 i=0
 while [ $i -lt "$2" ]; do ( read x <&8 & ); i=$((i + 1)); done
 exec 9>&-
-echo .
+printf .
 read x
 """
 _RELEASE = 8
