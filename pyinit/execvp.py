@@ -11,6 +11,7 @@ from pyinit import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 DEFAULT_PATH = b"/bin:/usr/bin"
@@ -43,10 +44,25 @@ def execvp(arguments: list[bytes], path: bytes | None) -> "NoReturn":
 
     A script without `#!` is run by /bin/sh. Raises ExecError.
     """
+    search(arguments, path, posix.execv)
+    raise AssertionError("execv returned")
+
+
+def search(
+    arguments: list[bytes], path: bytes | None, attempt: "Callable[[bytes, list[bytes]], int]"
+) -> int:
+    """Return what `attempt` returns for the first path that it doesn't fail for.
+
+    `attempt` takes a path and an argv, and raises OSError with what execve(2) said. Raises
+    ExecError.
+    """
     denied: ExecError | None = None
     last = ExecError(errno.ENOENT, arguments[0])
     for candidate in candidates(arguments[0], path):
-        last = _exec(candidate, arguments)
+        try:
+            return _attempt(attempt, candidate, arguments)
+        except ExecError as error:
+            last = error
         if last.errno == errno.EACCES:
             denied = denied or last
         if last.errno not in _GO_ON:
@@ -54,19 +70,21 @@ def execvp(arguments: list[bytes], path: bytes | None) -> "NoReturn":
     raise denied or last
 
 
-def _exec(path: bytes, arguments: list[bytes]) -> ExecError:
-    """Exec `path`, or /bin/sh on it where it's a script without `#!`; return why that failed."""
+def _attempt(
+    attempt: "Callable[[bytes, list[bytes]], int]", path: bytes, arguments: list[bytes]
+) -> int:
+    """Attempt `path`, or /bin/sh on it where it's a script without `#!`; raises ExecError."""
     try:
-        posix.execv(path, arguments)
+        return attempt(path, arguments)
     except OSError as error:
         if error.errno != errno.ENOEXEC or _head(path).startswith(b"\x7fELF"):
-            return ExecError(error.errno or 0, path)
-    except ValueError:  # an empty argv[0], or a NUL inside: nothing has such a name
-        return ExecError(errno.ENOENT, path)
+            raise ExecError(error.errno or 0, path) from None
+    except ValueError:  # a NUL inside, or an empty argv[0]: no program has such a name
+        raise ExecError(errno.ENOENT, path) from None
     try:
-        posix.execv(b"/bin/sh", [b"sh", path, *arguments[1:]])
+        return attempt(b"/bin/sh", [b"sh", path, *arguments[1:]])
     except OSError as error:
-        return ExecError(error.errno or 0, b"/bin/sh")
+        raise ExecError(error.errno or 0, b"/bin/sh") from None
 
 
 def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
