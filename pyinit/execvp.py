@@ -167,8 +167,8 @@ def _missing_interpreter(path: bytes) -> str | None:
     """Say which interpreter `path` names that isn't there: `#!` or the ELF loader (elf(5))."""
     head = _head(path)
     if head.startswith(b"#!"):
-        words = head[2:].split(b"\n", 1)[0].split(None, 1)
-        interpreter = words[0] if words else b""
+        line = head[2:].split(b"\n", 1)[0].strip(b" \t")  # as fs/binfmt_script.c does
+        interpreter = line.replace(b"\t", b" ").split(b" ", 1)[0]
         kind = "interpreter"
         if interpreter.endswith(b"\r"):
             return f"its interpreter {text(interpreter)} is not there (the line ends with \\r\\n)"

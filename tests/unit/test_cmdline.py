@@ -1,0 +1,155 @@
+"""Tables of options: parsing, the environment, help, and every way to get it wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyinit import cmdline
+from pyinit.cmdline import Option, UsageError
+
+TABLE = (
+    Option("group", "g", help="A flag."),
+    Option("rewrite", "r", metavar="FROM:TO", many=True, help="Repeatable."),
+    Option("drain", metavar="SECONDS", convert=cmdline.seconds, help="With a value."),
+    Option("init", metavar="PATH", optional=True, help="With a value that may be left out."),
+    Option("verbose", "v", count=True, help="Counts."),
+    Option("secret", metavar="FD", convert=cmdline.descriptor, hidden=True),
+)
+WORDS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)
+VALUES = WORDS
+
+
+@pytest.mark.parametrize(
+    ("words", "values", "rest"),
+    [
+        ([], {}, []),
+        (["-g", "app", "-v"], {"group": True}, ["app", "-v"]),
+        (["-gv", "--", "-x"], {"group": True, "verbose": 1}, ["-x"]),
+        (["-vv", "--verbose"], {"verbose": 3}, []),
+        (["-rA:B", "-r", "C:D", "--rewrite=E:F", "--rewrite", "G:H"],
+         {"rewrite": ["A:B", "C:D", "E:F", "G:H"]}, []),
+        (["-gr", "A:B", "x"], {"group": True, "rewrite": ["A:B"]}, ["x"]),
+        (["--drain", "1.5"], {"drain": 1.5}, []),
+        (["--rewrite="], {"rewrite": [""]}, []),
+        (["--init", "x"], {"init": True}, ["x"]),
+        (["--init=/x"], {"init": "/x"}, []),
+        (["-"], {}, ["-"]),
+        (["--", "--"], {}, ["--"]),
+        (["--drain", "--", "--"], None, None),
+    ],
+)  # fmt: skip
+def test_parse(words: list[str], values: dict[str, object] | None, rest: list[str] | None) -> None:
+    if values is None:
+        with pytest.raises(UsageError):
+            cmdline.parse(TABLE, words)
+    else:
+        assert cmdline.parse(TABLE, words) == (values, rest)
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["--grou"], "unknown option --grou", "did you mean --group?"),
+        (["--secre"], "unknown option --secre", None),
+        (["--zzzz"], "unknown option --zzzz", None),
+        (["-x"], "unknown option -x", None),
+        (["-gx"], "unknown option -x in -gx", None),
+        (["--group=1"], "option --group takes no value", None),
+        (["--drain"], "option --drain needs a value: --drain SECONDS", None),
+        (["-r"], "option -r needs a value: -r, --rewrite FROM:TO", None),
+        (["--drain", "x"], "--drain: 'x' is not a number of seconds", None),
+        (["--drain=-1"], "--drain: '-1' is not a number of seconds", None),
+        (["--drain=nan"], "--drain: 'nan' is not a number of seconds", None),
+        (["--drain=inf"], "--drain: 'inf' is not a number of seconds", None),
+        (["--drain=1e9"], "--drain: '1e9' is not a number of seconds", None),
+        (["--drain=."], "--drain: '.' is not a number of seconds", None),
+        (["--secret=-1"], "--secret: '-1' is not a file descriptor", None),
+        (["--secret=²"], "--secret: '²' is not a file descriptor", None),
+    ],
+)
+def test_errors_say_what_is_wrong(words: list[str], message: str, hint: str | None) -> None:
+    with pytest.raises(UsageError) as caught:
+        cmdline.parse(TABLE, words)
+    assert str(caught.value) == message
+    assert caught.value.hint == hint
+
+
+@given(rest=st.lists(WORDS))
+def test_nothing_after_two_dashes_is_looked_at(rest: list[str]) -> None:
+    assert cmdline.parse(TABLE, ["-g", "--", *rest]) == ({"group": True}, rest)
+
+
+@given(words=st.lists(st.one_of(WORDS, st.sampled_from(["-g", "--drain", "--init=x", "-r", "--"]))))
+def test_any_words_are_parsed_or_refused_with_words(words: list[str]) -> None:
+    try:
+        _, rest = cmdline.parse(TABLE, words)
+    except UsageError:
+        return
+    assert rest == words[len(words) - len(rest) :]
+
+
+@given(
+    group=st.booleans(),
+    verbose=st.integers(0, 4),
+    rewrite=st.lists(VALUES, max_size=4),
+    drain=st.none() | st.integers(0, 10**6),
+    joined=st.booleans(),
+)
+def test_what_is_written_is_read(
+    group: bool, verbose: int, rewrite: list[str], drain: int | None, joined: bool
+) -> None:
+    words = ["-g"] * group + ["-v"] * verbose
+    for value in rewrite:
+        words += [f"--rewrite={value}"] if joined else ["--rewrite", value]
+    if drain is not None:
+        words += ["--drain", str(drain)]
+    values, rest = cmdline.parse(TABLE, [*words, "--"])
+    assert rest == []
+    assert values.get("group", False) is group
+    assert values.get("verbose", 0) == verbose
+    assert values.get("rewrite", []) == rewrite
+    assert values.get("drain") == drain
+
+
+@pytest.mark.parametrize(
+    ("variables", "values"),
+    [
+        ({}, {}),
+        ({b"X_GROUP": b"1"}, {"group": True}),
+        ({b"X_GROUP": b"yes"}, {"group": True}),
+        ({b"X_GROUP": b"no"}, {}),
+        ({b"X_GROUP": b""}, {}),
+        ({b"X_VERBOSE": b"3"}, {"verbose": 3}),
+        ({b"X_VERBOSE": b"on"}, {"verbose": 1}),
+        ({b"X_REWRITE": b"A:B C:D,E:F"}, {"rewrite": ["A:B", "C:D", "E:F"]}),
+        ({b"X_DRAIN": b"2"}, {"drain": 2.0}),
+        ({b"X_DRAIN": b""}, {}),
+        ({b"X_SECRET": b"3"}, {}),
+        ({b"Y_GROUP": b"1"}, {}),
+    ],
+)
+def test_environment(variables: dict[bytes, bytes], values: dict[str, object]) -> None:
+    assert cmdline.environment(TABLE, variables, "X") == values
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({b"X_GROUP": b"perhaps"}, "X_GROUP=perhaps: neither yes nor no"),
+        ({b"X_DRAIN": b"long"}, "X_DRAIN: 'long' is not a number of seconds"),
+    ],
+)
+def test_environment_errors_name_the_variable(variables: dict[bytes, bytes], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        cmdline.environment(TABLE, variables, "X")
+
+
+def test_help_shows_each_option_but_the_hidden() -> None:
+    page = cmdline.help_text(TABLE, "Usage: x", "Footer.")
+    for option in TABLE:
+        assert (option.spelling in page) is not option.hidden
+    assert page.startswith("Usage: x\n\n")
+    assert page.endswith("\n\nFooter.\n")
+    assert max(len(line) for line in page.splitlines()) < 100
