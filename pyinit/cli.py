@@ -92,7 +92,7 @@ def _supervise(run: supervisor.Supervisor) -> int:
 
         program, path = run.asked.program[0], posix.environ.get(b"PATH")
         code, reason, hint = execvp.explain(program, failed.error, path)
-        said = f"{execvp.text(program)}: {reason}" + (f"; {hint}" if hint else "")
+        said = f"{execvp.text(program[:1000])}: {reason}" + (f"; {hint}" if hint else "")
         if run.handover.notice is None:
             _say(said)
         else:

@@ -67,7 +67,7 @@ class Supervisor:
         Raises child.ExecFailed, child.ForkFailed, and OSError where --parent-death can't be had.
         """
         for fd in (self.asked.events, self.handover.notice):
-            if fd is not None:
+            if fd is not None and fd > 2:
                 posix.set_inheritable(fd, False)  # they are for us, not for the workload
         # A SIGCHLD that is ignored makes the kernel reap, and the status is lost, wait(2).
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -90,8 +90,8 @@ class Supervisor:
         )
         # PID 1 may not exit, and no exception may end it, from here on.
         code = self._loop()
-        if self._foreground:
-            terminal.set_foreground(posix.getpgrp())
+        if self._foreground and self.handover.foreground is None:
+            terminal.set_foreground(posix.getpgrp())  # else the launcher does it
         return code
 
     def _place(self) -> tuple[bool, bool]:
@@ -267,37 +267,25 @@ class Supervisor:
     def _suspend(self, number: int, *, asked: bool) -> None:
         """Stop with the workload, as a job of the shell that started us.
 
-        Our stop goes to our whole process group, as a terminal's ^Z would, and is left to its
-        default action, so that the kernel discards it where no shell could continue us (an
-        orphaned group, credentials(7); or PID 1). Then the workload goes on at once: nobody could
-        ever continue it.
+        A stop at the terminal (we had passed the foreground on) is for our whole process group;
+        else only we stop, where the stop came through us or from the terminal to a background job.
+        It is left to the signal's default action, so that the kernel discards it where no shell
+        could continue us (an orphaned group, credentials(7); PID 1). Then a workload in the
+        foreground goes on at once: nobody could ever continue it.
         """
         if self.handover.notice is not None:
             self.notify(f"stopped {number}")
             return
         held = self._foreground
-        resumed = False
-        if self._own_pid != 1:
-            if held:
-                terminal.set_foreground(posix.getpgrp())
-                self._foreground = False
-            resumed = self._stop_with_group(number)
-        if resumed or asked or number != _signal.SIGTSTP:
-            return
         if held:
-            self._foreground = terminal.set_foreground(self.pid)
+            terminal.set_foreground(posix.getpgrp())
+            self._foreground = False
+        elif number == _signal.SIGTSTP and not asked:
+            return  # somebody stopped the workload behind our back, and will continue it
+        if _stop(0 if held else self._own_pid, number) or not held or asked:
+            return
+        self._foreground = terminal.set_foreground(self.pid)
         self._send(_signal.SIGCONT, settings.GROUP)
-
-    def _stop_with_group(self, number: int) -> bool:
-        """Stop our process group by `number`; return True after SIGCONT, False if discarded."""
-        before = _signal.getsignal(number)
-        _signal.signal(number, _signal.SIG_DFL)
-        posix.kill(0, number)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
-        # Here we were stopped, and somebody continued us.
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, {number})
-        _signal.signal(number, before)
-        return _signal.SIGCONT in _signal.sigpending()
 
     def _resume_terminal(self) -> None:
         """Pass the foreground on to the workload if we were continued into it (`fg`)."""
@@ -319,6 +307,18 @@ class Supervisor:
 
     def _went_wrong(self, error: Exception) -> None:
         self.report.say(f"unexpected, going on: {type(error).__name__}: {error}")
+
+
+def _stop(pid: int, number: int) -> bool:
+    """Stop ourselves (or our group, pid 0); return True after SIGCONT, False if it's discarded."""
+    before = _signal.getsignal(number)
+    _signal.signal(number, _signal.SIG_DFL)
+    posix.kill(pid, number)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
+    # Here we were stopped, and somebody continued us.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, {number})
+    _signal.signal(number, before)
+    return _signal.SIGCONT in _signal.sigpending()
 
 
 def _set_name(name: bytes) -> None:
