@@ -59,18 +59,6 @@ def _initial_environment() -> list[bytes] | None:
     return raw.split(b"\0")[:-1] if raw.endswith(b"\0") else None
 
 
-def _exact_environment() -> dict[bytes, bytes] | None:
-    """Return what we were started with as a mapping, or None where no mapping says it exactly.
-
-    That is so for a name twice, an entry without `=` or without a name, and without /proc.
-    """
-    entries = _initial_environment()
-    if entries is None or not all(entry.find(b"=") > 0 for entry in entries):
-        return None
-    environment = dict(entry.split(b"=", 1) for entry in entries)
-    return environment if len(environment) == len(entries) else None
-
-
 class ExecFailed(Exception):  # noqa: N818  the words of the field
     """The workload's exec failed: `error` says for which path and why."""
 
@@ -106,43 +94,14 @@ class Child:
         self.foreground = foreground
 
     def start(self) -> int:
-        """Start the workload; return its pid once the exec has happened.
+        """Start the workload by fork and exec; return its pid once the exec has happened.
 
-        Signals that arrive meanwhile stay pending on us, since all are blocked. Raises ExecFailed,
-        with the child reaped, and ForkFailed.
+        A close-on-exec pipe tells of a failed exec; its end of file, that it happened.
+
+        Signals that arrive meanwhile stay pending on us, since all are blocked. (posix_spawn(3)
+        would save half a millisecond, but glibc leaves signals 32 and 33 ignored in the new
+        process.) Raises ExecFailed, with the child reaped, and ForkFailed.
         """
-        environment = None if self._needs_fork() else _exact_environment()
-        if environment is not None:
-            try:
-                return self._spawn(environment)
-            except (OSError, execvp.ExecError):
-                pass  # the fork meets the same trouble, and tells it from the others
-        return self._fork()
-
-    def _needs_fork(self) -> bool:
-        """Tell whether the child must do what posix_spawn(3) can't: a terminal, its own pid."""
-        return self.foreground or _signal.SIGCHLD in self.ignored or b"LISTEN_PID" in posix.environ
-
-    def _spawn(self, environment: dict[bytes, bytes]) -> int:
-        """Start the workload by posix_spawn(3), which shares our memory until the exec (vfork).
-
-        Saves half a millisecond, a twelfth of the whole start. Raises OSError and ExecError.
-        """
-        for number in self.ignored:  # passed on by inheritance; all are blocked here anyway
-            if _signal.getsignal(number) != _signal.SIG_IGN:
-                _signal.signal(number, _signal.SIG_IGN)
-        default = _signal.valid_signals() - self.ignored - {_signal.SIGKILL, _signal.SIGSTOP}
-        options: dict[str, object] = {"setsigmask": self.mask, "setsigdef": default}
-        if self.own_group:
-            options["setpgroup"] = 0
-
-        def attempt(path: bytes, arguments: list[bytes]) -> int:
-            return posix.posix_spawn(path, arguments, environment, **options)  # type: ignore[arg-type]
-
-        return execvp.search(self.program, environment.get(b"PATH"), attempt)
-
-    def _fork(self) -> int:
-        """Start the workload by fork and exec; a close-on-exec pipe tells of a failed exec."""
         try:
             reader, writer = posix.pipe()
         except OSError:  # no descriptor left: the child will speak for itself
