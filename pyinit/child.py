@@ -8,7 +8,7 @@ LC_CTYPE set in the environment of a C locale (PEP 538).
 import _signal
 import posix
 
-from pyinit import execvp, reaper, status, terminal
+from pyinit import execvp, reaper, settings, status, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,56 +75,58 @@ class ForkFailed(Exception):  # noqa: N818  the words of the field
         self.error = error
 
 
-class Child:
-    """How to start the workload: its argv, and the signals to block and to ignore in it."""
+class Workload:
+    """The program to run, and how; `pid` is its process once it runs.
 
-    def __init__(
-        self,
-        program: list[bytes],
-        *,
-        mask: set[int],
-        ignored: set[int],
-        own_group: bool,
-        foreground: bool,
-    ) -> None:
-        self.program = program
-        self.mask = mask
-        self.ignored = ignored
-        self.own_group = own_group
-        self.foreground = foreground
+    `own_group` says whether it has a process group of its own, `foreground` whether that gets the
+    terminal's foreground.
+    """
 
-    def start(self) -> int:
-        """Start the workload by fork and exec; return its pid once the exec has happened.
+    def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
+        self.program = asked.program
+        self.pid = 0
+        self.own_group, self.foreground = _place(asked, handover)
+        self._mask = handover.mask
+        self._changes = _changes(handover.ignored)
+        # They are for us, not for the workload.
+        self._private = [fd for fd in (asked.events, handover.notice) if fd is not None and fd > 2]
 
-        A close-on-exec pipe tells of a failed exec; its end of file, that it happened.
+    def start(self) -> None:
+        """Fork and exec; return once the exec has happened. Raises ForkFailed and ExecFailed.
 
-        Signals that arrive meanwhile stay pending on us, since all are blocked. (posix_spawn(3)
-        would save half a millisecond, but glibc leaves signals 32 and 33 ignored in the new
-        process.) Raises ExecFailed, with the child reaped, and ForkFailed.
+        A close-on-exec pipe tells of a failed exec; its end of file, that it happened. Signals that
+        arrive meanwhile stay pending on us, since all are blocked, until the caller takes them.
+        (posix_spawn(3) would be cheaper, but glibc leaves signals 32 and 33 ignored in the new
+        process.)
         """
+        for fd in self._private:
+            posix.set_inheritable(fd, False)
+        # A SIGCHLD that is ignored makes the kernel reap, and the status is lost, wait(2).
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         try:
             reader, writer = posix.pipe()
         except OSError:  # no descriptor left: the child will speak for itself
             reader = writer = -1
         try:
-            pid = posix.fork()
+            self.pid = posix.fork()
         except OSError as error:
             raise ForkFailed(error) from None
-        if pid == 0:
-            self._become(writer)
+        if self.pid == 0:
+            self._become(writer if writer >= 0 else 2)
         if self.own_group:
             # Also by the parent, so that a signal to the group can't come too early.
-            self.own_group = _make_group(pid)
+            self.own_group = _make_group(self.pid)
         if reader < 0:
-            return pid
+            return
         posix.close(writer)
-        said = _read_all(reader)
+        said = b""
+        while part := posix.read(reader, 4096):
+            said += part
         posix.close(reader)
         if said:
-            posix.waitpid(pid, 0)
+            posix.waitpid(self.pid, 0)
             number, _, path = said.partition(b" ")
             raise ExecFailed(execvp.ExecError(int(number), path))
-        return pid
 
     def _become(self, writer: int) -> "NoReturn":
         """Become the program, or tell `writer` why not."""
@@ -134,26 +136,44 @@ class Child:
                 _make_group(0)
             if self.foreground:
                 terminal.set_foreground(posix.getpgrp())
-            self._give_back()
+            restore_locale()
+            # sd_listen_fds(3): the descriptors are meant for the pid that is named.
+            if posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getppid():
+                posix.putenv(b"LISTEN_PID", b"%d" % posix.getpid())
+            for number, wanted in self._changes:
+                _signal.signal(number, wanted)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
             execvp.execvp(self.program, posix.environ.get(b"PATH"))
         except (execvp.ExecError, OSError) as error:
             code = status.of_exec_errno(error.errno or 0)
             path = error.path if isinstance(error, execvp.ExecError) else self.program[0]
-            posix.write(writer if writer >= 0 else 2, b"%d %b" % (error.errno or 0, path[:3000]))
+            posix.write(writer, b"%d %b" % (error.errno or 0, path[:3000]))
         finally:
             posix._exit(code)
 
-    def _give_back(self) -> None:
-        """Give the workload the environment, dispositions and mask that it would have had."""
-        restore_locale()
-        # sd_listen_fds(3): the descriptors are meant for the pid that is named.
-        if posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getppid():
-            posix.putenv(b"LISTEN_PID", b"%d" % posix.getpid())
-        for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
-            wanted = _signal.SIG_IGN if number in self.ignored else _signal.SIG_DFL
-            if _signal.getsignal(number) != wanted:
-                _signal.signal(number, wanted)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
+
+def _place(asked: settings.Settings, handover: settings.Handover) -> tuple[bool, bool]:
+    """Return whether the workload gets a process group of its own, and the foreground."""
+    if handover.foreground is not None:
+        return True, handover.foreground
+    group = posix.getpgrp()
+    foreground = terminal.foreground_group()
+    if group == 0 and foreground is not None and asked.target != settings.GROUP:
+        # Our group lies outside our PID namespace: whether it's in the foreground can't be told,
+        # so the workload stays in it, and has the terminal exactly if we have.
+        return False, False
+    return True, group != 0 and foreground == group
+
+
+def _changes(ignored: set[int]) -> list[tuple[int, int]]:
+    """Return (signal, disposition) for each that the workload has otherwise than we have."""
+    wanted = dict.fromkeys(_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}, 0)
+    wanted |= dict.fromkeys(ignored, _signal.SIG_IGN)
+    return [
+        (number, action)
+        for number, action in wanted.items()
+        if number == _signal.SIGCHLD or _signal.getsignal(number) != action
+    ]
 
 
 def _make_group(pid: int) -> bool:
@@ -168,10 +188,3 @@ def _make_group(pid: int) -> bool:
         except OSError:
             return True
     return True
-
-
-def _read_all(fd: int) -> bytes:
-    data = b""
-    while part := posix.read(fd, 4096):
-        data += part
-    return data

@@ -56,8 +56,7 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
 def _main(words: list[bytes], handover: settings.Handover) -> int:
     """Do what the words ask for; return the exit status."""
     if words[:1] == [b"--"] and words[1:] and not _environment_asks():
-        asked = settings.Settings({}, words[1:])
-        return _supervise(supervisor.Supervisor(asked, handover))
+        return _supervise(settings.Settings({}, words[1:]), handover)
     from pyinit import cmdline, options
 
     try:
@@ -75,7 +74,7 @@ def _main(words: list[bytes], handover: settings.Handover) -> int:
     except cmdline.UsageError as error:
         _say(f"{error}; {error.hint or 'see pyinit --help'}")
         return status.OURS
-    return _supervise(supervisor.Supervisor(asked, handover))
+    return _supervise(asked, handover)
 
 
 def _environment_asks() -> bool:
@@ -83,17 +82,18 @@ def _environment_asks() -> bool:
     return any(name.startswith(b"PYINIT_") for name in posix.environ)
 
 
-def _supervise(run: supervisor.Supervisor) -> int:
+def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
     """Supervise to the end, and explain where the workload could not be started."""
+    run = supervisor.Supervisor(asked, handover)
     try:
         return run.run()
     except child.ExecFailed as failed:
         from pyinit import execvp
 
-        program, path = run.asked.program[0], posix.environ.get(b"PATH")
+        program, path = asked.program[0], posix.environ.get(b"PATH")
         code, reason, hint = execvp.explain(program, failed.error, path)
         said = f"{execvp.text(program[:1000])}: {reason}" + (f"; {hint}" if hint else "")
-        if run.handover.notice is None:
+        if handover.notice is None:
             _say(said)
         else:
             run.notify(f"exec-failed {failed.error.errno} {code} {said}")

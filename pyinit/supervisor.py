@@ -26,15 +26,16 @@ _PATIENCE = 16
 
 
 class Supervisor:
-    """One supervision, from the fork of the workload to the exit status."""
+    """One supervision, from the start of the workload to the exit status."""
 
     def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
         self.asked = asked
         self.handover = handover
         self.pid = 0
+        self._workload = child.Workload(asked, handover)
         self._own_pid = posix.getpid()
         self._parent = posix.getppid()
-        self._own_group, self._foreground = self._place()
+        self._foreground = self._workload.foreground
         self._signals = _signal.valid_signals()
         self._parent_signal: int | None = None
         self._report: report.Report | None = None
@@ -66,45 +67,21 @@ class Supervisor:
 
         Raises child.ExecFailed, child.ForkFailed, and OSError where --parent-death can't be had.
         """
-        for fd in (self.asked.events, self.handover.notice):
-            if fd is not None and fd > 2:
-                posix.set_inheritable(fd, False)  # they are for us, not for the workload
-        # A SIGCHLD that is ignored makes the kernel reap, and the status is lost, wait(2).
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         self._adopt()
         if not self.asked.pause:
-            workload = child.Child(
-                self.asked.program,
-                mask=self.handover.mask,
-                ignored=self.handover.ignored,
-                own_group=self._own_group,
-                foreground=self._foreground,
-            )
-            self.pid = workload.start()
-            self._own_group = workload.own_group
+            self._workload.start()
+            self.pid = self._workload.pid
             self.notify(f"started {self.pid}")
             if self.asked.tells_all:
                 self.report.started(self.pid, self.asked.program[0])
         self.machine = machine.Machine(
-            self.asked, own_pid=self._own_pid, pid=self.pid, own_group=self._own_group
+            self.asked, own_pid=self._own_pid, pid=self.pid, own_group=self._workload.own_group
         )
         # PID 1 may not exit, and no exception may end it, from here on.
         code = self._loop()
         if self._foreground and self.handover.foreground is None:
             terminal.set_foreground(posix.getpgrp())  # else the launcher does it
         return code
-
-    def _place(self) -> tuple[bool, bool]:
-        """Return whether the workload gets a process group of its own, and the foreground."""
-        if self.handover.foreground is not None:
-            return True, self.handover.foreground
-        group = posix.getpgrp()
-        foreground = terminal.foreground_group()
-        if group == 0 and foreground is not None and self.asked.target != settings.GROUP:
-            # Our group lies outside our PID namespace: whether it's in the foreground can't be
-            # told, so the workload stays in it, and has the terminal exactly if we have.
-            return False, False
-        return True, group != 0 and foreground == group
 
     def _adopt(self) -> None:
         """Become the parent of orphans, and hear of our own parent's death."""
@@ -254,7 +231,7 @@ class Supervisor:
             reaper.send_to_all(number)
             return
         pid = {settings.PROCESS: self.pid, settings.GROUP: -self.pid, settings.ALL: -1}[target]
-        if target == settings.GROUP and not self._own_group:
+        if target == settings.GROUP and not self._workload.own_group:
             pid = self.pid
         try:
             posix.kill(pid, number)
@@ -289,7 +266,11 @@ class Supervisor:
 
     def _resume_terminal(self) -> None:
         """Pass the foreground on to the workload if we were continued into it (`fg`)."""
-        if self.handover.foreground is not None or not self._own_group or posix.getpgrp() == 0:
+        if (
+            self.handover.foreground is not None
+            or not self._workload.own_group
+            or posix.getpgrp() == 0
+        ):
             return
         if terminal.foreground_group() == posix.getpgrp():
             self._foreground = terminal.set_foreground(self.pid)
