@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 SAFETY_SECONDS = 60.0
@@ -55,13 +55,23 @@ def state(pid: int) -> str:
     return chr(text[text.rindex(b")") + 2])
 
 
-def wait_state(pid: int, wanted: str, seconds: float = SAFETY_SECONDS) -> None:
-    """Wait until `pid` is in one of the `wanted` states (no event tells of it: it's looked at)."""
-    deadline = time.monotonic() + seconds
-    while (now := state(pid)) not in wanted or not now:
-        assert now, f"{pid} is gone"
-        assert time.monotonic() < deadline, f"{pid} stays in state {now}"
+def wait_until(holds: Callable[[], bool], what: str = "it") -> None:
+    """Look again and again until `holds()`: for what no event tells of."""
+    deadline = time.monotonic() + SAFETY_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} does not come"
         os.sched_yield()
+
+
+def wait_state(pid: int, wanted: str) -> None:
+    """Wait until the living process `pid` is in one of the `wanted` states."""
+
+    def holds() -> bool:
+        now = state(pid)
+        assert now, f"{pid} is gone"
+        return now in wanted
+
+    wait_until(holds, f"state {wanted} of {pid}")
 
 
 def status_field(pid: int | str, name: str) -> str:

@@ -63,11 +63,6 @@ def as_pid1(argv: Sequence[Word], *flags: str) -> list[Word]:
     return ["unshare", *user, "--fork", "--pid", "--mount-proc", *flags, "--", *argv]
 
 
-def deaf_to_death(argv: Sequence[Word]) -> list[Word]:
-    """Return `argv` as a process that came to life with SIGCHLD ignored."""
-    return prepared("signal.signal(signal.SIGCHLD, signal.SIG_IGN)", argv)
-
-
 # The workloads. Each says "ready" with its pid once it's in the state that its test needs.
 
 REPORTER = """

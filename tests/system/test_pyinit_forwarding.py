@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -328,13 +329,11 @@ def test_a_signal_right_before_the_end_does_not_change_the_status(place: Place) 
     for _ in range(10):
         with place.start("--", "/bin/sh", "-c", "echo up; read word; exit 7") as running:
             running.line()
-            running.close_input()
             pid = running.pid
-            try:
+            running.close_input()
+            with contextlib.suppress(ProcessLookupError):
                 for _ in range(50):
                     os.kill(pid, signal.SIGWINCH)
-            except ProcessLookupError:
-                pass
             assert running.wait() == 7
 
 

@@ -101,7 +101,7 @@ def test_a_launchers_handover_is_given_to_the_workload(mask: set[int], ignored: 
     ours = run(
         prepared(
             signal_state(set(CATCHABLE), set()),
-            pyinit("--handover", handover, "--", "/bin/cat", "/proc/self/status"),
+            pyinit(f"--handover={handover}", "--", "/bin/cat", "/proc/self/status"),
         )
     )
     assert status_of(ours)["SigBlk"] == bits(mask)

@@ -1,0 +1,360 @@
+"""All that can be reaped is reaped, at once, whoever's child it was; nothing else is."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+from helpers import children
+from helpers.capabilities import require
+from helpers.events import Events
+from helpers.places import Place
+from helpers.programs import READY, pyinit, python, reporter
+from helpers.running import Running, run
+
+STREAM = """
+import posix, sys
+# Orphans one after the other: a short-lived middle process leaves each behind.
+for _ in range(int(sys.argv[1])):
+    middle = posix.fork()
+    if middle == 0:
+        posix.fork()
+        posix._exit(0)
+    posix.waitpid(middle, 0)
+posix.write(1, b"made\\n")
+posix.read(0, 1)
+"""
+
+AT_ONCE = """
+import posix, sys
+# Orphans that all wait for one end of file, then die together.
+count = int(sys.argv[1])
+reading, writing = posix.pipe()
+ready_reading, ready_writing = posix.pipe()
+middle = posix.fork()
+if middle == 0:
+    posix.close(writing)
+    for _ in range(count):
+        if posix.fork() == 0:
+            posix.write(ready_writing, b".")
+            posix.read(reading, 1)
+            posix._exit(0)
+    posix._exit(0)
+posix.waitpid(middle, 0)
+ready = 0
+while ready < count:
+    ready += len(posix.read(ready_reading, 65536))
+posix.write(1, b"made\\n")
+posix.read(0, 1)
+posix.close(writing)
+posix.read(0, 1)
+"""
+
+
+def reaped(events: Events, count: int) -> None:
+    """Wait until `count` orphans were told to be reaped."""
+    for _ in range(count):
+        events.wait_for("reaped")
+
+
+def test_a_stream_of_orphans_leaves_no_zombie(place: Place) -> None:
+    with (
+        Events() as events,
+        place.start(
+            *events.options, "--", *python(STREAM, "1000"), pass_fds=[events.fileno]
+        ) as running,
+    ):
+        events.handed_over()
+        reaped(events, 1000)
+        assert running.line() == "made"
+        assert children.zombies(running.pid) == []
+        assert len(children.of(running.pid)) == 1
+        running.close_input()
+        assert running.wait() == 0
+
+
+def test_thousands_that_die_at_once_leave_no_zombie(place: Place) -> None:
+    with (
+        Events() as events,
+        place.start(
+            *events.options, "--", *python(AT_ONCE, "2000"), pass_fds=[events.fileno]
+        ) as running,
+    ):
+        events.handed_over()
+        assert running.line() == "made"
+        middle = events.wait_for("started")
+        assert len(children.of(running.pid)) == 2001
+        running.write(b"x")
+        reaped(events, 2000)
+        assert children.of(running.pid) == {
+            pid for pid in children.of(running.pid) if children.state(pid) == "S"
+        }
+        assert len(children.of(running.pid)) == 1, middle
+        running.close_input()
+        assert running.wait() == 0
+
+
+def test_orphans_are_reaped_without_anyone_watching(place: Place) -> None:
+    """The plain path, with no events to write, reaps as well."""
+    with place.start("--", *python(AT_ONCE, "300")) as running:
+        assert running.line() == "made"
+        orphans = children.of(running.pid)
+        assert len(orphans) == 301
+        running.write(b"x")
+        workload = min(orphans)
+        assert children.wait_gone(orphans - {workload}) == set()
+        children.wait_until(lambda: children.of(running.pid) == {workload})
+        running.close_input()
+        assert running.wait() == 0
+
+
+def test_a_storm_never_hides_the_workloads_end(place: Place) -> None:
+    die_among_them = AT_ONCE.replace("posix.close(writing)\nposix.read(0, 1)", "posix._exit(42)")
+    for _ in range(3):
+        with place.start("--", *python(die_among_them, "200")) as running:
+            assert running.line() == "made"
+            running.write(b"x")
+            assert running.wait() == 42
+
+
+def test_children_that_came_with_the_exec_are_reaped(place: Place) -> None:
+    """Two were there before pyinit was: one dead already, one that dies later."""
+    prepare = """
+ready, told = os.pipe()
+if os.fork() == 0:
+    os._exit(0)
+os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+late = os.fork()
+if late == 0:
+    os.close(1)
+    os.read(0, 1)
+    os._exit(9)
+"""
+    with (
+        Events() as events,
+        place.start(
+            *events.options, "--wait", "--", "/bin/true", prepare=prepare,
+            pass_fds=[events.fileno],
+        ) as running,
+    ):  # fmt: skip
+        events.handed_over()
+        running.write(b"x")
+        assert running.wait() == 0
+        told = events.all()
+    ends = Counter(event["status"] for event in told if event["event"] == "reaped")
+    assert ends == {0: 2, 9: 1}
+
+
+def test_children_of_whoever_joins_the_namespace_are_reaped(inside: Place) -> None:
+    require("nsenter")
+    with (
+        Events() as events,
+        inside.start(*events.options, "--", "/bin/cat", pass_fds=[events.fileno]) as running,
+    ):
+        events.handed_over()
+        events.wait_for("started")
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        joined = run(
+            ["nsenter", *user, "--pid", "--target", str(running.pid), "--",
+             "/bin/sh", "-c", "(exec /bin/sh -c 'exit 5') & exit 0"]
+        )  # fmt: skip
+        assert joined.status == 0, joined
+        events.wait_for("reaped", status=5)
+        running.close_input()
+        assert running.wait() == 0
+
+
+def test_sigchld_ignored_by_the_starter_neither_hangs_nor_loses_the_status(place: Place) -> None:
+    ignore = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+    ended = place.run("--", "/bin/sh", "-c", "exit 6", prepare=ignore)
+    assert ended.status == 6
+    # The orphans too, to the last one.
+    heed = "import _signal; _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)\n"
+    with (
+        Events() as events,
+        place.start(
+            *events.options, "--", *python(heed + STREAM, "50"), prepare=ignore,
+            pass_fds=[events.fileno],
+        ) as running,
+    ):  # fmt: skip
+        events.handed_over()
+        reaped(events, 50)
+        assert running.line() == "made"
+        assert len(children.of(running.pid)) == 1
+
+
+def test_sigchld_that_is_blocked_by_the_starter_changes_nothing(place: Place) -> None:
+    block = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])\n"
+    assert place.run("--", "/bin/sh", "-c", "exit 6", prepare=block).status == 6
+
+
+def test_a_child_with_another_exit_signal_is_reaped(place: Place) -> None:
+    """clone(2) can make children whose death sends no SIGCHLD; waitpid needs __WALL for them."""
+    require("x86_64")
+    odd = """
+import ctypes, posix
+# CLONE_NR 56 with no exit signal: the orphan's death is silent, and its parent is gone.
+libc = ctypes.CDLL(None)
+middle = posix.fork()
+if middle == 0:
+    if libc.syscall(56, 0, 0, 0, 0, 0) == 0:
+        posix.read(0, 1)
+    posix._exit(0)
+posix.waitpid(middle, 0)
+posix.write(1, b"made\\n")
+posix.read(0, 1)
+"""
+    with place.start("--wait", "--", *python(odd)) as running:
+        assert running.line() == "made"
+        running.close_input()
+        assert running.wait() == 0
+    assert children.zombies(os.getpid()) == []
+
+
+def test_a_stopped_workload_is_not_a_dead_one(place: Place) -> None:
+    with (
+        Events() as events,
+        place.start(
+            *events.options, "--", "/bin/sh", "-c", "kill -STOP $$; read word; exit 11",
+            pass_fds=[events.fileno],
+        ) as running,
+    ):  # fmt: skip
+        events.handed_over()
+        stopped = events.wait_for("stopped")
+        assert stopped["signal"] == "SIGSTOP"
+        running.send(signal.SIGCONT)
+        assert events.wait_for("continued")["pid"] == stopped["pid"]
+        running.close_input()
+        assert running.wait() == 11
+
+
+def test_a_stopped_orphan_is_not_a_dead_one(place: Place) -> None:
+    stop_and_go = """
+import posix, signal
+reading, writing = posix.pipe()
+middle = posix.fork()
+if middle == 0:
+    if posix.fork() == 0:
+        posix.write(writing, b"%d" % posix.getpid())
+        posix.kill(posix.getpid(), signal.SIGSTOP)
+        posix.read(0, 1)
+        posix._exit(12)
+    posix._exit(0)
+posix.waitpid(middle, 0)
+orphan = int(posix.read(reading, 20))
+posix.read(0, 1)
+posix.kill(orphan, signal.SIGCONT)
+posix.read(0, 1)
+"""
+    with (
+        Events() as events,
+        place.start(
+            *events.options, "--", *python(stop_and_go), pass_fds=[events.fileno]
+        ) as running,
+    ):
+        events.handed_over()
+        orphan = events.wait_for("stopped")["pid"]
+        running.write(b"x")
+        assert events.wait_for("continued")["pid"] == orphan
+        running.close_input()
+        assert events.wait_for("reaped", pid=orphan)["status"] == 12
+        assert running.wait() == 0
+
+
+# --- not PID 1 -------------------------------------------------------------------------------
+
+
+ORPHANS_PARENT = """
+import os, select
+# An orphan that says who its parent is, once the middle process is really gone.
+middle = os.fork()
+if middle == 0:
+    parent = os.pidfd_open(os.getpid())
+    if os.fork() == 0:
+        select.select([parent], [], [])
+        os.write(1, b"%d\\n" % os.getppid())
+        os._exit(0)
+    os._exit(0)
+os.waitpid(middle, 0)
+os.read(0, 1)
+"""
+
+
+def test_where_it_is_not_pid_1_it_adopts_orphans(outside: Place) -> None:
+    with outside.start("--", *python(ORPHANS_PARENT)) as running:
+        assert int(running.line()) == running.pid
+
+
+def test_below_another_subreaper_it_adopts_and_stays_silent(outside: Place) -> None:
+    with Running(pyinit("--", *pyinit("--", *python(ORPHANS_PARENT)))) as running:
+        parent = int(running.line())
+        assert children.of(running.pid) == {parent}
+        running.close_input()
+        assert running.wait() == 0
+        assert running.errors() == ""
+
+
+def test_as_pid_1_it_stays_silent_with_orphans(inside: Place) -> None:
+    with inside.start("--", *python(ORPHANS_PARENT)) as running:
+        assert running.line() == "1"
+        running.close_input()
+        assert running.wait() == 0
+        assert running.errors() == ""
+
+
+# --- -w --------------------------------------------------------------------------------------
+
+
+NAMED = """
+import posix, signal
+def orphan(name, end):
+    middle = posix.fork()
+    if middle == 0:
+        if posix.fork() == 0:
+            fd = posix.open("/proc/self/comm", posix.O_WRONLY)
+            posix.write(fd, name)
+            posix.close(fd)
+            end()
+        posix._exit(0)
+    posix.waitpid(middle, 0)
+orphan(b"three", lambda: posix._exit(3))
+orphan(b"killed", lambda: posix.kill(posix.getpid(), signal.SIGKILL))
+orphan(b"b\\xff\\xfe\\n(x) y", lambda: posix._exit(0))
+orphan(b'"quo\\\\te"', lambda: posix._exit(0))
+"""
+
+
+@pytest.mark.parametrize("option", ["-w", "--warn-orphans"])
+def test_each_orphan_is_named_when_asked_for(place: Place, option: str) -> None:
+    ended = place.run(option, "--wait", "--", *python(NAMED))
+    lines = ended.errors.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("pyinit[") for line in lines)
+    three = next(line for line in lines if "three" in line)
+    assert "3" in three.split("three")[1]
+    killed = next(line for line in lines if "killed)" in line)
+    assert "SIGKILL" in killed
+    assert all(any(word.strip("(),:").isdigit() for word in line.split()) for line in lines)
+
+
+def test_names_are_valid_json_whatever_they_hold(place: Place) -> None:
+    with Events() as events:
+        with place.start(
+            *events.options, "--wait", "--", *python(NAMED), pass_fds=[events.fileno]
+        ) as running:
+            assert running.wait() == 0
+        names = [event["name"] for event in events.all() if event["event"] == "reaped"]
+    assert {"three", "killed", '"quo\\te"'} <= set(names)
+    assert len(names) == 5
+
+
+def test_a_reporter_below_pyinit_is_never_reaped_alive(place: Place) -> None:
+    with place.start("-w", "--", *reporter(), prepare=READY) as running:
+        running.lines(2)
+        for _ in range(20):
+            running.send(signal.SIGCHLD)
+        running.send(signal.SIGTERM)
+        assert running.line().split()[1] == "15"
+        assert running.errors() == ""
