@@ -1,0 +1,848 @@
+"""Why the kernel refused, on machines that the test made up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spawner import probe
+from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.evidence import Machine
+from spawner.spec import NAMESPACES, Namespaces, Spec
+
+NO_CAPS = "0" * 16
+ALL_CAPS = "000001ffffffffff"
+
+
+def without(*bits: int) -> str:
+    """Return CapEff of root without some capabilities."""
+    return f"{int(ALL_CAPS, 16) & ~sum(1 << bit for bit in bits):016x}"
+
+
+class Fake(Machine):
+    """A machine as an ordinary user sees it, where nothing is wrong; tests change that."""
+
+    def __init__(self, uid: int = 1000, **status: str) -> None:
+        self.own = 4242
+        self.files: dict[str, str] = {
+            "/proc/sys/kernel/osrelease": "6.1.0-fake\n",
+            "/proc/sys/kernel/pid_max": "4194304\n",
+            "/proc/sys/kernel/threads-max": "96365\n",
+            "/proc/sys/fs/file-max": "100000\n",
+            "/proc/loadavg": "0.03 0.10 0.04 2/97 16595\n",
+            "/proc/uptime": "1371.09 2629.00\n",
+            "/proc/self/timens_offsets": "monotonic           0         0\nboottime  0  0\n",
+            "/proc/self/uid_map": "         0          0 4294967295\n",
+            "/proc/self/gid_map": "         0          0 4294967295\n",
+            "/proc/self/cgroup": "0::/user.slice/run-1\n",
+            "/proc/self/limits": (
+                "Limit                     Soft Limit           Hard Limit           Units     \n"
+                "Max processes             4096                 4096                 processes \n"
+                "Max open files            1024                 524288               files     \n"
+                "Max stack size            8388608              unlimited            bytes     \n"
+            ),
+        }
+        for kind in NAMESPACES:
+            self.limit(kind, 96365)
+        self.links = {"/proc/self": str(self.own), "/proc/self/exe": "/usr/bin/python3.11"}
+        self.stats: dict[str, os.stat_result | int] = {}
+        self.add("/proc/self/ns")
+        for kind in [*NAMESPACES, "pid_for_children", "mnt"]:
+            self.links[f"/proc/self/ns/{kind}"] = f"{kind.partition('_')[0]}:[1]"
+            self.add(f"/proc/self/ns/{kind}", stat.S_IFLNK | 0o777)
+        self.add("/")
+        self.add("/proc")
+        self.mounts("25 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw",
+                    "26 25 0:22 / /proc rw,nosuid - proc proc rw",
+                    "27 26 0:30 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw",
+                    "28 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw")  # fmt: skip
+        self.status = {
+            "PPid": "1",
+            "Uid": "\t".join([str(uid)] * 4),
+            "Gid": "\t".join([str(uid)] * 4),
+            "Groups": "27 1000 ",
+            "NSpid": "4242",
+            "CapEff": NO_CAPS if uid else ALL_CAPS,
+            "NoNewPrivs": "0",
+            "Seccomp": "0",
+        } | status
+
+    def limit(self, kind: str, value: int) -> None:
+        kind = "mnt" if kind == "mount" else kind
+        self.files[f"/proc/sys/user/max_{kind}_namespaces"] = f"{value}\n"
+
+    def mounts(self, *lines: str) -> None:
+        self.files["/proc/self/mountinfo"] = "".join(f"{line}\n" for line in lines)
+
+    def mounted(self, line: str) -> None:
+        self.files["/proc/self/mountinfo"] += f"{line}\n"
+
+    def add(self, path: str, mode: int = stat.S_IFDIR | 0o755, uid: int = 0, gid: int = 0) -> None:
+        self.stats[path] = os.stat_result((mode, len(self.stats), 1, 1, uid, gid, 0, 0, 0, 0))
+
+    def link_to(self, path: str, target: str) -> None:
+        self.add(path, stat.S_IFLNK | 0o777)
+        self.links[path] = target
+
+    def pid(self) -> int:
+        return self.own
+
+    def read(self, path: str) -> str | None:
+        if path == "/proc/self/status":
+            return "".join(f"{name}:\t{value}\n" for name, value in self.status.items())
+        return self.files.get(path)
+
+    def link(self, path: str) -> str | None:
+        return self.links.get(path)
+
+    def stat(self, path: str, *, follow: bool = False) -> os.stat_result | int:
+        return self.stats.get(path, errno.ENOENT)
+
+    def names(self, path: str) -> list[str]:
+        start = f"{path}/"
+        return sorted({name[len(start) :].split("/")[0] for name in self.files
+                       if name.startswith(start)})  # fmt: skip
+
+
+def spec(*kinds: str, **more: object) -> Spec:
+    return Spec(["true"], namespaces=Namespaces(kinds), **more)  # type: ignore[arg-type]
+
+
+DEFAULTS = ("user", "pid", "mount", "ipc", "uts", "cgroup")
+ROOTS = DEFAULTS[1:]
+
+
+def failed(
+    number: int,
+    syscall: str,
+    step: str = "make the namespaces",
+    path: str | None = None,
+    stage: str = STAGE,
+) -> SetupError:
+    return SetupError(step, stage=stage, syscall=syscall, errno=number, path=path)
+
+
+def why(
+    machine: Machine, error: SetupError, kinds: Iterable[str] = DEFAULTS, **more: object
+) -> str:
+    """Return the explanation, after checking that it is one line and one sentence."""
+    found = probe.explain(error, spec(*kinds, **more), machine)
+    assert found is not None
+    assert found.isprintable()
+    assert not found.endswith(".")
+    assert found[0] not in " :"
+    return found
+
+
+def userns_refused(number: int = errno.EPERM) -> SetupError:
+    return failed(number, "unshare", "unshare the user namespace")
+
+
+# Limits on namespaces.
+
+
+@pytest.mark.parametrize("kind", NAMESPACES)
+def test_a_limit_of_zero(kind: str) -> None:
+    machine = Fake()
+    machine.limit(kind, 0)
+    found = why(machine, failed(errno.ENOSPC, "unshare"), NAMESPACES)
+    file = "mnt" if kind == "mount" else kind
+    assert found.startswith(f"user.max_{file}_namespaces is 0, ")
+    assert f"`sysctl -w user.max_{file}_namespaces=10000`" in found
+    assert (f"--share {kind}" in found) == (kind != "user")
+
+
+def test_a_limit_of_a_kind_that_the_step_does_not_name_is_not_blamed() -> None:
+    machine = Fake()
+    machine.limit("net", 0)
+    machine.limit("uts", 0)
+    error = failed(errno.ENOSPC, "unshare", "unshare the mount, uts namespaces")
+    assert "max_uts_namespaces" in why(machine, error, NAMESPACES)
+
+
+def test_a_limit_of_a_kind_that_was_not_asked_for_is_not_blamed() -> None:
+    machine = Fake()
+    machine.limit("net", 0)
+    assert "net" not in why(machine, failed(errno.ENOSPC, "unshare"))
+
+
+def test_a_limit_that_is_used_up() -> None:
+    machine = Fake()
+    machine.limit("uts", 60)
+    found = why(machine, failed(errno.ENOSPC, "unshare"))
+    assert found.startswith("user.max_uts_namespaces is 60, and as many are in use: ")
+    assert "sysctl -w" in found
+
+
+def test_user_namespaces_nested_too_deep_or_limited_further_out() -> None:
+    machine = Fake()
+    machine.limit("user", 2147483647)
+    found = why(machine, userns_refused(errno.ENOSPC))
+    assert "user namespaces can't nest any deeper" in found
+    assert "raise user.max_user_namespaces there" in found
+
+
+def test_pid_namespaces_nested_too_deep() -> None:
+    machine = Fake(0)
+    found = why(machine, failed(errno.ENOSPC, "unshare", "unshare the pid namespace"), ROOTS)
+    assert found.startswith("PID namespaces nest 32 deep")
+    assert "less deeply nested" in found
+
+
+def test_pid_namespaces_nested_too_deep_seen_by_their_number() -> None:
+    machine = Fake(0, NSpid=" ".join(["7"] * 33))
+    machine.limit("pid", 90)
+    assert why(machine, failed(errno.ENOSPC, "unshare"), ROOTS).startswith("PID namespaces nest")
+
+
+def test_a_kind_that_does_not_nest_is_limited_further_out() -> None:
+    machine = Fake(0)
+    machine.limit("net", 2147483647)
+    found = why(machine, failed(errno.ENOSPC, "unshare"), ["net"])
+    assert found.startswith("a limit on namespaces is used up in an outer user namespace")
+    assert "raise user.max_net_namespaces there" in found
+
+
+def test_no_space_for_something_else_is_not_explained() -> None:
+    assert probe.explain(failed(errno.ENOSPC, "write"), spec(*DEFAULTS), Fake()) is None
+
+
+# User namespaces.
+
+
+def test_unprivileged_userns_clone() -> None:
+    machine = Fake()
+    machine.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
+    found = why(machine, userns_refused())
+    assert found.startswith("kernel.unprivileged_userns_clone is 0")
+    assert "`sysctl -w kernel.unprivileged_userns_clone=1`" in found
+
+
+def test_unprivileged_userns_clone_does_not_stop_root() -> None:
+    machine = Fake(0)
+    machine.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
+    assert "unprivileged_userns_clone" not in why(machine, userns_refused())
+
+
+@pytest.mark.parametrize(
+    ("number", "syscall", "path"),
+    [
+        (errno.EPERM, "unshare", None),
+        (errno.EACCES, "unshare", None),
+        (errno.EPERM, "write", "/proc/17/uid_map"),
+        (errno.EACCES, "mount", "/"),
+    ],
+)
+@pytest.mark.parametrize("profile", ["unconfined\n", None])
+def test_apparmor_restricts_user_namespaces(
+    number: int, syscall: str, path: str | None, profile: str | None
+) -> None:
+    machine = Fake()
+    machine.files["/proc/sys/kernel/apparmor_restrict_unprivileged_userns"] = "1\n"
+    machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
+    if profile:
+        machine.files["/proc/self/attr/apparmor/current"] = profile
+    found = why(machine, failed(number, syscall, path=path))
+    assert found.startswith("kernel.apparmor_restrict_unprivileged_userns is 1")
+    assert "give /usr/bin/python3.11 one" in found
+    assert "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`" in found
+
+
+def test_apparmor_does_not_restrict_root_or_a_program_with_a_profile() -> None:
+    for machine in (Fake(0), Fake()):
+        machine.files["/proc/sys/kernel/apparmor_restrict_unprivileged_userns"] = "1\n"
+        machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
+        machine.files["/proc/self/attr/current"] = "podman (enforce)\n"
+        assert "restrict_unprivileged" not in why(machine, userns_refused())
+
+
+@pytest.mark.parametrize("file", ["apparmor/current", "current"])
+def test_a_confining_profile(file: str) -> None:
+    machine = Fake(0)
+    machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
+    machine.files[f"/proc/self/attr/{file}"] = "docker-default (enforce)\n"
+    found = why(machine, failed(errno.EACCES, "mount", path="/"), ROOTS)
+    assert found.startswith("the AppArmor profile docker-default (enforce) is in force")
+    assert "--security-opt apparmor=unconfined" in found
+
+
+def test_a_complaining_profile_is_not_blamed() -> None:
+    machine = Fake(0)
+    machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
+    machine.files["/proc/self/attr/current"] = "app (complain)\n"
+    error = failed(errno.EACCES, "mount", path="/")
+    assert probe.explain(error, spec(*ROOTS), machine) is None
+
+
+def test_selinux() -> None:
+    machine = Fake()
+    machine.files["/sys/fs/selinux/enforce"] = "1"
+    machine.files["/proc/self/attr/current"] = "system_u:system_r:container_t:s0:c1,c2\0"
+    found = why(machine, failed(errno.EACCES, "mount", path="/proc"))
+    assert "SELinux is enforcing (system_u:system_r:container_t:s0:c1,c2)" in found
+    assert "label=disable" in found
+    machine.files["/sys/fs/selinux/enforce"] = "0"
+    error = failed(errno.EACCES, "mount", path="/proc")
+    assert probe.explain(error, spec(*DEFAULTS), machine) is None
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+@pytest.mark.parametrize(
+    ("syscall", "kinds"), [("unshare", DEFAULTS), ("mount", ROOTS), ("sethostname", ROOTS)]
+)
+def test_a_seccomp_filter(number: int, syscall: str, kinds: tuple[str, ...]) -> None:
+    machine = Fake(0, Seccomp="2")
+    found = why(machine, failed(number, syscall), kinds)
+    assert found.startswith("a seccomp filter is in force")
+    assert f"refuses {syscall}" in found
+    assert "--security-opt seccomp=unconfined" in found
+    assert "sudo" not in found
+
+
+def test_a_seccomp_filter_with_no_new_privs() -> None:
+    machine = Fake(Seccomp="2", NoNewPrivs="1")
+    assert "sudo is no way round" in why(machine, userns_refused())
+
+
+def test_a_seccomp_filter_is_not_blamed_for_what_surely_has_another_cause() -> None:
+    machine = Fake(Seccomp="2")
+    machine.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
+    assert "seccomp" not in why(machine, userns_refused())
+
+
+@pytest.mark.parametrize("extents", ["", "0 100000 65536\n", "0 0 1000\n1001 1001 10\n"])
+@pytest.mark.parametrize("name", ["uid", "gid"])
+def test_an_id_without_a_mapping(name: str, extents: str) -> None:
+    machine = Fake(100000 if "65536" in extents else 1000)
+    machine.files[f"/proc/self/{name}_map"] = extents
+    found = why(machine, userns_refused())
+    assert found.startswith(f"{name} {machine.status['Uid'].split()[0]} has no mapping")
+    assert "--map-root-user" in found
+
+
+@pytest.mark.parametrize("extents", ["1000 0 1\n", "0 0 1\n1 1 999\n1000 5 1\n", "a b c\n", "\n"])
+def test_an_id_with_a_mapping_or_an_unreadable_map(extents: str) -> None:
+    machine = Fake()
+    machine.files["/proc/self/uid_map"] = extents
+    assert "mapping" not in why(machine, userns_refused())
+
+
+def test_a_chroot_into_a_plain_directory() -> None:
+    machine = Fake()
+    machine.mounts("26 25 0:22 / /proc rw - proc proc rw")
+    found = why(machine, userns_refused())
+    assert found.startswith("in a chroot nobody can make a user namespace")
+    assert "outside" in found
+    assert "pivot_root" in found
+
+
+def test_a_chroot_of_root_that_needs_no_user_namespace() -> None:
+    machine = Fake(0)
+    machine.mounts("26 25 0:22 / /proc rw - proc proc rw")
+    assert "leave out --user" in why(machine, userns_refused())
+
+
+def test_a_chroot_to_a_mount_point_seen_by_an_ancestor() -> None:
+    machine = Fake(0, PPid="30")
+    for pid, parent in ((30, 20), (20, 1)):
+        machine.files[f"/proc/{pid}/status"] = f"Name:\tsh\nPPid:\t{parent}\n"
+        machine.links[f"/proc/{pid}/ns/mnt"] = "mnt:[1]"
+    machine.stats["/proc/30/root/"] = machine.stats["/"]
+    machine.add("/proc/20/root/")
+    assert why(machine, userns_refused()).startswith("in a chroot nobody can make")
+
+
+def test_an_ancestor_in_another_mount_namespace_tells_nothing() -> None:
+    machine = Fake(PPid="30")
+    machine.files["/proc/30/status"] = "Name:\tsh\nPPid:\t30\n"
+    machine.links["/proc/30/ns/mnt"] = "mnt:[2]"
+    machine.add("/proc/30/root/")
+    assert "most likely a chroot" in why(machine, userns_refused())
+
+
+def test_a_chroot_is_what_is_left() -> None:
+    found = why(Fake(), userns_refused())
+    assert "most likely a chroot" in found
+    assert "start pyspawn outside of it" in found
+
+
+def test_root_without_setfcap() -> None:
+    machine = Fake(0, CapEff=without(31))
+    error = failed(errno.EPERM, "write", path="/proc/17/uid_map", stage=LAUNCHER)
+    found = why(machine, error)
+    assert "CAP_SETFCAP" in found
+    assert "--cap-add SETFCAP" in found
+    assert "leave out --user" in found
+
+
+@pytest.mark.parametrize("name", ["uid_map", "setgroups"])
+def test_a_read_only_proc_takes_no_maps(name: str) -> None:
+    error = failed(errno.EROFS, "openat", path=f"/proc/17/{name}", stage=LAUNCHER)
+    found = why(Fake(), error)
+    assert "read-only" in found
+    assert "`mount -o remount,bind,rw /proc`" in found
+
+
+# Rights without a user namespace.
+
+
+@pytest.mark.parametrize("syscall", ["unshare", "mount", "sethostname"])
+def test_root_without_sys_admin(syscall: str) -> None:
+    machine = Fake(0, CapEff=without(21))
+    found = why(machine, failed(errno.EPERM, syscall), ROOTS)
+    assert found.startswith("root has no CAP_SYS_ADMIN")
+    assert "--cap-add SYS_ADMIN" in found
+    assert "add --user" in found
+
+
+def test_root_without_sys_admin_under_a_filter_that_refuses_user_namespaces_as_well() -> None:
+    machine = Fake(0, CapEff=without(21), Seccomp="2")
+    found = why(machine, failed(errno.EPERM, "unshare"), ROOTS)
+    assert "--cap-add SYS_ADMIN" in found
+    assert "--user" not in found
+
+
+def test_root_without_net_admin() -> None:
+    machine = Fake(0, CapEff=without(12))
+    found = why(machine, failed(errno.EPERM, "ioctl", stage=INIT), ["net"])
+    assert "CAP_NET_ADMIN" in found
+
+
+def test_a_user_who_shares_the_user_namespace() -> None:
+    found = why(Fake(), failed(errno.EPERM, "unshare"), ROOTS)
+    assert "CAP_SYS_ADMIN" in found
+    assert "leave out --share user" in found
+
+
+# Kinds, calls and files that are missing.
+
+
+@pytest.mark.parametrize("kind", NAMESPACES)
+def test_a_kernel_without_a_kind_of_namespace(kind: str) -> None:
+    machine = Fake()
+    del machine.stats[f"/proc/self/ns/{'mnt' if kind == 'mount' else kind}"]
+    found = why(machine, failed(errno.EINVAL, "unshare"), NAMESPACES)
+    assert found.startswith(f"this kernel (6.1.0-fake) has no {kind} namespaces")
+    assert f"--share {kind}" in found
+
+
+def test_a_kernel_without_a_system_call() -> None:
+    found = why(Fake(), failed(errno.ENOSYS, "pidfd_open"))
+    assert found.startswith("this kernel (6.1.0-fake) has no system call pidfd_open")
+
+
+def test_no_proc() -> None:
+    machine = Fake()
+    del machine.links["/proc/self"]
+    error = failed(errno.ENOENT, "openat", path="/proc/17/uid_map")
+    found = why(machine, error)
+    assert found.startswith("/proc isn't mounted here")
+    assert "`mount -t proc proc /proc`" in found
+    del machine.stats["/proc"]
+    assert "`mkdir /proc` and `mount" in why(machine, error)
+
+
+def test_the_proc_of_another_pid_namespace() -> None:
+    machine = Fake()
+    machine.links["/proc/self"] = "17"
+    found = why(machine, failed(errno.EPERM, "write", path="/proc/2/uid_map"))
+    assert found.startswith("/proc shows another PID namespace")
+    assert "--mount-proc" in found
+
+
+@pytest.mark.parametrize("target", ["pid:[2]", None])
+@pytest.mark.parametrize(("number", "syscall"), [(errno.ENOMEM, "fork"), (errno.EINVAL, "unshare")])
+def test_children_that_are_born_in_another_pid_namespace(
+    target: str | None, number: int, syscall: str
+) -> None:
+    machine = Fake()
+    del machine.links["/proc/self/ns/pid_for_children"]
+    if target:
+        machine.links["/proc/self/ns/pid_for_children"] = target
+    found = why(machine, failed(number, syscall))
+    assert "halfway into another PID namespace" in found
+    assert "add --fork" in found
+
+
+# Descriptors and processes.
+
+
+def test_no_descriptor_left() -> None:
+    found = why(Fake(), failed(errno.EMFILE, "pipe2", stage=LAUNCHER))
+    assert "(1024)" in found
+    assert "`ulimit -n`" in found
+
+
+def test_no_descriptor_left_not_even_for_us() -> None:
+    machine = Fake()
+    machine.files.clear()
+    machine.links.clear()
+    assert "`ulimit -n`" in why(machine, failed(errno.EMFILE, "openat", path="/proc/17/uid_map"))
+
+
+def test_no_open_file_left_on_the_machine() -> None:
+    assert "fs.file-max is 100000" in why(Fake(), failed(errno.ENFILE, "pipe2"))
+
+
+@pytest.mark.parametrize("current", ["48", "49", "50"])
+def test_pids_max_of_a_group_above(current: str) -> None:
+    machine = Fake()
+    machine.files["/sys/fs/cgroup/user.slice/run-1/pids.max"] = "max\n"
+    machine.files["/sys/fs/cgroup/user.slice/run-1/pids.current"] = "5\n"
+    machine.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
+    machine.files["/sys/fs/cgroup/user.slice/pids.current"] = f"{current}\n"
+    found = why(machine, failed(errno.EAGAIN, "fork"))
+    assert found.startswith("pids.max of /sys/fs/cgroup/user.slice is 50, and reached: ")
+    assert "pyspawn zombies" in found
+
+
+def test_pids_max_of_the_first_version_mounted_from_a_group() -> None:
+    machine = Fake()
+    machine.files["/proc/self/cgroup"] = "9:name=systemd:/x\n8:cpu,pids:/docker/abc/app\n0::/\n"
+    machine.mounted("40 25 0:36 /docker/abc /sys/fs/cgroup/pids rw - cgroup cgroup rw,cpu,pids")
+    machine.files["/sys/fs/cgroup/pids/app/pids.max"] = "10\n"
+    machine.files["/sys/fs/cgroup/pids/app/pids.current"] = "9\n"
+    found = why(machine, failed(errno.EAGAIN, "fork"))
+    assert found.startswith("pids.max of /sys/fs/cgroup/pids/app is 10, and reached: ")
+
+
+def test_pids_max_at_a_mount_point_on_the_root() -> None:
+    machine = Fake()
+    machine.mounts("1 1 0:26 / / rw - cgroup2 cgroup2 rw")
+    machine.files["/pids.max"] = machine.files["/pids.current"] = "3\n"
+    assert "is 3, and reached" in why(machine, failed(errno.EAGAIN, "fork"))
+
+
+def test_a_limit_on_the_processes_of_a_user() -> None:
+    machine = Fake()
+    machine.files["/proc/self/limits"] = "Max processes             7        9     processes \n"
+    for pid, uid, threads in ((10, 1000, 1), (11, 1000, 4), (12, 1001, 50)):
+        machine.files[f"/proc/{pid}/status"] = f"Uid:\t{uid}\t0\t0\t0\nThreads:\t{threads}\n"
+    found = why(machine, failed(errno.EAGAIN, "fork"))
+    assert found.startswith("user id 1000 may have 7 processes")
+    assert "`ulimit -u`" in found
+
+
+@pytest.mark.parametrize("name", ["pid_max", "threads-max"])
+def test_a_limit_on_the_processes_of_the_machine(name: str) -> None:
+    machine = Fake()
+    machine.files[f"/proc/sys/kernel/{name}"] = "98\n"
+    found = why(machine, failed(errno.EAGAIN, "fork"))
+    assert found.startswith(f"kernel.{name} is 98, and reached")
+    assert f"`sysctl -w kernel.{name}=196`" in found
+
+
+def test_a_limit_on_processes_that_does_not_show() -> None:
+    machine = Fake()
+    machine.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
+    machine.files["/sys/fs/cgroup/user.slice/pids.current"] = "5\n"
+    found = why(machine, failed(errno.EAGAIN, "fork"))
+    assert found.startswith("a limit on processes is reached: ")
+    assert "`ulimit -u`" in found
+    assert "pids.max" in found
+
+
+# Mounts.
+
+
+def proc_refused() -> SetupError:
+    return failed(errno.EPERM, "mount", "mount proc on /proc", "/proc", INIT)
+
+
+def test_a_masked_proc() -> None:
+    machine = Fake()
+    for number, name in enumerate(("acpi", "kcore", "keys", "sys")):
+        machine.mounted(f"{30 + number} 26 0:40 / /proc/{name} ro - tmpfs tmpfs ro")
+    found = why(machine, proc_refused())
+    assert "(/proc/acpi, /proc/kcore, /proc/keys, …)" in found
+    assert "systempaths=unconfined" in found
+    assert "unmask=ALL" in found
+    assert "procMount: Unmasked" in found
+
+
+def test_a_second_proc_that_is_whole_takes_the_blame_from_the_masks() -> None:
+    machine = Fake()
+    machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
+    machine.mounted("31 25 0:22 / /mnt/proc rw - proc proc rw")
+    assert probe.explain(proc_refused(), spec(*DEFAULTS), machine) is None
+
+
+def test_a_mount_on_a_directory_that_is_always_empty_masks_nothing() -> None:
+    assert probe.explain(proc_refused(), spec(*DEFAULTS), Fake()) is None
+
+
+def test_no_whole_proc_to_be_seen() -> None:
+    machine = Fake()
+    machine.mounts("25 1 8:1 / / rw - ext4 /dev/sda1 rw",
+                   "26 25 0:22 /1 /proc rw - proc proc rw")  # fmt: skip
+    found = why(machine, proc_refused())
+    assert "only where a whole one is visible" in found
+    assert "`mount -t proc proc /proc`" in found
+
+
+def test_a_read_only_proc() -> None:
+    machine = Fake()
+    machine.mounts("25 1 8:1 / / rw - ext4 /dev/sda1 rw",
+                   "26 25 0:22 / /proc ro,nosuid - proc proc rw")  # fmt: skip
+    assert "`mount -o remount,bind,rw /proc`" in why(machine, proc_refused())
+
+
+def test_the_proc_of_a_pid_namespace_that_is_not_new() -> None:
+    found = why(Fake(), proc_refused(), ["user", "mount"])
+    assert "add --pid" in found
+
+
+def test_a_root_directory_that_is_no_mount_point() -> None:
+    machine = Fake(0)
+    machine.mounts("26 25 0:22 / /proc rw - proc proc rw")
+    found = why(machine, failed(errno.EINVAL, "mount", path="/", stage=INIT), ROOTS)
+    assert found.startswith("the root directory is not a mount point")
+    assert "`mount --bind DIR DIR` before `chroot DIR`" in found
+
+
+def test_an_invalid_mount_elsewhere_is_not_explained() -> None:
+    error = failed(errno.EINVAL, "mount", path="/")
+    assert probe.explain(error, spec(*ROOTS), Fake(0)) is None
+
+
+# Clocks and names.
+
+OFFSETS = "/proc/self/timens_offsets"
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "boottime"])
+def test_a_clock_below_zero(clock: str) -> None:
+    error = failed(errno.ERANGE, "write", path=OFFSETS)
+    found = why(Fake(), error, ["user", "time"], **{clock: -1372})
+    assert found.startswith(f"the {clock} clock can't go below zero")
+    assert "up for 1371 seconds" in found
+    assert "more than -1371" in found
+
+
+def test_a_clock_below_zero_in_a_time_namespace() -> None:
+    machine = Fake()
+    machine.files[OFFSETS] = "monotonic   0  0\nboottime         -1000         0\n"
+    found = why(machine, failed(errno.ERANGE, "write", path=OFFSETS), ["time"], boottime=-3000)
+    assert "more than -2371" in found
+
+
+def test_a_clock_beyond_146_years() -> None:
+    error = failed(errno.ERANGE, "write", path=OFFSETS)
+    found = why(Fake(), error, ["time"], monotonic=5, boottime=9000000000)
+    assert found.startswith("the boottime clock can't go beyond 146 years")
+    assert "less than 9000000000" in found
+
+
+def test_a_host_name_that_is_too_long() -> None:
+    assert "64 bytes" in why(Fake(), failed(errno.EINVAL, "sethostname"))
+
+
+# Paths.
+
+
+def test_a_working_directory_that_is_missing() -> None:
+    machine = Fake()
+    machine.add("/srv")
+    found = why(machine, failed(errno.ENOENT, "chdir", path="/srv/a/b"))
+    assert found.startswith("/srv/a does not exist: ")
+    assert "--workdir" in found
+
+
+def test_a_working_directory_below_a_file() -> None:
+    machine = Fake()
+    machine.add("/etc")
+    machine.add("/etc/passwd", stat.S_IFREG | 0o644)
+    for path in ("/etc/passwd", "/etc/passwd/", "/etc/passwd/x"):
+        found = why(machine, failed(errno.ENOTDIR, "chdir", path=path))
+        assert found.startswith("/etc/passwd is not a directory: ")
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "letter"),
+    [
+        (0o700, 0, 0, "o"),
+        (0o750, 0, 0, "o"),
+        (0o700, 0, 1000, "g"),
+        (0o707, 0, 27, "g"),
+        (0o600, 1000, 1000, "u"),
+        (0o077, 1000, 1000, "u"),
+    ],
+)
+def test_a_directory_that_refuses_is_named(mode: int, uid: int, gid: int, letter: str) -> None:
+    machine = Fake()
+    machine.add("/a")
+    machine.add("/a/b", stat.S_IFDIR | mode, uid, gid)
+    machine.add("/a/b/c")
+    found = why(machine, failed(errno.EACCES, "chdir", path="/a//./b/c/"))
+    assert f"user id 1000 can't enter /a/b (mode {mode:04o}, owner {uid})" in found
+    assert f"`chmod {letter}+x /a/b`" in found
+    assert "--workdir" in found
+
+
+def test_a_relative_working_directory() -> None:
+    machine = Fake()
+    machine.add(".", stat.S_IFDIR | 0o755)
+    machine.add("./b", stat.S_IFDIR | 0o700)
+    assert "./b" in why(machine, failed(errno.EACCES, "chdir", path="b"))
+
+
+@pytest.mark.parametrize("target", ["/root/python", "../root/python"])
+def test_an_interpreter_behind_a_link_into_a_closed_directory(target: str) -> None:
+    machine = Fake()
+    machine.add("/usr")
+    machine.link_to("/usr/python3", target)
+    machine.add("/root", stat.S_IFDIR | 0o700)
+    machine.add("/usr/..")
+    machine.add("/usr/../root", stat.S_IFDIR | 0o700)
+    machine.stats["/root/python"] = errno.EACCES
+    found = why(machine, failed(errno.EACCES, "execve", path="/usr/python3", stage=INIT), init="")
+    assert "root (mode 0700, owner 0)" in found
+    assert "another Python, such as /usr/bin/python3" in found
+
+
+def test_an_init_that_is_not_executable() -> None:
+    machine = Fake()
+    machine.add("/init", stat.S_IFREG | 0o644)
+    error = failed(errno.EACCES, "execve", path="/init", stage=INIT)
+    found = why(machine, error, init="/init")
+    assert "can't execute /init (mode 0644, owner 0)" in found
+    assert "`chmod o+x /init`" in found
+    assert "--init=PATH" in found
+
+
+def test_a_program_on_a_file_system_mounted_noexec() -> None:
+    machine = Fake()
+    machine.mounted("40 25 0:50 / /mnt/a\\040b rw,nosuid,noexec - tmpfs tmpfs rw")
+    machine.add("/mnt")
+    machine.add("/mnt/a b")
+    machine.add("/mnt/a b/app", stat.S_IFREG | 0o755)
+    found = why(machine, failed(errno.EACCES, "execve", path="/mnt/a b/app", stage=INIT))
+    assert found.startswith("/mnt/a b/app lies on a file system mounted noexec")
+
+
+def test_a_circle_of_links() -> None:
+    machine = Fake()
+    machine.link_to("/a", "b")
+    machine.link_to("/b", "/a")
+    found = why(machine, failed(errno.ELOOP, "chdir", path="/a"))
+    assert found.startswith("/a leads in a circle of symbolic links")
+
+
+def test_a_directory_that_cannot_be_looked_into_from_here() -> None:
+    machine = Fake()
+    machine.stats["/fuse"] = errno.EACCES
+    found = why(machine, failed(errno.EACCES, "chdir", path="/fuse/x"))
+    assert "can't see /fuse" in found
+
+
+def test_a_path_with_a_line_break_stays_on_one_line() -> None:
+    assert r"/a\nb" in why(Fake(), failed(errno.ENOENT, "chdir", path="/a\nb"))
+
+
+def test_a_path_that_is_in_order_by_now_is_not_explained() -> None:
+    machine = Fake()
+    machine.add("/srv")
+    for number in (errno.ENOENT, errno.EACCES, errno.ENOTDIR):
+        error = failed(number, "chdir", path="/srv")
+        assert probe.explain(error, spec(*DEFAULTS), machine) is None
+
+
+# In general.
+
+
+def test_an_error_without_an_errno_is_not_explained() -> None:
+    error = SetupError("the launcher has gone", stage=STAGE)
+    assert probe.explain(error, None, Fake()) is None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.EINVAL, errno.ECHILD])
+def test_what_is_unknown_is_not_guessed(number: int) -> None:
+    assert probe.explain(failed(number, "unshare"), spec(*DEFAULTS), Fake()) is None
+
+
+def test_the_real_machine_answers() -> None:
+    """Every question to it, about what is there and what isn't."""
+    machine = Machine()
+    assert machine.pid() == os.getpid()
+    assert machine.link("/proc/self") == str(os.getpid())
+    assert "Seccomp:" in (machine.read("/proc/self/status") or "")
+    assert str(os.getpid()) in machine.names("/proc")
+    found = machine.stat("/")
+    assert not isinstance(found, int)
+    assert stat.S_ISDIR(found.st_mode)
+    for path in ("/nonexistent", "/nul\0", "/proc/self/mem", "/etc/passwd/x"):
+        assert machine.read(path) is None
+        assert machine.link(path) is None
+        assert machine.names(path) == []
+    assert machine.stat("/nonexistent") == errno.ENOENT
+    assert machine.stat("/nul\0") == errno.EINVAL
+
+
+def test_a_link_is_looked_at_itself_unless_followed(tmp_path: os.PathLike[str]) -> None:
+    place = os.path.join(tmp_path, "link")
+    os.symlink("nowhere", place)
+    machine = Machine()
+    assert not isinstance(machine.stat(place), int)
+    assert machine.stat(place, follow=True) == errno.ENOENT
+
+
+class Mad(Machine):
+    """A machine whose every answer is drawn."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.data = data
+
+    def read(self, path: str) -> str | None:
+        lines = st.one_of(
+            st.text(max_size=40),
+            st.sampled_from(
+                ["26 25 0:22 / /proc ro - proc proc rw", "0 0 0", "0::/x", "8:pids:/", "CapEff: x",
+                 "1 1 1:1 / / rw - cgroup cgroup pids", "Max processes 9", "1/2", "9" * 5000, "²",
+                 "Uid: 0 0", "Seccomp: 2", "PPid: 1", "monotonic - 5"]
+            ),
+        )  # fmt: skip
+        found = self.data.draw(st.one_of(st.none(), st.lists(lines, max_size=4)))
+        return None if found is None else "\n".join(found)
+
+    def link(self, path: str) -> str | None:
+        return self.data.draw(
+            st.one_of(st.none(), st.sampled_from(["/", "a", "/a/b", "", "../.."]))
+        )
+
+    def stat(self, path: str, *, follow: bool = False) -> os.stat_result | int:
+        kinds = st.sampled_from([stat.S_IFDIR, stat.S_IFLNK, stat.S_IFREG])
+        made = st.builds(
+            lambda kind, mode, uid: os.stat_result((kind | mode, 1, 1, 1, uid, 1, 0, 0, 0, 0)),
+            kinds, st.integers(0, 0o777), st.integers(0, 2),
+        )  # fmt: skip
+        return self.data.draw(st.one_of(st.sampled_from([errno.ENOENT, errno.EACCES]), made))
+
+    def names(self, path: str) -> list[str]:
+        return self.data.draw(st.lists(st.sampled_from(["1", "x", "²"]), max_size=3))
+
+
+@given(
+    st.data(),
+    st.sampled_from(sorted({number for numbers, _ in probe._RULES for number in numbers})),
+    st.sampled_from(["unshare", "fork", "mount", "write", "openat", "chdir", "execve",
+                     "sethostname", "ioctl", "", "pidfd_open"]),
+    st.one_of(st.none(), st.text(), st.sampled_from(["/", "/proc", "/proc/1/uid_map", OFFSETS])),
+    st.one_of(st.none(), st.frozensets(st.sampled_from(NAMESPACES))),
+)  # fmt: skip
+def test_it_never_raises_and_says_one_line(
+    data: st.DataObject,
+    number: int,
+    syscall: str,
+    path: str | None,
+    kinds: frozenset[str] | None,
+) -> None:
+    error = SetupError("step", stage=STAGE, syscall=syscall, errno=number, path=path)
+    wanted = spec(*kinds) if kinds is not None else None
+    found = probe.explain(error, wanted, Mad(data))
+    assert found is None or (found.isprintable() and found)
