@@ -1,40 +1,62 @@
 """Make namespaces around a program, and a PID 1 that does its work: `pyspawn` as a package.
 
-Names are looked up on first use (PEP 562), so that the command, which needs none of them, doesn't
-pay for their imports.
+`run` and `Process` are for containers what `subprocess.run` and `subprocess.Popen` are for
+processes: see docs/api.md. Names are looked up on first use (PEP 562), so that the command, which
+needs none of them, doesn't pay for their imports.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from subprocess import DEVNULL as DEVNULL
+    from subprocess import PIPE as PIPE
+    from subprocess import STDOUT as STDOUT
+    from subprocess import CalledProcessError as CalledProcessError
+    from subprocess import TimeoutExpired as TimeoutExpired
+
     from spawner.errors import ExecError as ExecError
     from spawner.errors import SetupError as SetupError
     from spawner.errors import SpawnerError as SpawnerError
     from spawner.errors import SpecError as SpecError
+    from spawner.process import CompletedProcess as CompletedProcess
+    from spawner.process import Process as Process
+    from spawner.process import run as run
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "CalledProcessError",
+    "CompletedProcess",
+    "ExecError",
+    "Process",
+    "SetupError",
+    "SpawnerError",
+    "SpecError",
+    "TimeoutExpired",
+    "run",
+]
 
 _HOMES = {
-    "ExecError": "spawner.errors",
-    "SetupError": "spawner.errors",
-    "SpawnerError": "spawner.errors",
-    "SpecError": "spawner.errors",
+    "subprocess": ("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired"),
+    "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
+    "spawner.process": ("CompletedProcess", "Process", "run"),
 }
-"""The public names, and the modules that define them."""
-
-__all__ = list(_HOMES)
+"""The modules that define the public names."""
 
 
 def __getattr__(name: str) -> object:
     """Import the module behind a public name."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+    for home, names in _HOMES.items():
+        if name in names:
+            import importlib
 
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+            value: object = getattr(importlib.import_module(home), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *__all__})

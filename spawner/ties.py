@@ -1,0 +1,206 @@
+"""What ties the API's caller to a launcher: two pipes, and the news that come through one of them.
+
+A fork of the caller (`os.fork`, multiprocessing's "fork") would keep copies of the descriptors for
+as long as it lives: then neither the caller's death nor the launcher's would be an end of file.
+Close-on-exec is no help, since no exec follows. So every descriptor made here is closed in every
+fork that Python knows of, and none is made while one is under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import threading
+import weakref
+from io import FileIO
+
+from pyinit import status as exit_status
+from spawner.errors import ExecError, SetupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_no_fork = threading.RLock()
+_ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """Close, in a fork, what ties containers to the process that was forked."""
+    for end in list(_ours):
+        end.close()
+    _no_fork.release()
+
+
+os.register_at_fork(
+    before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_let_go
+)
+
+
+def pipe() -> tuple[FileIO, FileIO]:
+    """Return the reading and the writing end of a pipe, neither of which a fork keeps.
+
+    Both are close-on-exec and none is a standard stream, also where one of these is closed.
+    """
+    with _no_fork:
+        reader, writer = (_above_standard(end) for end in os.pipe())
+        return _keep(reader, "rb"), _keep(writer, "wb")
+
+
+def _keep(descriptor: int, mode: str) -> FileIO:
+    file = FileIO(descriptor, mode)
+    _ours.add(file)
+    return file
+
+
+def _above_standard(descriptor: int) -> int:
+    if descriptor > 2:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
+
+
+def _wait_readable(file: FileIO, seconds: float | None) -> bool:
+    """Wait until there is something to read, or an end of file; False when the time is over."""
+    poller = select.poll()
+    poller.register(file, select.POLLIN)
+    return bool(poller.poll(None if seconds is None else seconds * 1000))
+
+
+class Lifeline:
+    """The hold on a container, which is killed when anything, or an end of file, comes from it.
+
+    `end` is the launcher's descriptor. It stays open here too: so a write can never raise SIGPIPE,
+    which the caller may not ignore.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = pipe()
+        self.end = self._reader.fileno()
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is nothing left to let go of: cut, closed, or closed in a fork."""
+        return self._writer.closed
+
+    def cut(self) -> None:
+        """Have everything in the container killed."""
+        self._writer.write(b"\n")
+        self.close()
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._writer.close()
+        self._reader.close()
+
+
+class FirstProcess:
+    """A pidfd of the container's first process, for the day when the launcher was killed."""
+
+    def __init__(self, pid: int) -> None:
+        with _no_fork:
+            self._pidfd: FileIO | None = None
+            with contextlib.suppress(ProcessLookupError):  # it may have ended already
+                self._pidfd = _keep(os.pidfd_open(pid), "rb")
+
+    def kill(self) -> None:
+        """Kill the process and wait until it, and so its PID namespace, has ended."""
+        if self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
+            _wait_readable(self._pidfd, None)
+
+    def close(self) -> None:
+        """Close the pidfd."""
+        if self._pidfd is not None:
+            self._pidfd.close()
+
+
+class Report:
+    """What a launcher has told by now on its --json-status, whose descriptor is `end`.
+
+    `events` maps the name of an event to its latest record; `ended` says that no more can come.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = pipe()
+        os.set_blocking(self._reader.fileno(), False)
+        self.end = self._writer.fileno()
+        self.events: dict[str, dict[str, Any]] = {}
+        self.ended = False
+        self._partial = b""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be read here: closed, also in a fork."""
+        return self._reader.closed
+
+    def launched(self) -> None:
+        """Leave the writing end to the launcher."""
+        self._writer.close()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Take in what comes next; return False if nothing came in time."""
+        if not _wait_readable(self._reader, seconds):
+            return False
+        self.update()
+        return True
+
+    def update(self) -> None:
+        """Take in what has come."""
+        while chunk := self._reader.read(65536):
+            *lines, self._partial = (self._partial + chunk).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                self.events[event["event"]] = event
+        self.ended = chunk is not None
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._writer.close()
+        self._reader.close()
+
+
+def failure(event: dict[str, Any]) -> SetupError:
+    """Return the exception that a `failed` event stands for.
+
+    A program that could not be executed, and a directory that could not be entered, are also what
+    exec and chdir(2) raise locally: FileNotFoundError, PermissionError, ...
+    """
+    number = getattr(errno, event["errno"]) if event["errno"] else None
+    fields = {name: event[name] for name in ("stage", "syscall", "path", "hint", "status")}
+    fields["errno"] = number
+    if event["status"] in (exit_status.NOT_FOUND, exit_status.NOT_EXECUTABLE):
+        return _local(ExecError, event["message"], fields)
+    reason = f": {exit_status.errno_text(number)}" if number else ""
+    step = event["message"].removesuffix(reason)
+    if event["syscall"] == "chdir":
+        return _local(SetupError, step, fields)
+    return SetupError(step, **fields)
+
+
+def _local(kind: type[SetupError], step: str, fields: dict[str, Any]) -> SetupError:
+    """Make an error that is also the built-in exception for its errno."""
+    error = _mixed(kind, type(OSError(fields["errno"], "")))(step, **fields)
+    error.filename = error.path
+    return error
+
+
+_mixtures: dict[tuple[type[SetupError], type[OSError]], type[SetupError]] = {}
+
+
+def _mixed(kind: type[SetupError], builtin: type[OSError]) -> type[SetupError]:
+    """Return the class of errors of both kinds; it is shown, and pickles, as the first."""
+
+    def reduce(self: SetupError) -> tuple[Any, ...]:
+        return _local, (kind, self.step, self._fields())
+
+    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": reduce}
+    return _mixtures.setdefault((kind, builtin), type(kind.__name__, (kind, builtin), names))
