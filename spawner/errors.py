@@ -4,8 +4,6 @@ The message of each error is one line for people, without a program's name in fr
 second line that says what to do, where that is known. All of them pickle.
 """
 
-from __future__ import annotations
-
 from pyinit import status as exit_status
 
 TYPE_CHECKING = False
@@ -36,7 +34,7 @@ class SpecError(SpawnerError, ValueError):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> "tuple[Any, ...]":
         return type(self), (self.message, self.hint)
 
 
@@ -73,10 +71,10 @@ class SetupError(SpawnerError, OSError):
     def __str__(self) -> str:
         return self.message
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> "tuple[Any, ...]":
         return _rebuild, (type(self), self.step, self._fields())
 
-    def _fields(self) -> dict[str, Any]:
+    def _fields(self) -> "dict[str, Any]":
         names = ("stage", "syscall", "errno", "path", "hint", "status")
         return {name: getattr(self, name) for name in names}
 
@@ -84,12 +82,12 @@ class SetupError(SpawnerError, OSError):
 class ExecError(SetupError):
     """The container was made, but the program could not be executed: `status` is 127 or 126."""
 
-    def __init__(self, step: str, **fields: Any) -> None:
+    def __init__(self, step: str, **fields: "Any") -> None:
         super().__init__(step, **fields)
         # The step's words say it all already: "nosuch: not found in PATH (/usr/bin:/bin)".
         self.message = step
 
 
-def _rebuild(kind: type[SetupError], step: str, fields: dict[str, Any]) -> SetupError:
+def _rebuild(kind: type[SetupError], step: str, fields: "dict[str, Any]") -> SetupError:
     """Make a pickled error anew."""
     return kind(step, **fields)

@@ -4,8 +4,6 @@ It holds no trace of a command line or of the machine's state, so that every fro
 one and a test can plan one without privileges.
 """
 
-from __future__ import annotations
-
 import _signal
 
 from spawner.errors import SpecError
@@ -37,22 +35,22 @@ KTIME_SEC_MAX = 9223372036
 """Seconds that the kernel's clocks can hold, linux/ktime.h."""
 
 
-class _Frozen:
+class Frozen:
     """A value: its slots are set once, by `_set`, and it compares and shows by them."""
 
     __slots__: tuple[str, ...] = ()
 
-    def _set(self, **values: Any) -> None:
+    def _set(self, **values: "Any") -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _values(self) -> tuple[Any, ...]:
+    def _values(self) -> "tuple[Any, ...]":
         return tuple(getattr(self, name) for name in self.__slots__)
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
+    def __setattr__(self, name: str, value: object) -> "NoReturn":
         raise AttributeError(f"a {type(self).__name__} is frozen: {name} can't be set")
 
-    def __delattr__(self, name: str) -> NoReturn:
+    def __delattr__(self, name: str) -> "NoReturn":
         raise AttributeError(f"a {type(self).__name__} is frozen: {name} can't be deleted")
 
     def __eq__(self, other: object) -> bool:
@@ -66,7 +64,7 @@ class _Frozen:
         return f"{type(self).__name__}({fields})"
 
 
-class Namespaces(_Frozen):
+class Namespaces(Frozen):
     """Which namespaces are new: `required` ones, and `optional` ones that may go missing."""
 
     __slots__ = ("optional", "required")
@@ -74,7 +72,7 @@ class Namespaces(_Frozen):
     optional: frozenset[str]
     required: frozenset[str]
 
-    def __init__(self, required: Iterable[str], optional: Iterable[str] = ()) -> None:
+    def __init__(self, required: "Iterable[str]", optional: "Iterable[str]" = ()) -> None:
         self._set(required=frozenset(required), optional=frozenset(optional))
 
     @property
@@ -84,9 +82,9 @@ class Namespaces(_Frozen):
 
 
 def choose(
-    unshare: Iterable[str] = (),
-    share: Iterable[str] = (),
-    attempt: Iterable[str] = (),
+    unshare: "Iterable[str]" = (),
+    share: "Iterable[str]" = (),
+    attempt: "Iterable[str]" = (),
     *,
     privileged: bool,
 ) -> Namespaces:
@@ -126,7 +124,7 @@ def choose(
     return Namespaces(required - {ALL}, optional - {ALL})
 
 
-class Spec(_Frozen):
+class Spec(Frozen):
     """One program and the container around it; frozen.
 
     `arguments` is the program's argv. `namespaces` says what is new. `map_user` and `map_group`
@@ -175,7 +173,7 @@ class Spec(_Frozen):
 
     def __init__(
         self,
-        arguments: Sequence[str],
+        arguments: "Sequence[str]",
         *,
         namespaces: Namespaces,
         map_user: int = 0,
@@ -185,7 +183,7 @@ class Spec(_Frozen):
         monotonic: int | None = None,
         boottime: int | None = None,
         workdir: str | None = None,
-        environment: Iterable[tuple[str, str]] = (),
+        environment: "Iterable[tuple[str, str]]" = (),
         clear_environment: bool = False,
         stop_signal: int = _signal.SIGTERM,
         stop_timeout: float | None = STOP_TIMEOUT,

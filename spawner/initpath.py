@@ -1,0 +1,48 @@
+"""Where the init lies, and the command line it takes; also how to start `pyspawn` lean."""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HERE = __file__.rpartition("/")[0].rpartition("/")[0]
+"""The directory that holds both packages."""
+
+
+def lean(code: str) -> list[str]:
+    """Return the argv of an interpreter that finds both packages and runs `code`, and no more.
+
+    A script file would be compiled anew at each start, and `-m` goes through runpy (5 ms).
+    """
+    start = f"import sys;sys.path[:0]=[{HERE!r}];{code}"
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", start]
+
+
+def pyspawn() -> list[str]:
+    """Return the argv, without options, that starts `pyspawn` fastest, for programs."""
+    return lean("from spawner.__main__ import main;main()")
+
+
+def pyinit(
+    ignored: "Iterable[int]",
+    mask: "Iterable[int]",
+    *,
+    foreground: bool,
+    notice: int | None,
+) -> list[str]:
+    """Return the argv of pyinit up to the program, with the handover (docs/architecture.md).
+
+    `notice` is the descriptor on which pyinit tells what happens, if any.
+    """
+    handover = (
+        f"--handover=mask={_bits(mask):x},ignored={_bits(ignored):x},foreground={foreground:d}"
+    )
+    if notice is not None:
+        handover += f",notice={notice}"
+    return [*lean("import pyinit.__main__"), f"--handover={handover}", "--"]
+
+
+def _bits(signals: "Iterable[int]") -> int:
+    """Return a set of signals as SigBlk and SigIgn have it, proc_pid_status(5)."""
+    return sum(1 << (number - 1) for number in signals)
