@@ -35,9 +35,7 @@ def pyinit(
 
     `notice` is the descriptor on which pyinit tells what happens, if any.
     """
-    handover = (
-        f"--handover=mask={_bits(mask):x},ignored={_bits(ignored):x},foreground={foreground:d}"
-    )
+    handover = f"mask={_bits(mask):x},ignored={_bits(ignored):x},foreground={foreground:d}"
     if notice is not None:
         handover += f",notice={notice}"
     return [*lean("import pyinit.__main__"), f"--handover={handover}", "--"]

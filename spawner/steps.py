@@ -5,7 +5,7 @@ A step holds no state: what it does depends on its fields and on the kernel alon
 
 import _signal
 
-from pyinit import execerror, execvp, signames
+from pyinit import execvp
 from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError
 from spawner.linux import constants
 from spawner.linux.libc import SyscallError
@@ -364,6 +364,8 @@ class Exec(Step):
 
     def _explained(self, error: execvp.ExecError) -> SetupError:
         """Return the error that says why the program isn't there: its status is 127 or 126."""
+        from pyinit import execerror
+
         program = self.arguments[0]
         status, reason, hint = execerror.explain(program, error, self.search_path)
         return ExecError(
@@ -377,8 +379,8 @@ class Exec(Step):
         )
 
     def _words(self) -> dict[str, str]:
-        words = ", ".join('"' + execerror.text(word) + '"' for word in self.arguments)
-        return {"program": execerror.text(self.arguments[0]), "arguments": words}
+        words = [_text(word) for word in self.arguments]
+        return {"program": words[0], "arguments": ", ".join(f'"{word}"' for word in words)}
 
 
 class ExecInit(Exec):
@@ -410,6 +412,5 @@ def _text(word: bytes) -> str:
 
 
 def _names(signals: "Iterable[int]") -> str:
-    from pyinit import signames
 
     return " ".join(signames.name(number) for number in sorted(signals)) or "none"
