@@ -5,8 +5,6 @@ processes: see docs/api.md. Names are looked up on first use (PEP 562), so that 
 needs none of them, doesn't pay for their imports.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from subprocess import DEVNULL as DEVNULL

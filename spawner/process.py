@@ -229,18 +229,24 @@ class Process(Generic[AnyStr]):
             self._report = undo.enter_context(contextlib.closing(ties.Report()))
             theirs: tuple[int, int] = (self._lifeline.end, self._report.end)
             options["lifeline"], options["json-status"] = theirs
-            self._launcher = subprocess.Popen(
-                [*initpath.pyspawn(), *_spell(options), "--", *_words(args)],
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                text=text,
-                encoding=encoding,
-                errors=errors,
-                bufsize=bufsize,
-                env=env,
-                pass_fds=(*pass_fds, *theirs),
-            )
+            argv = [*initpath.pyspawn(), *_spell(options), "--", *_words(args)]
+            try:
+                self._launcher = subprocess.Popen(
+                    argv,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    text=text,
+                    encoding=encoding,
+                    errors=errors,
+                    bufsize=bufsize,
+                    env=env,
+                    pass_fds=(*pass_fds, *theirs),
+                )
+            except OSError as error:
+                if error.filename != argv[0]:
+                    raise
+                raise _no_launcher(error) from error
             undo.callback(self._abandon)
             self._launcher.args = args  # what a TimeoutExpired of its shows
             self.stdin = self._launcher.stdin
@@ -482,6 +488,18 @@ def run(
     if check:
         ended.check_returncode()
     return ended
+
+
+def _no_launcher(error: OSError) -> SetupError:
+    """Return the error for an interpreter that can't be executed: not the program's fault."""
+    return SetupError(
+        f"start the launcher with {error.filename}",
+        stage=LAUNCHER,
+        syscall="execve",
+        errno=error.errno,
+        path=error.filename,
+        hint="sys.executable has to be the path of a Python interpreter",
+    )
 
 
 def _left(deadline: float | None) -> float | None:

@@ -1,0 +1,139 @@
+"""What a call asks for becomes the launcher's command line, word by word."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import fake_launcher
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import spawner
+from spawner import initpath
+
+SHOW = """
+started()
+words = [os.fsencode(word).hex() for word in sys.argv[1:]]
+os.write(1, json.dumps(words).encode())
+exited(0)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_launcher.install(monkeypatch, SHOW)
+
+
+def words(args: Any, **options: Any) -> list[bytes]:
+    """Return the words that the launcher got for a call, without those that tie it to us."""
+    ended = spawner.run(args, stdout=spawner.PIPE, **options)
+    all_words = [bytes.fromhex(word) for word in json.loads(ended.stdout)]
+    ties = (b"--lifeline=", b"--json-status=")
+    return [word for word in all_words if not word.startswith(ties)]
+
+
+PLAIN = [b"--quiet", b"--init", b"--stop-signal=15", b"--stop-timeout=10.0"]
+"""What is always said."""
+
+
+def test_the_defaults() -> None:
+    assert words(["true"]) == [*PLAIN, b"--", b"true"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"init": "/sbin/tini"}, [b"--init=/sbin/tini"]),
+        ({"init": Path("/sbin/tini")}, [b"--init=/sbin/tini"]),
+        ({"unshare": "all"}, [b"--unshare=all"]),
+        ({"unshare": ["net", "time"]}, [b"--unshare=net,time"]),
+        ({"unshare": (name for name in ("net", "time"))}, [b"--unshare=net,time"]),
+        ({"unshare": ()}, []),
+        ({"share": "ipc"}, [b"--share=ipc"]),
+        ({"unshare_try": ("cgroup",)}, [b"--unshare-try=cgroup"]),
+        ({"hostname": "box"}, [b"--hostname=box"]),
+        ({"map": "root"}, [b"--map-root-user"]),
+        ({"map": "current"}, [b"--map-current-user"]),
+        ({"map": None}, []),
+        ({"monotonic": 3600}, [b"--monotonic=3600"]),
+        ({"monotonic": 0}, [b"--monotonic=0"]),
+        ({"boottime": -5}, [b"--boottime=-5"]),
+        ({"cwd": "/tmp"}, [b"--workdir=/tmp"]),
+        ({"cwd": b"/tm\xff"}, [b"--workdir=/tm\xff"]),
+        ({"cwd": Path("/tmp")}, [b"--workdir=/tmp"]),
+        ({"stop_signal": signal.SIGINT}, [b"--stop-signal=2"]),
+        ({"stop_signal": "QUIT"}, [b"--stop-signal=QUIT"]),
+        ({"stop_timeout": 0}, [b"--stop-timeout=0"]),
+        ({"stop_timeout": 2.5}, [b"--stop-timeout=2.5"]),
+    ],
+)
+def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
+    said = words(["true"], **options)
+    (name,) = options
+    for word in expected:
+        assert word in said
+    replaced = {"init": b"--init", "stop_signal": b"--stop-signal=15"}
+    replaced["stop_timeout"] = b"--stop-timeout=10.0"
+    plain = [word for word in PLAIN if word != replaced.get(name)]
+    assert sorted(said) == sorted([*plain, *expected, b"--", b"true"])
+
+
+def test_no_init() -> None:
+    assert b"--init" not in words(["true"], init=False)
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ("true", [b"true"]),
+        ("a program with spaces", [b"a program with spaces"]),
+        (b"tr\xffue", [b"tr\xffue"]),
+        (Path("/bin/true"), [b"/bin/true"]),
+        (["true", Path("/a"), b"\xff", "-x", "--", "--init"], None),
+        (("true", ""), [b"true", b""]),
+    ],
+)
+def test_the_program_is_what_subprocess_makes_of_it(args: Any, expected: Any) -> None:
+    said = words(args)
+    assert said[said.index(b"--") + 1 :] == (expected or [os.fsencode(word) for word in args])
+
+
+text = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(text | st.binary().filter(lambda word: b"\0" not in word), min_size=1, max_size=5))
+def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
+    said = words(args)
+    assert said[said.index(b"--") + 1 :] == [os.fsencode(word) for word in args]
+
+
+@pytest.mark.parametrize("option", ["no_such", "preexec_fn", "shell", "universal_newlines"])
+def test_an_option_that_is_not_there_is_a_type_error(option: str) -> None:
+    with pytest.raises(TypeError, match=option):
+        spawner.run(["true"], **{option: True})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"input": b"", "stdin": spawner.PIPE},
+        {"capture_output": True, "stdout": spawner.PIPE},
+        {"capture_output": True, "stderr": spawner.PIPE},
+    ],
+)
+def test_what_cannot_go_together_is_a_value_error(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="may not"):
+        spawner.run(["true"], **options)
+
+
+def test_the_interpreter_is_started_lean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    argv = initpath.pyspawn()
+    assert argv[1:3] == ["-I", "-S"]

@@ -1,0 +1,121 @@
+"""The public names: complete, lazy, and the same for type checkers as for a running program."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spawner
+from spawner import errors, process
+
+
+def fresh(code: str) -> str:
+    """Return what a new interpreter prints that runs `code` with our packages on its path."""
+    place = str(Path(spawner.__file__).parent.parent)
+    lines = f"import sys; sys.path[:0] = [{place!r}]\n{code}"
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", lines], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_every_name_is_there_and_listed() -> None:
+    for name in spawner.__all__:
+        assert getattr(spawner, name) is not None
+        assert name in dir(spawner)
+    assert sorted(set(spawner.__all__)) == sorted(spawner.__all__)
+
+
+def test_all_that_the_modules_offer_is_public() -> None:
+    def own(module: object, home: str) -> set[str]:
+        return {
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", None) == home
+        }
+
+    offered = own(process, "spawner.process") | own(errors, "spawner.errors")
+    assert offered <= set(spawner.__all__)
+    assert set(spawner.__all__) - offered == {
+        *("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired")
+    }
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(spawner.__file__).read_text())
+    seen = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for alias in node.names
+    }
+    assert set(seen) == set(spawner.__all__)
+    for name, home in seen.items():
+        assert home is not None
+        assert getattr(spawner, name) is getattr(importlib.import_module(home), name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'spawner' has no attribute 'popen'"):
+        _ = spawner.popen  # type: ignore[attr-defined]
+
+
+def test_a_star_import_gives_all_names() -> None:
+    printed = fresh("from spawner import *; print(*sorted(globals()))")
+    assert set(spawner.__all__) <= set(printed.split())
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = (
+        "before = set(sys.modules)\n"
+        "import spawner\n"
+        "print(*sorted(set(sys.modules) - before - {'spawner'}))"
+    )
+    assert fresh(code).split() == []
+
+
+def test_an_error_costs_no_import_of_subprocess() -> None:
+    printed = fresh("import spawner; spawner.SetupError; print('subprocess' in sys.modules)")
+    assert printed == "False\n"
+
+
+def test_constants_and_errors_are_those_of_subprocess() -> None:
+    for name in ("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired"):
+        assert getattr(spawner, name) is getattr(subprocess, name)
+
+
+def test_what_subprocess_has_is_spelt_alike() -> None:
+    def words(function: object) -> dict[str, object]:
+        return {
+            name: parameter.default
+            for name, parameter in inspect.signature(function).parameters.items()  # type: ignore[arg-type]
+        }
+
+    popen, ours = words(subprocess.Popen.__init__), words(spawner.Process.__init__)
+    shared = set(popen) & set(ours) - {"self"}
+    assert shared == {
+        *("args", "stdin", "stdout", "stderr", "text", "encoding", "errors", "bufsize"),
+        *("cwd", "env", "pass_fds"),
+    }
+    for name in shared:
+        assert ours[name] == popen[name]
+    theirs, ours = words(subprocess.run), words(spawner.run)
+    for name in ("input", "capture_output", "timeout", "check"):
+        assert ours[name] == theirs[name]
+    public = {name for name in dir(subprocess.Popen) if not name.startswith("_")}
+    assert public - set(dir(spawner.Process)) == {"universal_newlines"}
+
+
+def test_a_completed_process_pickles() -> None:
+    ended = spawner.CompletedProcess(["a"], 137, b"out", None, signal=9, missing={"time": "no"})
+    again = pickle.loads(pickle.dumps(ended))
+    assert vars(again) == vars(ended)
+    assert isinstance(again, subprocess.CompletedProcess)
