@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench import contenders, forward, idle, launch, loss, reap, start
-from bench.table import Table
+from bench.table import Table, text
 
 Tables = Mapping[str, Table]
 
@@ -30,7 +30,7 @@ class Budget:
         if value is None:
             return "-", "MISSED (not measured)"
         kept = value < self.limit if self.strict else value <= self.limit
-        return f"{value:.2f}", "kept" if kept else "MISSED"
+        return text(value), "kept" if kept else "MISSED"
 
 
 def ratio(table: str, row: str, base: str) -> Callable[[Tables], float | None]:
@@ -81,7 +81,7 @@ def _budgets() -> tuple[Budget, ...]:
             Budget(f"reaping, {kind}, wall / tini", "reap", ratio(wall, pyinit, "tini"), 1.05),
             Budget(f"reaping, {kind}, zombies", "reap", cell(zombies, pyinit, reap.ZOMBIES), 0),
         ]
-    for row in (pyspawn, loss.PYSPAWN_PID1):
+    for row in (pyspawn, contenders.PYSPAWN_PID1):
         budgets.append(Budget(f"SIGTERM lost, {row}", "loss", cell(loss.KEY, row, loss.LOST), 0))
     return tuple(budgets)
 

@@ -21,6 +21,8 @@ PYINIT_MODULE = "python -m pyinit"
 PYSPAWN = "pyspawn --init"
 PYSPAWN_LEAN = "pyspawn --init (lean)"
 PYSPAWN_ALONE = "pyspawn"
+PYSPAWN_PID1 = "pyspawn --init: to its PID 1"
+STATUS_FD = 3
 
 _SECOND_CGROUP_HIERARCHY = "/sys/fs/cgroup/unified"
 
@@ -30,8 +32,12 @@ class Init:
     """An init's command line without its workload, as PID 1 and otherwise."""
 
     label: str
-    pid1: tuple[str, ...]
-    child: tuple[str, ...]
+    as_pid1: tuple[str, ...]
+    as_child: tuple[str, ...]
+
+    def argv(self, pid1: bool) -> tuple[str, ...]:
+        """Return the command line for the place that it will have."""
+        return self.as_pid1 if pid1 else self.as_child
 
 
 def bare_python(code: str) -> tuple[str, ...]:
@@ -58,19 +64,21 @@ def other_starts_of_pyinit(ours: Ours | None) -> list[Init]:
     if ours is None:
         return []
     command = (ours.pyinit, "--")
-    module = (ours.python, "-m", "pyinit", "--")
+    module = (sys.executable, "-m", "pyinit", "--")
     return [Init(PYINIT_COMMAND, command, command), Init(PYINIT_MODULE, module, module)]
 
 
-def pyspawns(ours: Ours | None) -> dict[str, tuple[str, ...]]:
-    """Return the ways to start `pyspawn`, without a workload."""
+def pyspawns(ours: Ours | None, *labels: str) -> dict[str, tuple[str, ...]]:
+    """Return the ways to start `pyspawn` that are named, without a workload."""
     if ours is None:
         return {}
-    return {
+    ways = {
         PYSPAWN: (ours.pyspawn, "--init", "--"),
         PYSPAWN_LEAN: (*ours.lean_pyspawn, "--init", "--"),
         PYSPAWN_ALONE: (ours.pyspawn, "--"),
+        PYSPAWN_PID1: (ours.pyspawn, "--init", "--json-status", str(STATUS_FD), "--"),
     }
+    return {label: ways[label] for label in labels}
 
 
 def launchers(peers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.installed import Ours
 from bench.nest import Nest
-from bench.spawn import Spawner, TrialFailed
+from bench.spawn import Spawner, TrialFailed, safety_net
+
+_EXIT_7 = ("/bin/sh", "-c", "exit 7")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,28 @@ class Bench:
     peers: dict[str, str]
     ours: Ours | None
     scale: Scale
+
+    def working(
+        self, prefixes: Mapping[str, Sequence[str]], notes: list[str], *, pid1: bool = False
+    ) -> dict[str, Sequence[str]]:
+        """Return those command lines that run a workload and pass its status on.
+
+        A command that fails early, or does nothing, would be the fastest of all.
+        """
+        found = {}
+        for label, prefix in prefixes.items():
+            try:
+                with safety_net():
+                    status = self.spawner.spawn((*prefix, *_EXIT_7), pid1=pid1).wait()
+            except TrialFailed as error:
+                notes.append(f"{label}: dropped out: {error}")
+                continue
+            if status == 7:
+                found[label] = prefix
+            else:
+                reason = f"`exit 7` gave status {status}: {self.spawner.complaint()}"
+                notes.append(f"{label}: dropped out: {reason}")
+        return found
 
     def start_to_exit(
         self, argv: Sequence[str], *, pid1: bool = False, times: int = 1

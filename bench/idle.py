@@ -23,9 +23,9 @@ from bench.contenders import (
     pyspawns,
 )
 from bench.context import Bench
+from bench.fleet import Command, Standing, stand
 from bench.rounds import Progress
-from bench.spawn import Child, TrialFailed, pipe, safety_net
-from bench.table import Cell, Table, of_samples
+from bench.table import Table, of_samples
 
 RSS = "idle RSS"
 PRIVATE = "idle private"
@@ -43,76 +43,47 @@ _SETTLE = 0.5
 
 def run(bench: Bench) -> list[Table]:
     """Measure the memory of several fleets one after the other, and the wake-ups of the last."""
-    fleet = _fleet(bench)
+    commands = _commands(bench)
     notes: list[str] = []
-    rss: dict[str, list[float]] = {label: [] for label in fleet}
-    private: dict[str, list[float]] = {label: [] for label in fleet}
+    rss: dict[str, list[float]] = {}
+    private: dict[str, list[float]] = {}
     progress = Progress("idle", bench.scale.fleets)
     for turn in range(bench.scale.fleets):
         with ExitStack() as stack:
-            running = _start(bench, fleet, stack, notes)
+            fleet = stand(bench, commands, stack, notes)
+            commands = {label: commands[label] for label in fleet}
             time.sleep(_SETTLE)
-            for label, child in running.items():
-                memory = _memory(child.pid)
-                rss[label].append(memory["Rss"])
-                private[label].append(memory["Private_Dirty"])
+            for label, standing in fleet.items():
+                memory = _memory(standing.child.pid)
+                rss.setdefault(label, []).append(memory["Rss"])
+                private.setdefault(label, []).append(memory["Private_Dirty"])
             if turn == bench.scale.fleets - 1:
-                wakeups = _wakeups(running, bench.scale.idle_seconds)
+                wakeups = _wakeups(fleet, bench.scale.idle_seconds)
         bench.spawner.reap_strangers()
         progress.show(turn + 1)
     progress.clear()
-    rows: dict[str, tuple[Cell, ...]] = {label: (count,) for label, count in wakeups.items()}
     return [
-        of_samples(RSS, "memory when idle, resident, kB", _measured(rss), BARE, notes),
-        of_samples(PRIVATE, "memory when idle, private dirty, kB", _measured(private), BARE),
+        of_samples(RSS, "memory when idle, resident, kB", rss, BARE, notes),
+        of_samples(PRIVATE, "memory when idle, private dirty, kB", private, BARE),
         Table(
             WAKEUPS,
             f"wake-ups in {bench.scale.idle_seconds:.0f} idle seconds",
             (COUNT,),
-            rows,
+            {label: (count,) for label, count in wakeups.items()},
         ),
     ]
 
 
-def _fleet(bench: Bench) -> dict[str, tuple[tuple[str, ...], bool]]:
-    """Return the command lines by label, and whether each is to be PID 1."""
+def _commands(bench: Bench) -> dict[str, Command]:
     pid1 = bench.spawner.can_pid1
-    fleet = {BARE: (_BARE_WAITER, pid1)}
+    commands = {BARE: Command(_BARE_WAITER, pid1)}
     for init in inits(bench.peers, bench.ours) + other_starts_of_pyinit(bench.ours):
-        fleet[init.label] = ((*(init.pid1 if pid1 else init.child), *_SLEEPER), pid1)
+        commands[init.label] = Command((*init.argv(pid1), *_SLEEPER), pid1)
     if pid1:
-        outside = launchers(bench.peers)
-        outside |= {label: argv for label, argv in pyspawns(bench.ours).items() if label == PYSPAWN}
+        outside = launchers(bench.peers) | pyspawns(bench.ours, PYSPAWN)
         for label, argv in outside.items():
-            fleet[f"{label}: launcher"] = ((*argv, *_SLEEPER), False)
-    return fleet
-
-
-def _start(
-    bench: Bench,
-    fleet: dict[str, tuple[tuple[str, ...], bool]],
-    stack: ExitStack,
-    notes: list[str],
-) -> dict[str, Child]:
-    """Start the fleet and wait until each workload has said that it runs."""
-    running = {}
-    for label, (argv, pid1) in list(fleet.items()):
-        reader, writer = stack.enter_context(pipe())
-        child = stack.enter_context(bench.spawner.running(argv, pid1=pid1, fds={1: writer}))
-        writer.close()
-        try:
-            with safety_net():
-                bench.spawner.hear(reader)
-        except TrialFailed as error:
-            notes.append(f"{label}: dropped out: {error}")
-            del fleet[label]
-        else:
-            running[label] = child
-    return running
-
-
-def _measured(samples: dict[str, list[float]]) -> dict[str, list[float]]:
-    return {label: values for label, values in samples.items() if values}
+            commands[f"{label}: launcher"] = Command((*argv, *_SLEEPER), pid1=False)
+    return commands
 
 
 def _memory(pid: int) -> dict[str, int]:
@@ -123,11 +94,13 @@ def _memory(pid: int) -> dict[str, int]:
     }
 
 
-def _wakeups(running: dict[str, Child], seconds: float) -> dict[str, int]:
+def _wakeups(fleet: dict[str, Standing], seconds: float) -> dict[str, int]:
     """Count the context switches of each process in so many seconds."""
-    before = {label: _switches(child.pid) for label, child in running.items()}
+    before = {label: _switches(standing.child.pid) for label, standing in fleet.items()}
     time.sleep(seconds)
-    return {label: _switches(child.pid) - before[label] for label, child in running.items()}
+    return {
+        label: _switches(standing.child.pid) - before[label] for label, standing in fleet.items()
+    }
 
 
 def _switches(pid: int) -> int:

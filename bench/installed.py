@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import json
 import os
 import shutil
 import subprocess
@@ -21,50 +22,45 @@ class NotMeasurable(Exception):  # noqa: N818  a state of the installation, with
 
 @dataclass(frozen=True)
 class Ours:
-    """An installed copy: the interpreter, the directory of its packages, its two commands."""
+    """An installed copy: its two commands, and the lean command lines that programs use."""
 
-    python: str
-    packages: str
     pyinit: str
     pyspawn: str
+    lean_pyinit: tuple[str, ...]
+    lean_pyspawn: tuple[str, ...]
 
-    @property
-    def lean_pyinit(self) -> tuple[str, ...]:
-        """The command line that `pyspawn` uses for the PID 1: no `site`, no `runpy`."""
-        return self._lean("pyinit")
 
-    @property
-    def lean_pyspawn(self) -> tuple[str, ...]:
-        """The command line that the Python API uses for each container."""
-        return self._lean("spawner")
-
-    def _lean(self, package: str) -> tuple[str, ...]:
-        code = f"import sys;sys.path[:0]=[{self.packages!r}];import {package}.__main__"
-        return (self.python, "-I", "-S", "-c", code)
+_ASK_THE_COPY = """
+import json
+from spawner import initpath
+print(json.dumps([initpath.HERE, initpath.lean("import pyinit.__main__"), initpath.pyspawn()]))
+"""
 
 
 def find_ours() -> Ours:
     """Find the copy installed beside this interpreter and see that it is byte-compiled.
 
-    The working directory may be the checkout, so the import system isn't asked. Raises
-    NotMeasurable.
+    Another interpreter is asked, which doesn't look into the working directory: that may be the
+    checkout. Raises NotMeasurable.
     """
-    packages = Path(sysconfig.get_path("purelib"))
-    scripts = Path(sysconfig.get_path("scripts"))
-    for part in (
-        packages / "pyinit",
-        packages / "spawner",
-        scripts / "pyinit",
-        scripts / "pyspawn",
-    ):
-        if not part.exists():
-            raise NotMeasurable(f"{part} is missing: `make bench` installs a copy and measures it")
+    asked = subprocess.run(
+        [sys.executable, "-I", "-c", _ASK_THE_COPY], capture_output=True, text=True, check=False
+    )
+    if asked.returncode != 0:
+        reason = asked.stderr.strip().rpartition("\n")[2]
+        raise NotMeasurable(f"no installed copy of ours ({reason}); `make bench` installs one")
+    here, lean_pyinit, lean_pyspawn = json.loads(asked.stdout)
+    if (Path(here) / "pyproject.toml").exists():
+        raise NotMeasurable(f"{here} is a checkout; `make bench` installs a copy")
     for package in ("pyinit", "spawner"):
-        if not compileall.compile_dir(packages / package, quiet=2):
+        if not compileall.compile_dir(Path(here) / package, quiet=2):
             raise NotMeasurable(
-                f"{packages / package} isn't byte-compiled, and this user may not do it"
+                f"{here}/{package} isn't byte-compiled, and this user may not do it"
             )
-    return Ours(sys.executable, str(packages), str(scripts / "pyinit"), str(scripts / "pyspawn"))
+    scripts = Path(sysconfig.get_path("scripts"))
+    return Ours(
+        str(scripts / "pyinit"), str(scripts / "pyspawn"), tuple(lean_pyinit), tuple(lean_pyspawn)
+    )
 
 
 def find_peers() -> dict[str, str]:

@@ -26,6 +26,8 @@ from bench.contenders import (
     BARE,
     PYSPAWN,
     PYSPAWN_LEAN,
+    PYSPAWN_PID1,
+    STATUS_FD,
     bare_python,
     inits,
     other_starts_of_pyinit,
@@ -39,7 +41,6 @@ from bench.table import Cell, Table
 KEY = "loss"
 LOST = "lost"
 WINDOW = "window ms"
-PYSPAWN_PID1 = "pyspawn --init: to its PID 1"
 
 _CALIBRATIONS = 9
 _MARKER = signal.SIGVTALRM
@@ -50,7 +51,6 @@ _BARE_WORKLOAD = bare_python(
     "import _signal,posix;_signal.pthread_sigmask(0,{15,26});posix.write(1,b'.');"
     "posix._exit(128+_signal.sigwaitinfo({15,26}).si_signo)"
 )
-_STATUS_FD = 3
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,10 @@ def run(bench: Bench) -> list[Table]:
 def _contenders(bench: Bench) -> dict[str, _Contender]:
     found = {BARE: _Contender(_BARE_WORKLOAD, pid1=True)}
     for init in inits(bench.peers, bench.ours) + other_starts_of_pyinit(bench.ours):
-        found[init.label] = _Contender((*init.pid1, *_WORKLOAD), pid1=True)
-    for label, argv in pyspawns(bench.ours).items():
-        if label in (PYSPAWN, PYSPAWN_LEAN):
-            found[label] = _Contender((*argv, *_WORKLOAD), pid1=False)
-    if bench.ours:
-        argv = (bench.ours.pyspawn, "--init", "--json-status", str(_STATUS_FD), "--")
-        found[PYSPAWN_PID1] = _Contender((*argv, *_WORKLOAD), pid1=False, reports=True)
+        found[init.label] = _Contender((*init.as_pid1, *_WORKLOAD), pid1=True)
+    for label, argv in pyspawns(bench.ours, PYSPAWN, PYSPAWN_LEAN, PYSPAWN_PID1).items():
+        reports = label == PYSPAWN_PID1
+        found[label] = _Contender((*argv, *_WORKLOAD), pid1=False, reports=reports)
     return found
 
 
@@ -110,7 +107,7 @@ class _Start:
         status, reports = stack.enter_context(pipe())
         fds = {0: stdin, 1: says}
         if contender.reports:
-            fds[_STATUS_FD] = reports
+            fds[STATUS_FD] = reports
         self.child = stack.enter_context(
             bench.spawner.running(contender.argv, pid1=contender.pid1, fds=fds)
         )

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from bench.contenders import Init, inits
 from bench.context import Bench
+from bench.fleet import Command, Standing, stand
 from bench.rounds import interleave
-from bench.spawn import Child, pipe, safety_net
+from bench.spawn import Child, pipe
 from bench.table import Table, of_samples
 
 STREAM = "stream"
@@ -84,33 +85,28 @@ def _tables(
 
 
 def _stream(bench: Bench) -> tuple[dict[str, list[Reaped]], list[str]]:
+    commands = {
+        init.label: Command((*init.as_pid1, "/bin/sh", "-c", _STREAM_MAKER), pid1=True)
+        for init in inits(bench.peers, bench.ours)
+    }
     notes: list[str] = []
-    trials: dict[str, Callable[[], Reaped]] = {}
     with ExitStack() as stack:
-        for init in inits(bench.peers, bench.ours):
-            orders, pen = stack.enter_context(pipe())
-            answers, writer = stack.enter_context(pipe())
-            argv = (*init.pid1, "/bin/sh", "-c", _STREAM_MAKER)
-            fds = {0: orders, 1: writer}
-            child = stack.enter_context(bench.spawner.running(argv, pid1=True, fds=fds))
-            writer.close()
-            with safety_net():
-                bench.spawner.hear(answers)
-            trials[init.label] = _leg(bench, child, pen, answers)
+        fleet = stand(bench, commands, stack, notes)
+        trials = {label: _leg(bench, standing) for label, standing in fleet.items()}
         samples = interleave(STREAM, bench.scale.stream_legs, trials, notes)
     bench.spawner.reap_strangers()
     return samples, notes
 
 
-def _leg(bench: Bench, init: Child, pen: FileIO, answers: FileIO) -> Callable[[], Reaped]:
+def _leg(bench: Bench, standing: Standing) -> Callable[[], Reaped]:
     orphans = bench.scale.stream_leg
 
     def work() -> None:
         # The first process of a chain is the maker's own child, and the count's last makes none.
-        pen.write(b"%d\n" % (orphans + 2))
-        bench.spawner.hear(answers)
+        standing.stdin.write(b"%d\n" % (orphans + 2))
+        bench.spawner.hear(standing.stdout)
 
-    return lambda: _measure(init, orphans, work)
+    return lambda: _measure(standing.child, orphans, work)
 
 
 def _burst(bench: Bench) -> tuple[dict[str, list[Reaped]], list[str]]:
@@ -122,7 +118,7 @@ def _burst(bench: Bench) -> tuple[dict[str, list[Reaped]], list[str]]:
 def _one_burst(bench: Bench, init: Init) -> Callable[[], Reaped]:
     orphans = bench.scale.burst
     fifo = bench.nest.scratch / f"alive-{init.label}"
-    argv = (*init.pid1, "/bin/sh", "-c", _BURST_MAKER, "sh", str(fifo), str(orphans))
+    argv = (*init.as_pid1, "/bin/sh", "-c", _BURST_MAKER, "sh", str(fifo), str(orphans))
 
     def trial() -> Reaped:
         # A FIFO that the maker opens, so that the init never holds it: its end says that all

@@ -90,14 +90,17 @@ class Spawner:
         wiring |= {theirs: ours.fileno() for theirs, ours in (fds or {}).items()}
         actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in wiring.items()]
         started = time.perf_counter()
-        pid = os.posix_spawn(
-            argv[0],
-            tuple(argv),
-            _ENVIRONMENT,
-            file_actions=actions,
-            setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-        )
+        try:
+            pid = os.posix_spawn(
+                argv[0],
+                tuple(argv),
+                _ENVIRONMENT,
+                file_actions=actions,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            )
+        except OSError as error:
+            raise TrialFailed(str(error)) from error
         return Child(pid, started)
 
     @contextmanager

@@ -21,11 +21,13 @@ def run(bench: Bench) -> list[Table]:
     tables = []
     for place in (PID1, CHILD) if bench.spawner.can_pid1 else (CHILD,):
         pid1 = place == PID1
-        commands = {BARE: bare_python("pass"), "`true` alone": TRUE}
-        for init in inits(bench.peers, bench.ours) + other_starts_of_pyinit(bench.ours):
-            commands[init.label] = (*(init.pid1 if pid1 else init.child), *TRUE)
-        trials = {label: bench.start_to_exit(argv, pid1=pid1) for label, argv in commands.items()}
         notes: list[str] = []
+        everyone = inits(bench.peers, bench.ours) + other_starts_of_pyinit(bench.ours)
+        prefixes = {init.label: init.argv(pid1) for init in everyone}
+        commands = {BARE: bare_python("pass"), "`true` alone": TRUE}
+        for label, prefix in bench.working(prefixes, notes, pid1=pid1).items():
+            commands[label] = (*prefix, *TRUE)
+        trials = {label: bench.start_to_exit(argv, pid1=pid1) for label, argv in commands.items()}
         samples = interleave(place, bench.scale.starts, trials, notes)
         tables.append(of_samples(place, f"{place} to exit of `true`, ms", samples, BARE, notes))
     return tables
