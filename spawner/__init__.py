@@ -44,16 +44,18 @@ _HOMES = {
 """The modules that define the public names."""
 
 
-def __getattr__(name: str) -> object:
-    """Import the module behind a public name."""
-    for home, names in _HOMES.items():
-        if name in names:
-            import importlib
+if not TYPE_CHECKING:  # or a checker would believe in every name
 
-            value: object = getattr(importlib.import_module(home), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Import the module behind a public name."""
+        for home, names in _HOMES.items():
+            if name in names:
+                import importlib
+
+                value: object = getattr(importlib.import_module(home), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,100 @@
+"""A user's type checker knows when output is text and when it is bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spawner
+
+GOOD = """
+import io, pathlib, signal, subprocess
+from typing import IO, Any, assert_type
+import spawner
+
+flag = bool(input())
+assert_type(spawner.run(["a"]).stdout, bytes)
+assert_type(spawner.run(["a"], text=True).stdout, str)
+assert_type(spawner.run("a", encoding="utf-8").stderr, str)
+assert_type(spawner.run(b"a", errors="replace").stdout, str)
+assert_type(spawner.run(pathlib.Path("a"), text=flag).stdout, Any)
+assert_type(spawner.run(["a"], text=False, input=b"x", capture_output=True).stdout, bytes)
+assert_type(spawner.run(["a", pathlib.Path("b"), b"c"], text=True, input="x").stdout, str)
+assert_type(spawner.run(["a"]), spawner.CompletedProcess[bytes])
+assert_type(spawner.run(["a"]).signal, int | None)
+assert_type(spawner.run(["a"]).returncode, int)
+assert_type(spawner.run(["a"]).missing, dict[str, str])
+like: subprocess.CompletedProcess[str] = spawner.run(["a"], text=True)
+spawner.run(
+    ["a"], stdin=spawner.DEVNULL, stdout=io.BytesIO(), stderr=spawner.STDOUT, bufsize=0,
+    timeout=1, check=True, cwd=pathlib.Path("/"), env={"A": "b"}, pass_fds=[3], init="/sbin/tini",
+    unshare="all", share=["net"], unshare_try={"time"}, hostname="box", map="root", monotonic=1,
+    boottime=-1, stop_signal=signal.SIGINT, stop_timeout=None,
+)
+spawner.run(["a"], env={b"A": b"b"}, stop_signal="INT", init=False)
+
+with spawner.Process(["a"], text=True, stdout=spawner.PIPE) as text:
+    assert_type(text, spawner.Process[str])
+    assert_type(text.stdout, IO[str] | None)
+    assert_type(text.communicate("x", timeout=1.5), tuple[str | None, str | None])
+    assert_type(text.wait(), int)
+    assert_type(text.poll(), int | None)
+    assert_type(text.pid, int)
+    assert_type(text.namespaces, dict[str, int])
+assert_type(spawner.Process(["a"], start_timeout=3), spawner.Process[bytes])
+assert_type(spawner.Process(["a"], encoding="latin-1"), spawner.Process[str])
+assert_type(spawner.Process(["a"], text=flag), spawner.Process[Any])
+
+try:
+    spawner.run(["a"])
+except spawner.SpecError as error:
+    assert_type(error.hint, str | None)
+except spawner.ExecError as error:
+    assert_type(error.path, str | None)
+except spawner.SetupError as error:
+    assert_type(error.stage, str)
+    assert_type(error.syscall, str | None)
+    assert_type(error.status, int)
+except (spawner.CalledProcessError, spawner.TimeoutExpired):
+    pass
+"""
+
+BAD = (
+    'spawner.run(["a"], map="me")',
+    'spawner.run(["a"], hostname=3)',
+    'spawner.run(["a"], shell=True)',
+    'spawner.run(["a"], start_timeout=1)',
+    'spawner.Process(["a"], timeout=1)',
+    'spawner.Process(["a"]).communicate("x")',
+    'spawner.Process(["a"]).returncode + 1',
+    "spawner.run([1])",
+    "spawner.Popen",
+)
+
+
+@pytest.mark.timeout(300)  # the first check of the standard library's types, on a slow machine
+def test_a_strict_type_checker_agrees(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="missing capability mypy: not installed here")
+    (tmp_path / "good.py").write_text(GOOD)
+    for number, line in enumerate(BAD):
+        (tmp_path / f"bad{number}.py").write_text(f"import spawner\n{line}\n")
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--no-error-summary",
+            "--hide-error-context",
+            str(tmp_path),
+        ],
+        cwd=Path(spawner.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stderr == ""
+    faulty = {Path(line.partition(":")[0]).name for line in ended.stdout.splitlines()}
+    assert faulty == {f"bad{number}.py" for number in range(len(BAD))}
