@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from spawner.evidence import Mount
     from spawner.spec import Spec
 
-_UNSET = 2147483647
-"""What /proc/sys/user/max_* read in a user namespace in which nobody set them (INT_MAX)."""
+_EVERY_ID = ["0", "0", "4294967295"]
+"""The uid_map of the first user namespace, and mostly of no other."""
+
+_CLOCK_MAX = 9223372036 // 2
+"""Seconds that a clock with an offset may show (kernel/time/namespace.c, KTIME_SEC_MAX / 2)."""
 
 _OURS = 2
 """Processes of ours that have ended between the failure and the look at a limit: stage, init."""
@@ -139,29 +142,36 @@ def _no_namespace(case: Case) -> str | None:
             return f"{names[kind]} is 0, which forbids them: {_raise(kind, names[kind])}"
     # One pid for each level, as far up as the /proc here shows them.
     if "pid" in case.kinds and len(case.status("NSpid")) > 32:
-        return _too_deep("PID")
-    tasks = case.tasks()
-    for kind, limit in limits.items():
-        # There are hardly more namespaces than threads, so a greater limit isn't what was met.
-        if limit is not None and tasks is not None and limit <= tasks:
-            return f"{names[kind]} is {limit}, and as many are in use: {_raise(kind, names[kind])}"
+        return _too_deep()
+    # There are hardly more namespaces than threads, so a greater limit isn't what was met.
+    tasks = case.tasks() or 0
+    used = [kind for kind, limit in limits.items() if limit is not None and limit <= tasks]
+    nested = (case.machine.read("/proc/self/uid_map") or "").split() != _EVERY_ID
+    if nested and not used:
+        return _out_of_sight(case, names)
+    if "pid" in case.kinds and not used:
+        return _too_deep()
+    kind = (used or case.kinds)[0]
+    return f"{names[kind]} is {limits[kind]}, and used up: {_raise(kind, names[kind])}"
+
+
+def _out_of_sight(case: Case, names: dict[str, str]) -> str:
+    """Blame what a nested user namespace can't see: its own depth, and the limits further out."""
     outside = f"raise {' or '.join(names.values())} there"
-    nesting = [kind for kind in ("user", "pid") if kind in case.kinds]
+    nesting = " and ".join(kind for kind in ("user", "pid") if kind in case.kinds)
     if not nesting:
         return f"a limit on namespaces is used up in an outer user namespace: {outside}"
-    kinds = " and ".join(nesting).replace("pid", "PID")
-    if limits[nesting[0]] != _UNSET:  # the first user namespace, so there is no outer limit
-        return _too_deep(kinds)
     return (
-        f"{kinds} namespaces can't nest any deeper here, or a limit on them in an outer user "
-        f"namespace is used up: start pyspawn less deeply nested, or {outside}"
+        f"{nesting.replace('pid', 'PID')} namespaces can't nest any deeper here, or a limit on "
+        "them in an outer user namespace is used up: start pyspawn less deeply nested, or "
+        f"{outside}"
     )
 
 
-def _too_deep(kinds: str) -> str:
+def _too_deep() -> str:
     return (
-        f"{kinds} namespaces nest 32 deep below the first and no deeper: start pyspawn less "
-        "deeply nested"
+        "PID namespaces nest 32 deep below the first and no deeper, pid_namespaces(7): start "
+        "pyspawn less deeply nested"
     )
 
 
@@ -340,7 +350,8 @@ def _no_right(case: Case) -> str | None:
         return None
     if case.uid != 0:
         return (
-            f"without a new user namespace this takes CAP_{needed}, root's: leave out --share user"
+            f"without a new user namespace this takes CAP_{needed}, root's: leave out --share "
+            "user, or add --user to --share all"
         )
     # A container's filter that refuses the one mostly refuses the other as well.
     other = "" if case.filtered else ", or add --user, which gives it inside"
@@ -354,23 +365,26 @@ def _no_right(case: Case) -> str | None:
 
 
 def _fresh_proc(case: Case) -> str | None:
-    """Explain what a new user namespace must see to mount /proc (fs/namespace.c, "revealing")."""
-    if case.syscall != "mount" or not case.path.endswith("/proc") or "user" not in case.wanted:
+    """Explain what who is root in a user namespace only must see to mount a /proc.
+
+    An unmasked one, so that the mount reveals nothing (fs/namespace.c, mount_too_revealing).
+    """
+    if case.syscall != "mount" or not case.path.endswith("/proc"):
         return None
-    if "pid" not in case.wanted:
-        return "a new user namespace can only mount the /proc of a new PID namespace: add --pid"
+    if "user" not in case.wanted and case.filtered:
+        return None
     mounts = case.mounts()
     procs = [mount for mount in mounts if mount.kind == "proc" and mount.root == "/"]
     if not procs:
         return (
-            "a new user namespace can mount /proc only where a whole one is visible already: "
+            "a user namespace can mount /proc only where a whole one is visible already: "
             "`mount -t proc proc /proc` as root, before pyspawn"
         )
     masks = [_masks(proc, mounts) for proc in procs]
     if all(masks):
         some = ", ".join(map(shown, masks[0][:3])) + (", …" if masks[0][3:] else "")
         return (
-            f"parts of /proc are masked ({some}), and then a new user namespace can't mount a "
+            f"parts of /proc are masked ({some}), and then a user namespace can't mount a "
             "whole one: start the container with --security-opt systempaths=unconfined (docker), "
             "--security-opt unmask=ALL (podman) or procMount: Unmasked (Kubernetes)"
         )
@@ -416,9 +430,10 @@ def _clock(case: Case) -> str | None:
                 f"the {clock} clock can't go below zero: the machine is up for {up} seconds, so "
                 f"take an offset of more than -{up}"
             )
-        if up + offset > 146 * 365 * 86400:
+        if up + offset > _CLOCK_MAX:
             return (
-                f"the {clock} clock can't go beyond 146 years: take an offset of less than {offset}"
+                f"the {clock} clock can't go beyond {_CLOCK_MAX} seconds, 146 years: take an "
+                f"offset of less than {_CLOCK_MAX - up}"
             )
     return None
 

@@ -141,7 +141,7 @@ def why(
 
 
 def userns_refused(number: int = errno.EPERM) -> SetupError:
-    return failed(number, "unshare", "unshare the user namespace")
+    return failed(number, "unshare", "make a new user namespace")
 
 
 # Limits on namespaces.
@@ -162,7 +162,7 @@ def test_a_limit_of_a_kind_that_the_step_does_not_name_is_not_blamed() -> None:
     machine = Fake()
     machine.limit("net", 0)
     machine.limit("uts", 0)
-    error = failed(errno.ENOSPC, "unshare", "unshare the mount, uts namespaces")
+    error = failed(errno.ENOSPC, "unshare", "make the new mount, uts namespaces")
     assert "max_uts_namespaces" in why(machine, error, NAMESPACES)
 
 
@@ -172,41 +172,55 @@ def test_a_limit_of_a_kind_that_was_not_asked_for_is_not_blamed() -> None:
     assert "net" not in why(machine, failed(errno.ENOSPC, "unshare"))
 
 
-def test_a_limit_that_is_used_up() -> None:
+@pytest.mark.parametrize(("limit", "kind"), [(60, "uts"), (97, "pid"), (96365, "user")])
+def test_a_limit_that_is_used_up(limit: int, kind: str) -> None:
     machine = Fake()
-    machine.limit("uts", 60)
-    found = why(machine, failed(errno.ENOSPC, "unshare"))
-    assert found.startswith("user.max_uts_namespaces is 60, and as many are in use: ")
+    machine.limit(kind, limit)
+    found = why(machine, failed(errno.ENOSPC, "unshare", f"make a new {kind} namespace"))
+    assert found.startswith(f"user.max_{kind}_namespaces is {limit}, and used up: ")
     assert "sysctl -w" in found
 
 
-def test_user_namespaces_nested_too_deep_or_limited_further_out() -> None:
-    machine = Fake()
-    machine.limit("user", 2147483647)
-    found = why(machine, userns_refused(errno.ENOSPC))
-    assert "user namespaces can't nest any deeper" in found
-    assert "raise user.max_user_namespaces there" in found
+def nested(machine: Fake) -> Fake:
+    """Return the machine as root of a nested user namespace sees it."""
+    machine.files["/proc/self/uid_map"] = "0 1000 1\n"
+    for kind in NAMESPACES:
+        machine.limit(kind, 2147483647)
+    return machine
+
+
+@pytest.mark.parametrize("kind", ["user", "pid"])
+def test_nested_too_deep_or_limited_further_out(kind: str) -> None:
+    error = failed(errno.ENOSPC, "unshare", f"make a new {kind} namespace")
+    found = why(nested(Fake(0)), error)
+    assert found.startswith(f"{kind.replace('pid', 'PID')} namespaces can't nest any deeper")
+    assert f"raise user.max_{kind}_namespaces there" in found
+
+
+def test_a_kind_that_does_not_nest_is_limited_further_out() -> None:
+    error = failed(errno.ENOSPC, "unshare", "make a new net namespace")
+    found = why(nested(Fake(0)), error, ["net"])
+    assert found.startswith("a limit on namespaces is used up in an outer user namespace")
+    assert "raise user.max_net_namespaces there" in found
+
+
+def test_a_limit_that_a_nested_user_namespace_set_itself() -> None:
+    machine = nested(Fake(0))
+    machine.limit("net", 3)
+    found = why(machine, failed(errno.ENOSPC, "unshare"), ["net"])
+    assert found.startswith("user.max_net_namespaces is 3, and used up")
 
 
 def test_pid_namespaces_nested_too_deep() -> None:
     machine = Fake(0)
-    found = why(machine, failed(errno.ENOSPC, "unshare", "unshare the pid namespace"), ROOTS)
+    found = why(machine, failed(errno.ENOSPC, "unshare", "make a new pid namespace"), ROOTS)
     assert found.startswith("PID namespaces nest 32 deep")
     assert "less deeply nested" in found
 
 
 def test_pid_namespaces_nested_too_deep_seen_by_their_number() -> None:
-    machine = Fake(0, NSpid=" ".join(["7"] * 33))
-    machine.limit("pid", 90)
+    machine = nested(Fake(0, NSpid=" ".join(["7"] * 33)))
     assert why(machine, failed(errno.ENOSPC, "unshare"), ROOTS).startswith("PID namespaces nest")
-
-
-def test_a_kind_that_does_not_nest_is_limited_further_out() -> None:
-    machine = Fake(0)
-    machine.limit("net", 2147483647)
-    found = why(machine, failed(errno.ENOSPC, "unshare"), ["net"])
-    assert found.startswith("a limit on namespaces is used up in an outer user namespace")
-    assert "raise user.max_net_namespaces there" in found
 
 
 def test_no_space_for_something_else_is_not_explained() -> None:
@@ -593,9 +607,12 @@ def test_a_read_only_proc() -> None:
     assert "`mount -o remount,bind,rw /proc`" in why(machine, proc_refused())
 
 
-def test_the_proc_of_a_pid_namespace_that_is_not_new() -> None:
-    found = why(Fake(), proc_refused(), ["user", "mount"])
-    assert "add --pid" in found
+def test_masks_count_for_root_of_a_user_namespace_entered_before() -> None:
+    machine = Fake(0)
+    machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
+    assert "parts of /proc are masked (/proc/kcore)" in why(machine, proc_refused(), ROOTS)
+    machine.status["Seccomp"] = "2"
+    assert "a seccomp filter" in why(machine, proc_refused(), ROOTS)
 
 
 def test_a_root_directory_that_is_no_mount_point() -> None:
@@ -635,8 +652,8 @@ def test_a_clock_below_zero_in_a_time_namespace() -> None:
 def test_a_clock_beyond_146_years() -> None:
     error = failed(errno.ERANGE, "write", path=OFFSETS)
     found = why(Fake(), error, ["time"], monotonic=5, boottime=9000000000)
-    assert found.startswith("the boottime clock can't go beyond 146 years")
-    assert "less than 9000000000" in found
+    assert found.startswith("the boottime clock can't go beyond 4611686018 seconds, 146 years")
+    assert "less than 4611684647" in found
 
 
 def test_a_host_name_that_is_too_long() -> None:
