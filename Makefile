@@ -28,10 +28,10 @@ lint: set-up
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy demo docs/man
+	$(VENV)/bin/mypy bench demo docs/man
 
 bench: set-up bench-tools
-	$(VENV)/bin/python -I bench/run.py $(ARGS)
+	$(VENV)/bin/python -m bench $(ARGS)
 
 man: set-up
 	$(VENV)/bin/python -I docs/man/render.py build/man
