@@ -29,9 +29,10 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from subprocess import PIPE, TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
+from pyinit import cmdline
 from pyinit.status import of_signal
-from spawner import initpath, spec, ties
-from spawner.errors import LAUNCHER, SetupError
+from spawner import initpath, options, spec, ties
+from spawner.errors import LAUNCHER, SetupError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -210,8 +211,9 @@ class Process(Generic[AnyStr]):
         self.args = args
         self.returncode = self.signal = None
         self._settling = threading.RLock()
-        options: dict[str, object] = {
+        wanted: dict[str, object] = {
             "quiet": True,
+            "die-with-parent": True,
             "init": init,
             "unshare": _list(unshare),
             "share": _list(share),
@@ -222,14 +224,15 @@ class Process(Generic[AnyStr]):
             "monotonic": monotonic,
             "boottime": boottime,
             "stop-signal": stop_signal,
-            "stop-timeout": stop_timeout,
+            "stop-timeout": "infinity" if stop_timeout is None else format(stop_timeout, "f"),
         }
+        words: list[str] = [*_spell(wanted), "--", *_words(args)]
+        _check(words)
         with contextlib.ExitStack() as undo:
             self._lifeline = undo.enter_context(contextlib.closing(ties.Lifeline()))
             self._report = undo.enter_context(contextlib.closing(ties.Report()))
-            theirs: tuple[int, int] = (self._lifeline.end, self._report.end)
-            options["lifeline"], options["json-status"] = theirs
-            argv = [*initpath.pyspawn(), *_spell(options), "--", *_words(args)]
+            tied: dict[str, int] = {"lifeline": self._lifeline.end, "json-status": self._report.end}
+            argv = [*initpath.pyspawn(), *_spell(tied), *words]
             try:
                 self._launcher = subprocess.Popen(
                     argv,
@@ -241,7 +244,7 @@ class Process(Generic[AnyStr]):
                     errors=errors,
                     bufsize=bufsize,
                     env=env,
-                    pass_fds=(*pass_fds, *theirs),
+                    pass_fds=(*pass_fds, *tied.values()),
                 )
             except OSError as error:
                 if error.filename != argv[0]:
@@ -507,22 +510,32 @@ def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def _list(names: Names) -> str:
-    return names if isinstance(names, str) else ",".join(names)
+def _list(names: Names) -> str | None:
+    return (names if isinstance(names, str) else ",".join(names)) or None
 
 
-def _words(args: Command) -> list[Word]:
+def _words(args: Command) -> list[str]:
     """Return the program and its arguments; a single word is a program without any."""
-    return [args] if isinstance(args, (str, bytes, os.PathLike)) else list(args)
+    words = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
+    return [os.fsdecode(word) for word in words]
 
 
-def _spell(options: Mapping[str, Any]) -> list[str]:
-    """Return options of the launcher as words; None, False and "" are absent, True is a flag."""
+def _check(words: list[str]) -> None:
+    """Raise SpecError for what the launcher would refuse to understand."""
+    try:
+        values, program = cmdline.parse(options.TABLE, words)
+        options.spec(values, program, user=os.geteuid(), group=os.getegid())
+    except cmdline.UsageError as error:
+        raise SpecError(str(error), error.hint) from None
+
+
+def _spell(wanted: Mapping[str, Any]) -> list[str]:
+    """Return options of the launcher as words; None and False are absent, True is a flag."""
     words = []
-    for name, value in options.items():
+    for name, value in wanted.items():
         if value is True:
             words.append(f"--{name}")
-        elif value is not None and value is not False and value != "":
+        elif value is not None and value is not False:
             text = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
             words.append(f"--{name}={text}")
     return words

@@ -20,7 +20,7 @@ import weakref
 from io import FileIO
 
 from pyinit import status as exit_status
-from spawner.errors import ExecError, SetupError
+from spawner.errors import LAUNCHER, ExecError, SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def failure(event: dict[str, Any]) -> SetupError:
     exec and chdir(2) raise locally: FileNotFoundError, PermissionError, ...
     """
     number = getattr(errno, event["errno"]) if event["errno"] else None
-    fields = {name: event[name] for name in ("stage", "syscall", "path", "hint", "status")}
-    fields["errno"] = number
+    fields = {name: event[name] for name in ("syscall", "path", "hint", "status")}
+    fields |= {"errno": number, "stage": event["stage"] or LAUNCHER}
     if event["status"] in (exit_status.NOT_FOUND, exit_status.NOT_EXECUTABLE):
         return _local(ExecError, event["message"], fields)
     reason = f": {exit_status.errno_text(number)}" if number else ""

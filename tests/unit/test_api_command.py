@@ -38,7 +38,10 @@ def words(args: Any, **options: Any) -> list[bytes]:
     return [word for word in all_words if not word.startswith(ties)]
 
 
-PLAIN = [b"--quiet", b"--init", b"--stop-signal=15", b"--stop-timeout=10.0"]
+PLAIN = [
+    *(b"--quiet", b"--die-with-parent", b"--init"),
+    *(b"--stop-signal=15", b"--stop-timeout=10.000000"),
+]
 """What is always said."""
 
 
@@ -61,26 +64,24 @@ def test_the_defaults() -> None:
         ({"map": "root"}, [b"--map-root-user"]),
         ({"map": "current"}, [b"--map-current-user"]),
         ({"map": None}, []),
-        ({"monotonic": 3600}, [b"--monotonic=3600"]),
-        ({"monotonic": 0}, [b"--monotonic=0"]),
-        ({"boottime": -5}, [b"--boottime=-5"]),
+        ({"monotonic": 3600, "unshare": "time"}, [b"--monotonic=3600", b"--unshare=time"]),
+        ({"monotonic": 0, "unshare": "time"}, [b"--monotonic=0", b"--unshare=time"]),
+        ({"boottime": -5, "unshare": "all"}, [b"--boottime=-5", b"--unshare=all"]),
         ({"cwd": "/tmp"}, [b"--workdir=/tmp"]),
         ({"cwd": b"/tm\xff"}, [b"--workdir=/tm\xff"]),
         ({"cwd": Path("/tmp")}, [b"--workdir=/tmp"]),
         ({"stop_signal": signal.SIGINT}, [b"--stop-signal=2"]),
         ({"stop_signal": "QUIT"}, [b"--stop-signal=QUIT"]),
-        ({"stop_timeout": 0}, [b"--stop-timeout=0"]),
-        ({"stop_timeout": 2.5}, [b"--stop-timeout=2.5"]),
+        ({"stop_timeout": 0}, [b"--stop-timeout=0.000000"]),
+        ({"stop_timeout": 2.5}, [b"--stop-timeout=2.500000"]),
+        ({"stop_timeout": 1e-5}, [b"--stop-timeout=0.000010"]),
+        ({"stop_timeout": None}, [b"--stop-timeout=infinity"]),
     ],
 )
 def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
     said = words(["true"], **options)
-    (name,) = options
-    for word in expected:
-        assert word in said
-    replaced = {"init": b"--init", "stop_signal": b"--stop-signal=15"}
-    replaced["stop_timeout"] = b"--stop-timeout=10.0"
-    plain = [word for word in PLAIN if word != replaced.get(name)]
+    replaced = {f"--{name.replace('_', '-')}".encode() for name in options}
+    plain = [word for word in PLAIN if word.partition(b"=")[0] not in replaced]
     assert sorted(said) == sorted([*plain, *expected, b"--", b"true"])
 
 

@@ -287,12 +287,15 @@ os.kill(os.getppid(), signal.SIGINT)
 until_cut(); exited(137, 9)
 """
     launcher(monkeypatch, code)
-    with spawner.Process(["app"], stdin=spawner.PIPE) as process:
-        assert process.stdin is not None
-        process.stdin.write(b"!")
-        process.stdin.flush()
-        with pytest.raises(KeyboardInterrupt):
+    with spawner.Process(["app"], stdin=spawner.PIPE, bufsize=0) as process:
+
+        def provoke_and_wait() -> None:
+            assert process.stdin is not None
+            process.stdin.write(b"!")
             process.wait()
+
+        with pytest.raises(KeyboardInterrupt):
+            provoke_and_wait()
         assert process.poll() is None
         process.kill()
     with pytest.raises(KeyboardInterrupt):
