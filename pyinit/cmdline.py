@@ -68,12 +68,16 @@ class Option:
         return (f"-{self.short}, " if self.short else "") + f"--{self.long}{value}"
 
 
+LONGEST = 1e9
+"""Seconds, 31 years: within what the kernel's and the interpreter's clocks can be asked for."""
+
+
 def seconds(word: str) -> float:
-    """Return a duration in seconds, zero or more; raises ValueError for anything else."""
+    """Return a duration in seconds, 0 to LONGEST; raises ValueError for what is no number."""
     digits = word.replace(".", "", 1)
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"{word!r} is not a number of seconds")
-    return float(word)
+    return min(float(word), LONGEST)
 
 
 def descriptor(word: str) -> int:

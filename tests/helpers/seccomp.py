@@ -158,9 +158,7 @@ def deny(reason: int, *calls: str | Call) -> str:
 
 
 def _install(calls: list[Call], verdict: int, flags: int) -> str:
-    return _INSTALL.format(
-        steps=_program(calls, verdict), seccomp=number("seccomp"), flags=flags
-    )
+    return _INSTALL.format(steps=_program(calls, verdict), seccomp=number("seccomp"), flags=flags)
 
 
 # An exec that execve's filter doesn't see: execveat(2) with a path and the same environment.

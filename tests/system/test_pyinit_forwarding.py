@@ -14,7 +14,7 @@ from helpers.capabilities import require
 from helpers.places import Place
 from helpers.programs import BLOCK_ALL, READY, family, python, reporter
 from helpers.running import Running
-from helpers.seccomp import Call, Held
+from helpers.seccomp import Held
 
 FORWARDED = sorted(
     int(number)
@@ -253,7 +253,7 @@ def test_rewriting_comes_from_the_environment_too(outside: Place) -> None:
 @pytest.mark.parametrize(
     ("where", "options"),
     [("pid1", []), ("pid1", ["-g"]), ("pid1", ["--all"]), ("child", []), ("child", ["-g"])],
-    ids=lambda value: "".join(value),
+    ids="".join,
 )
 def test_signals_between_fork_and_exec_arrive_once(where: str, options: list[str]) -> None:
     require("seccomp")
@@ -294,9 +294,7 @@ def test_signals_before_the_fork_arrive_once(place: Place) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGRTMIN + 4])
-def test_a_signal_at_a_random_moment_of_the_start_is_not_lost(
-    place: Place, number: int
-) -> None:
+def test_a_signal_at_a_random_moment_of_the_start_is_not_lost(place: Place, number: int) -> None:
     moments = random.Random(number)
     for _ in range(20):
         with place.start("--", *reporter(), prepare=BLOCK_ALL + READY) as running:

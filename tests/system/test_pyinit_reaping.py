@@ -231,27 +231,30 @@ def test_a_stopped_workload_is_not_a_dead_one(place: Place) -> None:
 
 
 def test_a_stopped_orphan_is_not_a_dead_one(place: Place) -> None:
+    # The orphan stops once it's pyinit's child: nobody tells a new parent of an older stop.
     stop_and_go = """
-import posix, signal
-reading, writing = posix.pipe()
-middle = posix.fork()
+import os, select, signal
+reading, writing = os.pipe()
+middle = os.fork()
 if middle == 0:
-    if posix.fork() == 0:
-        posix.write(writing, b"%d" % posix.getpid())
-        posix.kill(posix.getpid(), signal.SIGSTOP)
-        posix.read(0, 1)
-        posix._exit(12)
-    posix._exit(0)
-posix.waitpid(middle, 0)
-orphan = int(posix.read(reading, 20))
-posix.read(0, 1)
-posix.kill(orphan, signal.SIGCONT)
-posix.read(0, 1)
+    parent = os.pidfd_open(os.getpid())
+    if os.fork() == 0:
+        select.select([parent], [], [])
+        os.write(writing, b"%d" % os.getpid())
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os.read(0, 1)
+        os._exit(12)
+    os._exit(0)
+os.waitpid(middle, 0)
+orphan = int(os.read(reading, 20))
+os.read(0, 1)
+os.kill(orphan, signal.SIGCONT)
+os.read(0, 1)
 """
     with (
         Events() as events,
         place.start(
-            *events.options, "--", *python(stop_and_go), pass_fds=[events.fileno]
+            *events.options, "--wait", "--", *python(stop_and_go), pass_fds=[events.fileno]
         ) as running,
     ):
         events.handed_over()

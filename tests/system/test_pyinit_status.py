@@ -231,9 +231,7 @@ def test_a_program_that_is_being_written_is_126(outside: Place, tmp_path: Path) 
 )
 def test_any_failure_of_the_exec_is_explained(place: Place, reason: int, status: int) -> None:
     require("seccomp")
-    ended = place.run(
-        "--", "/bin/true", prepare=deny(reason, "execve") + EXEC_UNSEEN
-    )
+    ended = place.run("--", "/bin/true", prepare=deny(reason, "execve") + EXEC_UNSEEN)
     failed(ended, status, "/bin/true", errno.errorcode[reason])
 
 
@@ -258,16 +256,18 @@ os.chdir("/")
 def test_an_argument_list_that_is_too_long_is_126(outside: Place) -> None:
     """It was not for pyinit itself: its child's stack limit shrinks right before the exec."""
     require("seccomp")
-    with Held("execve") as held:
-        with outside.start(
+    with (
+        Held("execve") as held,
+        outside.start(
             "--", "/bin/true", *["x" * 10_000] * 30, prepare=held.code, pass_fds=[held.fileno]
-        ) as running:
-            held.let_go(held.catch())
-            workload = held.catch()
-            resource.prlimit(workload.pid, resource.RLIMIT_STACK, (1 << 18, 1 << 18))
-            held.let_go(workload)
-            out = running.out.rest()
-            failed(Ended(running.wait(), out, running.errors()), 126, "/bin/true", "E2BIG")
+        ) as running,
+    ):
+        held.let_go(held.catch())
+        workload = held.catch()
+        resource.prlimit(workload.pid, resource.RLIMIT_STACK, (1 << 18, 1 << 18))
+        held.let_go(workload)
+        out = running.out.rest()
+        failed(Ended(running.wait(), out, running.errors()), 126, "/bin/true", "E2BIG")
 
 
 # --- PATH ------------------------------------------------------------------------------------
@@ -275,7 +275,9 @@ def test_an_argument_list_that_is_too_long_is_126(outside: Place) -> None:
 
 def with_path(path: str | None, *arguments: Word, directory: Path, prepare: str = "") -> Ended:
     change = f"os.chdir({str(directory)!r})\n"
-    change += "os.environ.pop('PATH', None)\n" if path is None else f"os.environ['PATH'] = {path!r}\n"
+    change += (
+        "os.environ.pop('PATH', None)\n" if path is None else f"os.environ['PATH'] = {path!r}\n"
+    )
     return run(prepared(change + prepare, pyinit("--", *arguments)))
 
 

@@ -24,8 +24,7 @@ RARE = settings(
 )
 
 CATCHABLE = sorted(
-    int(number)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+    int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 )
 UNKNOWABLE = {signal.SIGPIPE, signal.SIGXFSZ}
 """An interpreter ignores these before any code of ours runs, so what they were is lost."""
@@ -267,8 +266,9 @@ import json, os, sys
 seen = {}
 for name in sorted(os.listdir("/proc/self/fd"), key=int):
     try:
-        flags = [line for line in open(f"/proc/self/fdinfo/{name}") if line.startswith(("pos", "fl"))]
-        seen[name] = [os.readlink(f"/proc/self/fd/{name}"), *flags]
+        with open(f"/proc/self/fdinfo/{name}") as info:
+            state = [line for line in info if line.startswith(("pos", "flags"))]
+        seen[name] = [os.readlink(f"/proc/self/fd/{name}"), *state]
     except FileNotFoundError:
         pass  # the listing itself
 with open(sys.argv[1], "w") as out:
@@ -339,11 +339,13 @@ posix.write(1, b"end" if posix.read(10, 1) == b"" else b"data")
 
 
 def test_the_workload_leads_a_process_group_in_the_session_of_pyinit(place: Place) -> None:
-    show = "import posix; print(posix.getpid() == posix.getpgrp(), posix.getsid(0), posix.getsid(posix.getppid()))"
-    ended = place.run("--", *python(show))
-    leads, session, ours = ended.out.split()
-    assert leads == b"True"
-    assert session == ours
+    show = """
+import posix
+print(posix.getpid(), posix.getpgrp(), posix.getsid(0), posix.getsid(posix.getppid()))
+"""
+    pid, group, session, session_of_pyinit = place.run("--", *python(show)).out.split()
+    assert group == pid
+    assert session == session_of_pyinit
 
 
 def test_nothing_is_printed_and_nothing_is_left(place: Place) -> None:

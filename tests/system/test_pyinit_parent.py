@@ -1,0 +1,130 @@
+"""Parent death (`-p`), and that an idle pyinit costs nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from helpers import children
+from helpers.capabilities import require
+from helpers.places import Place
+from helpers.programs import BLOCK_ALL, as_pid1, prepared, pyinit, reporter
+from helpers.running import Running
+from helpers.seccomp import Call, Held
+from helpers.sleeping import settle_to_wait, switches, waits_without_timeout
+
+STARTER = "if os.fork(): signal.pause()\n"
+"""For `prepared`: pyinit is the child of a process that only waits to be killed."""
+
+
+@pytest.mark.parametrize("option", [["-p", "USR1"], ["--parent-death", "SIGUSR1"], ["-p10"]])
+def test_the_workload_is_told_when_the_starter_dies(option: list[str]) -> None:
+    argv = prepared(STARTER, pyinit(*option, "--", *reporter()))
+    with Running(argv) as running:
+        running.line()
+        os.kill(running.pid, signal.SIGKILL)
+        assert running.line().split()[1] == "10"
+
+
+def test_the_workload_of_pid_1_is_told_too() -> None:
+    require("pidns")
+    with Running(as_pid1(pyinit("-p", "TERM", "--", *reporter())), inside=True) as running:
+        running.line()
+        os.kill(running.starter, signal.SIGKILL)
+        assert running.line().split()[1] == "15"
+
+
+def test_without_it_the_starters_death_is_no_news() -> None:
+    with Running(prepared(STARTER, pyinit("--", *reporter()))) as running:
+        running.line()
+        (pid,) = children.of(running.pid)
+        os.kill(running.pid, signal.SIGKILL)
+        children.wait_gone([running.pid])
+        os.kill(pid, signal.SIGRTMAX)
+        assert running.line().split()[1] == "64"
+
+
+def test_parent_death_by_kill_kills_the_workload() -> None:
+    with Running(prepared(STARTER, pyinit("-p", "KILL", "--", *reporter()))) as running:
+        running.line()
+        os.kill(running.pid, signal.SIGKILL)
+        assert running.out.rest() == b""
+
+
+def test_parent_death_comes_from_the_environment_too() -> None:
+    environment = dict(os.environ, PYINIT_PARENT_DEATH="HUP")
+    argv = prepared(STARTER, pyinit("--", *reporter()))
+    with Running(argv, environment=environment) as running:
+        running.line()
+        os.kill(running.pid, signal.SIGKILL)
+        assert running.line().split()[1] == "1"
+
+
+def test_the_signal_itself_is_forwarded_while_the_starter_lives() -> None:
+    with Running(prepared(STARTER, pyinit("-p", "USR1", "--", *reporter()))) as running:
+        running.line()
+        (pid,) = children.of(running.pid)
+        for number in (signal.SIGUSR1, signal.SIGRTMAX):
+            os.kill(pid, number)
+            assert running.line().split()[1] == str(int(number))
+
+
+def test_a_starter_that_dies_before_the_kernel_was_asked_is_noticed() -> None:
+    require("seccomp")
+    with Held(Call("prctl", 0, 1)) as held:  # PR_SET_PDEATHSIG
+        argv = prepared(STARTER + BLOCK_ALL + held.code, pyinit("-p", "USR1", "--", *reporter()))
+        with Running(argv, pass_fds=[held.fileno]) as running:
+            moment = held.catch()
+            os.kill(running.pid, signal.SIGKILL)
+            children.wait_gone([running.pid])
+            held.let_go(moment)
+            assert running.line().startswith("reporter ready")
+            os.kill(moment.pid, signal.SIGRTMAX)
+            assert [line.split()[1] for line in running.lines(2)] == ["10", "64"]
+
+
+# --- idle ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [[], ["-g"], ["--kill-after", "10"], ["-v"], ["-p", "TERM"]])
+def test_idle_it_is_never_given_the_processor(place: Place, options: list[str]) -> None:
+    with place.start(*options, "--", *reporter()) as running:
+        running.line()
+        running.send(signal.SIGUSR1)
+        running.line()
+        pid = running.pid
+        settle_to_wait(pid)
+        before = switches(pid)
+        # An idle span: other processes come and go, none of them its child.
+        for _ in range(20):
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        assert waits_without_timeout(pid), "it sleeps with a time-out, and would wake up"
+        assert switches(pid) == before
+
+
+def test_idle_in_a_pause_it_is_never_given_the_processor(place: Place) -> None:
+    with place.start("--pause") as running:
+        pid = running.pid
+        settle_to_wait(pid)
+        before = switches(pid)
+        for _ in range(20):
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        assert waits_without_timeout(pid)
+        assert switches(pid) == before
+
+
+def test_a_deadline_costs_no_more_than_its_one_wake_up(place: Place) -> None:
+    """While it runs there is a time-out, and once it's over there's none again."""
+    with place.start("--kill-after", "100000", "--", *reporter()) as running:
+        running.line()
+        running.send(signal.SIGTERM)
+        running.line()
+        pid = running.pid
+        children.wait_until(
+            lambda: children.state(pid) == "S" and not waits_without_timeout(pid), "the deadline"
+        )
+        before = switches(pid)
+        for _ in range(20):
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        assert switches(pid) == before

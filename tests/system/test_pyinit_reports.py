@@ -1,0 +1,371 @@
+"""What it tells: events for programs, `-v` for people, usage and help; and that it never waits."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import children
+from helpers.events import Events
+from helpers.places import Place
+from helpers.programs import family, pyinit, python, reporter
+from helpers.running import run
+
+NUMBER = (int, float)
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event"] for event in events]
+
+
+# --- --events --------------------------------------------------------------------------------
+
+
+def test_the_whole_story_of_a_workload_is_told(place: Place) -> None:
+    with Events() as events:
+        with place.start(
+            *events.options, "--", "/bin/sh", "-c", "echo $$; read word; exit 3",
+            pass_fds=[events.fileno],
+        ) as running:  # fmt: skip
+            pid = int(running.line())
+            running.send(signal.SIGWINCH)
+            told = events.next()
+            assert told == {"event": "started", "pid": pid}
+            told = events.next()
+            assert told["event"] == "signal"
+            assert told["signal"] == "SIGWINCH"
+            assert told["number"] == 28
+            assert told["target"] == "process"
+            # From outside of our PID namespace a sender has no pid there, kill(2).
+            assert told["sender"] == (0 if place.inside else os.getpid())
+            running.close_input()
+            assert running.wait() == 3
+        reaped, exited = events.all()
+    assert reaped["event"] == "reaped"
+    assert (reaped["pid"], reaped["name"]) == (pid, "sh")
+    assert (reaped["status"], reaped["signal"]) == (3, None)
+    assert all(
+        isinstance(reaped[name], NUMBER) and reaped[name] >= 0
+        for name in ("user_seconds", "system_seconds", "max_rss_bytes")
+    )
+    assert exited == {"event": "exited", "status": 3, "signal": None}
+
+
+def test_a_death_by_signal_is_told(place: Place) -> None:
+    with Events() as events:
+        with place.start(*events.options, "sh", "-c", "kill -9 $$", pass_fds=[events.fileno]) as it:
+            assert it.wait() == 137
+        told = events.all()
+    assert kinds(told) == ["started", "reaped", "exited"]
+    assert (told[1]["status"], told[1]["signal"]) == (None, "SIGKILL")
+    assert told[2] == {"event": "exited", "status": 137, "signal": "SIGKILL"}
+
+
+def test_stops_and_going_on_are_told(place: Place) -> None:
+    with Events() as events:
+        with place.start(
+            *events.options, "sh", "-c", "kill -STOP $$; read word", pass_fds=[events.fileno]
+        ) as running:
+            stopped = events.wait_for("stopped")
+            assert stopped == {"event": "stopped", "pid": stopped["pid"], "signal": "SIGSTOP"}
+            running.send(signal.SIGCONT)
+            assert events.wait_for("continued") == {"event": "continued", "pid": stopped["pid"]}
+            running.close_input()
+            assert running.wait() == 1
+        events.all()
+
+
+@pytest.mark.parametrize(
+    ("options", "target"), [([], "process"), (["-g"], "group"), (["--all"], "all")]
+)
+def test_the_target_of_a_signal_is_told(inside: Place, options: list[str], target: str) -> None:
+    with (
+        Events() as events,
+        inside.start(*options, *events.options, *family(), pass_fds=[events.fileno]) as running,
+    ):
+        running.lines(3)
+        running.send(signal.SIGRTMIN + 3)
+        told = events.wait_for("signal")
+        assert (told["target"], told["signal"], told["number"]) == (target, "SIGRTMIN+3", 37)
+
+
+def test_the_sender_within_the_namespace_is_told(place: Place) -> None:
+    script = "kill -USR1 $PPID; read word"
+    with (
+        Events() as events,
+        place.start(
+            *events.options, "sh", "-c", f"trap '' USR1; {script}", pass_fds=[events.fileno]
+        ),
+    ):
+        started = events.next()
+        assert events.wait_for("signal", signal="SIGUSR1")["sender"] == started["pid"]
+
+
+def test_resource_use_is_told(place: Place) -> None:
+    burn = """
+import resource
+held = bytearray(64 << 20)
+for place in range(0, len(held), 4096):
+    held[place] = 1
+while resource.getrusage(resource.RUSAGE_SELF).ru_utime < 0.1:
+    pass
+"""
+    with Events() as events:
+        with place.start(*events.options, *python(burn), pass_fds=[events.fileno]) as running:
+            assert running.wait() == 0
+        told = next(event for event in events.all() if event["event"] == "reaped")
+    assert told["user_seconds"] >= 0.1
+    assert told["max_rss_bytes"] >= 64 << 20
+
+
+def test_the_workload_does_not_inherit_the_events(place: Place) -> None:
+    """Else a daemon left behind would keep a reader from the end of the file."""
+    with Events() as events:
+        with place.start(
+            *events.options, "--", *python("import posix; print(posix.listdir('/proc/self/fd'))"),
+            pass_fds=[events.fileno],
+        ) as running:  # fmt: skip
+            assert str(events.fileno) not in re.findall(r"\d+", running.line())
+            assert running.wait() == 0
+        events.all()
+
+
+def full_pipe() -> tuple[int, int]:
+    """Return both ends of a pipe that holds all it can."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        while True:
+            os.write(writing, b"." * 4096)
+    except BlockingIOError:
+        pass
+    os.set_blocking(writing, True)
+    return reading, writing
+
+
+MANY = """
+import posix
+for _ in range(200):
+    middle = posix.fork()
+    if middle == 0:
+        posix.fork()
+        posix._exit(0)
+    posix.waitpid(middle, 0)
+posix._exit(5)
+"""
+
+
+@pytest.mark.parametrize("what", ["--events", "-v", "-w"])
+def test_a_reader_that_does_not_read_never_holds_us(place: Place, what: str) -> None:
+    reading, writing = full_pipe()
+    try:
+        if what == "--events":
+            options = [what, str(writing)]
+            with place.start(*options, *python(MANY), pass_fds=[writing]) as running:
+                assert running.wait() == 5
+        else:
+            with place.start(what, "--wait", *python(MANY), stderr=writing) as running:
+                assert running.wait() == 5
+        # The descriptor is shared with others, who must not find it non-blocking.
+        assert not fcntl.fcntl(writing, fcntl.F_GETFL) & os.O_NONBLOCK
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_events_are_whole_lines_also_where_some_are_dropped(place: Place) -> None:
+    with Events() as events:
+        fcntl.fcntl(events.fileno, fcntl.F_SETPIPE_SZ, 4096)
+        with place.start(*events.options, *python(MANY), pass_fds=[events.fileno]) as running:
+            assert running.wait() == 5
+        told = events.all()  # each line is parsed
+    assert 0 < len(told) < 400
+
+
+@pytest.mark.parametrize("what", ["--events", "-v", "-w"])
+def test_a_reader_that_went_away_changes_nothing(place: Place, what: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        options = [what, str(writing)] if what == "--events" else [what]
+        errors = None if what == "--events" else writing
+        with place.start(*options, "--", *reporter(), pass_fds=[writing], stderr=errors) as running:
+            running.line()
+            running.send(signal.SIGUSR1)
+            running.send(signal.SIGRTMAX)
+            # Above all no SIGPIPE of our own making.
+            assert [line.split()[1] for line in running.lines(2)] == ["10", "64"]
+    finally:
+        os.close(writing)
+
+
+# --- -v --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["-v", "--verbose", "-vv"])
+def test_verbose_says_the_same_to_people(place: Place, option: str) -> None:
+    with place.start(option, "--", "sh", "-c", "echo out; read word; exit 4") as running:
+        assert running.line() == "out"
+        running.send(signal.SIGWINCH)
+        children.wait_until(lambda: "SIGWINCH" in running.errors(), "the line")
+        running.close_input()
+        assert running.wait() == 4
+        assert running.out.rest() == b""
+        lines = running.errors().splitlines()
+    own = r"\d+" if not place.inside else "1"
+    assert all(re.fullmatch(rf"pyinit\[{own}\]: \S.*", line) for line in lines)
+    assert len(lines) == 4
+    assert "started" in lines[0]
+    assert "SIGWINCH" in lines[1]
+    assert "reaped" in lines[2]
+    assert "4" in lines[3]
+
+
+def test_verbose_names_the_pid_it_has(outside: Place) -> None:
+    with outside.start("-v", "--", "/bin/true") as running:
+        assert running.wait() == 0
+        assert running.errors().startswith(f"pyinit[{running.pid}]: ")
+
+
+# --- usage -----------------------------------------------------------------------------------
+
+
+MISTAKES: list[tuple[list[str], str]] = [
+    ([], "no program"),
+    (["--"], "no program"),
+    (["-g"], "no program"),
+    (["--nonsense", "true"], "--nonsense"),
+    (["--grup", "true"], "--group"),
+    (["-x", "true"], "-x"),
+    (["-gx", "true"], "-x"),
+    (["-r"], "-r"),
+    (["-r", "nonsense", "true"], "nonsense"),
+    (["-r", "TERM:NOSUCH", "true"], "NOSUCH"),
+    (["-r", "NOSUCH:TERM", "true"], "NOSUCH"),
+    (["-r", "KILL:TERM", "true"], "SIGKILL"),
+    (["-r", "STOP:TERM", "true"], "SIGSTOP"),
+    (["-r", "CHLD:TERM", "true"], "SIGCHLD"),
+    (["-r", "TERM:32", "true"], "32"),
+    (["-r", "RTMIN+99:TERM", "true"], "RTMIN+99"),
+    (["-r", "65:TERM", "true"], "65"),
+    (["-p", "NOSUCH", "true"], "NOSUCH"),
+    (["-p", "0", "true"], "0"),
+    (["-e", "256", "true"], "256"),
+    (["-e", "1:x", "true"], "x"),
+    (["-e", "-1", "true"], "-1"),
+    (["--drain", "soon", "true"], "soon"),
+    (["--drain=", "true"], "--drain"),
+    (["--kill-after", "-1", "true"], "-1"),
+    (["--kill-after", "inf", "true"], "inf"),
+    (["--kill-after", "nan", "true"], "nan"),
+    (["--term-signal", "NOSUCH", "true"], "NOSUCH"),
+    (["--events", "x", "true"], "x"),
+    (["--events", "99", "true"], "99"),
+    (["--events", "99999999999999999999", "true"], "99999999999999999999"),
+    (["--wait=yes", "true"], "--wait"),
+    (["--all", "--group", "true"], "--all"),
+]
+
+
+@pytest.mark.parametrize(("words", "named"), MISTAKES, ids=[" ".join(w) for w, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_125(outside: Place, words: list[str], named: str) -> None:
+    ended = outside.run(*words)
+    assert ended.status == 125
+    assert ended.out == b""
+    assert ended.errors.startswith("pyinit[")
+    assert ended.errors.count("\n") == 1
+    assert named in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PYINIT_GROUP", "perhaps"),
+        ("PYINIT_REWRITE", "TERM"),
+        ("PYINIT_DRAIN", "soon"),
+        ("PYINIT_EXIT_CODE", "1 2 300"),
+        ("PYINIT_TERM_SIGNAL", "NOSUCH"),
+        ("PYINIT_EVENTS", "99"),
+        ("PYINIT_PARENT_DEATH", "NOSUCH"),
+        ("PYINIT_KILL_AFTER", "x"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_told_like_one(
+    outside: Place, name: str, value: str
+) -> None:
+    ended = outside.run("--", "/bin/echo", "x", environment=dict(os.environ, **{name: value}))
+    assert (ended.status, ended.out) == (125, b"")
+    assert ended.errors.count("\n") == 1
+    assert name in ended.errors or "--" + name[7:].lower() in ended.errors
+
+
+@pytest.mark.parametrize("value", ["", "0", "no", "false", "off"])
+def test_a_flag_can_be_off_in_the_environment(outside: Place, value: str) -> None:
+    environment = dict(os.environ, PYINIT_PAUSE=value, PYINIT_VERBOSE=value)
+    ended = outside.run("--", "/bin/echo", "x", environment=environment)
+    assert (ended.status, ended.out, ended.errors) == (0, b"x\n", "")
+
+
+def test_the_command_line_wins_over_the_environment(outside: Place) -> None:
+    environment = dict(os.environ, PYINIT_TERM_SIGNAL="HUP")
+    with outside.start(
+        "--term-signal", "QUIT", "--", *reporter(), environment=environment
+    ) as running:
+        running.line()
+        running.send(signal.SIGTERM)
+        assert running.line().split()[1] == "3"
+
+
+def test_every_option_has_its_variable(inside: Place) -> None:
+    """Those not tested where their own behaviour is."""
+    environment = dict(os.environ, PYINIT_ALL="1", PYINIT_VERBOSE="1", PYINIT_DRAIN="1000")
+    with inside.start("--", *family(), environment=environment) as running:
+        running.lines(3)
+        running.send(signal.SIGUSR1)
+        assert {line.split()[0] for line in running.lines(3)} == {"leader", "member", "stranger"}
+        assert "SIGUSR1" in running.errors()
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_printed_and_names_every_option(outside: Place, option: str) -> None:
+    ended = outside.run(option)
+    assert (ended.status, ended.errors) == (0, "")
+    text = ended.out.decode()
+    for name in (
+        "-g, --group", "--all", "-r, --rewrite FROM:TO", "-p, --parent-death SIGNAL",
+        "-w, --warn-orphans", "-e, --exit-code CODE[:NEW]", "--wait", "--drain SECONDS",
+        "--kill-after SECONDS", "--term-signal SIGNAL", "--pause", "--events FD",
+        "-v, --verbose", "-h, --help", "-V, --version", "PYINIT_",
+    ):  # fmt: skip
+        assert name in text
+    assert "handover" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_printed(outside: Place, option: str) -> None:
+    import pyinit as package
+
+    ended = outside.run(option)
+    assert (ended.status, ended.errors) == (0, "")
+    assert ended.out.decode() == f"pyinit {package.__version__}\n"
+
+
+def test_help_that_cannot_be_written_is_125() -> None:
+    assert run(["/bin/sh", "-c", '"$@" >/dev/full', "sh", *pyinit("--help")]).status == 125
+
+
+def test_events_may_go_to_a_file(place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    with path.open("wb") as stream:
+        options = ["--events", str(stream.fileno())]
+        ended = place.run(*options, "--", "/bin/true", pass_fds=[stream.fileno()])
+    assert ended.status == 0
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    assert kinds(told) == ["started", "reaped", "exited"]
