@@ -23,7 +23,7 @@ class Scale:
     signals: int = 1000
     stream_legs: int = 40
     stream_leg: int = 500
-    bursts: int = 5
+    bursts: int = 9
     burst: int = 5000
     moments: int = 500
 
