@@ -1,0 +1,36 @@
+"""The examples of docs/api.md do what they say."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import pytest
+from helpers.capabilities import require
+
+import spawner
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+
+
+def test_the_examples_are_true() -> None:
+    require("pidns", "ps", "hostname", "setsid")
+    failures, attempts = doctest.testfile(
+        str(DOCUMENT), module_relative=False, optionflags=doctest.IGNORE_EXCEPTION_DETAIL
+    )
+    assert attempts > 15
+    assert failures == 0
+
+
+@pytest.mark.parametrize("name", [name for name in spawner.__all__ if not name.isupper()])
+def test_every_name_is_explained(name: str) -> None:
+    assert name in DOCUMENT.read_text()
+
+
+def test_every_parameter_is_explained() -> None:
+    import inspect
+
+    text = DOCUMENT.read_text()
+    for function in (spawner.run, spawner.Process.__init__):
+        for name in inspect.signature(function).parameters:
+            assert name in ("self", "options") or f"`{name}`" in text, name
