@@ -6,9 +6,8 @@ Three pipes, docs/architecture.md, "Who runs when in pyspawn":
    Values are percent-encoded, so that a path may hold anything. The last writer closes it by its
    exec: the end of file means that the exec happened, if an EXEC record came before.
 2. go, from the launcher to the stage and then the init: the lines MAPPED and GO. Its end of file
-   means that the launcher is dead.
-3. notice, from pyinit to the launcher: plain lines. After the exec the program may hold the power
-   to write there, so nothing is believed that doesn't make sense.
+   means that the launcher is dead, or wants everything to end.
+3. notice, from pyinit or the keeper to the launcher: see `notice`.
 """
 
 import posix
@@ -19,14 +18,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from spawner.linux.kernel import Kernel
+
 USERNS = "userns"
 """Record: the stage is in its new user namespace, which wants its maps."""
 
 MISSING = "missing"
-"""Record: the kernel refused the optional namespace `kind`, with `errno`."""
+"""Record: the kernel refused the optional `namespace`, with `errno`."""
 
 FORKED = "forked"
 """Record: the init exists, as `pid`."""
+
+MADE = "made"
+"""Record: all namespaces exist; the init waits for GO."""
 
 EXEC = "exec"
 """Record: the set-up inside is complete; the exec is next."""
@@ -40,20 +44,76 @@ MAPPED = b"mapped\n"
 GO = b"go\n"
 """Go: the launcher is the init's parent now and holds its pidfd."""
 
-STARTED = "started"
-"""Notice: pyinit has started the program."""
 
-EXEC_FAILED = "exec-failed"
-"""Notice: pyinit could not execute the program."""
+class Pipes:
+    """The descriptors of the three pipes; -1 is a closed end, or a pipe that isn't needed."""
 
-STOPPED = "stopped"
-"""Notice: the program was stopped by a signal."""
+    __slots__ = ("go_reader", "go_writer", "notice_reader", "notice_writer", "status_reader",
+                 "status_writer")  # fmt: skip
 
-EXITED = "exited"
-"""Notice: the program ended; comes just before pyinit ends with the same status."""
+    def __init__(self) -> None:
+        self.status_reader = self.status_writer = -1
+        self.go_reader = self.go_writer = -1
+        self.notice_reader = self.notice_writer = -1
 
-LONGEST_NOTICE = 8192
-"""Bytes after which a notice without an end is no notice: pyinit keeps below PIPE_BUF, pipe(7)."""
+    def open(self, kernel: "Kernel", *, notice: bool) -> None:
+        """Open the pipes, with `notice` all three, closed on exec; raises SyscallError.
+
+        Nobody who writes a notice may wait for the launcher.
+        """
+        self.status_reader, self.status_writer = kernel.pipe()
+        self.go_reader, self.go_writer = kernel.pipe()
+        if notice:
+            self.notice_reader, self.notice_writer = kernel.pipe()
+            posix.set_blocking(self.notice_writer, False)
+
+    def close(self, *names: str) -> None:
+        """Close the named ends, those that are open."""
+        for name in names:
+            descriptor = getattr(self, name)
+            if descriptor >= 0:
+                setattr(self, name, -1)
+                posix.close(descriptor)
+
+    def tell(self, record: bytes) -> None:
+        """Write a whole record; a launcher that is gone needs none."""
+        _write(self.status_writer, record)
+
+    def tell_missing(self, kind: str, errno: int) -> None:
+        """Tell that an optional namespace was refused."""
+        self.tell(encode(MISSING, namespace=kind, errno=errno))
+
+    def hear(self) -> bytes:
+        """Return the next line from the launcher, which sends one at a time; b"" if it's dead."""
+        return posix.read(self.go_reader, 64)
+
+    def launcher_lives(self) -> bool:
+        """Tell whether the launcher still holds its end of the go pipe."""
+        posix.set_blocking(self.go_reader, False)
+        try:
+            return self.hear() != b""
+        except BlockingIOError:
+            return True
+
+    def let_go(self, line: bytes) -> None:
+        """Send a line to the stage or the init; one that is dead needs none."""
+        _write(self.go_writer, line)
+
+    def be_launcher(self) -> None:
+        """Keep only what the launcher uses."""
+        self.close("status_writer", "go_reader", "notice_writer")
+
+    def be_child(self) -> None:
+        """Keep only what the stage and the init use."""
+        self.close("status_reader", "go_writer", "notice_reader")
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    try:
+        while data:
+            data = data[posix.write(descriptor, data) :]
+    except BrokenPipeError:
+        return
 
 
 class ChannelError(SpawnerError):
@@ -83,8 +143,13 @@ def encode(kind: str, **fields: str | int | None) -> bytes:
     for name, value in fields.items():
         if value is not None:
             raw = str(value).encode("utf-8", "surrogateescape")
-            words.append(name.encode() + b"=" + b"".join(_ESCAPED[byte] for byte in raw))
+            words.append(name.encode() + b"=" + b"".join(map(_escaped, raw)))
     return b" ".join(words) + b"\n"
+
+
+def _escaped(byte: int) -> bytes:
+    """Return a byte as it is if it's printable ASCII without a meaning here, else as `%xx`."""
+    return bytes([byte]) if 0x20 < byte < 0x7F and byte not in b"%=" else b"%%%02x" % byte
 
 
 def decode(line: bytes) -> Record:
@@ -105,34 +170,17 @@ def decode(line: bytes) -> Record:
     return Record(kind, fields)
 
 
-# What may stand as it is: the printable characters of ASCII without the two that have a meaning.
-_ESCAPED = [
-    bytes([byte]) if 0x20 < byte < 0x7F and byte not in b"%=" else b"%%%02x" % byte
-    for byte in range(256)
-]
-
-
 class Lines:
-    """Cuts a stream into lines; `limit` bytes without an end are dropped up to the next end."""
+    """Cuts a stream into lines."""
 
-    __slots__ = ("_dropping", "_held", "_limit")
+    __slots__ = ("_held",)
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self) -> None:
         self._held = b""
-        self._limit = limit
-        self._dropping = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the lines that `data` completes."""
         *lines, self._held = (self._held + data).split(b"\n")
-        if lines and self._dropping:
-            del lines[0]
-            self._dropping = False
-        if self._limit is not None:
-            lines = [line for line in lines if len(line) <= self._limit]
-            if len(self._held) > self._limit:
-                self._dropping = True
-                self._held = b""
         return lines
 
 
@@ -165,44 +213,6 @@ def error_of(record: Record) -> SetupError:
     )
 
 
-class Notice:
-    """One notice of pyinit's: its kind, its numbers, and its text if it has one."""
-
-    __slots__ = ("kind", "numbers", "text")
-
-    def __init__(self, kind: str, numbers: list[int], text: str = "") -> None:
-        self.kind = kind
-        self.numbers = numbers
-        self.text = text
-
-
-# How many numbers each notice has, and how large each may be.
-_NOTICES = {
-    STARTED: (1 << 22,),  # pid: PID_MAX_LIMIT, linux/threads.h
-    EXEC_FAILED: (4095, 127),  # errno: MAX_ERRNO, linux/err.h; status
-    STOPPED: (64,),  # signal
-    EXITED: (255, 64),  # status; signal, or 0
-}
-
-
-def notice(line: bytes) -> Notice | None:
-    """Return the notice in a line, or None for what isn't one."""
-    words = line.decode("utf-8", "surrogateescape").split(" ")
-    limits = _NOTICES.get(words[0])
-    if limits is None or len(words) < 1 + len(limits):
-        return None
-    numbers = []
-    for word, limit in zip(words[1:], limits, strict=False):
-        if not (word.isascii() and word.isdigit()) or len(word) > 9 or int(word) > limit:
-            return None
-        numbers.append(int(word))
-    return Notice(words[0], numbers, " ".join(words[1 + len(limits) :]))
-
-
-def send(descriptor: int, record: bytes) -> None:
-    """Write a whole record; a launcher that is gone needs none."""
-    try:
-        while record:
-            record = record[posix.write(descriptor, record) :]
-    except BrokenPipeError:
-        return
+def unexpected(error: Exception, stage: str) -> SetupError:
+    """Return the error for what nobody thought of."""
+    return SetupError(f"unexpected {type(error).__name__}: {error}", stage=stage)

@@ -4,8 +4,6 @@ The message of each error is one line for people, without a program's name in fr
 second line that says what to do, where that is known. All of them pickle.
 """
 
-from pyinit import status as exit_status
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -18,6 +16,10 @@ STAGE = "stage"
 
 INIT = "init"
 """The process that sets up the inside and then becomes the program, or pyinit as its PID 1."""
+
+
+OURS = 125
+"""The exit status for failures of ours, as in pyinit.status, which is read only on failure."""
 
 
 class SpawnerError(Exception):
@@ -55,9 +57,13 @@ class SetupError(SpawnerError, OSError):
         errno: int | None = None,
         path: str | None = None,
         hint: str | None = None,
-        status: int = exit_status.OURS,
+        status: int = OURS,
     ) -> None:
-        reason = exit_status.errno_text(errno) if errno else None
+        reason = None
+        if errno:
+            from pyinit.status import errno_text
+
+            reason = errno_text(errno)
         super().__init__(errno, reason or step)
         self.step = step
         self.stage = stage

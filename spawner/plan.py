@@ -3,57 +3,91 @@
 The order is the kernel's, namespaces(7):
 
 1. The user namespace first, since it gives the right to make the others; its maps are written from
-   outside before anything else is asked of it.
-2. Then the other namespaces; those of processes and of time are for children only.
-3. Clock offsets before the fork, because the namespace must still be empty.
-4. Mounts by the forked init, because a /proc shows the namespace of who mounts it.
+   outside before anything else is asked of it. A process that has entered one can't come back, so
+   this takes a process of its own, the stage.
+2. Then those of processes and of time, which are for children only: by whoever forks the init.
+   Clock offsets come before that fork, because the namespace must still be empty.
+3. The rest by the init itself, and then the container is made.
+4. Mounts by the init, because a /proc shows the PID namespace of who mounts it.
 5. What the program starts with, and the exec.
 """
 
-from spawner import idmap, initpath, steps
-from spawner.errors import INIT, LAUNCHER, STAGE
+from spawner import initpath, steps
+from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
 from spawner.linux.kernel import encode
-from spawner.spec import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from spawner.caller import Caller
+    from spawner.linux.kernel import Kernel
     from spawner.spec import Spec
 
-    Plan = tuple[steps.Step, ...]
+    Steps = tuple[steps.Step, ...]
+
+
+def is_staged(spec: "Spec") -> bool:
+    """Tell whether a stage forks the init: for a user namespace, or to stay as the keeper."""
+    return "user" in spec.namespaces.wanted or "pid" not in spec.namespaces.wanted
 
 
 def plan(
     spec: "Spec", caller: "Caller", *, terminal: int | None = None, notice: int | None = None
-) -> "Plan":
+) -> "Steps":
     """Return the steps that make what `spec` wants for `caller`, in order.
 
     `terminal` is a descriptor of the caller's terminal if the caller is in its foreground;
     `notice` is the descriptor on which pyinit speaks to the launcher.
     """
     found = [
-        *_namespaces(spec, caller),
+        *_outside(spec, caller),
         *_inside(spec),
         *_program(spec, caller, terminal, notice),
     ]
     return tuple(step for step in found if step.needs <= spec.namespaces.wanted)
 
 
-def without(steps_left: "Sequence[steps.Step]", missing: str) -> "Plan":
+def take(
+    kernel: "Kernel",
+    left: "Steps",
+    where: str,
+    refused: "Callable[[str, int], None]",
+    process: str = steps.SELF,
+) -> "Steps":
+    """Take the first steps, by which the process `where` makes the container; return the rest.
+
+    `refused` is called for an optional namespace that can't be had, with the errno; the steps that
+    need it are left out. Raises SetupError.
+    """
+    while left[0].makes and left[0].where == where:
+        step, left = left[0], left[1:]
+        try:
+            step.run(kernel, process)
+        except SetupError as error:
+            if not (isinstance(step, steps.Unshare) and step.optional):
+                raise
+            left = without(left, step.kind)
+            refused(step.kind, error.errno or 0)
+    return left
+
+
+def without(left: "Steps", missing: str) -> "Steps":
     """Return the steps that are left to take where the namespace `missing` could not be had."""
-    return tuple(step for step in steps_left if missing not in step.needs)
+    return tuple(step for step in left if missing not in step.needs)
 
 
-def lines(plan: "Plan") -> "Iterator[str]":
+def lines(spec: "Spec", planned: "Steps") -> "Iterator[str]":
     """Yield a line for people for each step: the process that takes it, what it does, and how."""
-    yield _line(LAUNCHER, "fork the stage", "fork()")
+    forker = LAUNCHER
+    if is_staged(spec):
+        forker = STAGE
+        yield _line(LAUNCHER, "fork the stage", "fork()")
     forked = False
-    for step in plan:
+    for step in planned:
         if step.where == INIT and not forked:
             forked = True
-            yield _line(STAGE, "fork the init", "fork()")
+            yield _line(forker, "fork the init", "fork()")
         yield _line(step.where, step.describe(), step.call())
 
 
@@ -61,23 +95,30 @@ def _line(where: str, what: str, how: str) -> str:
     return f"{where:8}  {what}: {how}"
 
 
-def _namespaces(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
-    """Yield what the stage does, and the launcher for it."""
-    for kind in NAMESPACES:
+def _outside(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
+    """Yield what is done before the init exists."""
+    forker = STAGE if is_staged(spec) else LAUNCHER
+    if "user" in spec.namespaces.wanted:
+        from spawner import idmap
+
+        yield _unshare(spec, "user", STAGE)
+        yield steps.DenySetgroups()
+        yield steps.MapIds("gid", idmap.one(spec.map_group, caller.group))
+        yield steps.MapIds("uid", idmap.one(spec.map_user, caller.user))
+    for kind in ("pid", "time"):
         if kind in spec.namespaces.wanted:
-            yield steps.Unshare(kind, optional=kind in spec.namespaces.optional)
-        if kind == "user":
-            yield steps.DenySetgroups()
-            yield steps.MapIds("gid", idmap.one(spec.map_group, caller.group))
-            yield steps.MapIds("uid", idmap.one(spec.map_user, caller.user))
+            yield _unshare(spec, kind, forker)
     for clock, offset in (("monotonic", spec.monotonic), ("boottime", spec.boottime)):
         if offset is not None:
-            yield steps.SetClock(clock, offset)
+            yield steps.SetClock(clock, offset, forker)
 
 
 def _inside(spec: "Spec") -> "Iterator[steps.Step]":
     """Yield what the init does to its namespaces and to itself."""
     yield steps.MakeGroup()
+    for kind in ("mount", "uts", "ipc", "net", "cgroup"):
+        if kind in spec.namespaces.wanted:
+            yield _unshare(spec, kind, INIT)
     yield steps.DieWithParent()
     yield steps.MakePrivate()
     yield steps.MountProc()
@@ -92,6 +133,10 @@ def _inside(spec: "Spec") -> "Iterator[steps.Step]":
         yield steps.SetVariable(name, value)
 
 
+def _unshare(spec: "Spec", kind: str, where: str) -> steps.Step:
+    return steps.Unshare(kind, where, optional=kind in spec.namespaces.optional)
+
+
 def _program(
     spec: "Spec", caller: "Caller", terminal: int | None, notice: int | None
 ) -> "Iterator[steps.Step]":
@@ -102,7 +147,7 @@ def _program(
         words = initpath.pyinit(
             caller.ignored, caller.mask, foreground=terminal is not None, notice=notice
         )
-        yield steps.ExecInit([*map(encode, words), *program], search_path)
+        yield steps.ExecInit([*map(encode, words), *program], search_path, notice)
         return
     if terminal is not None:
         yield steps.TakeForeground(terminal)

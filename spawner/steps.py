@@ -5,20 +5,38 @@ A step holds no state: what it does depends on its fields and on the kernel alon
 
 import _signal
 
-from pyinit import execvp
-from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError
+from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import constants
 from spawner.linux.libc import SyscallError
 from spawner.spec import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeVar
 
+    from pyinit.execvp import ExecError as ExecFailure
     from spawner.linux.kernel import Kernel
+
+    T = TypeVar("T")
 
 SELF = "self"
 """The process directory of /proc that stands for whoever looks."""
+
+
+def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":
+    """Return what a call of the kernel's returns that is no step, done by the process `where`.
+
+    Raises SetupError, in which `what` says what failed.
+    """
+    try:
+        return call()
+    except SyscallError as error:
+        raise _failed(where, what, error) from None
+
+
+def _failed(where: str, what: str, error: SyscallError) -> SetupError:
+    return SetupError(what, stage=where, syscall=error.syscall, errno=error.errno, path=error.path)
 
 
 class Step(Frozen):
@@ -26,8 +44,8 @@ class Step(Frozen):
 
     `what` says what it does, as an imperative, and `how` shows the system call; both may name
     fields of the step in braces. `where` is the process that takes it. `needs` are the namespaces
-    without which it is left out, because it would change the machine's own. `last_act` is set
-    where the set-up is over and only the exec is left.
+    without which it is left out, because it would change the machine's own. `makes` is set where
+    the container isn't made yet, `last_act` where only the exec is left.
     """
 
     __slots__: tuple[str, ...] = ()
@@ -36,6 +54,7 @@ class Step(Frozen):
     how: str
     where: str
     needs: frozenset[str] = frozenset()
+    makes = False
     last_act = False
 
     def describe(self) -> str:
@@ -54,13 +73,7 @@ class Step(Frozen):
         try:
             self._run(kernel, process)
         except SyscallError as error:
-            raise SetupError(
-                self.describe(),
-                stage=self.where,
-                syscall=error.syscall,
-                errno=error.errno,
-                path=error.path,
-            ) from None
+            raise _failed(self.where, self.describe(), error) from None
 
     def _run(self, kernel: "Kernel", process: str) -> None:
         raise NotImplementedError
@@ -77,17 +90,18 @@ class Unshare(Step):
     One call for each, so that a refusal names the namespace.
     """
 
-    __slots__ = ("flag", "kind", "optional")
+    __slots__ = ("flag", "kind", "optional", "where")
 
     what = "make a new {kind} namespace{condition}"
     how = "unshare({flag})"
-    where = STAGE
+    makes = True
     kind: str
     flag: str
     optional: bool
 
-    def __init__(self, kind: str, *, optional: bool = False) -> None:
-        self._set(kind=kind, flag=constants.NAMESPACE_FLAGS[kind], optional=optional)
+    def __init__(self, kind: str, where: str, *, optional: bool = False) -> None:
+        flag = constants.NAMESPACE_FLAGS[kind]
+        self._set(kind=kind, where=where, flag=flag, optional=optional)
 
     def _run(self, kernel: "Kernel", process: str) -> None:
         kernel.unshare(getattr(constants, self.flag))
@@ -107,6 +121,7 @@ class DenySetgroups(Step):
     what = "deny setgroups in the user namespace"
     how = 'write("/proc/STAGE/setgroups", "deny")'
     where = LAUNCHER
+    makes = True
     needs = frozenset({"user"})
 
     def _run(self, kernel: "Kernel", process: str) -> None:
@@ -124,6 +139,7 @@ class MapIds(Step):
     what = "write the {kind} map {text}"
     how = 'write("/proc/STAGE/{kind}_map", "{text}")'
     where = LAUNCHER
+    makes = True
     needs = frozenset({"user"})
     kind: str
     text: str
@@ -141,17 +157,17 @@ class SetClock(Step):
     Possible until the first process is in it: between the unshare and the fork.
     """
 
-    __slots__ = ("clock", "seconds")
+    __slots__ = ("clock", "seconds", "where")
 
     what = "set the {clock} clock off by {seconds} s"
     how = 'write("/proc/self/timens_offsets", "{clock} {seconds} 0")'
-    where = STAGE
+    makes = True
     needs = frozenset({"time"})
     clock: str
     seconds: int
 
-    def __init__(self, clock: str, seconds: int) -> None:
-        self._set(clock=clock, seconds=seconds)
+    def __init__(self, clock: str, seconds: int, where: str) -> None:
+        self._set(clock=clock, seconds=seconds, where=where)
 
     def _run(self, kernel: "Kernel", process: str) -> None:
         kernel.write_file("/proc/self/timens_offsets", f"{self.clock} {self.seconds} 0".encode())
@@ -165,6 +181,7 @@ class MakeGroup(Step):
     what = "make a process group"
     how = "setpgid(0, 0)"
     where = INIT
+    makes = True
 
     def _run(self, kernel: "Kernel", process: str) -> None:
         kernel.make_process_group()
@@ -173,7 +190,7 @@ class MakeGroup(Step):
 class DieWithParent(Step):
     """Have the kernel kill the init when its parent dies, however that comes.
 
-    Only now, since the stage's own exit would have fired it, PR_SET_PDEATHSIG(2const).
+    Only once the launcher is the parent: the stage's exit would fire it, PR_SET_PDEATHSIG(2const).
     """
 
     __slots__ = ()
@@ -357,12 +374,10 @@ class Exec(Step):
         self._set(arguments=tuple(arguments), search_path=search_path)
 
     def _run(self, kernel: "Kernel", process: str) -> None:
-        try:
-            kernel.exec(self.arguments, self.search_path)
-        except execvp.ExecError as error:
-            raise self._explained(error) from None
+        error = kernel.exec(self.arguments, self.search_path)
+        raise self._explained(error)
 
-    def _explained(self, error: execvp.ExecError) -> SetupError:
+    def _explained(self, error: "ExecFailure") -> SetupError:
         """Return the error that says why the program isn't there: its status is 127 or 126."""
         from pyinit import execerror
 
@@ -384,13 +399,30 @@ class Exec(Step):
 
 
 class ExecInit(Exec):
-    """Become the init, which then starts the program; that it can't is a failure of ours."""
+    """Become the init, which then starts the program; that it can't is a failure of ours.
 
-    __slots__ = ()
+    `notice` is the descriptor that it takes along, if any.
+    """
+
+    __slots__ = ("notice",)
 
     what = "execute the init {program}"
+    notice: int | None
 
-    def _explained(self, error: execvp.ExecError) -> SetupError:
+    def __init__(
+        self,
+        arguments: "Sequence[bytes]",
+        search_path: bytes | None,
+        notice: int | None = None,
+    ) -> None:
+        self._set(arguments=tuple(arguments), search_path=search_path, notice=notice)
+
+    def _run(self, kernel: "Kernel", process: str) -> None:
+        if self.notice is not None:
+            kernel.keep_over_exec(self.notice)
+        super()._run(kernel, process)
+
+    def _explained(self, error: "ExecFailure") -> SetupError:
         from pyinit import execerror
 
         _, _, hint = execerror.explain(self.arguments[0], error, self.search_path)
@@ -412,5 +444,6 @@ def _text(word: bytes) -> str:
 
 
 def _names(signals: "Iterable[int]") -> str:
+    from pyinit import signames
 
     return " ".join(signames.name(number) for number in sorted(signals)) or "none"

@@ -8,7 +8,6 @@ import _signal
 import posix
 import sys
 
-from pyinit import execvp
 from spawner.linux import libc
 from spawner.linux.constants import (
     AF_INET,
@@ -26,7 +25,9 @@ from spawner.linux.libc import SyscallError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import NoReturn, ParamSpec, TypeVar
+    from typing import ParamSpec, TypeVar
+
+    from pyinit.execvp import ExecError
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -119,6 +120,10 @@ class Kernel:
         descriptor: int = libc.signalfd(-1, _sigset(signals), _CLOEXEC | _NONBLOCK)
         return descriptor
 
+    def keep_over_exec(self, descriptor: int) -> None:
+        """Leave a descriptor open on exec, FD_CLOEXEC of fcntl(2)."""
+        _named("fcntl", posix.set_inheritable, descriptor, True)
+
     # Namespaces and what is in them
 
     def unshare(self, flags: int) -> None:
@@ -196,12 +201,17 @@ class Kernel:
         """
         _named("tcsetpgrp", posix.tcsetpgrp, terminal, posix.getpgrp())
 
-    def exec(self, arguments: "Sequence[bytes]", search_path: bytes | None) -> "NoReturn":
+    def exec(self, arguments: "Sequence[bytes]", search_path: bytes | None) -> "ExecError":
         """Become the program `arguments[0]`, as execvp(3) finds it in `search_path`.
 
-        Raises pyinit.execvp.ExecError.
+        Returns only where that failed, with the reason.
         """
-        execvp.execvp(list(arguments), search_path)
+        from pyinit import execvp
+
+        try:
+            execvp.execvp(list(arguments), search_path)
+        except execvp.ExecError as error:
+            return error
 
     def set_signals(self, ignored: "Iterable[int]", mask: "Iterable[int]") -> None:
         """Ignore exactly `ignored`, default for the rest, then block exactly `mask`, signal(7)."""

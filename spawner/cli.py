@@ -1,0 +1,109 @@
+"""`pyspawn` as a command: from sys.argv to the exit status, and nothing that a start can spare."""
+
+import _signal
+import posix
+import sys
+
+from spawner import caller
+from spawner.errors import OURS, SpawnerError
+from spawner.launch import Launch, Observer
+from spawner.linux.kernel import Kernel
+from spawner.spec import Spec, choose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import NoReturn
+
+    from spawner.report import Report
+
+
+def main(mask: "Iterable[int]", early: "Iterable[int]") -> "NoReturn":
+    """Run `pyspawn` with the words of sys.argv and exit.
+
+    `mask` is the signal mask that the process was started with (all are blocked by now), `early`
+    are signals that the interpreter took before they were.
+    """
+    status = OURS
+    try:
+        status = _main(sys.argv[1:], mask, early)
+    except Exception as error:  # noqa: BLE001  a traceback tells users nothing
+        status = _failed(SpawnerError(f"unexpected {type(error).__name__}: {error}"), None, None)
+    finally:
+        posix._exit(status)
+
+
+def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> int:
+    """Do what the words ask for; return the exit status."""
+    parent = posix.getppid()
+    _plug()
+    found = caller.look(mask)
+    caller.restore_locale()
+    spec = _plain(words, found)
+    if spec is not None:
+        return _run(spec, found, early)
+    from spawner import command
+
+    asked = command.ask(words, found, parent)
+    if isinstance(asked, int):
+        return asked
+    return _run(asked.spec, found, early, asked.report, asked.lifelines, asked.kept)
+
+
+def _plain(words: list[str], found: caller.Caller) -> Spec | None:
+    """Return what `-- PROGRAM` and `--init -- PROGRAM` ask for, None for any other words.
+
+    They need no table of options, which takes a millisecond to read.
+    """
+    init = words[:1] == ["--init"]
+    program = words[init + 1 :]
+    if words[init : init + 1] != ["--"] or not program:
+        return None
+    return Spec(program, namespaces=choose(privileged=found.user == 0), init="" if init else None)
+
+
+def _run(
+    spec: Spec,
+    found: caller.Caller,
+    early: "Iterable[int]",
+    report: "Report | None" = None,
+    lifelines: "Iterable[int]" = (),
+    kept: "Iterable[int]" = (),
+) -> int:
+    """Launch what `spec` wants; return the exit status."""
+    # One that is ignored makes the kernel reap, and the status is lost, wait(2).
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    try:
+        launch = Launch(
+            Kernel(), spec, found, report or Observer(), lifelines=lifelines, kept=kept, early=early
+        )
+        ending = launch.run()
+    except SpawnerError as error:
+        return _failed(error, spec, report)
+    if report is not None:
+        report.ended(ending)
+    return ending.status
+
+
+def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> int:
+    """Tell of a failure; return the exit status."""
+    if report is None:
+        from spawner.report import Report
+
+        report = Report()
+    return report.failed(error, spec)
+
+
+def _plug() -> None:
+    """See that no descriptor of ours takes the place of a standard one that is closed.
+
+    What is opened there can neither be read nor written, and the program doesn't get it, open(2).
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            posix.fstat(descriptor)
+        except OSError:
+            try:
+                posix.open("/", posix.O_PATH | posix.O_CLOEXEC)
+            except OSError:  # no descriptor is left: the next call that needs one will say so
+                return

@@ -1,0 +1,131 @@
+"""What the words of a command line ask for, other than just to run a program."""
+
+import _signal
+import posix
+
+from pyinit import status as exit_status
+from pyinit.cmdline import UsageError, help_text, parse
+from spawner import options
+from spawner.errors import LAUNCHER, SetupError, SpawnerError
+from spawner.linux.kernel import Kernel
+from spawner.report import Report
+from spawner.steps import attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from spawner.caller import Caller
+    from spawner.spec import Spec
+
+
+class Asked:
+    """What to launch, whom to tell, whose end to end with, and which descriptors are ours."""
+
+    __slots__ = ("kept", "lifelines", "report", "spec")
+
+    def __init__(self, spec: "Spec", report: Report, lifelines: list[int], kept: list[int]) -> None:
+        self.spec = spec
+        self.report = report
+        self.lifelines = lifelines
+        self.kept = kept
+
+
+def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
+    """Return what `words` want launched, or an exit status where they are dealt with already.
+
+    `parent` is the process that started us.
+    """
+    if words[:1] == ["zombies"]:
+        from spawner import zombies
+
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, found.mask)
+        return zombies.main(words[1:])
+    if words[:1] == ["run"]:
+        words = words[1:]
+    report = Report()
+    try:
+        values, program = parse(options.TABLE, words)
+        if values.get("help"):
+            return _print(help_text(options.TABLE, options.USAGE, options.FOOTER))
+        if values.get("version"):
+            from pyinit import __version__
+
+            return _print(f"pyspawn {__version__}\n")
+        return _launch(values, program, report, found, parent)
+    except UsageError as error:
+        return report.failed(error, hint=error.hint or "see pyspawn --help")
+    except SpawnerError as error:
+        return report.failed(error)
+
+
+def _launch(
+    values: "dict[str, Any]", program: list[str], report: Report, found: "Caller", parent: int
+) -> Asked | int:
+    """Return what to launch; raises UsageError, SpecError and SetupError."""
+    report.quiet = values.get("quiet", False)
+    report.verbose = values.get("verbose", False)
+    report.status = _descriptor(values, "json_status")
+    lifeline = _descriptor(values, "lifeline")
+    spec = options.spec(values, program, user=found.user, group=found.group)
+    if values.get("dry_run"):
+        return _dry_run(spec, found)
+    lifelines = [] if lifeline is None else [lifeline]
+    if spec.die_with_parent:
+        lifelines += _parent_lifeline(parent)
+    return Asked(spec, report, lifelines, [] if report.status is None else [report.status])
+
+
+def _descriptor(values: "dict[str, Any]", name: str) -> int | None:
+    """Return a descriptor that was named and is open, kept from the program; raises UsageError."""
+    descriptor: int | None = values.get(name)
+    if descriptor is None:
+        return None
+    try:
+        posix.fstat(descriptor)
+    except OSError as error:
+        option = name.replace("_", "-")
+        raise UsageError(
+            f"--{option} {descriptor}: {exit_status.errno_text(error.errno or 0)}",
+            f"open it in who starts pyspawn: {descriptor}>FILE",
+        ) from None
+    if descriptor > 2:
+        posix.set_inheritable(descriptor, False)
+    return descriptor
+
+
+def _parent_lifeline(parent: int) -> list[int]:
+    """Return what becomes readable when the process that started us dies.
+
+    A parent outside our PID namespace has no pid here: then the kernel kills us in its place.
+    """
+    kernel = Kernel()
+    what = "watch the process that started pyspawn"
+    if parent == 0:
+        attempt(LAUNCHER, what, lambda: kernel.set_parent_death_signal(_signal.SIGKILL))
+        return []
+    found = attempt(LAUNCHER, what, lambda: kernel.pidfd_open(parent))
+    if posix.getppid() != parent:
+        raise SetupError("the process that started pyspawn has died already", stage=LAUNCHER)
+    return [found]
+
+
+def _dry_run(spec: "Spec", found: "Caller") -> int:
+    """Print the steps for `spec` in their order; return the exit status."""
+    from spawner import plan, terminal
+
+    ours = terminal.find()
+    descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
+    planned = plan.plan(spec, found, terminal=descriptor)
+    return _print("".join(f"{line}\n" for line in plan.lines(spec, planned)))
+
+
+def _print(text: str) -> int:
+    """Print what was asked for to stdout; return the exit status."""
+    raw = text.encode("utf-8", "backslashreplace")
+    try:
+        while raw:
+            raw = raw[posix.write(1, raw) :]
+    except OSError:
+        return exit_status.OURS
+    return 0

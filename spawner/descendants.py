@@ -1,0 +1,61 @@
+"""Kill what a container without a PID namespace of its own leaves behind.
+
+With one, the kernel does it when the init dies. Without, orphans become children of the nearest
+subreaper, prctl(2), and are killed there one generation after the other.
+"""
+
+import _signal
+import posix
+
+
+def children() -> set[int]:
+    """Return the pids of our children, dead ones too, by who is whose parent in /proc.
+
+    (The file `children` of proc_pid_task(5) would be shorter, and isn't in every kernel.)
+    """
+    found = set()
+    own = posix.getpid()
+    for name in posix.listdir("/proc"):
+        if name.isdigit() and _parent(name) == own:
+            found.add(int(name))
+    return found
+
+
+def kill(spared: set[int]) -> None:
+    """Kill and reap all our descendants, but not the children in `spared`.
+
+    A process that we may not kill (a set-user-ID program) is left.
+    """
+    while True:
+        killed = [pid for pid in children() - spared if _kill(pid)]
+        if not killed:
+            return
+        for pid in killed:
+            try:
+                posix.waitpid(pid, 0)
+            except ChildProcessError:
+                continue
+
+
+def _kill(pid: int) -> bool:
+    try:
+        posix.kill(pid, _signal.SIGKILL)
+    except OSError:
+        return False
+    return True
+
+
+def _parent(pid: str) -> int:
+    """Return the parent of a process, 0 once it is gone, proc_pid_stat(5)."""
+    try:
+        descriptor = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        line = posix.read(descriptor, 4096)
+    except OSError:
+        return 0
+    finally:
+        posix.close(descriptor)
+    # The command name, in parentheses, may hold anything.
+    return int(line[line.rindex(b")") + 2 :].split()[1])

@@ -1,0 +1,61 @@
+"""The init from its fork to its exec: the first process of the container.
+
+1. It makes its own process group at once, and drops what the terminal sent to the old one: so a ^C
+   during the set-up reaches the launcher alone.
+2. It enters the namespaces that are its own to make, and sends MADE.
+3. After GO it sets up the inside. Before the last steps it checks that the launcher still lives,
+   since a death before PDEATHSIG was set would go unnoticed, and sends EXEC.
+4. The exec closes the status pipe.
+
+What goes wrong is an ERROR record. The init doesn't print, and doesn't return.
+"""
+
+import _signal
+import posix
+
+from spawner import channel
+from spawner.errors import INIT, OURS, SetupError
+from spawner.plan import take
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from spawner.channel import Pipes
+    from spawner.linux.kernel import Kernel
+    from spawner.plan import Steps
+
+
+def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> "NoReturn":
+    """Be the init, whose steps are `steps`: the last is the exec."""
+    try:
+        pipes.be_child()
+        rest = take(kernel, steps, INIT, pipes.tell_missing)
+        drop_pending()
+        pipes.tell(channel.encode(channel.MADE))
+        if pipes.hear() == channel.GO:
+            _set_up(kernel, rest, pipes)
+    except SetupError as error:
+        pipes.tell(channel.failure(error))
+    except Exception as error:  # noqa: BLE001  no traceback may leave this process
+        pipes.tell(channel.failure(channel.unexpected(error, INIT)))
+    finally:
+        posix._exit(OURS)
+
+
+def drop_pending() -> None:
+    """Take the signals that are pending, without acting on them."""
+    while _signal.sigtimedwait(_signal.valid_signals(), 0):
+        pass
+
+
+def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
+    """Set up the inside, and exec."""
+    complete = False
+    for step in steps:
+        if step.last_act and not complete:
+            complete = True
+            if not pipes.launcher_lives():
+                return
+            pipes.tell(channel.encode(channel.EXEC))
+        step.run(kernel)

@@ -1,0 +1,163 @@
+"""The launcher's waiting side as a pure machine: what happened comes in, what to do goes out.
+
+No system call and no clock in it, so that every order of events can be tested. `launch.py`
+carries.
+
+* Signals that come before the exec are held, and sent after it in their order: none is lost to a
+  process that isn't the program yet, and each comes once.
+* SIGTERM becomes the stop signal, and starts the stop time-out; when that is over, everything is
+  killed.
+* Where the program holds the terminal's foreground and is stopped (^Z), the launcher takes the
+  terminal back and stops its own process group, so that the shell above has its prompt again.
+  Continued (`fg`), it hands the terminal over and continues the program.
+"""
+
+import _signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Action = tuple[str, int]
+
+SEND = "send"
+"""Action (SEND, signal): send it to the init."""
+
+CONTINUE = "continue"
+"""Action (CONTINUE, SIGCONT): continue the program and its process group."""
+
+KILL = "kill"
+"""Action (KILL, SIGKILL): kill everything in the container."""
+
+TAKE = "take"
+"""Action (TAKE, 0): make our process group the terminal's foreground."""
+
+GIVE = "give"
+"""Action (GIVE, 0): make the program's process group the terminal's foreground."""
+
+SUSPEND_GROUP = "suspend group"
+"""Action (SUSPEND_GROUP, signal): stop our process group by its default action; then `resumed`."""
+
+SUSPEND = "suspend"
+"""Action (SUSPEND, signal): the same for our process alone."""
+
+STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+"""The stop signals of terminals, which a program may catch."""
+
+
+class Machine:
+    """The state of one wait; each method takes an event and returns the actions due.
+
+    `stop_timeout` is in seconds, None for no end. `terminal` says whether there is one, and
+    `foreground` whether the program's process group gets its foreground. `deadline` is a moment
+    of the caller's clock, or None: the caller calls `expired` once it has come.
+    """
+
+    def __init__(
+        self,
+        *,
+        stop_signal: int,
+        stop_timeout: float | None,
+        terminal: bool = False,
+        foreground: bool = False,
+    ) -> None:
+        self.stop_signal = stop_signal
+        self.stop_timeout = stop_timeout
+        self.terminal = terminal
+        self.foreground = foreground
+        self.deadline: float | None = None
+        self.killing = False
+        self.stopped = False
+        self._held: list[int] | None = []
+        self._stops_forwarded = 0
+        self._asked = False
+
+    def signal(self, number: int, now: float, *, in_foreground: bool = False) -> "list[Action]":
+        """Take a signal from outside; `in_foreground` says whether our group has the terminal."""
+        if number == _signal.SIGTERM:
+            number = self.stop_signal
+            if self.stop_timeout is not None and self.deadline is None and not self.killing:
+                self.deadline = now + self.stop_timeout
+        if self._held is not None:
+            self._held.append(number)
+            return []
+        return self._forward(number, in_foreground)
+
+    def executed(self) -> "list[Action]":
+        """Take the news that the exec has happened: what was held goes out."""
+        held, self._held = self._held or [], None
+        return [action for number in held for action in self._forward(number, False)]
+
+    def stopped_by(self, number: int, *, in_foreground: bool) -> "list[Action]":
+        """Take the program's stop by `number`."""
+        if number not in STOPS:
+            return []  # SIGSTOP: whoever sent it knows how to continue
+        self.stopped = True
+        # If we forwarded the stop, then whoever sent it to us will send the SIGCONT too.
+        self._asked = self._stops_forwarded > 0
+        self._stops_forwarded = 0
+        if not self.terminal:
+            return []
+        if not self.foreground and in_foreground and number != _signal.SIGTSTP:
+            # It was in the background, and we have been brought to the foreground.
+            return self._resume(in_foreground)
+        actions: list[Action] = []
+        if self.foreground:
+            self.foreground = False
+            actions.append((TAKE, 0))
+        actions.append((SUSPEND if self._asked else SUSPEND_GROUP, number))
+        return actions
+
+    def resumed(self, *, continued: bool, in_foreground: bool) -> "list[Action]":
+        """Take our own return from a suspension.
+
+        It was no suspension at all, not `continued`, where the kernel discarded the stop, because
+        no shell could ever continue us (an orphaned process group, credentials(7)).
+        """
+        if continued or not self._asked:
+            return self._resume(in_foreground)
+        return self._regain() if in_foreground else []
+
+    def expired(self) -> "list[Action]":
+        """Take the deadline's coming: the time for ending in peace is over."""
+        return self._kill()
+
+    def lost(self) -> "list[Action]":
+        """Take the end of a process that the container must not outlive."""
+        return self._kill()
+
+    def ended(self) -> "list[Action]":
+        """Take the end of the container."""
+        if not self.foreground:
+            return []
+        self.foreground = False
+        return [(TAKE, 0)]
+
+    def _forward(self, number: int, in_foreground: bool) -> "list[Action]":
+        if number == _signal.SIGKILL:  # as a stop signal
+            return self._kill()
+        if number == _signal.SIGCONT:
+            actions = self._regain() if in_foreground else []
+            actions.append((CONTINUE if self.stopped else SEND, number))
+            self.stopped = False
+            self._stops_forwarded = 0
+            return actions
+        if number in STOPS:
+            self._stops_forwarded += 1
+        return [(SEND, number)]
+
+    def _regain(self) -> "list[Action]":
+        """Pass the foreground, which we have, on to the program."""
+        if not self.terminal or self.foreground:
+            return []
+        self.foreground = True
+        return [(GIVE, 0)]
+
+    def _resume(self, in_foreground: bool) -> "list[Action]":
+        actions = self._regain() if in_foreground else []
+        self.stopped = False
+        actions.append((CONTINUE, _signal.SIGCONT))
+        return actions
+
+    def _kill(self) -> "list[Action]":
+        self.deadline = None
+        self.killing = True
+        return [(KILL, _signal.SIGKILL)]

@@ -1,0 +1,75 @@
+"""What pyinit, and the keeper in its words, tell the launcher about the program: a line each.
+
+After the exec the program may hold the power to write there, so nothing is believed that doesn't
+make sense.
+"""
+
+STARTED = "started"
+"""`started PID`: the program's exec has happened; its pid as pyinit sees it."""
+
+EXEC_FAILED = "exec-failed"
+"""`exec-failed ERRNO STATUS TEXT`: the program could not be executed."""
+
+STOPPED = "stopped"
+"""`stopped SIGNAL`: the program was stopped."""
+
+EXITED = "exited"
+"""`exited STATUS SIGNAL`: the program ended; the teller ends next, with the same status."""
+
+LONGEST = 8192
+"""Bytes after which a line without an end is no notice: pyinit keeps below PIPE_BUF, pipe(7)."""
+
+
+class Lines:
+    """Cuts a stream into lines; one longer than LONGEST is dropped."""
+
+    __slots__ = ("_dropping", "_held")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._dropping = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines that `data` completes."""
+        *lines, self._held = (self._held + data).split(b"\n")
+        if lines and self._dropping:
+            del lines[0]
+            self._dropping = False
+        if len(self._held) > LONGEST:
+            self._dropping = True
+            self._held = b""
+        return [line for line in lines if len(line) <= LONGEST]
+
+
+class Notice:
+    """One notice of pyinit's: its kind, its numbers, and its text if it has one."""
+
+    __slots__ = ("kind", "numbers", "text")
+
+    def __init__(self, kind: str, numbers: list[int], text: str = "") -> None:
+        self.kind = kind
+        self.numbers = numbers
+        self.text = text
+
+
+# How many numbers each notice has, and how large each may be.
+_NOTICES = {
+    STARTED: (1 << 22,),  # pid: PID_MAX_LIMIT, linux/threads.h
+    EXEC_FAILED: (4095, 127),  # errno: MAX_ERRNO, linux/err.h; status
+    STOPPED: (64,),  # signal
+    EXITED: (255, 64),  # status; signal, or 0
+}
+
+
+def parse(line: bytes) -> Notice | None:
+    """Return the notice in a line, or None for what isn't one."""
+    words = line.decode("utf-8", "surrogateescape").split(" ")
+    limits = _NOTICES.get(words[0])
+    if limits is None or len(words) < 1 + len(limits):
+        return None
+    numbers = []
+    for word, limit in zip(words[1:], limits, strict=False):
+        if not (word.isascii() and word.isdigit()) or len(word) > 9 or int(word) > limit:
+            return None
+        numbers.append(int(word))
+    return Notice(words[0], numbers, " ".join(words[1 + len(limits) :]))

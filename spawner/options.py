@@ -1,0 +1,214 @@
+"""The options of `pyspawn`: one table, and the specification that they add up to."""
+
+from pyinit import cmdline
+from pyinit.cmdline import Option, UsageError
+from spawner.spec import STOP_TIMEOUT, Spec, choose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+USAGE = """\
+Usage: pyspawn [run] [OPTIONS] [--] PROGRAM [ARG...]
+       pyspawn zombies [OPTIONS] [PID...]
+
+Run PROGRAM in namespaces of its own: processes, mounts with a /proc of its own, IPC, host name and
+control groups are new, and users too (you are root inside) where you aren't root. With --init,
+pyinit is PID 1 inside: it forwards signals and reaps orphans. Nothing outlives pyspawn."""
+
+FOOTER = """\
+LIST is one or more of user, pid, mount, uts, ipc, net, cgroup, time with commas between them, or
+all. --unshare adds to the namespaces above and --share takes away; their order plays no part, and a
+namespace named by itself beats all.
+
+Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found; 126 if it couldn't
+be executed; 125 if pyspawn itself could not do its work. pyspawn forwards every signal that it
+gets."""
+
+
+def _names(word: str) -> list[str]:
+    """Return the names in a list with commas."""
+    return [name for name in word.split(",") if name]
+
+
+def _id(word: str) -> int:
+    from spawner import idmap
+
+    return idmap.identity(word)
+
+
+def _whole_seconds(word: str) -> int:
+    """Return a number of seconds, which may be negative."""
+    digits = word[1:] if word[:1] in ("-", "+") else word
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"{word!r} is not a whole number of seconds")
+    return int(word)
+
+
+def _time_out(word: str) -> float | None:
+    """Return a time-out in seconds, None for `infinity`."""
+    return None if word in ("infinity", "infinite") else cmdline.seconds(word)
+
+
+def _signal(word: str) -> int:
+    from pyinit import signames
+
+    return signames.number(word)
+
+
+def _variable(word: str) -> tuple[str, str]:
+    """Return (name, value) of `NAME=VALUE`."""
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise ValueError(f"{word!r} is not NAME=VALUE")
+    return name, value
+
+
+# The flags of unshare(1), in its spelling.
+_FLAGS = (
+    Option("mount", "m", help="Make a new mount namespace."),
+    Option("uts", "u", help="Make a new UTS namespace (the host name)."),
+    Option("ipc", "i", help="Make a new IPC namespace."),
+    Option("net", "n", help="Make a new network namespace, with nothing but loopback in it."),
+    Option("pid", "p", help="Make a new PID namespace."),
+    Option("user", "U", help="Make a new user namespace."),
+    Option("cgroup", "C", help="Make a new cgroup namespace."),
+    Option("time", "T", help="Make a new time namespace (offsets of the clocks)."),
+)
+
+TABLE = (
+    Option(
+        "init",
+        metavar="PATH",
+        optional=True,
+        help="Put pyinit, or the init at PATH, in front of PROGRAM as PID 1.",
+    ),
+    *_FLAGS,
+    Option(
+        "unshare",
+        metavar="LIST",
+        convert=_names,
+        many=True,
+        help="Make these namespaces new as well.",
+    ),
+    Option(
+        "share",
+        metavar="LIST",
+        convert=_names,
+        many=True,
+        help="Keep these namespaces as they are for pyspawn.",
+    ),
+    Option(
+        "unshare-try",
+        metavar="LIST",
+        convert=_names,
+        many=True,
+        help="Make these new if the kernel agrees, go on without them if not, and say so.",
+    ),
+    Option(
+        "map-root-user",
+        "r",
+        help="Be root in a new user namespace (the default in one).",
+    ),
+    Option(
+        "map-current-user",
+        "c",
+        help="Be yourself in a new user namespace.",
+    ),
+    Option("map-user", metavar="UID", convert=_id, help="Be this user in a new user namespace."),
+    Option("map-group", metavar="GID", convert=_id, help="Be this group in a new user namespace."),
+    Option("hostname", metavar="NAME", help="Set the host name inside."),
+    Option(
+        "monotonic",
+        metavar="SECONDS",
+        convert=_whole_seconds,
+        help="Set the monotonic clock ahead, or back, in a new time namespace (--time).",
+    ),
+    Option(
+        "boottime",
+        metavar="SECONDS",
+        convert=_whole_seconds,
+        help="The same for the clock that counts from the boot.",
+    ),
+    Option("workdir", "w", metavar="DIR", help="Start PROGRAM in this directory."),
+    Option(
+        "env",
+        metavar="NAME=VALUE",
+        convert=_variable,
+        many=True,
+        help="Set a variable of PROGRAM's environment. Repeatable.",
+    ),
+    Option("clearenv", help="Give PROGRAM no variables but those of --env."),
+    Option(
+        "stop-signal",
+        metavar="SIGNAL",
+        convert=_signal,
+        help="Send SIGNAL where pyspawn gets SIGTERM, by name or number.",
+    ),
+    Option(
+        "stop-timeout",
+        metavar="SECONDS",
+        convert=_time_out,
+        help=f"Kill everything SECONDS after SIGTERM ({STOP_TIMEOUT:g}); infinity for never.",
+    ),
+    Option("die-with-parent", help="Kill everything when the process that started pyspawn dies."),
+    Option(
+        "json-status",
+        metavar="FD",
+        convert=cmdline.descriptor,
+        help="Write what happens to descriptor FD, a JSON object a line.",
+    ),
+    Option("dry-run", help="Print the steps in their order, and take none."),
+    Option("verbose", "v", help="Say on stderr what happens."),
+    Option("quiet", help="Print no messages; failures only go to --json-status.", hidden=True),
+    Option(
+        "lifeline",
+        metavar="FD",
+        convert=cmdline.descriptor,
+        help="Kill everything once descriptor FD can be read, or is at its end.",
+        hidden=True,
+    ),
+    Option("help", "h", help="Show this help and exit."),
+    Option("version", "V", help="Show the version and exit."),
+)
+
+
+def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: int) -> Spec:
+    """Return what the parsed options and the program add up to, for a caller with these ids.
+
+    Raises UsageError and SpecError.
+    """
+    unshare = [flag.name for flag in _FLAGS if values.get(flag.name)]
+    unshare += [name for names in values.get("unshare", ()) for name in names]
+    share = [name for names in values.get("share", ()) for name in names]
+    attempt = [name for names in values.get("unshare_try", ()) for name in names]
+    mappings = [name for name in ("map_root_user", "map_current_user") if values.get(name)]
+    if len(mappings) > 1:
+        raise UsageError("--map-root-user and --map-current-user exclude each other")
+    for name in ("map_user", "map_group"):
+        if name in values:
+            mappings.append(name)
+            if values.get("map_current_user") or values.get("map_root_user"):
+                chosen, other = mappings[0].replace("_", "-"), name.replace("_", "-")
+                raise UsageError(f"--{chosen} and --{other} exclude each other")
+    if mappings and "user" not in attempt:
+        unshare.append("user")
+    current = values.get("map_current_user")
+    given = {
+        name: values[name]
+        for name in ("hostname", "monotonic", "boottime", "workdir", "stop_signal",
+                     "stop_timeout", "die_with_parent")
+        if name in values
+    }  # fmt: skip
+    init = values.get("init")
+    return Spec(
+        program,
+        namespaces=choose(unshare, share, attempt, privileged=user == 0),
+        map_user=user if current else values.get("map_user", 0),
+        map_group=group if current else values.get("map_group", 0),
+        init="" if init is True else init,
+        environment=values.get("env", ()),
+        clear_environment=values.get("clearenv", False),
+        **given,
+    )

@@ -1,0 +1,71 @@
+"""The stage: the process between the launcher and the init, where one is needed.
+
+1. It makes its own process group at once, and drops what the terminal sent to the old one.
+2. It enters a new user namespace, sends USERNS, and waits for MAPPED.
+3. It takes the rest of its steps, forks the init, and sends FORKED with its pid.
+4. It ends, so that the init becomes the launcher's child. Without a PID namespace it stays instead,
+   as the keeper of what would outlive the init.
+
+What goes wrong is an ERROR record. The stage doesn't print, and doesn't return.
+"""
+
+import posix
+
+from spawner import channel, init
+from spawner.errors import LAUNCHER, OURS, STAGE, SetupError
+from spawner.plan import take
+from spawner.steps import attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from spawner.channel import Pipes
+    from spawner.linux.kernel import Kernel
+    from spawner.plan import Steps
+
+
+def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool) -> "NoReturn":
+    """Be the stage; `keep` says that there will be no PID namespace to end with."""
+    status = OURS
+    try:
+        pipes.be_child()
+        status = _run(kernel, steps, pipes, keep)
+    except SetupError as error:
+        pipes.tell(channel.failure(error))
+    except Exception as error:  # noqa: BLE001  no traceback may leave this process
+        pipes.tell(channel.failure(channel.unexpected(error, STAGE)))
+    finally:
+        posix._exit(status)
+
+
+def _run(kernel: "Kernel", steps: "Steps", pipes: "Pipes", keep: bool) -> int:
+    """Take the steps and fork the init; return the exit status."""
+    attempt(STAGE, "make a process group", kernel.make_process_group)
+    init.drop_pending()
+    refused: set[str] = set()
+
+    def tell_missing(kind: str, errno: int) -> None:
+        refused.add(kind)
+        pipes.tell_missing(kind, errno)
+
+    left = take(kernel, steps, STAGE, tell_missing)
+    if left[0].where == LAUNCHER:
+        pipes.tell(channel.encode(channel.USERNS))
+        if pipes.hear() != channel.MAPPED:
+            return OURS
+        while left[0].where == LAUNCHER:
+            left = left[1:]
+        left = take(kernel, left, STAGE, tell_missing)
+    keep = keep or "pid" in refused
+    if keep:
+        attempt(STAGE, "become a subreaper", kernel.become_subreaper)
+    pid = attempt(STAGE, "fork the init", kernel.fork)
+    if pid == 0:
+        init.become(kernel, left, pipes)
+    pipes.tell(channel.encode(channel.FORKED, pid=pid))
+    if not keep:
+        return 0
+    from spawner import keeper
+
+    return keeper.keep(kernel, pid, pipes)

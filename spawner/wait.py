@@ -1,0 +1,315 @@
+"""The launcher's second half: from the moment that the init was let go to the end of everything.
+
+A thin loop around `machine`: it carries records, notices, signals, deaths and deadlines in, and
+actions out. Signals are read from a signalfd, which tells their sender; the init's end comes as
+SIGCHLD, like its stops. A lifeline that can be read kills everything. Nothing is polled: without a
+deadline there's no time-out, and an idle launcher never wakes up.
+"""
+
+import _signal
+import posix
+import select
+import time
+
+from pyinit import status as exit_status
+from spawner import channel, machine, notice
+from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
+from spawner.linux.constants import SI_QUEUE, SI_TKILL, SI_USER, SIGINFO_SIZE
+from spawner.machine import Machine
+from spawner.steps import attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from spawner.launch import Container, Launch
+    from spawner.machine import Action
+
+
+class Ending:
+    """How the program ended: its exit status, and the signal that killed it, or None."""
+
+    __slots__ = ("signal", "status")
+
+    def __init__(self, status: int, signal: int | None) -> None:
+        self.status = status
+        self.signal = signal
+
+
+class Wait:
+    """The wait for the end of the container that a launch has made."""
+
+    def __init__(self, launch: "Launch", made: "Container") -> None:
+        self._kernel = launch.kernel
+        self._spec = launch.spec
+        self._observer = launch.observer
+        self._early = launch.early
+        self._lifelines = set(launch.lifelines)
+        self._kept = launch.kept
+        self._made = made
+        self._notices = notice.Lines()
+        self._announced = False
+        self._executed = False
+        self._started = False
+        self._inner: int | None = None
+        self._failed_exec: notice.Notice | None = None
+        self._exited: notice.Notice | None = None
+        self._machine = Machine(
+            stop_signal=self._spec.stop_signal,
+            stop_timeout=self._spec.stop_timeout,
+            terminal=made.terminal is not None,
+            foreground=made.foreground,
+        )
+
+    def run(self) -> Ending:
+        """Wait for the end; raises SetupError if the program never started."""
+        self._let_go()
+        self._signals = attempt(
+            LAUNCHER,
+            "open a signalfd",
+            lambda: self._kernel.signalfd(_signal.valid_signals()),
+        )
+        try:
+            return self._conclude(self._loop())
+        finally:
+            posix.close(self._signals)
+
+    def _let_go(self) -> None:
+        """Close what the caller passed on to the program: a reader may wait for its end."""
+        pipes = self._made.pipes
+        kept = {pipes.status_reader, pipes.go_writer, pipes.notice_reader, self._made.pidfd}
+        kept |= self._kept | self._lifelines
+        if self._made.terminal is not None:
+            kept.add(self._made.terminal.descriptor)
+        try:
+            names = posix.listdir("/proc/self/fd")
+        except OSError:
+            return
+        for descriptor in map(int, names):
+            if descriptor > 2 and descriptor not in kept:
+                try:
+                    posix.close(descriptor)
+                except OSError:  # the listing's own
+                    continue
+
+    # What comes in
+
+    def _loop(self) -> int:
+        """Take what comes until the container has ended; return its wait status."""
+        for number in self._early:
+            self._signal(number)
+        pipes = self._made.pipes
+        poll = select.poll()
+        for descriptor in (self._signals, pipes.status_reader, *self._lifelines):
+            poll.register(descriptor, select.POLLIN)
+        if pipes.notice_reader >= 0:
+            poll.register(pipes.notice_reader, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(self._left())}
+            if pipes.status_reader in ready and self._read_status():
+                poll.unregister(pipes.status_reader)
+                pipes.close("status_reader")
+            if pipes.notice_reader in ready and self._read_notices():
+                poll.unregister(pipes.notice_reader)
+                pipes.close("notice_reader")
+            for lifeline in self._lifelines & ready:
+                poll.unregister(lifeline)
+                self._lifelines.remove(lifeline)
+                self._do(self._machine.lost())
+            if self._signals in ready and (ended := self._read_signals()) is not None:
+                return ended
+            if self._left() == 0:
+                self._do(self._machine.expired())
+
+    def _left(self) -> float | None:
+        """Return the milliseconds to the deadline, None without one."""
+        if self._machine.deadline is None:
+            return None
+        return max(self._machine.deadline - time.monotonic(), 0) * 1000
+
+    def _read_status(self) -> bool:
+        """Take in records of the init; return whether the end of file came."""
+        data = posix.read(self._made.pipes.status_reader, 65536)
+        for record in map(channel.decode, self._made.records.feed(data)):
+            if record.kind == channel.ERROR:
+                raise channel.error_of(record)
+            self._announced = self._announced or record.kind == channel.EXEC
+        if data:
+            return False
+        if self._announced:
+            self._executed = True
+            self._do(self._machine.executed())
+            if self._spec.init != "":
+                self._has_started()
+        return True
+
+    def _read_notices(self) -> bool:
+        """Take in notices; return whether the end of file came."""
+        data = posix.read(self._made.pipes.notice_reader, 65536)
+        for line in self._notices.feed(data):
+            told = notice.parse(line)
+            if told is None:
+                continue
+            if told.kind == notice.STARTED and not self._started:
+                self._inner = told.numbers[0]
+                self._has_started()
+            elif told.kind == notice.EXEC_FAILED and not self._started:
+                self._failed_exec = told
+            elif told.kind == notice.STOPPED:
+                self._stopped(told.numbers[0])
+            elif told.kind == notice.EXITED and self._exited is None:
+                self._exited = told
+        return not data
+
+    def _has_started(self) -> None:
+        self._started = True
+        self._observer.started()
+
+    def _read_signals(self) -> int | None:
+        """Take the signals that are pending; return the wait status if the container ended."""
+        ended = None
+        data = memoryview(posix.read(self._signals, 32 * SIGINFO_SIZE))
+        for at in range(0, len(data), SIGINFO_SIZE):
+            # struct signalfd_siginfo, signalfd(2): signo, errno, code, pid, each of 32 bits.
+            number, _, code, sender = data[at : at + 16].cast("i")
+            if number == _signal.SIGCHLD:
+                ended = self._reap() if ended is None else ended
+            elif code in (SI_USER, SI_QUEUE, SI_TKILL) and sender == posix.getpid():
+                continue  # the SIGPIPE of our own message, our own stop
+            else:
+                self._signal(number)
+        return ended
+
+    def _reap(self) -> int | None:
+        """Take every change of state that there is: SIGCHLDs coalesce, wait(2)."""
+        while True:
+            try:
+                pid, changed = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED)
+            except ChildProcessError:
+                return None
+            if pid == 0:
+                return None
+            if pid != self._made.awaited:
+                continue  # a stranger, or an orphan
+            if posix.WIFSTOPPED(changed):
+                if not self._made.keeping:
+                    self._stopped(posix.WSTOPSIG(changed))
+                continue
+            self._made.awaited = self._made.init = 0
+            return changed
+
+    def _signal(self, number: int) -> None:
+        self._observer.signalled(number)
+        in_foreground = number == _signal.SIGCONT and self._in_foreground()
+        self._do(self._machine.signal(number, time.monotonic(), in_foreground=in_foreground))
+
+    def _stopped(self, number: int) -> None:
+        in_foreground = self._in_foreground()
+        self._do(self._machine.stopped_by(number, in_foreground=in_foreground))
+
+    def _in_foreground(self) -> bool:
+        return self._made.terminal is not None and self._made.terminal.is_ours()
+
+    # What goes out
+
+    def _do(self, actions: "Iterable[Action]") -> None:
+        """Carry out what the machine decided."""
+        for kind, number in actions:
+            if kind == machine.SEND:
+                self._made.signal(self._kernel, number)
+            elif kind == machine.CONTINUE:
+                self._continue()
+            elif kind == machine.KILL:
+                self._observer.killing()
+                self._made.kill(self._kernel)
+            elif kind in (machine.SUSPEND, machine.SUSPEND_GROUP):
+                self._suspend(number, group=kind == machine.SUSPEND_GROUP)
+            else:
+                self._pass_terminal(kind)
+
+    def _continue(self) -> None:
+        """Continue the program and its process group, which pyinit does by itself."""
+        if self._spec.init != "":
+            from spawner import terminal
+
+            group = terminal.program_group(self._made.init, None)
+            if group is not None and group != posix.getpgrp():
+                terminal.continue_group(group)
+                return
+        self._made.signal(self._kernel, _signal.SIGCONT)
+
+    def _suspend(self, number: int, *, group: bool) -> None:
+        from spawner import terminal
+
+        continued = terminal.suspend(number, group=group)
+        in_foreground = self._in_foreground()
+        self._do(self._machine.resumed(continued=continued, in_foreground=in_foreground))
+
+    def _pass_terminal(self, kind: str) -> None:
+        """Take the terminal's foreground back, or give it to the program."""
+        made = self._made
+        if made.terminal is None:
+            return
+        made.foreground = kind == machine.GIVE
+        if kind == machine.TAKE:
+            made.terminal.take()
+            return
+        from spawner import terminal
+
+        group = made.terminal.group or terminal.program_group(made.init, self._inner)
+        if group:
+            made.terminal.give(group)
+
+    # The end
+
+    def _conclude(self, changed: int) -> Ending:
+        """Return how the program ended, from the wait status and what was told before."""
+        made = self._made
+        while made.pipes.status_reader >= 0 and not self._read_status():
+            continue
+        if made.pipes.notice_reader >= 0:
+            self._read_last_notices()
+        made.close()
+        code, signal = exit_status.of_wait(changed)
+        if self._failed_exec is not None and not self._started:
+            number, status = self._failed_exec.numbers
+            raise ExecError(
+                self._failed_exec.text,
+                stage=INIT,
+                syscall="execve",
+                errno=number,
+                path=self._spec.arguments[0],
+                status=status,
+            )
+        if not self._started:
+            raise self._premature(changed, code)
+        if self._exited is not None and self._exited.numbers[0] == code:
+            signal = self._exited.numbers[1] or None
+        return Ending(code, signal)
+
+    def _read_last_notices(self) -> None:
+        """Take in what is left; a stranger may hold the other end open for ever."""
+        posix.set_blocking(self._made.pipes.notice_reader, False)
+        try:
+            while not self._read_notices():
+                continue
+        except BlockingIOError:
+            return
+
+    def _premature(self, changed: int, code: int) -> SetupError:
+        """Return the error of an init that ended before the program ran."""
+        if self._machine.killing:
+            what = "everything was killed before the program ran"
+            return SetupError(what, stage=LAUNCHER, status=code)
+        when = "before it had started the program" if self._executed else "during its set-up"
+        return SetupError(f"the init {how(changed)} {when}", stage=INIT)
+
+
+def how(changed: int) -> str:
+    """Say how a process ended, from its wait status."""
+    code, signal = exit_status.of_wait(changed)
+    if signal is None:
+        return f"ended with status {code}"
+    from pyinit import signames
+
+    return f"was killed by {signames.name(signal)}"
