@@ -8,7 +8,7 @@ LC_CTYPE set in the environment of a C locale (PEP 538).
 import _signal
 import posix
 
-from pyinit import execvp, reaper, settings, status, terminal
+from pyinit import execvp, settings, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def restore_locale() -> None:
 
 def _initial_environment() -> list[bytes] | None:
     """Return the environment as execve(2) left it, from /proc/self/environ; None if unreadable."""
+    from pyinit import reaper
+
     raw = reaper.read_file("/proc/self/environ")
     return raw.split(b"\0")[:-1] if raw.endswith(b"\0") else None
 
@@ -135,7 +137,9 @@ class Workload:
             if self.own_group:
                 _make_group(0)
             if self.foreground:
-                terminal.set_foreground(posix.getpgrp())
+                from pyinit import jobcontrol  # read by the parent already
+
+                jobcontrol.set_foreground(posix.getpgrp())
             restore_locale()
             # sd_listen_fds(3): the descriptors are meant for the pid that is named.
             if posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getppid():
@@ -154,15 +158,32 @@ class Workload:
 
 def _place(asked: settings.Settings, handover: settings.Handover) -> tuple[bool, bool]:
     """Return whether the workload gets a process group of its own, and the foreground."""
-    if handover.foreground is not None:
-        return True, handover.foreground
+    if handover.foreground is False:
+        return True, False
+    if not _has_terminal():
+        return True, False
+    from pyinit import jobcontrol
+
+    if handover.foreground:
+        return True, True
     group = posix.getpgrp()
-    foreground = terminal.foreground_group()
+    foreground = jobcontrol.foreground_group()
     if group == 0 and foreground is not None and asked.target != settings.GROUP:
         # Our group lies outside our PID namespace: whether it's in the foreground can't be told,
         # so the workload stays in it, and has the terminal exactly if we have.
         return False, False
     return True, group != 0 and foreground == group
+
+
+def _has_terminal() -> bool:
+    """Tell whether there may be a terminal whose foreground is ours to care for."""
+    if posix.isatty(0) or posix.isatty(1) or posix.isatty(2):
+        return True
+    try:
+        posix.close(posix.open("/dev/tty", posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _changes(ignored: set[int]) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Find and exec a program as execvp(3) does, and say why where that fails.
+"""Find and exec a program as execvp(3) does; `execerror` says why where that fails.
 
 Built on `posix.execv`, which hands over the C library's environment as it stands: also entries
 twice or without `=`, which no mapping could hold.
@@ -6,8 +6,6 @@ twice or without `=`, which no mapping could hold.
 
 import errno
 import posix
-
-from pyinit import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ def _attempt(
     try:
         return attempt(path, arguments)
     except OSError as error:
-        if error.errno != errno.ENOEXEC or _head(path).startswith(b"\x7fELF"):
+        if error.errno != errno.ENOEXEC or _is_elf(path):
             raise ExecError(error.errno or 0, path) from None
     except ValueError:  # a NUL inside, or an empty argv[0]: no program has such a name
         raise ExecError(errno.ENOENT, path) from None
@@ -87,125 +85,8 @@ def _attempt(
         raise ExecError(error.errno or 0, b"/bin/sh") from None
 
 
-def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
-    """Return (exit status, reason, hint or None) for an exec of `program` that failed.
+def _is_elf(path: bytes) -> bool:
+    """Tell whether a file is a binary, elf(5), that no shell could make sense of."""
+    from pyinit import execerror
 
-    The reason doesn't repeat the program's name. It looks at the file only now, so it's a good
-    guess, made as an ordinary reader.
-    """
-    state = status.of_exec_errno(error.errno)
-    reason = status.errno_text(error.errno)
-    if error.path != program:
-        reason = f"{text(error.path)}: {reason}"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        if not program:
-            return state, "the program's name is empty", None
-        for candidate in candidates(program, path):
-            missing = _missing_interpreter(candidate)
-            if missing:
-                return state, missing, None
-        if b"/" in program:
-            return state, reason, None
-        if path is None:
-            return state, f"not found in {text(DEFAULT_PATH)}, since PATH is not set", None
-        return state, "not found in PATH", None
-    if _is_directory(error.path):
-        return state, f"is a directory: {reason}", None
-    hint = None
-    if error.errno == errno.EACCES:
-        hint = _access_hint(error.path)
-    elif error.errno == errno.ENOEXEC:
-        hint = "the file was built for another kind of machine"
-    elif error.errno == errno.E2BIG:
-        hint = "arguments and environment together are too large, execve(2)"
-    return state, reason, hint
-
-
-def text(raw: bytes) -> str:
-    """Return bytes of a path or argument as text for a message, on one line."""
-    decoded = raw.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
-
-
-def _head(path: bytes, size: int = 4096) -> bytes:
-    """Return the beginning of a regular file, or nothing if it can't be read."""
-    try:
-        # O_NONBLOCK: a FIFO in the place of a program must not hold us.
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
-    except (OSError, ValueError):
-        return b""
-    try:
-        return posix.read(fd, size)
-    except OSError:
-        return b""
-    finally:
-        posix.close(fd)
-
-
-def _is_directory(path: bytes) -> bool:
-    """Tell whether `path` leads to a directory."""
-    try:
-        return posix.stat(path).st_mode & 0o170000 == 0o040000
-    except (OSError, ValueError):
-        return False
-
-
-def _access_hint(path: bytes) -> str | None:
-    """Return what to do about an EACCES on a file that is there."""
-    try:
-        mode = posix.stat(path).st_mode
-    except OSError as error:
-        if error.errno == errno.EACCES:
-            return "a directory on the way to it may not be searched by this user"
-        return None
-    if not mode & 0o111:
-        return f"make it executable: chmod +x {text(path)}"
-    return "its interpreter or its file system (noexec) forbids it, or this user may not run it"
-
-
-def _missing_interpreter(path: bytes) -> str | None:
-    """Say which interpreter `path` names that isn't there: `#!` or the ELF loader (elf(5))."""
-    head = _head(path)
-    if head.startswith(b"#!"):
-        line = head[2:].split(b"\n", 1)[0].strip(b" \t")  # as fs/binfmt_script.c does
-        interpreter = line.replace(b"\t", b" ").split(b" ", 1)[0]
-        kind = "interpreter"
-        if interpreter.endswith(b"\r"):
-            return f"its interpreter {text(interpreter)} is not there (the line ends with \\r\\n)"
-    elif head.startswith(b"\x7fELF"):
-        interpreter = _elf_interpreter(head)
-        kind = "loader (it was built for another C library)"
-    else:
-        return None
-    if not interpreter:
-        return None
-    try:
-        posix.stat(interpreter)
-    except OSError:
-        return f"its {kind} {text(interpreter)} is not there"
-    return None
-
-
-def _elf_interpreter(head: bytes) -> bytes:
-    """Return the path in PT_INTERP of an ELF file's beginning, elf(5), or nothing."""
-    wide = head[4:5] == b"\x02"
-    big = head[5:6] == b"\x02"
-
-    def field(offset: int, size: int) -> int:
-        return int.from_bytes(head[offset : offset + size], "big" if big else "little")
-
-    start, size, count = (
-        (field(32, 8), field(54, 2), field(56, 2))
-        if wide
-        else (field(28, 4), field(42, 2), field(44, 2))
-    )
-    for index in range(min(count, 64)):
-        entry = start + index * size
-        if field(entry, 4) == 3:  # PT_INTERP
-            at, length = (
-                (field(entry + 8, 8), field(entry + 32, 8))
-                if wide
-                else (field(entry + 4, 4), field(entry + 16, 4))
-            )
-            return head[at : at + length].rstrip(b"\0")
-    return b""
+    return execerror.beginning(path).startswith(b"\x7fELF")

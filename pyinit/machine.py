@@ -87,7 +87,8 @@ class Machine:
             sent = self.asked.term_signal if number == _signal.SIGTERM else number
         if not sent:
             return []
-        if number in _ASKS_TO_END and self.asked.kill_after is not None:
+        asks_to_end = number in _ASKS_TO_END or sent in _ASKS_TO_END
+        if asks_to_end and self.asked.kill_after is not None:
             self._end_by(now + self.asked.kill_after)
         if self.phase == LEFT:
             return [(SEND, sent, EVERYTHING)]
@@ -132,11 +133,12 @@ class Machine:
             return [(SUSPEND, signal, ASKED)]
         return [(SUSPEND, signal, "")]
 
-    def continued(self, pid: int) -> None:
+    def continued(self, pid: int) -> "list[Action]":
         """Take a child's continuing."""
         if pid == self.pid:
             self.stopped = False
             self._stops_forwarded = 0
+        return []
 
     def expired(self) -> "list[Action]":
         """Take the deadline's coming: the time for ending in peace is over."""

@@ -1,13 +1,10 @@
-"""Children: their changes of state, their names, and all descendants.
+"""Children in full: their names, what they used, and all descendants; read where that is needed.
 
 A child is any process whose parent we are: the workload, orphans that were re-parented to us,
 children that came with an exec, children of whoever joined the namespace.
 """
 
 import posix
-
-# __WALL (linux/wait.h) also takes children that a clone(2) made with another exit signal.
-_FLAGS = posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED | 0x40000000
 
 
 class Usage:
@@ -21,33 +18,19 @@ class Usage:
         self.max_rss_bytes = max_rss_bytes
 
 
-def next_change() -> tuple[int, int]:
-    """Return (pid, wait status) of a child that changed state; pid 0 while none has.
+def next_change_in_full(flags: int) -> tuple[int, int, bytes, Usage | None]:
+    """Return as waitpid(-1, flags) does, with the child's command name and what it used.
 
-    Reaps it where it's dead, wait(2). Raises ChildProcessError when there's no child at all.
+    The name is read before the reaping, while /proc still has it. Raises ChildProcessError.
     """
-    return posix.waitpid(-1, _FLAGS)
-
-
-def next_change_in_full() -> tuple[int, int, bytes, Usage | None]:
-    """Return as `next_change`, with the child's command name and what it used.
-
-    The name is read before the reaping, while /proc still has it.
-    """
+    info = posix.waitid(posix.P_ALL, 0, flags | posix.WEXITED | posix.WNOWAIT)
+    if info is None:
+        return 0, 0, b"", None
+    name = command_name(info.si_pid)
     try:
-        info = posix.waitid(
-            posix.P_ALL,
-            0,
-            posix.WEXITED | posix.WSTOPPED | posix.WCONTINUED | posix.WNOHANG | posix.WNOWAIT,
-        )
-    except ChildProcessError:
-        info = None  # perhaps only children that need __WALL: the next call knows
-    name = command_name(info.si_pid) if info else b""
-    wanted = info.si_pid if info else -1
-    try:
-        pid, status, used = posix.wait4(wanted, _FLAGS)
+        pid, status, used = posix.wait4(info.si_pid, flags)
     except ImportError:  # wait4 wants the `resource` module, which a small Python may lack
-        pid, status = posix.waitpid(wanted, _FLAGS)
+        pid, status = posix.waitpid(info.si_pid, flags)
         return pid, status, name, None
     usage = Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
     return pid, status, name, usage
@@ -78,25 +61,17 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def send_to_all(number: int) -> None:
-    """Send a signal to every process but ourselves: those of our PID namespace, or descendants.
+def send_to_descendants(number: int) -> None:
+    """Send a signal to all our descendants.
 
-    As PID 1 it's one kill(-1), which misses nobody; elsewhere that would mean the whole machine.
+    For where we aren't PID 1: there it's kill(-1), which here would mean the whole machine.
     """
-    own = posix.getpid()
-    if own == 1:
-        _kill(-1, number)
-        return
-    for pid in descendants(own):
-        _kill(pid, number)
-
-
-def _kill(pid: int, number: int) -> None:
-    try:
-        posix.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        # Gone meanwhile; or a set-user-ID descendant, which we can't end and must outlive.
-        return
+    for pid in descendants(posix.getpid()):
+        try:
+            posix.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            # Gone meanwhile; or a set-user-ID descendant, which we can't end and must outlive.
+            continue
 
 
 def read_file(path: str) -> bytes:

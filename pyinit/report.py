@@ -7,7 +7,7 @@ PIPE_BUF, so lines stay whole among those of others, pipe(7).
 
 import posix
 
-from pyinit import execvp, signames
+from pyinit import execerror, signames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Report:
     def say(self, text: str) -> None:
         """Print one line for people."""
         # A character may become ten ("\\U0001f600"), and the line must still be a whole one.
-        line = f"pyinit[{self._pid}]: {execvp.text(text.encode('utf-8', 'surrogateescape'))}"
+        line = f"pyinit[{self._pid}]: {execerror.text(text.encode('utf-8', 'surrogateescape'))}"
         raw = line.encode("utf-8", "backslashreplace")
         if len(raw) >= _PIPE_BUF:
             raw = raw[: _PIPE_BUF - 4] + b"..."
@@ -40,7 +40,7 @@ class Report:
 
     def started(self, pid: int, program: bytes) -> None:
         """Tell that the workload's exec happened."""
-        self._event(f"started {execvp.text(program)} as {pid}", event="started", pid=pid)
+        self._event(f"started {execerror.text(program)} as {pid}", event="started", pid=pid)
 
     def forwarded(self, number: int, sent: int, sender: int, target: str) -> None:
         """Tell of a signal that came and of the one that went, if any (`sent` is 0 if not)."""
@@ -70,7 +70,7 @@ class Report:
         shown = name.decode("utf-8", "backslashreplace")
         how = f"killed by {signames.name(signal)}" if signal else f"exited with {status}"
         kind = "workload" if own else "orphan"
-        line = f"reaped {kind} {pid} ({execvp.text(name) or '?'}), {how}"
+        line = f"reaped {kind} {pid} ({execerror.text(name) or '?'}), {how}"
         if self.warn_orphans and not own and not self.verbose:
             self.say(line)
         self._event(

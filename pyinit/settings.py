@@ -17,6 +17,10 @@ ALL = "all"
 """Where signals go: the workload's process, its process group, every process there is."""
 
 
+HANDOVER = b"--handover="
+"""How the first word begins where an earlier process hands over, docs/architecture.md."""
+
+
 class Handover:
     """What an earlier process knew and `pyinit` can't see: docs/architecture.md, "The handover".
 

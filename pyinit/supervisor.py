@@ -13,13 +13,16 @@ import _signal
 import posix
 import time
 
-from pyinit import child, machine, reaper, settings, status, terminal
+from pyinit import child, machine, settings, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pyinit import report
+    from pyinit import reaper, report
+
+# __WALL (linux/wait.h) also takes children that a clone(2) made with another exit signal.
+_WAIT_FLAGS = posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED | 0x40000000
 
 # Unexpected errors in a row after which the loop only waits for the workload's end.
 _PATIENCE = 16
@@ -68,26 +71,42 @@ class Supervisor:
         Raises child.ExecFailed, child.ForkFailed, and OSError where --parent-death can't be had.
         """
         self._adopt()
+        if self.asked.tells_all:
+            from pyinit import reaper, report  # noqa: F401  while the root is still ours
         if not self.asked.pause:
-            self._workload.start()
-            self.pid = self._workload.pid
-            self.notify(f"started {self.pid}")
-            if self.asked.tells_all:
-                self.report.started(self.pid, self.asked.program[0])
+            self._start()
         self.machine = machine.Machine(
             self.asked, own_pid=self._own_pid, pid=self.pid, own_group=self._workload.own_group
         )
         # PID 1 may not exit, and no exception may end it, from here on.
         code = self._loop()
-        if self._foreground and self.handover.foreground is None:
-            terminal.set_foreground(posix.getpgrp())  # else the launcher does it
+        self._take_back()
         return code
+
+    def _start(self) -> None:
+        """Start the workload, and tell of it."""
+        try:
+            self._workload.start()
+        except child.ExecFailed:
+            self._take_back()
+            raise
+        self.pid = self._workload.pid
+        self.notify(f"started {self.pid}")
+        if self.asked.tells_all:
+            self.report.started(self.pid, self.asked.program[0])
+
+    def _take_back(self) -> None:
+        """Take the foreground back from the workload, who has ended, for who had it before."""
+        if self._foreground and self.handover.foreground is None:  # else the launcher does it
+            from pyinit import jobcontrol
+
+            jobcontrol.set_foreground(posix.getpgrp())
 
     def _adopt(self) -> None:
         """Become the parent of orphans, and hear of our own parent's death."""
         if self._own_pid == 1 and self.asked.parent_death is None:
             return
-        from pyinit import subreaper
+        from pyinit import reaper, subreaper  # noqa: F401  reaper: while the root is still ours
 
         if self._own_pid != 1:
             try:
@@ -105,7 +124,7 @@ class Supervisor:
         if posix.getppid() != self._parent:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
-    def _let_go(self) -> None:
+    def _let_go(self) -> int | None:
         """Hold nothing that the workload could be waiting on; be called by our name in ps(1)."""
         _set_name(b"pyinit")
         kept = {self.asked.events, self.handover.notice}
@@ -124,29 +143,29 @@ class Supervisor:
             posix.chdir("/")
         except OSError as error:
             self.report.say(f"can't leave the working directory: {error.strerror}")
+        return None
 
     def _loop(self) -> int:
         """Take events until the machine says EXIT; whatever goes wrong, go on."""
         failures = 0
         code: int | None = None
-        try:
-            code = self._first()
-        except Exception as error:  # noqa: BLE001  PID 1 never dies of an exception
-            self._went_wrong(error)
+        turns = [self._let_go, self._first]
         while code is None:
+            turn = turns.pop(0) if turns else self._step
             try:
-                code = self._step()
+                code = turn()
                 failures = 0
             except Exception as error:  # noqa: BLE001  PID 1 never dies of an exception
                 failures += 1
-                self._went_wrong(error)
+                self.report.say(f"unexpected, going on: {type(error).__name__}: {error}")
+                if self._is_over():
+                    return self.machine.exit_status
                 if failures == _PATIENCE:
                     return self._only_wait()
         return code
 
     def _first(self) -> int | None:
-        """Let go, then deal with what came before: signals taken, children with the exec."""
-        self._let_go()
+        """Deal with what came before: signals taken already, children that came with the exec."""
         for number in sorted(self.handover.pending):
             if (code := self._signal(number, 0, 0)) is not None:
                 return code
@@ -182,35 +201,43 @@ class Supervisor:
     def _reap(self) -> int | None:
         """Take every change of state that there is: SIGCHLDs coalesce, wait(2)."""
         while True:
+            name, usage = b"", None
             try:
                 if self.asked.tells_all:
-                    pid, changed, name, usage = reaper.next_change_in_full()
+                    from pyinit import reaper
+
+                    pid, changed, name, usage = reaper.next_change_in_full(_WAIT_FLAGS)
                 else:
-                    pid, changed = reaper.next_change()
+                    pid, changed = posix.waitpid(-1, _WAIT_FLAGS)
             except ChildProcessError:
                 return self._do(self.machine.childless())
             if pid == 0:
                 return None
-            actions: list[machine.Action] = []
             if posix.WIFSTOPPED(changed):
-                if self.asked.tells_all:
-                    self.report.stopped(pid, posix.WSTOPSIG(changed))
                 actions = self.machine.stopped_by(pid, posix.WSTOPSIG(changed))
             elif posix.WIFCONTINUED(changed):
-                if self.asked.tells_all:
-                    self.report.continued(pid)
-                self.machine.continued(pid)
+                actions = self.machine.continued(pid)
             else:
-                code, signal = status.of_wait(changed)
                 actions = self.machine.ended(pid, changed, time.monotonic())
-                if self.asked.tells_all:
-                    self.report.reaped(pid, name, code, signal, usage, pid == self.pid)
                 if pid == self.pid:
-                    self.notify(f"exited {self.machine.exit_status} {signal or 0}")
-                    if self.asked.tells_all:
-                        self.report.exited(self.machine.exit_status, signal)
+                    signal = status.of_wait(changed)[1] or 0
+                    self.notify(f"exited {self.machine.exit_status} {signal}")
+            if self.asked.tells_all:
+                self._tell(pid, changed, name, usage)
             if (result := self._do(actions)) is not None:
                 return result
+
+    def _tell(self, pid: int, changed: int, name: bytes, usage: "reaper.Usage | None") -> None:
+        """Report a child's change of state."""
+        if posix.WIFSTOPPED(changed):
+            self.report.stopped(pid, posix.WSTOPSIG(changed))
+        elif posix.WIFCONTINUED(changed):
+            self.report.continued(pid)
+        else:
+            code, signal = status.of_wait(changed)
+            self.report.reaped(pid, name, code, signal, usage, own=pid == self.pid)
+            if pid == self.pid:
+                self.report.exited(self.machine.exit_status, signal)
 
     def _do(self, actions: "Iterable[machine.Action]") -> int | None:
         """Carry out actions; return the status of an EXIT."""
@@ -221,18 +248,22 @@ class Supervisor:
                 self._suspend(number, asked=target == machine.ASKED)
                 continue
             if kind == machine.CONTINUE:
-                self._resume_terminal()
+                self._resume()
             self._send(number, target)
         return None
 
     def _send(self, number: int, target: str) -> None:
         """Send a signal; that its target is gone is no error, since its death is on the way."""
-        if target == machine.EVERYTHING:
-            reaper.send_to_all(number)
+        pid = self.pid
+        if target == machine.EVERYTHING and self._own_pid != 1:
+            from pyinit import reaper
+
+            reaper.send_to_descendants(number)
             return
-        pid = {settings.PROCESS: self.pid, settings.GROUP: -self.pid, settings.ALL: -1}[target]
-        if target == settings.GROUP and not self._workload.own_group:
-            pid = self.pid
+        if target in (machine.EVERYTHING, settings.ALL):
+            pid = -1  # all of our PID namespace but us, in one call, kill(2)
+        elif target == settings.GROUP and self._workload.own_group:
+            pid = -self.pid
         try:
             posix.kill(pid, number)
         except ProcessLookupError:
@@ -246,34 +277,41 @@ class Supervisor:
 
         A stop at the terminal (we had passed the foreground on) is for our whole process group;
         else only we stop, where the stop came through us or from the terminal to a background job.
-        It is left to the signal's default action, so that the kernel discards it where no shell
-        could continue us (an orphaned group, credentials(7); PID 1). Then a workload in the
-        foreground goes on at once: nobody could ever continue it.
+        Where the kernel discards our stop, nobody could ever continue a workload in the foreground:
+        it goes on at once.
         """
         if self.handover.notice is not None:
             self.notify(f"stopped {number}")
             return
+        from pyinit import jobcontrol
+
         held = self._foreground
         if held:
-            terminal.set_foreground(posix.getpgrp())
+            jobcontrol.set_foreground(posix.getpgrp())
             self._foreground = False
         elif number == _signal.SIGTSTP and not asked:
             return  # somebody stopped the workload behind our back, and will continue it
-        if _stop(0 if held else self._own_pid, number) or not held or asked:
+        if jobcontrol.stop(0 if held else self._own_pid, number) or not held or asked:
             return
-        self._foreground = terminal.set_foreground(self.pid)
+        self._foreground = jobcontrol.set_foreground(self.pid)
         self._send(_signal.SIGCONT, settings.GROUP)
 
-    def _resume_terminal(self) -> None:
-        """Pass the foreground on to the workload if we were continued into it (`fg`)."""
-        if (
-            self.handover.foreground is not None
-            or not self._workload.own_group
-            or posix.getpgrp() == 0
-        ):
-            return
-        if terminal.foreground_group() == posix.getpgrp():
-            self._foreground = terminal.set_foreground(self.pid)
+    def _resume(self) -> None:
+        """Pass the foreground on to the workload if we were continued into it."""
+        if self.handover.foreground is None and self._workload.own_group:
+            from pyinit import jobcontrol
+
+            self._foreground = jobcontrol.pass_on(self.pid)
+
+    def _is_over(self) -> bool:
+        """Tell whether the workload has ended and was reaped, whatever the machine knows."""
+        if not self.pid or self.asked.wait or self.asked.drain is not None:
+            return False
+        try:
+            posix.waitid(posix.P_PID, self.pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+        except ChildProcessError:
+            return True
+        return False
 
     def _only_wait(self) -> int:
         """Wait for the workload's end with the one call that can't be done without."""
@@ -285,21 +323,6 @@ class Supervisor:
                 return status.OURS
             if pid == self.pid:
                 return status.of_wait(changed)[0]
-
-    def _went_wrong(self, error: Exception) -> None:
-        self.report.say(f"unexpected, going on: {type(error).__name__}: {error}")
-
-
-def _stop(pid: int, number: int) -> bool:
-    """Stop ourselves (or our group, pid 0); return True after SIGCONT, False if it's discarded."""
-    before = _signal.getsignal(number)
-    _signal.signal(number, _signal.SIG_DFL)
-    posix.kill(pid, number)
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
-    # Here we were stopped, and somebody continued us.
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, {number})
-    _signal.signal(number, before)
-    return _signal.SIGCONT in _signal.sigpending()
 
 
 def _set_name(name: bytes) -> None:

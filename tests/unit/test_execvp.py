@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyinit import execvp, status
+from pyinit import execerror, execvp, status
 
 NAMES = st.binary(min_size=1, max_size=8).filter(lambda name: b"\0" not in name)
 
@@ -84,7 +84,7 @@ def test_a_foreign_binary_does_not_go_to_the_shell(tmp_path: Path) -> None:
 
 def explain(path: Path | str, number: int) -> tuple[int, str, str | None]:
     name = os.fsencode(path)
-    return execvp.explain(name, execvp.ExecError(number, name), b"/bin:/usr/bin")
+    return execerror.explain(name, execvp.ExecError(number, name), b"/bin:/usr/bin")
 
 
 def test_missing_interpreters_are_named(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_every_errno_has_a_status_and_words(number: int) -> None:
 
 @given(raw=st.binary(max_size=50))
 def test_names_are_shown_on_one_line(raw: bytes) -> None:
-    shown = execvp.text(raw)
+    shown = execerror.text(raw)
     assert shown.isprintable()
     assert "\n" not in shown
 

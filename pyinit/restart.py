@@ -1,0 +1,29 @@
+"""Exec the same in a lean interpreter, where we were started in a heavy one (`-m`, a script)."""
+
+import posix
+import sys
+
+from pyinit import child, settings
+
+START = "import sys;sys.path[:0]=[{directory!r}];import pyinit.__main__"
+"""The code of a lean start, docs/architecture.md, "Start-up"."""
+
+
+def lean(words: list[bytes], handover: settings.Handover) -> None:
+    """Exec pyinit under `python -I -S` with `words`; return only where that's impossible.
+
+    It would work without: only slower and larger by what `site` imports.
+    """
+    if not sys.executable:
+        return
+    directory = __file__.rpartition("/")[0].rpartition("/")[0]
+    start = ["-I", "-S", "-X", "utf8", "-c", START.format(directory=directory)]
+    child.restore_locale()
+    arguments = [sys.executable.encode("utf-8", "surrogateescape")]
+    arguments += [word.encode("utf-8", "surrogateescape") for word in start]
+    try:
+        posix.execv(
+            sys.executable, [*arguments, settings.HANDOVER + str(handover).encode(), *words]
+        )
+    except OSError:
+        return

@@ -1,0 +1,64 @@
+"""The command line and PYINIT_ variables, parsed and checked; help, version and usage errors.
+
+Read only where there is something to parse: `pyinit -- app` needs none of it.
+"""
+
+import posix
+
+from pyinit import cmdline, options, report, settings, status
+
+USAGE = """\
+Usage: pyinit [OPTIONS] [--] PROGRAM [ARG...]
+       pyinit --pause [OPTIONS]
+
+Run PROGRAM, forward signals to it, reap every orphan, and exit as it did. Made to be the first
+process (PID 1) of a container."""
+
+FOOTER = """\
+Options end at the first word that isn't one. Each may also come from the environment, as
+PYINIT_NAME (PYINIT_GROUP=1, PYINIT_KILL_AFTER=10); the command line wins.
+
+Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found; 126 if it couldn't
+be executed; 125 if pyinit itself could not do its work."""
+
+
+class AnsweredError(Exception):
+    """The command line was answered in words, and there's nothing to run; exit with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def parse(words: list[bytes]) -> settings.Settings:
+    """Return what the words and the environment ask for; raises AnsweredError."""
+    try:
+        values = cmdline.environment(options.TABLE, posix.environ, options.PREFIX)
+        given, rest = cmdline.parse(
+            options.TABLE, [word.decode("utf-8", "surrogateescape") for word in words]
+        )
+        values |= given
+        if given.get("help"):
+            raise AnsweredError(_print(cmdline.help_text(options.TABLE, USAGE, FOOTER)))
+        if given.get("version"):
+            from pyinit import __version__
+
+            raise AnsweredError(_print(f"pyinit {__version__}\n"))
+        program = [word.encode("utf-8", "surrogateescape") for word in rest]
+        asked = settings.Settings(values, program)
+        options.check(asked, values)
+    except cmdline.UsageError as error:
+        report.Report().say(f"{error}; {error.hint or 'see pyinit --help'}")
+        raise AnsweredError(status.OURS) from None
+    return asked
+
+
+def _print(text: str) -> int:
+    """Print what was asked for to stdout; return the exit status."""
+    raw = text.encode()
+    try:
+        while raw:
+            raw = raw[posix.write(1, raw) :]
+    except OSError:
+        return status.OURS
+    return 0
