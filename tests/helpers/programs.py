@@ -17,8 +17,6 @@ Word = str | bytes
 PLACE = str(Path(str(package.__file__)).resolve().parent.parent)
 """The directory that holds the packages under test: the checkout, or an environment's."""
 
-_ENTRY = f"import sys;sys.path[:0]=[{PLACE!r}];import pyinit.__main__"
-
 
 def python(code: str, *arguments: Word) -> list[Word]:
     """Return the argv of a lean interpreter that runs `code`."""
@@ -27,7 +25,12 @@ def python(code: str, *arguments: Word) -> list[Word]:
 
 def pyinit(*arguments: Word) -> list[Word]:
     """Return the argv of pyinit, as the spawner starts it."""
-    return python(_ENTRY, *arguments)
+    return pyinit_at(PLACE, *arguments)
+
+
+def pyinit_at(place: str, *arguments: Word) -> list[Word]:
+    """Return the argv of the pyinit that lies in the directory `place`."""
+    return python(f"import sys;sys.path[:0]=[{place!r}];import pyinit.__main__", *arguments)
 
 
 def prepared(code: str, argv: Sequence[Word]) -> list[Word]:

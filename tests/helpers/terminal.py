@@ -1,0 +1,182 @@
+"""A terminal, and a small job-control shell on it that tells exactly what it sees.
+
+The terminal is a pseudo-terminal, pty(7): the test types on the master side and reads what comes
+out there. The shell is the session leader, as the user's is; the test drives it by lines of JSON
+on a socket of its own, so that what is typed goes to the jobs alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import struct
+import termios
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from helpers.programs import Word, prepared, python
+from helpers.running import Lines, Running
+
+LEAD = """
+import fcntl, termios
+if os.getsid(0) != os.getpid():
+    os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+"""
+"""For `prepared`: lead a session whose controlling terminal is standard input."""
+
+_SHELL = """
+import json, os, signal, socket, sys
+channel = socket.socket(fileno=int(sys.argv[1])).makefile("rw")
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+    signal.signal(number, signal.SIG_IGN)
+terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+os.tcsetpgrp(terminal, os.getpgrp())
+
+def run(argv, foreground, own_group):
+    pid = os.fork()
+    if pid == 0:
+        if own_group:
+            os.setpgid(0, 0)
+        if foreground and own_group:
+            os.tcsetpgrp(terminal, os.getpgrp())
+        for number in range(1, 32):
+            if number not in (signal.SIGKILL, signal.SIGSTOP):
+                signal.signal(number, signal.SIG_DFL)
+        os.dup2(1, 2)
+        os.execvp(argv[0], argv)
+    if own_group:
+        try:
+            os.setpgid(pid, pid)
+        except OSError:
+            pass
+    return {"pid": pid}
+
+def wait(pid):
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    seen = {"foreground": os.tcgetpgrp(terminal)}
+    os.tcsetpgrp(terminal, os.getpgrp())
+    if os.WIFSTOPPED(status):
+        return {"stopped": os.WSTOPSIG(status), **seen}
+    return {"status": os.waitstatus_to_exitcode(status), **seen}
+
+def resume(pid, foreground):
+    if foreground:
+        os.tcsetpgrp(terminal, pid)
+    os.killpg(pid, signal.SIGCONT)
+    return {}
+
+print(json.dumps({}), file=channel, flush=True)
+for line in channel:
+    verb, *rest = json.loads(line)
+    print(json.dumps({"run": run, "wait": wait, "resume": resume}[verb](*rest)), file=channel,
+          flush=True)
+"""
+
+
+class Terminal:
+    """A pseudo-terminal: `type` on it, read its `screen`, look at its `foreground` group.
+
+    It doesn't echo and changes no line ends, so that what comes out is what was written.
+    """
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+        modes = termios.tcgetattr(self.slave)
+        modes[1] &= ~termios.OPOST
+        modes[3] &= ~(termios.ECHO | termios.ECHOCTL)
+        termios.tcsetattr(self.slave, termios.TCSANOW, modes)
+        self.screen = Lines(self.master)
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self.slave)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the master side, as a closed window does."""
+        if self._open:
+            os.close(self.master)
+            self._open = False
+
+    def type(self, text: bytes) -> None:
+        """Type on the keyboard: b"\\x03" is ^C."""
+        os.write(self.master, text)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the window's size, which the kernel tells the foreground group."""
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    @property
+    def foreground(self) -> int:
+        """The foreground process group, as a host pid."""
+        return os.tcgetpgrp(self.master)
+
+    def lead(self, argv: Sequence[Word], **how: Any) -> Running:
+        """Start `argv` as the leader of a session on this terminal."""
+        streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), self.slave) | how
+        return Running(prepared(LEAD, argv), **streams)
+
+
+class Shell:
+    """A shell with job control on a terminal: `run` jobs, `wait` for their change of state."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        ours, theirs = socket.socketpair()
+        self._channel = ours.makefile("rw")
+        ours.close()
+        self._running = terminal.lead(
+            python(_SHELL, str(theirs.fileno())), pass_fds=[theirs.fileno()], stderr=None
+        )
+        theirs.close()
+        self._hear()
+        self.pid = self._running.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._running.__exit__(kind, error, trace)
+        self._channel.close()
+
+    def _hear(self) -> dict[str, int]:
+        line = self._channel.readline()
+        assert line, self._running.errors()
+        answer: dict[str, int] = json.loads(line)
+        return answer
+
+    def _ask(self, *words: object) -> dict[str, int]:
+        self._channel.write(json.dumps(words) + "\n")
+        self._channel.flush()
+        return self._hear()
+
+    def run(self, argv: Sequence[Word], *, foreground: bool = True, own_group: bool = True) -> int:
+        """Start a job; return its pid. Without `own_group` it's as a script runs its commands."""
+        return self._ask("run", list(argv), foreground, own_group)["pid"]
+
+    def wait(self, pid: int) -> dict[str, int]:
+        """Wait until a job ends or stops: its status or stop signal, and who had the foreground.
+
+        Then the shell takes the foreground, as all of them do.
+        """
+        return self._ask("wait", pid)
+
+    def resume(self, pid: int, *, foreground: bool = True) -> None:
+        """Continue a stopped job, as fg and bg do."""
+        self._ask("resume", pid, foreground)
