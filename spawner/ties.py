@@ -67,6 +67,13 @@ def _above_standard(descriptor: int) -> int:
         os.close(descriptor)
 
 
+def _close(*files: FileIO) -> None:
+    """Close files, with no fork in between: it would keep what it no longer knows of."""
+    with _no_fork:
+        for file in files:
+            file.close()
+
+
 def _wait_readable(file: FileIO, seconds: float | None) -> bool:
     """Wait until there is something to read, or an end of file; False when the time is over."""
     poller = select.poll()
@@ -97,8 +104,7 @@ class Lifeline:
 
     def close(self) -> None:
         """Close both ends."""
-        self._writer.close()
-        self._reader.close()
+        _close(self._writer, self._reader)
 
 
 class FirstProcess:
@@ -120,7 +126,7 @@ class FirstProcess:
     def close(self) -> None:
         """Close the pidfd."""
         if self._pidfd is not None:
-            self._pidfd.close()
+            _close(self._pidfd)
 
 
 class Report:
@@ -144,7 +150,7 @@ class Report:
 
     def launched(self) -> None:
         """Leave the writing end to the launcher."""
-        self._writer.close()
+        _close(self._writer)
 
     def wait(self, seconds: float | None) -> bool:
         """Take in what comes next; return False if nothing came in time."""
@@ -164,8 +170,7 @@ class Report:
 
     def close(self) -> None:
         """Close both ends."""
-        self._writer.close()
-        self._reader.close()
+        _close(self._writer, self._reader)
 
 
 def failure(event: dict[str, Any]) -> SetupError:
