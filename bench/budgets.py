@@ -6,9 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench import contenders, forward, idle, launch, loss, reap, start
-from bench.table import Table
+from bench.table import Table, ratio_of_medians
 
 Tables = Mapping[str, Table]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure, and in words how far it may be trusted."""
+
+    value: float
+    between: str = ""
+
+
+Measure = Callable[[Tables], Measured | None]
 
 
 @dataclass(frozen=True)
@@ -20,39 +31,43 @@ class Budget:
 
     what: str
     experiment: str
-    measure: Callable[[Tables], float | None]
+    measure: Measure
     limit: float
     strict: bool = False
 
-    def verdict(self, tables: Tables) -> tuple[str, str]:
-        """Return the measured figure and `kept`, `MISSED`, or `MISSED (not measured)`."""
-        value = self.measure(tables)
-        if value is None:
-            return "-", "MISSED (not measured)"
+    def verdict(self, tables: Tables) -> tuple[str, str, str]:
+        """Return the figure, between what it lies, and `kept`, `MISSED`, or why not measured."""
+        measured = self.measure(tables)
+        if measured is None:
+            return "-", "", "MISSED (not measured)"
+        value = measured.value
         kept = value < self.limit if self.strict else value <= self.limit
         # One place more than the tables have: a miss by a hair shows as one.
         said = f"{value:.3f}" if isinstance(value, float) else str(value)
-        return said, "kept" if kept else "MISSED"
+        return said, measured.between, "kept" if kept else "MISSED"
 
 
-def ratio(table: str, row: str, base: str) -> Callable[[Tables], float | None]:
+def ratio(table: str, row: str, base: str) -> Measure:
     """Measure the ratio of the medians of two rows of one table."""
 
-    def measure(tables: Tables) -> float | None:
-        ours, theirs = (number(tables, table, name, "median") for name in (row, base))
-        return ours / theirs if ours is not None and theirs else None
+    def measure(tables: Tables) -> Measured | None:
+        samples = tables[table].samples if table in tables else {}
+        if not (samples.get(row) and samples.get(base)):
+            return None
+        value, (low, high) = ratio_of_medians(samples[row], samples[base])
+        return Measured(value, f"{low:.3f}-{high:.3f}")
 
     return measure
 
 
-def cell(table: str, row: str, column: str) -> Callable[[Tables], float | None]:
+def count(table: str, row: str, column: str) -> Measure:
     """Measure one cell as it stands."""
-    return lambda tables: number(tables, table, row, column)
 
+    def measure(tables: Tables) -> Measured | None:
+        number = tables[table].number(row, column) if table in tables else None
+        return None if number is None else Measured(number)
 
-def number(tables: Tables, table: str, row: str, column: str) -> float | None:
-    """Return one figure, or None where it was not measured."""
-    return tables[table].number(row, column) if table in tables else None
+    return measure
 
 
 def _budgets() -> tuple[Budget, ...]:
@@ -74,17 +89,17 @@ def _budgets() -> tuple[Budget, ...]:
             strict=True,
         ),
         Budget("idle RSS / bare that waits", "idle", ratio(idle.RSS, pyinit, bare), 1.1),
-        Budget("wake-ups when idle", "idle", cell(idle.WAKEUPS, pyinit, idle.COUNT), 0),
+        Budget("wake-ups when idle", "idle", count(idle.WAKEUPS, pyinit, idle.COUNT), 0),
         Budget("forwarded signal / tini", "forward", ratio(forward.KEY, pyinit, "tini"), 1.5),
     ]
     for kind in (reap.STREAM, reap.BURST):
         wall, zombies = f"{kind} {reap.WALL}", f"{kind} {reap.ZOMBIES}"
         budgets += [
             Budget(f"reaping, {kind}, wall / tini", "reap", ratio(wall, pyinit, "tini"), 1.05),
-            Budget(f"reaping, {kind}, zombies", "reap", cell(zombies, pyinit, reap.ZOMBIES), 0),
+            Budget(f"reaping, {kind}, zombies", "reap", count(zombies, pyinit, reap.ZOMBIES), 0),
         ]
     for row in (pyspawn, contenders.PYSPAWN_PID1):
-        budgets.append(Budget(f"SIGTERM lost, {row}", "loss", cell(loss.KEY, row, loss.LOST), 0))
+        budgets.append(Budget(f"SIGTERM lost, {row}", "loss", count(loss.KEY, row, loss.LOST), 0))
     return tuple(budgets)
 
 
@@ -97,8 +112,8 @@ def judge(tables: Tables, experiments: list[str]) -> tuple[Table, bool]:
     kept = True
     for budget in BUDGETS:
         if budget.experiment in experiments:
-            value, verdict = budget.verdict(tables)
+            value, between, verdict = budget.verdict(tables)
             limit = f"{'<' if budget.strict else '<='} {budget.limit:g}"
-            rows[budget.what] = (value, limit, verdict)
+            rows[budget.what] = (value, between, limit, verdict)
             kept = kept and verdict == "kept"
-    return Table("budgets", "budgets", ("measured", "limit", "verdict"), rows), kept
+    return Table("budgets", "budgets", ("measured", "95 %", "limit", "verdict"), rows), kept

@@ -23,8 +23,9 @@ class Scale:
     signals: int = 1000
     stream_legs: int = 40
     stream_leg: int = 500
-    bursts: int = 9
+    bursts: int = 15
     burst: int = 5000
+    """A multiple of 100."""
     moments: int = 500
 
     def with_rounds(self, rounds: int) -> Scale:

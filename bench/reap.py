@@ -38,9 +38,10 @@ printf .
 while read n; do chain; wait; done
 """
 _BURST_MAKER = """
+hundred() { i=0; while [ $i -lt 100 ]; do read x <&8 & i=$((i + 1)); done; }
 exec 9>"$1"
-i=0
-while [ $i -lt "$2" ]; do ( read x <&8 & ); i=$((i + 1)); done
+hundreds=0
+while [ $hundreds -lt "$2" ]; do ( hundred ); hundreds=$((hundreds + 1)); done
 exec 9>&-
 printf .
 read x
@@ -118,7 +119,7 @@ def _burst(bench: Bench) -> tuple[dict[str, list[Reaped]], list[str]]:
 def _one_burst(bench: Bench, init: Init) -> Callable[[], Reaped]:
     orphans = bench.scale.burst
     fifo = bench.nest.scratch / f"alive-{init.label}"
-    argv = (*init.as_pid1, "/bin/sh", "-c", _BURST_MAKER, "sh", str(fifo), str(orphans))
+    argv = (*init.as_pid1, "/bin/sh", "-c", _BURST_MAKER, "sh", str(fifo), str(orphans // 100))
 
     def trial() -> Reaped:
         # A FIFO that the maker opens, so that the init never holds it: its end says that all

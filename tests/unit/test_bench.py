@@ -68,6 +68,13 @@ def test_ratios_are_those_of_medians() -> None:
     assert made.number("nobody", "median") is None
 
 
+def test_the_ratio_lies_between_what_other_runs_would_have() -> None:
+    ratio, (low, high) = table.ratio_of_medians([2.0, 2.1, 2.2, 2.3, 9.0], [1.0, 1.1, 1.2])
+    assert ratio == 2.0
+    assert low < ratio < high
+    assert table.ratio_of_medians([3.0], [2.0]) == (1.5, (1.5, 1.5))
+
+
 def test_a_table_is_aligned() -> None:
     made = table.Table("key", "title", ("n", "text"), {"a": (1, "yes"), "long": (22.5, None)})
     assert table.render(made).splitlines() == [
@@ -92,7 +99,7 @@ def test_a_budget_is_kept_up_to_its_limit(ours: float | None, strict: bool, verd
     rows = {"bare": [1.0]} | ({"ours": [ours]} if ours is not None else {})
     tables = {"key": table.of_samples("key", "title", rows, "bare")}
     budget = budgets.Budget("what", "start", budgets.ratio("key", "ours", "bare"), 1.25, strict)
-    assert budget.verdict(tables)[1] == verdict
+    assert budget.verdict(tables)[2] == verdict
 
 
 def test_what_was_not_run_is_not_judged() -> None:
