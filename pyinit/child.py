@@ -7,6 +7,7 @@ LC_CTYPE set in the environment of a C locale (PEP 538).
 
 import _signal
 import posix
+import sys
 
 from pyinit import execvp, settings, status
 
@@ -43,7 +44,8 @@ def restore_locale() -> None:
         return
     entries = _initial_environment()
     if entries is None:
-        if list(posix.environ)[-1] == b"LC_CTYPE":
+        # The UTF-8 mode is what a C locale brings too, PEP 540.
+        if sys.flags.utf8_mode and list(posix.environ)[-1] == b"LC_CTYPE":
             posix.unsetenv(b"LC_CTYPE")
         return
     for entry in entries:
@@ -81,13 +83,14 @@ class Workload:
     """The program to run, and how; `pid` is its process once it runs.
 
     `own_group` says whether it has a process group of its own, `foreground` whether that gets the
-    terminal's foreground.
+    terminal's foreground, `has_terminal` whether there's a foreground for us to care for.
     """
 
     def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
         self.program = asked.program
         self.pid = 0
-        self.own_group, self.foreground = _place(asked, handover)
+        self.has_terminal = handover.foreground is None and _has_terminal()
+        self.own_group, self.foreground = _place(asked, handover, self.has_terminal)
         self._mask = handover.mask
         self._changes = _changes(handover.ignored)
         # They are for us, not for the workload.
@@ -114,7 +117,7 @@ class Workload:
         except OSError as error:
             raise ForkFailed(error) from None
         if self.pid == 0:
-            self._become(writer if writer >= 0 else 2)
+            self._become(writer)
         if self.own_group:
             # Also by the parent, so that a signal to the group can't come too early.
             self.own_group = _make_group(self.pid)
@@ -131,7 +134,7 @@ class Workload:
             raise ExecFailed(execvp.ExecError(int(number), path))
 
     def _become(self, writer: int) -> "NoReturn":
-        """Become the program, or tell `writer` why not."""
+        """Become the program, or tell `writer` why not; people, where there's no pipe (-1)."""
         code = status.OURS
         try:
             if self.own_group:
@@ -151,16 +154,23 @@ class Workload:
         except (execvp.ExecError, OSError) as error:
             code = status.of_exec_errno(error.errno or 0)
             path = error.path if isinstance(error, execvp.ExecError) else self.program[0]
-            posix.write(writer, b"%d %b" % (error.errno or 0, path[:3000]))
+            if writer >= 0:
+                posix.write(writer, b"%d %b" % (error.errno or 0, path[:3000]))
+            else:
+                from pyinit import execerror, report
+
+                failure = execvp.ExecError(error.errno or 0, path)
+                search = posix.environ.get(b"PATH")
+                report.Report().say(execerror.line(self.program[0], failure, search)[1])
         finally:
             posix._exit(code)
 
 
-def _place(asked: settings.Settings, handover: settings.Handover) -> tuple[bool, bool]:
+def _place(
+    asked: settings.Settings, handover: settings.Handover, has_terminal: bool
+) -> tuple[bool, bool]:
     """Return whether the workload gets a process group of its own, and the foreground."""
-    if handover.foreground is False:
-        return True, False
-    if not _has_terminal():
+    if not has_terminal and not handover.foreground:
         return True, False
     from pyinit import jobcontrol
 

@@ -60,9 +60,7 @@ def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
     except child.ExecFailed as failed:
         from pyinit import execerror
 
-        program, path = asked.program[0], posix.environ.get(b"PATH")
-        code, reason, hint = execerror.explain(program, failed.error, path)
-        said = f"{execerror.text(program[:1000])}: {reason}" + (f"; {hint}" if hint else "")
+        code, said = execerror.line(asked.program[0], failed.error, posix.environ.get(b"PATH"))
         if handover.notice is None:
             _say(said)
         else:

@@ -41,6 +41,12 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
     return state, reason, hint
 
 
+def line(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str]:
+    """Return (exit status, the whole line for people) for an exec of `program` that failed."""
+    code, reason, hint = explain(program, error, path)
+    return code, f"{text(program[:1000])}: {reason}" + (f"; {hint}" if hint else "")
+
+
 def text(raw: bytes) -> str:
     """Return bytes of a path or argument as text for a message, on one line."""
     decoded = raw.decode("utf-8", "backslashreplace")

@@ -131,13 +131,22 @@ def _json_character(character: str) -> str:
 
 def _write(fd: int, line: bytes) -> None:
     """Write one line, or drop it where that would block or fail."""
+    if _would_block(fd):
+        return
+    try:
+        posix.write(fd, line)
+    except OSError:
+        # Nobody reads, or there's no such descriptor: that's no reason to fall over.
+        return
+
+
+def _would_block(fd: int) -> bool:
+    """Tell whether a write is known to have to wait; where nobody can tell, it's tried."""
     try:
         import select
 
         poll = select.poll()
         poll.register(fd, select.POLLOUT)
-        if any(events & select.POLLOUT for _, events in poll.poll(0)):
-            posix.write(fd, line)
+        return not any(events & select.POLLOUT for _, events in poll.poll(0))
     except (OSError, ImportError):
-        # Nobody reads, or there's no such descriptor: that's no reason to fall over.
-        return
+        return False

@@ -157,12 +157,19 @@ class Supervisor:
                 failures = 0
             except Exception as error:  # noqa: BLE001  PID 1 never dies of an exception
                 failures += 1
-                self.report.say(f"unexpected, going on: {type(error).__name__}: {error}")
+                self._complain(f"unexpected, going on: {type(error).__name__}: {error}")
                 if self._is_over():
                     return self.machine.exit_status
                 if failures == _PATIENCE:
                     return self._only_wait()
         return code
+
+    def _complain(self, text: str) -> None:
+        """Print one line for people if that can be done at all: our own files may be gone."""
+        try:
+            self.report.say(text)
+        except Exception:  # noqa: BLE001  PID 1 never dies of an exception
+            return
 
     def _first(self) -> int | None:
         """Deal with what came before: signals taken already, children that came with the exec."""
@@ -283,6 +290,8 @@ class Supervisor:
         if self.handover.notice is not None:
             self.notify(f"stopped {number}")
             return
+        if not self._workload.has_terminal:
+            return  # no job control here, so nobody above would continue us
         from pyinit import jobcontrol
 
         held = self._foreground
@@ -298,7 +307,8 @@ class Supervisor:
 
     def _resume(self) -> None:
         """Pass the foreground on to the workload if we were continued into it."""
-        if self.handover.foreground is None and self._workload.own_group:
+        # Without a terminal at the start `jobcontrol` wasn't read, and now it may be out of reach.
+        if self._workload.has_terminal and self._workload.own_group:
             from pyinit import jobcontrol
 
             self._foreground = jobcontrol.pass_on(self.pid)
@@ -315,7 +325,7 @@ class Supervisor:
 
     def _only_wait(self) -> int:
         """Wait for the workload's end with the one call that can't be done without."""
-        self.report.say("signals can't be waited for; from here on I only reap")
+        self._complain("signals can't be waited for; from here on I only reap")
         while True:
             try:
                 pid, changed = posix.waitpid(-1, 0)
