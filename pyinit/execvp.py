@@ -4,7 +4,6 @@ Built on `posix.execv`, which hands over the C library's environment as it stand
 twice or without `=`, which no mapping could hold.
 """
 
-import errno
 import posix
 
 TYPE_CHECKING = False
@@ -12,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+_ENOENT = 2  # asm-generic/errno-base.h, the same on all machines; so is
+_ENOEXEC = 8
+
 DEFAULT_PATH = b"/bin:/usr/bin"
 """Where glibc looks when PATH is unset (confstr(3), _CS_PATH)."""
-
-# After these execvp(3) tries the next directory of PATH (glibc posix/execvpe.c, musl execvp.c).
-_GO_ON = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
 
 
 class ExecError(Exception):
@@ -55,15 +54,19 @@ def search(
     ExecError.
     """
     denied: ExecError | None = None
-    last = ExecError(errno.ENOENT, arguments[0])
     for candidate in candidates(arguments[0], path):
         try:
             return _attempt(attempt, candidate, arguments)
         except ExecError as error:
             last = error
+        import errno  # built in, and needed only now
+
+        # As glibc does (posix/execvpe.c), and musl (src/process/execvp.c).
+        go_on = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ESTALE, errno.ENODEV,
+                 errno.ETIMEDOUT)  # fmt: skip
         if last.errno == errno.EACCES:
             denied = denied or last
-        if last.errno not in _GO_ON:
+        if last.errno not in go_on:
             raise last
     raise denied or last
 
@@ -75,10 +78,10 @@ def _attempt(
     try:
         return attempt(path, arguments)
     except OSError as error:
-        if error.errno != errno.ENOEXEC or _is_elf(path):
+        if error.errno != _ENOEXEC or _is_elf(path):
             raise ExecError(error.errno or 0, path) from None
     except ValueError:  # a NUL inside, or an empty argv[0]: no program has such a name
-        raise ExecError(errno.ENOENT, path) from None
+        raise ExecError(_ENOENT, path) from None
     try:
         return attempt(b"/bin/sh", [b"sh", path, *arguments[1:]])
     except OSError as error:

@@ -1,6 +1,5 @@
 """The exit-status rule, shared by both commands (the shells' and env(1)'s convention)."""
 
-import errno
 import posix
 
 OURS = 125
@@ -31,11 +30,15 @@ def of_wait(wait_status: int) -> tuple[int, int | None]:
 
 def of_exec_errno(number: int) -> int:
     """Return the status for an exec that failed with errno `number`."""
+    import errno  # built in, and needed only after a failure
+
     return NOT_FOUND if number in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
 
 
 def errno_name(number: int) -> str:
     """Return the name of an errno, as in "EPERM"; its digits if it has none."""
+    import errno
+
     return errno.errorcode.get(number, str(number))
 
 
