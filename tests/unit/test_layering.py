@@ -1,0 +1,201 @@
+"""The arrows of docs/architecture.md, read from the imports."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from helpers.programs import PLACE
+
+PACKAGES = ("pyinit", "spawner")
+
+SHARED_TABLES = {
+    "pyinit",
+    "pyinit.cmdline",
+    "pyinit.execerror",
+    "pyinit.execvp",
+    "pyinit.signames",
+    "pyinit.status",
+}
+"""What the spawner may know of pyinit: pure tables, and nothing of its running."""
+
+CTYPES = {"ctypes", "_ctypes"}
+CTYPES_AT_HOME = {"pyinit.subreaper"}
+
+COMMAND_LINES = {"pyinit.__main__", "pyinit.cli", "spawner.__main__", "spawner.cli"}
+"""The only rooms from which a process may be ended."""
+
+
+class Import(NamedTuple):
+    """One imported module, where, and whether only type checkers follow it."""
+
+    importer: str
+    imported: str
+    line: int
+    typing_only: bool
+
+
+def modules() -> dict[str, Path]:
+    """Return our modules by dotted name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted(Path(PLACE, package).rglob("*.py")):
+            parts = path.relative_to(PLACE).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(importer: str, tree: ast.Module) -> Iterator[Import]:
+    """Yield what a module imports, at its top or anywhere below."""
+    is_package = MODULES[importer].name == "__init__.py"
+    package = importer if is_package else importer.rpartition(".")[0]
+
+    def walk(node: ast.AST, typing_only: bool) -> Iterator[Import]:
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            for child in node.body:
+                yield from walk(child, True)
+            for child in node.orelse:
+                yield from walk(child, typing_only)
+            return
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(importer, alias.name, node.lineno, typing_only)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                yield Import(
+                    importer, whole if whole in MODULES else base, node.lineno, typing_only
+                )
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, typing_only)
+
+    yield from walk(tree, False)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
+    return name == "TYPE_CHECKING"
+
+
+TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
+ALL = [found for name, tree in TREES.items() for found in imports(name, tree)]
+REAL = [found for found in ALL if not found.typing_only]
+
+
+def test_both_packages_are_read() -> None:
+    """A guard for the rest, which would hold for nothing at all."""
+    assert {"pyinit.supervisor", "pyinit.machine", "spawner.launch", "spawner.plan"} <= set(MODULES)
+    assert Import("pyinit.cli", "pyinit.supervisor", 6, False)[:2] in {i[:2] for i in REAL}
+
+
+def test_pyinit_knows_nothing_of_the_spawner() -> None:
+    wrong = [i for i in ALL if i.importer.startswith("pyinit") and i.imported.startswith("spawner")]
+    assert wrong == []
+
+
+def test_the_spawner_knows_of_pyinit_only_the_tables() -> None:
+    wrong = [
+        i
+        for i in ALL
+        if i.importer.partition(".")[0] == "spawner"
+        and i.imported.partition(".")[0] == "pyinit"
+        and i.imported not in SHARED_TABLES
+    ]
+    assert wrong == []
+
+
+def test_the_shared_tables_stand_alone() -> None:
+    """Each imports no room of pyinit but other tables: so the spawner drags in nothing more."""
+    wrong = [
+        i
+        for i in REAL
+        if i.importer in SHARED_TABLES - {"pyinit"}
+        and i.imported.startswith("pyinit.")
+        and i.imported not in SHARED_TABLES
+    ]
+    assert wrong == []
+
+
+def test_ctypes_has_its_rooms() -> None:
+    wrong = [
+        i
+        for i in ALL
+        if i.imported.partition(".")[0] in CTYPES
+        and i.importer not in CTYPES_AT_HOME
+        and not i.importer.startswith("spawner.linux")
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("room", "may_import"),
+    [
+        ("pyinit.machine", {"pyinit", "pyinit.settings", "pyinit.status", "_signal"}),
+        ("pyinit.settings", {"_signal"}),
+        ("pyinit.status", {"posix", "errno", "pyinit"}),
+        ("pyinit.signames", {"_signal"}),
+    ],
+)
+def test_pure_rooms_import_only_tables(room: str, may_import: set[str]) -> None:
+    assert {i.imported for i in REAL if i.importer == room} <= may_import
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [
+        ("pyinit.machine", "pyinit.supervisor"),
+        ("pyinit.child", "pyinit.supervisor"),
+        ("pyinit.reaper", "pyinit.supervisor"),
+        ("pyinit.report", "pyinit.supervisor"),
+        ("pyinit.supervisor", "pyinit.cli"),
+        ("pyinit.options", "pyinit.usage"),
+        ("spawner.errors", "spawner.spec"),
+        ("spawner.spec", "spawner.steps"),
+        ("spawner.steps", "spawner.plan"),
+        ("spawner.plan", "spawner.launch"),
+        ("spawner.launch", "spawner.cli"),
+        ("spawner.linux", "spawner.launch"),
+    ],
+)
+def test_arrows_go_down_only(lower: str, upper: str) -> None:
+    assert upper not in reachable(lower)
+
+
+def reachable(start: str) -> set[str]:
+    """Return all of our modules that `start` leads to."""
+    found: set[str] = set()
+    queue = [name for name in MODULES if name == start or name.startswith(start + ".")]
+    assert queue, f"no module {start}"
+    while queue:
+        for i in REAL:
+            if i.importer == queue[0] and i.imported in MODULES and i.imported not in found:
+                found.add(i.imported)
+                queue.append(i.imported)
+        queue.pop(0)
+    return found
+
+
+def test_only_the_command_lines_end_a_process_or_print() -> None:
+    """Libraries raise. (A forked child that became nothing ends by _exit, in its own room.)"""
+    forks = {"pyinit.child", "spawner.launch", "spawner.stage", "spawner.init", "spawner.keeper"}
+    wrong = []
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            if called in ("print", "exit", "quit", "sys.exit") or (
+                called in ("posix._exit", "os._exit") and name not in forks
+            ):
+                wrong.append((name, node.lineno, called))
+    assert [entry for entry in wrong if entry[0] not in COMMAND_LINES] == []
