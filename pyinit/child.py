@@ -7,7 +7,6 @@ LC_CTYPE set in the environment of a C locale (PEP 538).
 
 import _signal
 import posix
-import sys
 
 from pyinit import execvp, settings, status
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 _UNKNOWN = (_signal.SIGPIPE, _signal.SIGXFSZ)
 # What PEP 538 may set LC_CTYPE to (Python/pylifecycle.c, _TARGET_LOCALES).
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+# What LANG is in a C locale that is none by LC_ALL, setlocale(3).
+_LANG_OF_C = (None, b"", b"C", b"POSIX")
 
 
 def ignored_signals() -> set[int]:
@@ -36,16 +37,16 @@ def ignored_signals() -> set[int]:
 def restore_locale() -> None:
     """Put LC_CTYPE back to what the process was started with, in the C library's environment.
 
-    Where /proc/self/environ can't be read, a coerced-looking value in the last place is taken for
-    the interpreter's, which appends.
+    Where /proc/self/environ can't be read, a coerced-looking value in the last place of a C
+    locale's environment is taken for the interpreter's, which appends.
     """
     value = posix.environ.get(b"LC_CTYPE")
     if value not in _COERCED:
         return
     entries = _initial_environment()
     if entries is None:
-        # The UTF-8 mode is what a C locale brings too, PEP 540.
-        if sys.flags.utf8_mode and list(posix.environ)[-1] == b"LC_CTYPE":
+        in_c_locale = not posix.environ.get(b"LC_ALL") and posix.environ.get(b"LANG") in _LANG_OF_C
+        if in_c_locale and list(posix.environ)[-1] == b"LC_CTYPE":
             posix.unsetenv(b"LC_CTYPE")
         return
     for entry in entries:

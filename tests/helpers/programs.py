@@ -30,7 +30,8 @@ def pyinit(*arguments: Word) -> list[Word]:
 
 def pyinit_at(place: str, *arguments: Word) -> list[Word]:
     """Return the argv of the pyinit that lies in the directory `place`."""
-    return python(f"import sys;sys.path[:0]=[{place!r}];import pyinit.__main__", *arguments)
+    start = f"import sys;sys.path[:0]=[{place!r}];import pyinit.__main__"
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", start, *arguments]
 
 
 def prepared(code: str, argv: Sequence[Word]) -> list[Word]:

@@ -215,7 +215,7 @@ def test_without_proc_every_option_works_as_well_as_it_can(
         [b"LANG=C", b"A=\xff"],
         [b"LC_ALL=C", b"A=\xff"],
         [b"LC_CTYPE=C.UTF-8", b"A=1"],
-        [b"LC_CTYPE=C.UTF-8"],
+        [b"LC_ALL=C.UTF-8", b"LC_CTYPE=C.UTF-8"],
         [b"LANG=C.UTF-8", b"LC_CTYPE=C.UTF-8"],
     ],
 )

@@ -357,12 +357,14 @@ def test_nothing_is_printed_and_nothing_is_left(place: Place) -> None:
 # --- other ways to start it ------------------------------------------------------------------
 
 
-@pytest.fixture(params=["-m", "copied directory"])
+@pytest.fixture(params=["-m", "copied directory", "without UTF-8 mode"])
 def other_start(request: pytest.FixtureRequest, tmp_path: Path) -> list[Word]:
     """Return the argv that starts pyinit in a way that is not the lean one."""
     package = Path(PLACE, "pyinit")
     if request.param == "-m":
         return ["/usr/bin/env", f"PYTHONPATH={PLACE}", sys.executable, "-m", "pyinit"]
+    if request.param == "without UTF-8 mode":
+        return [word for word in pyinit() if word not in ("-X", "utf8")]
     shutil.copytree(package, tmp_path / "pyinit", ignore=shutil.ignore_patterns("__pycache__"))
     return [sys.executable, "-I", "-S", str(tmp_path / "pyinit" / "__main__.py")]
 
