@@ -24,7 +24,7 @@ HOT = {
 """What every start reads beside `pyinit.__main__`, which is the program and so isn't listed."""
 
 NOT_PID_1 = {"pyinit.reaper", "pyinit.subreaper", "_ctypes"}
-OPTIONS = {"pyinit.cmdline", "pyinit.options", "pyinit.report", "pyinit.signames", "pyinit.usage",
+OPTIONS = {"errno", "pyinit.cmdline", "pyinit.options", "pyinit.report", "pyinit.signames", "pyinit.usage",
            "pyinit.execerror"}  # fmt: skip
 TELLS_ALL = {"pyinit.reaper"}
 
