@@ -47,7 +47,15 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
     asked = command.ask(words, found, parent)
     if isinstance(asked, int):
         return asked
-    return _run(asked.spec, found, early, asked.report, asked.lifelines, asked.kept)
+    return _run(
+        asked.spec,
+        found,
+        early,
+        asked.report,
+        asked.lifelines,
+        asked.kept,
+        background=asked.background,
+    )
 
 
 def _plain(words: list[str], found: caller.Caller) -> Spec | None:
@@ -69,13 +77,22 @@ def _run(
     report: "Report | None" = None,
     lifelines: "Iterable[int]" = (),
     kept: "Iterable[int]" = (),
+    *,
+    background: bool = False,
 ) -> int:
     """Launch what `spec` wants; return the exit status."""
     # One that is ignored makes the kernel reap, and the status is lost, wait(2).
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     try:
         launch = Launch(
-            Kernel(), spec, found, report or Observer(), lifelines=lifelines, kept=kept, early=early
+            Kernel(),
+            spec,
+            found,
+            report or Observer(),
+            lifelines=lifelines,
+            kept=kept,
+            early=early,
+            background=background,
         )
         ending = launch.run()
     except SpawnerError as error:

@@ -20,11 +20,23 @@ if TYPE_CHECKING:
 
 
 class Asked:
-    """What to launch, whom to tell, whose end to end with, and which descriptors are ours."""
+    """What to launch, whom to tell, whose end to end with, and which descriptors are ours.
 
-    __slots__ = ("kept", "lifelines", "report", "spec")
+    `background` is for programs that don't get the terminal's foreground right away.
+    """
 
-    def __init__(self, spec: "Spec", report: Report, lifelines: list[int], kept: list[int]) -> None:
+    __slots__ = ("background", "kept", "lifelines", "report", "spec")
+
+    def __init__(
+        self,
+        spec: "Spec",
+        report: Report,
+        lifelines: list[int],
+        kept: list[int],
+        *,
+        background: bool,
+    ) -> None:
+        self.background = background
         self.spec = spec
         self.report = report
         self.lifelines = lifelines
@@ -73,7 +85,8 @@ def _launch(
     lifelines = [] if lifeline is None else [lifeline]
     if spec.die_with_parent:
         lifelines += _parent_lifeline(parent)
-    return Asked(spec, report, lifelines, [] if report.status is None else [report.status])
+    kept = [] if report.status is None else [report.status]
+    return Asked(spec, report, lifelines, kept, background=values.get("background", False))
 
 
 def _descriptor(values: "dict[str, Any]", name: str) -> int | None:

@@ -112,7 +112,8 @@ class Launch:
 
     `lifelines` are descriptors whose becoming readable ends the container. `kept` are those that
     stay open; of all others that the caller passed on, only the program keeps copies. `early` are
-    signals that came before all were blocked.
+    signals that came before all were blocked. A program in the `background` gets the terminal's
+    foreground only when it reads or sets the terminal.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Launch:
         lifelines: "Iterable[int]" = (),
         kept: "Iterable[int]" = (),
         early: "Iterable[int]" = (),
+        background: bool = False,
     ) -> None:
         self.kernel = kernel
         self.spec = spec
@@ -133,6 +135,7 @@ class Launch:
         self.lifelines = frozenset(lifelines)
         self.kept = frozenset(kept)
         self.early = tuple(early)
+        self.background = background
         self._container = Container()
         self._refused: dict[str, int] = {}
 
@@ -214,7 +217,8 @@ class Launch:
         from spawner import terminal
 
         self._container.terminal = found = terminal.find()
-        self._container.foreground = found is not None and found.is_ours()
+        if found is not None and not self.background:
+            self._container.foreground = found.is_ours()
 
     def _fork_init(self, steps: "Steps") -> None:
         """Fork the init into the namespaces for children."""

@@ -161,6 +161,11 @@ TABLE = (
     ),
     Option("dry-run", help="Print the steps in their order, and take none."),
     Option("verbose", "v", help="Say on stderr what happens."),
+    Option(
+        "background",
+        help="Keep the terminal's foreground until PROGRAM needs it: who starts us may go on.",
+        hidden=True,
+    ),
     Option("quiet", help="Print no messages; failures only go to --json-status.", hidden=True),
     Option(
         "lifeline",

@@ -214,6 +214,9 @@ class Process(Generic[AnyStr]):
         wanted: dict[str, object] = {
             "quiet": True,
             "die-with-parent": True,
+            # Without pyinit there is no second chance: a PID 1 isn't stopped by SIGTTIN, and nobody
+            # tells of other stops; what can read the terminal gets the foreground at once.
+            "background": init is True or stdin is not None,
             "init": init,
             "unshare": _list(unshare),
             "share": _list(share),

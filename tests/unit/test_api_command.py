@@ -39,7 +39,7 @@ def words(args: Any, **options: Any) -> list[bytes]:
 
 
 PLAIN = [
-    *(b"--quiet", b"--die-with-parent", b"--init"),
+    *(b"--quiet", b"--die-with-parent", b"--background", b"--init"),
     *(b"--stop-signal=15", b"--stop-timeout=10.000000"),
 ]
 """What is always said."""
@@ -52,8 +52,8 @@ def test_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"init": "/sbin/tini"}, [b"--init=/sbin/tini"]),
-        ({"init": Path("/sbin/tini")}, [b"--init=/sbin/tini"]),
+        ({"init": "/sbin/tini", "input": b""}, [b"--init=/sbin/tini"]),
+        ({"init": Path("/sbin/tini"), "input": b""}, [b"--init=/sbin/tini"]),
         ({"unshare": "all"}, [b"--unshare=all"]),
         ({"unshare": ["net", "time"]}, [b"--unshare=net,time"]),
         ({"unshare": (name for name in ("net", "time"))}, [b"--unshare=net,time"]),
@@ -86,7 +86,9 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
 
 
 def test_no_init() -> None:
-    assert b"--init" not in words(["true"], init=False)
+    said = words(["true"], init=False)
+    assert not {b"--init", b"--background"} & set(said)
+    assert b"--background" in words(["true"], init=False, stdin=spawner.DEVNULL)
 
 
 @pytest.mark.parametrize(
