@@ -169,8 +169,9 @@ class Running:
 
     def errors(self) -> str:
         """Return what came on standard error so far."""
-        self._errors.seek(0)
-        return self._errors.read().decode("utf-8", "surrogateescape")
+        # The program shares our offset in the file, so it isn't to be moved.
+        size = os.fstat(self._errors.fileno()).st_size
+        return os.pread(self._errors.fileno(), size, 0).decode("utf-8", "surrogateescape")
 
 
 class Ended:

@@ -243,7 +243,8 @@ def test_its_own_files_may_vanish_once_it_runs(place: Place, tmp_path: Path) -> 
             assert running.line() == "made"
             shutil.rmtree(tmp_path / "pyinit")
             pid = running.pid
-            (workload,) = [child for child in children.of(pid) if children.state(child) != "Z"]
+            children.wait_until(lambda pid=pid: len(children.of(pid)) == 1, "the reaping")
+            (workload,) = children.of(pid)
             os.kill(pid, signal.SIGTSTP)
             children.wait_state(workload, "T")
             os.kill(pid, signal.SIGCONT)

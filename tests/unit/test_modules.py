@@ -24,8 +24,15 @@ HOT = {
 """What every start reads beside `pyinit.__main__`, which is the program and so isn't listed."""
 
 NOT_PID_1 = {"pyinit.reaper", "pyinit.subreaper", "_ctypes"}
-OPTIONS = {"errno", "pyinit.cmdline", "pyinit.options", "pyinit.report", "pyinit.signames", "pyinit.usage",
-           "pyinit.execerror"}  # fmt: skip
+OPTIONS = {
+    "errno",
+    "pyinit.cmdline",
+    "pyinit.execerror",
+    "pyinit.options",
+    "pyinit.report",
+    "pyinit.signames",
+    "pyinit.usage",
+}
 TELLS_ALL = {"pyinit.reaper"}
 
 HEAVY = {
