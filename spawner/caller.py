@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # The interpreter overwrote what these were before anybody could look.
 _UNKNOWN = frozenset({_signal.SIGPIPE, _signal.SIGXFSZ})
-# What PEP 538 may set LC_CTYPE to (Python/pylifecycle.c, _TARGET_LOCALES).
-_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 
 
 class Caller(Frozen):
@@ -66,25 +64,8 @@ def look(mask: "Iterable[int]") -> Caller:
 
 
 def restore_locale() -> None:
-    """Put LC_CTYPE back to what we were started with, in the C library's environment.
+    """Put LC_CTYPE back to what we were started with, in the C library's environment."""
+    if b"LC_CTYPE" in posix.environ:
+        from pyinit import coercion
 
-    The truth is in /proc/self/environ, which stays as execve(2) left it, proc_pid_environ(5).
-    Without it the variable is taken for the caller's.
-    """
-    value = posix.environ.get(b"LC_CTYPE")
-    if value not in _COERCED:
-        return
-    try:
-        descriptor = posix.open("/proc/self/environ", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return
-    block = b""
-    while part := posix.read(descriptor, 65536):
-        block += part
-    posix.close(descriptor)
-    for entry in block.split(b"\0"):
-        if entry.startswith(b"LC_CTYPE="):
-            if entry[9:] != value:
-                posix.putenv(b"LC_CTYPE", entry[9:])
-            return
-    posix.unsetenv(b"LC_CTYPE")
+        coercion.undo()

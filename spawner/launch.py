@@ -253,7 +253,8 @@ class Launch:
         """Do for the stage and the init what they ask for, until the container is made."""
         made = self._container
         made.pipes.be_launcher()
-        while True:
+        complete = False
+        while not (complete and made.init):  # the init may speak before the stage does
             data = posix.read(made.pipes.status_reader, 65536)
             if not data:
                 raise self._died()
@@ -270,8 +271,8 @@ class Launch:
                 elif record.kind == channel.FORKED:
                     self._meet_init(record.number("pid"))
                 elif record.kind == channel.MADE:
-                    self._adopt()
-                    return
+                    complete = True
+        self._adopt()
 
     def _refuse(self, kind: str, errno: int) -> None:
         """Go on without an optional namespace."""

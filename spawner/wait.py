@@ -186,7 +186,7 @@ class Wait:
             try:
                 pid, changed = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED)
             except ChildProcessError:
-                return None
+                raise SetupError("somebody else reaped the container's init", stage=INIT) from None
             if pid == 0:
                 return None
             if pid != self._made.awaited:
