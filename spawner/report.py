@@ -6,6 +6,7 @@ Neither reader may hold the launcher: a line that can't be written within a seco
 import posix
 import select
 
+from pyinit import jsontext
 from pyinit import status as exit_status
 from spawner.errors import ExecError, SetupError, SpawnerError
 from spawner.launch import Observer
