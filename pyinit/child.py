@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
 # The interpreter overwrote what these were before anybody could look.
 _UNKNOWN = (_signal.SIGPIPE, _signal.SIGXFSZ)
-# What PEP 538 may set LC_CTYPE to (Python/pylifecycle.c, _TARGET_LOCALES).
-_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
-# What LANG is in a C locale that is none by LC_ALL, setlocale(3).
-_LANG_OF_C = (None, b"", b"C", b"POSIX")
 
 
 def ignored_signals() -> set[int]:
@@ -32,36 +28,6 @@ def ignored_signals() -> set[int]:
         for number in _signal.valid_signals()
         if number not in _UNKNOWN and _signal.getsignal(number) == _signal.SIG_IGN
     }
-
-
-def restore_locale() -> None:
-    """Put LC_CTYPE back to what the process was started with, in the C library's environment.
-
-    Where /proc/self/environ can't be read, a coerced-looking value in the last place of a C
-    locale's environment is taken for the interpreter's, which appends.
-    """
-    value = posix.environ.get(b"LC_CTYPE")
-    if value not in _COERCED:
-        return
-    entries = _initial_environment()
-    if entries is None:
-        in_c_locale = not posix.environ.get(b"LC_ALL") and posix.environ.get(b"LANG") in _LANG_OF_C
-        if in_c_locale and list(posix.environ)[-1] == b"LC_CTYPE":
-            posix.unsetenv(b"LC_CTYPE")
-        return
-    for entry in entries:
-        if entry.startswith(b"LC_CTYPE="):
-            posix.putenv(b"LC_CTYPE", entry[9:])
-            return
-    posix.unsetenv(b"LC_CTYPE")
-
-
-def _initial_environment() -> list[bytes] | None:
-    """Return the environment as execve(2) left it, from /proc/self/environ; None if unreadable."""
-    from pyinit import reaper
-
-    raw = reaper.read_file("/proc/self/environ")
-    return raw.split(b"\0")[:-1] if raw.endswith(b"\0") else None
 
 
 class ExecFailed(Exception):  # noqa: N818  the words of the field
@@ -94,6 +60,9 @@ class Workload:
         self.own_group, self.foreground = _place(asked, handover, self.has_terminal)
         self._mask = handover.mask
         self._changes = _changes(handover.ignored)
+        self._may_be_coerced = b"LC_CTYPE" in posix.environ
+        if self._may_be_coerced:
+            from pyinit import coercion  # noqa: F401  before the fork
         # They are for us, not for the workload.
         self._private = [fd for fd in (asked.events, handover.notice) if fd is not None and fd > 2]
 
@@ -144,7 +113,10 @@ class Workload:
                 from pyinit import jobcontrol  # read by the parent already
 
                 jobcontrol.set_foreground(posix.getpgrp())
-            restore_locale()
+            if self._may_be_coerced:
+                from pyinit import coercion
+
+                coercion.undo()
             # sd_listen_fds(3): the descriptors are meant for the pid that is named.
             if posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getppid():
                 posix.putenv(b"LISTEN_PID", b"%d" % posix.getpid())

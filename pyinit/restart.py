@@ -3,7 +3,7 @@
 import posix
 import sys
 
-from pyinit import child, settings
+from pyinit import coercion, settings
 
 START = "import sys;sys.path[:0]=[{directory!r}];import pyinit.__main__"
 """The code of a lean start, docs/architecture.md, "Start-up"."""
@@ -18,7 +18,7 @@ def lean(words: list[bytes], handover: settings.Handover) -> None:
         return
     directory = __file__.rpartition("/")[0].rpartition("/")[0]
     start = ["-I", "-S", "-X", "utf8", "-c", START.format(directory=directory)]
-    child.restore_locale()
+    coercion.undo()
     arguments = [sys.executable.encode("utf-8", "surrogateescape")]
     arguments += [word.encode("utf-8", "surrogateescape") for word in start]
     try:

@@ -72,7 +72,9 @@ class Supervisor:
         """
         self._adopt()
         if self.asked.tells_all:
-            from pyinit import reaper, report  # noqa: F401  while the root is still ours
+            from pyinit import reaper  # noqa: F401  while the root is still ours
+
+            self.report.get_ready()
         if not self.asked.pause:
             self._start()
         self.machine = machine.Machine(

@@ -15,8 +15,10 @@ PACKAGES = ("pyinit", "spawner")
 SHARED_TABLES = {
     "pyinit",
     "pyinit.cmdline",
+    "pyinit.coercion",
     "pyinit.execerror",
     "pyinit.execvp",
+    "pyinit.jsontext",
     "pyinit.signames",
     "pyinit.status",
 }

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyinit import report
+from pyinit import jsontext, report
 
 
 @given(value=st.none() | st.integers() | st.text())
 def test_values_are_valid_json(value: int | str | None) -> None:
-    assert json.loads(report._json(value)) == value
+    assert json.loads(jsontext.dump(value)) == value
 
 
 @given(raw=st.binary(max_size=16))
 def test_names_that_are_not_utf8_are_valid_json_too(raw: bytes) -> None:
-    assert isinstance(json.loads(report._json(raw.decode("utf-8", "backslashreplace"))), str)
+    assert isinstance(json.loads(jsontext.dump(raw.decode("utf-8", "backslashreplace"))), str)
 
 
 def lines_of(tell: str) -> list[bytes]:

@@ -1,0 +1,48 @@
+"""Undoes what PEP 538 does to the environment: in a C locale Python sets LC_CTYPE at its start.
+
+The truth is in /proc/self/environ, which stays as execve(2) left it, proc_pid_environ(5).
+"""
+
+import posix
+
+# What PEP 538 may set LC_CTYPE to (Python/pylifecycle.c, _TARGET_LOCALES).
+_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+# What LANG is in a C locale that is none by LC_ALL, setlocale(3).
+_LANG_OF_C = (None, b"", b"C", b"POSIX")
+
+
+def undo() -> None:
+    """Put LC_CTYPE back to what the process was started with, in the C library's environment.
+
+    Where /proc/self/environ can't be read, a coerced-looking value in the last place of a C
+    locale's environment is taken for the interpreter's, which appends.
+    """
+    value = posix.environ.get(b"LC_CTYPE")
+    if value not in _COERCED:
+        return
+    entries = _initial_environment()
+    if entries is None:
+        in_c_locale = not posix.environ.get(b"LC_ALL") and posix.environ.get(b"LANG") in _LANG_OF_C
+        if in_c_locale and list(posix.environ)[-1] == b"LC_CTYPE":
+            posix.unsetenv(b"LC_CTYPE")
+        return
+    for entry in entries:
+        if entry.startswith(b"LC_CTYPE="):
+            posix.putenv(b"LC_CTYPE", entry[9:])
+            return
+    posix.unsetenv(b"LC_CTYPE")
+
+
+def _initial_environment() -> list[bytes] | None:
+    """Return the environment as execve(2) left it, or None where it can't be read."""
+    try:
+        fd = posix.open("/proc/self/environ", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        raw = b"".join(iter(lambda: posix.read(fd, 65536), b""))
+    except OSError:
+        return None
+    finally:
+        posix.close(fd)
+    return raw.split(b"\0")[:-1] if raw.endswith(b"\0") else None
