@@ -105,6 +105,7 @@ def _be_inner(nest: Nest, work: Callable[[Nest], int]) -> None:
             linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
         status = work(nest)
     except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
         status = INTERRUPTED
     except BaseException:  # noqa: BLE001  a forked child must never run its parent's clean-up
         traceback.print_exc()
