@@ -29,6 +29,10 @@ EXPERIMENTS: dict[str, Callable[[Bench], list[Table]]] = {
 }
 
 
+_QUIET = 0.5
+"""The load, for each CPU, up to which a machine is quiet."""
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
@@ -95,7 +99,10 @@ def _ours() -> Ours | None:
 def _introduce(bench: Bench) -> None:
     """Say what stands side by side, where, and what is missing."""
     print(f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} CPUs,")
-    print(f"user {os.geteuid()}, load {os.getloadavg()[0]:.2f}")
+    load = os.getloadavg()[0]
+    print(f"user {os.geteuid()}, load {load:.2f}")
+    if load > _QUIET * (os.cpu_count() or 1):
+        print("the machine has other work to do: take these figures as rough")
     for name in PEERS:
         path = bench.peers.get(name)
         print(f"{name}: {version(path) if path else 'not installed'}")
