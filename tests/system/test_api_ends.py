@@ -230,7 +230,7 @@ def test_two_hundred_runs_leave_no_descriptor_and_no_zombie() -> None:
     for turn in range(200):
         if turn % 4 == 3:
             with pytest.raises(FileNotFoundError):
-                run(["nosuch"], capture_output=True)
+                run(["/nosuch"], capture_output=True)
         else:
             assert run(["true"], capture_output=turn % 2 == 0).returncode == 0
     assert (os.listdir("/proc/self/fd"), children.of(os.getpid())) == before
