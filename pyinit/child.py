@@ -134,7 +134,8 @@ class Workload:
 
                 failure = execvp.ExecError(error.errno or 0, path)
                 search = posix.environ.get(b"PATH")
-                report.Report().say(execerror.line(self.program[0], failure, search)[1])
+                code, said = execerror.line(self.program[0], failure, search)
+                report.Report().say(said)
         finally:
             posix._exit(code)
 

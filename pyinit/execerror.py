@@ -13,6 +13,14 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
     The reason doesn't repeat the program's name. It looks at the file only now, so it's a good
     guess, made as an ordinary reader.
     """
+    if error.errno == errno.EACCES and b"/" not in program and not _exists(error.path):
+        # Not a file that is denied, but a directory that can't be looked into, as of a PATH that
+        # came from another user: execvp(3) says EACCES, but nothing was found.
+        found = next(filter(_exists, candidates(program, path)), None)
+        if found is None:
+            closed = text(error.path.rpartition(b"/")[0])
+            return status.NOT_FOUND, "not found in PATH", f"this user can't search {closed}"
+        error = ExecError(error.errno, found)
     state = status.of_exec_errno(error.errno)
     reason = status.errno_text(error.errno)
     if error.path != program:
@@ -66,6 +74,15 @@ def beginning(path: bytes, size: int = 4096) -> bytes:
         return b""
     finally:
         posix.close(fd)
+
+
+def _exists(path: bytes) -> bool:
+    """Tell whether `path` can be seen to lead to something."""
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _is_directory(path: bytes) -> bool:

@@ -11,11 +11,16 @@ import pytest
 from helpers import children
 from helpers.capabilities import MISSING, require
 from helpers.places import Place
+from hypothesis import settings
+from hypothesis.database import InMemoryExampleDatabase
 
 __all__ = ["require"]
 
 
 def pytest_configure() -> None:
+    # Nothing is kept between runs: a checkout need not be writable by who runs its tests.
+    settings.register_profile("tests", database=InMemoryExampleDatabase())
+    settings.load_profile("tests")
     # Orphans of a test become ours, so that none can hide from `no_process_left`; and a fault
     # provoked on purpose must not leave a core file in the checkout.
     children.become_subreaper()

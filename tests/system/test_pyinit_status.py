@@ -322,9 +322,18 @@ def test_a_directory_in_path_that_cannot_be_searched_is_passed_over(tmp_path: Pa
         path = f"{tmp_path}/closed:{tmp_path}/open"
         ended = with_path(path, "tool", directory=tmp_path, prepare=DROP_READ_RIGHTS)
         assert ended.status == 33
-        path = f"{tmp_path}/closed:{tmp_path}"
+        # Nothing was found, whatever may be in there.
+        path = f"{tmp_path}:{tmp_path}/closed:/nowhere"
         ended = with_path(path, "tool", directory=tmp_path, prepare=DROP_READ_RIGHTS)
-        failed(ended, 126, "tool", "EACCES")
+        failed(ended, 127, "tool", "not found in PATH", f"{tmp_path}/closed")
+        # With a slash, it's the one that was meant.
+        ended = with_path(path, "closed/tool", directory=tmp_path, prepare=DROP_READ_RIGHTS)
+        failed(ended, 126, "closed/tool", "EACCES")
+        # What is found further on, and can't be executed, is what is told of.
+        (tmp_path / "open" / "tool").chmod(0o644)
+        path = f"{tmp_path}/closed:{tmp_path}/open"
+        ended = with_path(path, "tool", directory=tmp_path, prepare=DROP_READ_RIGHTS)
+        failed(ended, 126, f"{tmp_path}/open/tool", "EACCES", "chmod +x")
     finally:
         (tmp_path / "closed").chmod(stat.S_IRWXU)
 
