@@ -195,17 +195,25 @@ class Launch:
         made = self._container
         made.pipes.be_launcher()
         made.kill(self.kernel)
-        # The keeper ends by itself, once it has killed and reaped the rest.
-        mine = {made.awaited} if made.keeping else {made.awaited, made.init}
-        for pid in sorted(mine - {0}):
-            if not made.keeping:
-                _kill(pid)
-            _reap(pid)
+        # A stage and an init that we can't kill yet see the end of the go pipe, and end.
+        while made.pipes.status_reader >= 0 and (records := self._read_status()) is not None:
+            for record in records:
+                if record.kind == channel.FORKED:
+                    made.init = record.number("pid")
+        if made.keeping:
+            made.init = made.awaited  # the keeper has reaped the init
+        for pid in dict.fromkeys((made.awaited, made.init)):
+            if pid:
+                _reap(pid)
         made.init = made.awaited = 0
-        # An init that we never heard of sees the end of the go pipe, and ends.
-        while made.pipes.status_reader >= 0 and posix.read(made.pipes.status_reader, 65536):
-            continue
         made.close()
+
+    def _read_status(self) -> list[channel.Record] | None:
+        """Return the records that have come, None at the end of the status pipe."""
+        data = posix.read(self._container.pipes.status_reader, 65536)
+        if not data:
+            return None
+        return [channel.decode(line) for line in self._container.records.feed(data)]
 
     def _find_terminal(self) -> None:
         """Find the controlling terminal, and whether the foreground is ours to pass on."""
@@ -255,24 +263,32 @@ class Launch:
         made.pipes.be_launcher()
         complete = False
         while not (complete and made.init):  # the init may speak before the stage does
-            data = posix.read(made.pipes.status_reader, 65536)
-            if not data:
+            records = self._read_status()
+            if records is None:
                 raise self._died()
-            for record in map(channel.decode, made.records.feed(data)):
+            failure = None
+            for record in records:
                 if record.kind == channel.ERROR:
-                    raise channel.error_of(record)
-                if record.kind == channel.MISSING:
+                    failure = failure or channel.error_of(record)
+                elif record.kind == channel.MISSING:
                     self._refuse(record.fields.get("namespace", ""), record.number("errno"))
                 elif record.kind == channel.USERNS:
-                    for step in steps:
-                        if step.where == LAUNCHER:
-                            step.run(self.kernel, str(made.awaited))
-                    made.pipes.let_go(channel.MAPPED)
+                    self._map_ids(steps)
                 elif record.kind == channel.FORKED:
                     self._meet_init(record.number("pid"))
                 elif record.kind == channel.MADE:
                     complete = True
+            if failure is not None:
+                raise failure
         self._adopt()
+
+    def _map_ids(self, steps: "Steps") -> None:
+        """Write the maps of the stage's user namespace, and let it go on."""
+        made = self._container
+        for step in steps:
+            if step.where == LAUNCHER:
+                step.run(self.kernel, str(made.awaited))
+        made.pipes.let_go(channel.MAPPED)
 
     def _refuse(self, kind: str, errno: int) -> None:
         """Go on without an optional namespace."""
@@ -289,22 +305,18 @@ class Launch:
 
     def _died(self) -> SetupError:
         """Return the error for a stage or an init that ended without a word."""
-        from spawner.wait import how
+        from spawner.wait import how, lost
 
         made = self._container
         if made.init:
             self._adopt()
         where = INIT if made.init else STAGE
-        _, changed = posix.waitpid(made.awaited, 0)
+        try:
+            _, changed = posix.waitpid(made.awaited, 0)
+        except ChildProcessError:
+            return lost()
         made.awaited = 0
         return SetupError(f"the {where} {how(changed)} during its set-up", stage=where)
-
-
-def _kill(pid: int) -> None:
-    try:
-        posix.kill(pid, _signal.SIGKILL)
-    except OSError:
-        return
 
 
 def _reap(pid: int) -> None:

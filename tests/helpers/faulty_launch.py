@@ -1,0 +1,86 @@
+"""Launch containers on kernels that refuse a call, one a line of JSON, and tell how it went.
+
+Run as a program of its own, since a launch takes over the process: signals, children, descriptors.
+The namespaces are pretended (`kernels.Faulty`), the processes are real; so no rights are needed.
+"""
+
+from __future__ import annotations
+
+import _signal
+import json
+import os
+import sys
+from typing import Any
+
+from helpers import children, kernels
+from spawner import caller
+from spawner.errors import SpawnerError
+from spawner.launch import Launch, Observer
+from spawner.spec import Namespaces, Spec
+
+
+class Events(Observer):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def missing(self, refused: dict[str, int]) -> None:
+        self.seen.append("missing " + " ".join(sorted(refused)))
+
+    def created(self, pid: int) -> None:
+        self.seen.append("created")
+
+    def started(self) -> None:
+        self.seen.append("started")
+
+
+def launch(case: dict[str, Any]) -> dict[str, Any]:
+    """Launch what `case` says; return how it ended and what was left."""
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    refused = case["refused"]
+    spec = Spec(
+        case["arguments"],
+        namespaces=Namespaces(case["required"], case["optional"]),
+        init=case["init"],
+        **case["more"],
+    )
+    before = kernels.open_descriptors()
+    events = Events()
+    kernel = kernels.Faulty(None if refused is None else tuple(refused))
+    run = Launch(kernel, spec, caller.look(mask), events, kept=before)
+    told: dict[str, Any] = {"error": None, "status": None}
+    try:
+        told["status"] = run.run().status
+    except SpawnerError as error:
+        told["error"] = str(error)
+        fields = ("stage", "syscall", "errno", "path", "status")
+        told |= {name: getattr(error, name, None) for name in fields}
+    told["events"] = events.seen
+    told["left"] = sorted(children.of(os.getpid()))
+    told["open"] = sorted(kernels.open_descriptors() - before)
+    return told
+
+
+def main() -> None:
+    """Answer each line of standard input by one on standard output."""
+    children.become_subreaper()
+    for line in sys.stdin:
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.write(writer, json.dumps(launch(json.loads(line))).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        answer = os.read(reader, 65536) or b"{}"
+        os.close(reader)
+        os.waitpid(pid, 0)
+        # What comes to us now had outlived its launcher.
+        told = json.loads(answer) | {"orphans": children.settle(())}
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Every system call of a start refused in its turn: the right words, and nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import faulty_launch
+from helpers.kernels import CALLS
+from helpers.programs import PLACE
+
+ROOT = ["pid", "mount", "uts", "ipc", "cgroup", "net", "time"]
+MORE = {
+    "hostname": "box",
+    "boottime": 1,
+    "workdir": "/",
+    "environment": [["A", "b"]],
+    "clear_environment": True,
+}
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "the launcher forks the init": {"required": ROOT, "init": None},
+    "the launcher forks pyinit": {"required": ROOT, "init": ""},
+    "a stage forks the init": {"required": ["user", *ROOT], "init": None},
+    "a stage forks pyinit": {"required": ["user", *ROOT], "init": ""},
+    "a keeper stays": {"required": ["uts", "net", "time"], "init": None},
+    "a keeper stays with pyinit": {"required": ["user", "uts", "time"], "init": ""},
+}
+"""Each way of making a container."""
+
+# Refusals of these are no failures: the first has no terminal here, the others have no use for it.
+NEVER_CALLED = {"take_foreground", "open"}
+SWALLOWED = {"pidfd_send_signal"}
+
+
+class Helper:
+    """The program that launches: a case in, an answer out."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def launch(self, shape: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        case = {"arguments": ["/bin/true"], "optional": [], "refused": None, "more": MORE}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(case | shape | changes), file=self._process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        assert answer["left"] == []
+        assert answer["open"] == []
+        assert answer["orphans"] == []
+        return answer
+
+
+@pytest.fixture(scope="module")
+def helper() -> Iterator[Helper]:
+    tests = str(Path(faulty_launch.__file__).parents[1])
+    argv = [sys.executable, faulty_launch.__file__]
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join([PLACE, tests])),
+    ) as process:
+        yield Helper(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+def test_nothing_refused(helper: Helper, shape: dict[str, Any]) -> None:
+    answer = helper.launch(shape)
+    assert (answer["status"], answer["error"]) == (0, None)
+    assert answer["events"] == ["created", "started"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOMEM])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+def test_each_call_refused(helper: Helper, shape: dict[str, Any], number: int) -> None:
+    """A call that is refused is named with its errno; one that never comes changes nothing."""
+    hit = set()
+    for call in CALLS:
+        for turn in (1, 2, 3):
+            answer = helper.launch(shape, refused=[call, turn, number])
+            if answer["error"] is None:
+                assert answer["status"] == 0
+                assert turn > 1 or call in NEVER_CALLED | SWALLOWED | _unused(shape)
+                break
+            hit.add(call)
+            assert (answer["syscall"], answer["errno"]) == (call, number)
+            assert answer["status"] == 125
+            assert answer["stage"] in ("launcher", "stage", "init")
+            assert answer["error"].endswith(f": {os.strerror(number)} ({errno.errorcode[number]})")
+            assert "started" not in answer["events"]
+    assert {"pipe", "fork", "unshare", "pidfd_open", "signalfd", "exec", "sethostname"} - hit == (
+        set() if "uts" in shape["required"] else {"sethostname"}
+    )
+
+
+def _unused(shape: dict[str, Any]) -> set[str]:
+    """Return the calls that a container of this shape has no need of."""
+    unused = set()
+    staged = "user" in shape["required"] or "pid" not in shape["required"]
+    if not staged:
+        unused.add("become_subreaper")
+    if shape["init"] == "":
+        unused.add("set_signals")
+    else:
+        unused.add("keep_over_exec")
+    if "mount" not in shape["required"]:
+        unused.add("mount")
+    if "net" not in shape["required"]:
+        unused.add("bring_up")
+    return unused
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+@pytest.mark.parametrize(
+    ("program", "status", "words"),
+    [("nosuch", 127, "nosuch: not found"), ("/etc", 126, "/etc: is a directory")],
+)
+def test_a_program_that_can_not_be_executed(
+    helper: Helper, shape: dict[str, Any], program: str, status: int, words: str
+) -> None:
+    answer = helper.launch(shape, arguments=[program])
+    assert answer["status"] == status
+    assert answer["error"].startswith(words)
+    assert answer["syscall"] == "execve"
+    assert answer["events"] == ["created"]
+
+
+@pytest.mark.parametrize("init", [None, ""])
+@pytest.mark.parametrize("user", [[], ["user"]])
+def test_an_optional_namespace_that_is_refused_is_told(
+    helper: Helper, init: str | None, user: list[str]
+) -> None:
+    """Each in its turn, also that of processes: then a keeper has to stay."""
+    turns = []
+    for turn in range(1, 8):
+        answer = helper.launch(
+            {"required": user, "init": init},
+            optional=ROOT,
+            refused=["unshare", turn + len(user), errno.ENOSPC],
+            more={},
+        )
+        assert (answer["status"], answer["error"]) == (0, None)
+        assert answer["events"][-2:] == ["created", "started"]
+        turns += answer["events"][:-2]
+    # The count of calls goes on in a fork, and the namespaces come in their order.
+    assert turns == [
+        f"missing {kind}" for kind in ("pid", "time", "mount", "uts", "ipc", "net", "cgroup")
+    ]
+
+
+def test_a_user_namespace_that_is_optional_and_refused_leaves_no_map_to_write(
+    helper: Helper,
+) -> None:
+    answer = helper.launch(
+        {"required": ROOT, "init": None},
+        optional=["user"],
+        refused=["unshare", 1, errno.EPERM],
+        more={},
+    )
+    assert answer["status"] == 0
+    assert answer["events"] == ["missing user", "created", "started"]

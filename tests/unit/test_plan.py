@@ -1,0 +1,222 @@
+"""The order of the steps, for everything that can be wanted."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import pytest
+from helpers.kernels import Recording
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spawner import steps
+from spawner.caller import Caller
+from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.linux.libc import SyscallError
+from spawner.plan import is_staged, lines, plan, take, without
+from spawner.spec import NAMESPACES, Namespaces, Spec
+
+CALLER = Caller(
+    user=1000, group=100, mask={15}, ignored={1}, search_path=b"/usr/bin:/opt/\xff"
+)  # fmt: skip
+KINDS = st.frozensets(st.sampled_from(NAMESPACES))
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> Spec:
+    required = draw(KINDS)
+    optional = draw(KINDS) - required
+    has_uts, has_time = "uts" in required, "time" in required
+    return Spec(
+        draw(st.lists(st.text("ab "), min_size=1, max_size=3)),
+        namespaces=Namespaces(required, optional),
+        init=draw(st.sampled_from([None, "", "/sbin/tini"])),
+        hostname=draw(st.none() | st.just("box")) if has_uts else None,
+        monotonic=draw(st.none() | st.integers(-9, 9)) if has_time else None,
+        boottime=draw(st.none() | st.integers(-9, 9)) if has_time else None,
+        workdir=draw(st.none() | st.just("/tmp")),
+        environment=draw(st.lists(st.tuples(st.sampled_from(["A", "PATH"]), st.text("x/:")))),
+        clear_environment=draw(st.booleans()),
+    )
+
+
+def unshared(planned: tuple[steps.Step, ...]) -> list[str]:
+    return [step.kind for step in planned if isinstance(step, steps.Unshare)]
+
+
+@given(specs(), st.none() | st.just(5), st.none() | st.just(9))
+def test_order(spec: Spec, terminal: int | None, notice: int | None) -> None:
+    planned = plan(spec, CALLER, terminal=terminal, notice=notice)
+    kinds = unshared(planned)
+    wanted = spec.namespaces.wanted
+    order = [type(step) for step in planned]
+
+    # Everything that is wanted, once, and nothing that isn't.
+    assert sorted(kinds) == sorted(wanted)
+    for step in planned:
+        assert step.needs <= wanted
+        if isinstance(step, steps.Unshare):
+            assert step.optional == (step.kind in spec.namespaces.optional)
+    # The user namespace and its maps come before all else; the group map needs setgroups denied.
+    if "user" in wanted:
+        assert order[:4] == [steps.Unshare, steps.DenySetgroups, steps.MapIds, steps.MapIds]
+        assert [step.kind for step in planned[:4] if not isinstance(step, steps.DenySetgroups)] == [
+            "user", "gid", "uid",
+        ]  # fmt: skip
+        assert planned[0].where == STAGE
+    else:
+        assert steps.MapIds not in order
+    # The launcher never enters a namespace itself: it unshares only what is for children.
+    for step in planned:
+        if isinstance(step, steps.Unshare) and step.where == LAUNCHER:
+            assert step.kind in ("pid", "time")
+    assert (STAGE in {step.where for step in planned}) <= is_staged(spec)
+    # The processes follow one another, but for the launcher's maps amid the stage's steps.
+    places = [step.where for step in planned if not isinstance(step, steps.MapIds)]
+    places = [where for where in places if where != LAUNCHER] if is_staged(spec) else places
+    assert places == sorted(places, key=[LAUNCHER, STAGE, INIT].index)
+    # What makes the container comes before what sets it up; what is last before the exec is last.
+    phases = [0 if step.makes else 2 if step.last_act else 1 for step in planned]
+    assert phases == sorted(phases)
+    # Clocks between the unshare and the fork; mounts after the propagation is private.
+    for step in planned:
+        if isinstance(step, steps.SetClock):
+            time = steps.Unshare("time", step.where, optional=False)
+            assert planned.index(time) < planned.index(step)
+            assert step.where != INIT
+    assert (steps.MountProc in order) == (wanted >= {"pid", "mount"})
+    if steps.MountProc in order:
+        assert order.index(steps.MakePrivate) < order.index(steps.MountProc)
+    assert (steps.BringUpLoopback in order) == ("net" in wanted)
+    # Whatever comes, the init dies with its parent, and ends with one exec.
+    assert order.count(steps.DieWithParent) == 1
+    assert order[-1] in (steps.Exec, steps.ExecInit)
+    assert sum(issubclass(kind, steps.Exec) for kind in order) == 1
+
+
+@given(specs())
+def test_clearing_comes_before_setting(spec: Spec) -> None:
+    order = [type(step) for step in plan(spec, CALLER)]
+    assert order.count(steps.ClearEnvironment) == spec.clear_environment
+    assert order.count(steps.SetVariable) == len(spec.environment)
+    if spec.clear_environment and spec.environment:
+        assert order.index(steps.ClearEnvironment) < order.index(steps.SetVariable)
+
+
+@given(specs(), st.sampled_from(NAMESPACES))
+def test_without_a_namespace_nothing_touches_the_machines_own(spec: Spec, missing: str) -> None:
+    planned = plan(spec, CALLER)
+    left = without(planned, missing)
+    assert [step for step in planned if missing not in step.needs] == list(left)
+
+
+@given(specs())
+def test_lines(spec: Spec) -> None:
+    planned = plan(spec, CALLER)
+    shown = list(lines(spec, planned))
+    assert [line for line in shown if ": fork()" not in line] == [
+        f"{step.where:8}  {step.describe()}: {step.call()}" for step in planned
+    ]
+    forks = [line.split()[0] for line in shown if ": fork()" in line]
+    assert forks == (["launcher", "stage"] if is_staged(spec) else ["launcher"])
+    # The fork of the init comes right before its first step.
+    first = next(at for at, line in enumerate(shown) if line.startswith("init"))
+    assert "fork the init" in shown[first - 1]
+
+
+def make(**fields: object) -> Spec:
+    return Spec(("app", "-x"), **{"namespaces": Namespaces({"pid"}), **fields})  # type: ignore[arg-type]
+
+
+def test_the_program_is_pid_1_itself() -> None:
+    planned = plan(make(), CALLER, terminal=5, notice=9)
+    assert planned[-3:] == (
+        steps.TakeForeground(5),
+        steps.RestoreSignals({1}, {15}),
+        steps.Exec([b"app", b"-x"], CALLER.search_path),
+    )
+    assert steps.TakeForeground not in map(type, plan(make(), CALLER))
+
+
+def test_another_init_gets_the_signals_that_the_caller_had() -> None:
+    planned = plan(make(init="/sbin/tini"), CALLER, notice=9)
+    assert planned[-2:] == (
+        steps.RestoreSignals({1}, {15}),
+        steps.ExecInit([b"/sbin/tini", b"--", b"app", b"-x"], CALLER.search_path),
+    )
+
+
+@pytest.mark.parametrize(("terminal", "foreground"), [(None, b"0"), (5, b"1")])
+def test_pyinit_is_handed_what_it_can_not_see(terminal: int | None, foreground: bytes) -> None:
+    planned = plan(make(init=""), CALLER, terminal=terminal, notice=9)
+    step = planned[-1]
+    assert isinstance(step, steps.ExecInit)
+    assert step.notice == 9
+    assert step.arguments[0] == sys.executable.encode()
+    assert step.arguments[1:3] == (b"-I", b"-S")
+    handover = b"--handover=mask=4000,ignored=1,foreground=" + foreground + b",notice=9"
+    assert step.arguments[-4:] == (handover, b"--", b"app", b"-x")
+    # All stays blocked until pyinit is ready, and it takes the terminal by itself.
+    assert not {steps.RestoreSignals, steps.TakeForeground} & set(map(type, planned))
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({}, CALLER.search_path),
+        ({"clear_environment": True}, None),
+        ({"environment": [("PATH", "/a"), ("PATH", "/b")]}, b"/b"),
+        ({"environment": [("PATH", "/a")], "clear_environment": True}, b"/a"),
+    ],
+)
+def test_the_program_is_looked_up_in_its_own_path(
+    fields: dict[str, object], path: bytes | None
+) -> None:
+    step = plan(make(**fields), CALLER)[-1]
+    assert isinstance(step, steps.Exec)
+    assert step.search_path == path
+
+
+def test_maps() -> None:
+    spec = make(namespaces=Namespaces({"user", "pid"}), map_user=7, map_group=8)
+    assert plan(spec, CALLER)[1:4] == (
+        steps.DenySetgroups(),
+        steps.MapIds("gid", "8 100 1"),
+        steps.MapIds("uid", "7 1000 1"),
+    )
+
+
+class Poor(Recording):
+    """A kernel that refuses namespaces."""
+
+    def unshare(self, flags: int) -> None:
+        self.calls.append(("unshare", flags))
+        raise SyscallError("unshare", errno.ENOSPC)
+
+
+def test_taking_the_steps_of_one_process() -> None:
+    spec = make(namespaces=Namespaces({"pid", "time", "mount"}), boottime=3)
+    planned = plan(spec, CALLER)
+    kernel = Recording()
+    left = take(kernel, planned, LAUNCHER, lambda *_: pytest.fail("nothing was refused"))
+    assert [call[0] for call in kernel.calls] == ["unshare", "unshare", "write_file"]
+    assert left == planned[3:]
+    # The init's own end where the container is made.
+    left = take(kernel, left, INIT, lambda *_: pytest.fail("nothing was refused"))
+    assert [call[0] for call in kernel.calls[3:]] == ["make_process_group", "unshare"]
+    assert left[0] == steps.DieWithParent()
+
+
+def test_a_refused_namespace_is_told_and_what_needs_it_left_out() -> None:
+    spec = make(namespaces=Namespaces((), {"pid", "mount"}))
+    refused: list[tuple[str, int]] = []
+    planned = take(Poor(), plan(spec, CALLER), LAUNCHER, lambda *told: refused.append(told))
+    planned = take(Poor(), planned, INIT, lambda *told: refused.append(told))
+    assert refused == [("pid", errno.ENOSPC), ("mount", errno.ENOSPC)]
+    assert not {steps.MakePrivate, steps.MountProc} & set(map(type, planned))
+
+
+def test_a_required_namespace_that_is_refused_is_an_error() -> None:
+    with pytest.raises(SetupError, match="make a new pid namespace: No space left"):
+        take(Poor(), plan(make(), CALLER), LAUNCHER, lambda *_: pytest.fail("it's no option"))

@@ -1,0 +1,152 @@
+"""What may be asked for, and which namespaces come of it."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spawner.errors import SpecError
+from spawner.spec import (
+    ALL,
+    DEFAULT_NAMESPACES,
+    HOST_NAME_MAX,
+    KTIME_SEC_MAX,
+    MAX_ID,
+    NAMESPACES,
+    STOP_TIMEOUT,
+    Namespaces,
+    Spec,
+    choose,
+)
+
+NAMES = st.lists(st.sampled_from([*NAMESPACES, ALL]), max_size=5)
+EVERY = Namespaces(NAMESPACES)
+
+
+def make(arguments: tuple[str, ...] = ("true",), **fields: object) -> Spec:
+    return Spec(arguments, **{"namespaces": EVERY, **fields})  # type: ignore[arg-type]
+
+
+def test_defaults_of_root_and_of_an_ordinary_user() -> None:
+    assert choose(privileged=True) == Namespaces({"pid", "mount", "ipc", "uts", "cgroup"})
+    assert choose(privileged=False).required == DEFAULT_NAMESPACES | {"user"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "required"),
+    [
+        ({"unshare": ["net"]}, DEFAULT_NAMESPACES | {"net"}),
+        ({"share": ["ipc", "uts"]}, DEFAULT_NAMESPACES - {"ipc", "uts"}),
+        ({"unshare": ["all"]}, set(NAMESPACES)),
+        ({"share": ["all"]}, set()),
+        ({"unshare": ["all"], "share": ["net"]}, set(NAMESPACES) - {"net"}),
+        ({"share": ["all"], "unshare": ["pid"]}, {"pid"}),
+        ({"attempt": ["all"], "unshare": ["pid"]}, {"pid"}),
+        ({"attempt": ["cgroup"]}, DEFAULT_NAMESPACES - {"cgroup"}),
+    ],
+)
+def test_a_namespace_named_by_itself_beats_all(
+    asked: dict[str, list[str]], required: set[str]
+) -> None:
+    assert choose(**asked, privileged=True).required == required  # type: ignore[arg-type]
+
+
+@given(NAMES, NAMES, NAMES, st.booleans())
+def test_choice_of_namespaces(
+    unshare: list[str], share: list[str], attempt: list[str], privileged: bool
+) -> None:
+    """Each kind by itself: named once, it is what it was named; else `all` decides, else no one."""
+    named = {"unshare": set(unshare), "share": set(share), "attempt": set(attempt)}
+    twice = [a & b for a in named.values() for b in named.values() if a is not b]
+    if any(twice):
+        with pytest.raises(SpecError, match="named in both") as caught:
+            choose(unshare, share, attempt, privileged=privileged)
+        assert caught.value.hint
+        return
+    chosen = choose(unshare, share, attempt, privileged=privileged)
+    assert not chosen.required & chosen.optional
+    for kind in NAMESPACES:
+        state = (
+            "required" if kind in chosen.required else "optional" if kind in chosen.optional else ""
+        )
+        by_name = [how for how, kinds in named.items() if kind in kinds]
+        by_all = [how for how, kinds in named.items() if ALL in kinds]
+        default = kind in DEFAULT_NAMESPACES or (kind == "user" and not privileged)
+        how = (by_name or by_all or ["unshare" if default else "share"])[0]
+        assert state == {"unshare": "required", "attempt": "optional", "share": ""}[how]
+
+
+@given(st.permutations(["net", "time", "user"]), st.permutations(["ipc", "pid"]))
+def test_order_plays_no_part(unshare: list[str], share: list[str]) -> None:
+    expected = choose(["net", "time", "user"], ["ipc", "pid"], privileged=False)
+    assert choose(unshare, share, privileged=False) == expected
+
+
+@pytest.mark.parametrize("option", ["unshare", "share", "attempt"])
+@pytest.mark.parametrize("name", ["", "network", "PID", "mnt"])
+def test_an_unknown_kind_is_refused_with_the_known_ones(option: str, name: str) -> None:
+    with pytest.raises(SpecError, match="not a kind of namespace") as caught:
+        choose(**{option: [name]}, privileged=True)
+    assert all(kind in (caught.value.hint or "") for kind in NAMESPACES)
+
+
+def test_everything_shared_and_unshared_is_an_error() -> None:
+    with pytest.raises(SpecError, match="every namespace is named in both --unshare and --share"):
+        choose(["all"], ["all"], privileged=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"arguments": ()}, "no program"),
+        ({"arguments": ("a\0b",)}, "NUL"),
+        ({"map_user": -1}, "user id"),
+        ({"map_group": MAX_ID + 1}, "group id"),
+        ({"map_user": 5, "namespaces": Namespaces({"pid"})}, "new user namespace"),
+        ({"hostname": ""}, "1 to 64 bytes"),
+        ({"hostname": "é" * (HOST_NAME_MAX // 2 + 1)}, "1 to 64 bytes"),
+        ({"hostname": "a\0"}, "NUL"),
+        ({"hostname": "x", "namespaces": Namespaces({"pid"})}, "needs a new uts namespace"),
+        ({"hostname": "x", "namespaces": Namespaces((), {"uts"})}, "needs a new uts namespace"),
+        ({"monotonic": 1, "namespaces": Namespaces({"pid"})}, "needs a new time namespace"),
+        ({"boottime": KTIME_SEC_MAX + 1}, "more than the kernel's clocks"),
+        ({"boottime": -KTIME_SEC_MAX - 1}, "more than the kernel's clocks"),
+        ({"init": "a\0"}, "NUL"),
+        ({"workdir": ""}, "empty"),
+        ({"workdir": "/\0"}, "NUL"),
+        ({"environment": [("", "x")]}, "name of an environment variable"),
+        ({"environment": [("a=b", "x")]}, "name of an environment variable"),
+        ({"environment": [("a", "\0")]}, "NUL"),
+        ({"stop_signal": 0}, "not the number of a signal"),
+        ({"stop_signal": 65}, "not the number of a signal"),
+        ({"stop_timeout": -0.1}, "time-out"),
+        ({"stop_timeout": float("nan")}, "time-out"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_with_words(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        make(**fields)  # type: ignore[arg-type]
+
+
+def test_what_a_container_is_unasked() -> None:
+    spec = make()
+    assert (spec.map_user, spec.map_group, spec.init) == (0, 0, None)
+    assert (spec.stop_signal, spec.stop_timeout) == (signal.SIGTERM, STOP_TIMEOUT)
+    assert make(stop_timeout=None).stop_timeout is None
+    assert make(hostname="x" * HOST_NAME_MAX, monotonic=-KTIME_SEC_MAX).hostname
+
+
+def test_a_spec_is_a_frozen_value() -> None:
+    spec = make(environment=[("A", "b")])
+    assert spec == make(environment=(("A", "b"),))
+    assert hash(spec) == hash(make(environment=[("A", "b")]))
+    assert spec != make()
+    assert spec != "spec"
+    assert "environment=(('A', 'b'),)" in repr(spec)
+    with pytest.raises(AttributeError, match="frozen"):
+        spec.hostname = "x"
+    with pytest.raises(AttributeError, match="frozen"):
+        del spec.hostname

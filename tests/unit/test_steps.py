@@ -1,0 +1,165 @@
+"""Each step says what it does, asks the kernel for exactly that, and tells a refusal in full."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import signal
+from typing import Any
+
+import pytest
+from helpers.kernels import Recording
+
+from pyinit.execvp import ExecError as ExecFailure
+from spawner import steps
+from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError
+from spawner.linux.libc import SyscallError
+
+MS_REC_PRIVATE = 0x44000
+MS_NOSUID_NODEV_NOEXEC = 0xE
+
+STEPS: list[tuple[steps.Step, str, str, str, list[tuple[Any, ...]]]] = [
+    (steps.Unshare("user", STAGE), STAGE, "make a new user namespace",
+     "unshare(CLONE_NEWUSER)", [("unshare", 0x10000000)]),
+    (steps.Unshare("pid", LAUNCHER), LAUNCHER, "make a new pid namespace",
+     "unshare(CLONE_NEWPID)", [("unshare", 0x20000000)]),
+    (steps.Unshare("mount", INIT), INIT, "make a new mount namespace",
+     "unshare(CLONE_NEWNS)", [("unshare", 0x00020000)]),
+    (steps.Unshare("uts", INIT), INIT, "make a new uts namespace",
+     "unshare(CLONE_NEWUTS)", [("unshare", 0x04000000)]),
+    (steps.Unshare("ipc", INIT), INIT, "make a new ipc namespace",
+     "unshare(CLONE_NEWIPC)", [("unshare", 0x08000000)]),
+    (steps.Unshare("net", INIT, optional=True), INIT, "make a new net namespace, if possible",
+     "unshare(CLONE_NEWNET)", [("unshare", 0x40000000)]),
+    (steps.Unshare("cgroup", INIT), INIT, "make a new cgroup namespace",
+     "unshare(CLONE_NEWCGROUP)", [("unshare", 0x02000000)]),
+    (steps.Unshare("time", STAGE), STAGE, "make a new time namespace",
+     "unshare(CLONE_NEWTIME)", [("unshare", 0x80)]),
+    (steps.DenySetgroups(), LAUNCHER, "deny setgroups in the user namespace",
+     'write("/proc/STAGE/setgroups", "deny")', [("write_file", "/proc/42/setgroups", b"deny")]),
+    (steps.MapIds("uid", "0 1000 1"), LAUNCHER, "write the uid map 0 1000 1",
+     'write("/proc/STAGE/uid_map", "0 1000 1")', [("write_file", "/proc/42/uid_map", b"0 1000 1")]),
+    (steps.SetClock("boottime", -5, LAUNCHER), LAUNCHER, "set the boottime clock off by -5 s",
+     'write("/proc/self/timens_offsets", "boottime -5 0")',
+     [("write_file", "/proc/self/timens_offsets", b"boottime -5 0")]),
+    (steps.MakeGroup(), INIT, "make a process group", "setpgid(0, 0)", [("make_process_group",)]),
+    (steps.DieWithParent(), INIT, "die with the launcher", "prctl(PR_SET_PDEATHSIG, SIGKILL)",
+     [("set_parent_death_signal", signal.SIGKILL)]),
+    (steps.MakePrivate(), INIT, "make every mount private",
+     'mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)',
+     [("mount", None, "/", None, MS_REC_PRIVATE, None)]),
+    (steps.MountProc(), INIT, "mount proc on /proc",
+     'mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)',
+     [("mount", "proc", "/proc", "proc", MS_NOSUID_NODEV_NOEXEC, None)]),
+    (steps.SetHostname("box"), INIT, "set the host name to box", 'sethostname("box")',
+     [("sethostname", "box")]),
+    (steps.BringUpLoopback(), INIT, "bring up the loopback interface",
+     'ioctl(socket(AF_INET, SOCK_DGRAM), SIOCSIFFLAGS, {"lo", IFF_UP})', [("bring_up", "lo")]),
+    (steps.ChangeDirectory("/a\nb"), INIT, "change to the directory /a\\nb", 'chdir("/a\\nb")',
+     [("chdir", "/a\nb")]),
+    (steps.ClearEnvironment(), INIT, "clear the environment", "clearenv()",
+     [("clear_environment",)]),
+    (steps.SetVariable("A", "{b}"), INIT, "set the variable A", 'setenv("A", "{b}", 1)',
+     [("set_variable", "A", "{b}")]),
+    (steps.TakeForeground(7), INIT, "take the terminal's foreground", "tcsetpgrp(7, getpgrp())",
+     [("take_foreground", 7)]),
+    (steps.RestoreSignals({1, 2}, ()), INIT,
+     "give back the caller's signals: ignored SIGHUP SIGINT, blocked none",
+     "sigaction(), sigprocmask(SIG_SETMASK)", [("set_signals", frozenset({1, 2}), frozenset())]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "where", "what", "how", "calls"), STEPS, ids=[type(s[0]).__name__ for s in STEPS]
+)
+def test_step(
+    step: steps.Step, where: str, what: str, how: str, calls: list[tuple[Any, ...]]
+) -> None:
+    kernel = Recording()
+    assert (step.where, step.describe(), step.call()) == (where, what, how)
+    step.run(kernel, "42")
+    assert kernel.calls == calls
+
+
+def test_all_steps_are_tested() -> None:
+    def below(kind: type) -> set[type]:
+        return {kind}.union(*map(below, kind.__subclasses__()))
+
+    tested = {type(entry[0]) for entry in STEPS}
+    assert tested == below(steps.Step) - {steps.Step, steps.Exec, steps.ExecInit}
+
+
+class Refusing(Recording):
+    """Refuses everything."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("_") or name == "calls":
+            return super().__getattribute__(name)
+
+        def refuse(*_arguments: object) -> None:
+            raise SyscallError("call", errno.EPERM, "/somewhere")
+
+        return refuse
+
+
+@pytest.mark.parametrize("step", [s[0] for s in STEPS], ids=[type(s[0]).__name__ for s in STEPS])
+def test_refusal(step: steps.Step) -> None:
+    if isinstance(step, steps.TakeForeground):  # a terminal that refuses is no reason not to start
+        step.run(Refusing())
+        return
+    with pytest.raises(SetupError) as caught:
+        step.run(Refusing())
+    error = caught.value
+    assert (error.stage, error.step) == (step.where, step.describe())
+    assert (error.syscall, error.errno, error.path) == ("call", errno.EPERM, "/somewhere")
+    assert str(error) == f"{step.describe()}: Operation not permitted (EPERM)"
+    assert error.status == 125
+    again = pickle.loads(pickle.dumps(error))
+    assert vars(again) == vars(error)
+
+
+class NoExec(Recording):
+    """Knows no program."""
+
+    def __init__(self, number: int, path: bytes) -> None:
+        super().__init__()
+        self.error = ExecFailure(number, path)
+
+    def exec(self, arguments: object, search_path: object) -> ExecFailure:
+        self.calls.append(("exec", arguments, search_path))
+        return self.error
+
+
+def test_a_program_that_is_not_there() -> None:
+    kernel = NoExec(errno.ENOENT, b"/bin/nosuch")
+    step = steps.Exec([b"nosuch", b"\xff"], b"/bin")
+    assert step.describe() == "execute nosuch"
+    assert step.call() == 'execvp("nosuch", "\\xff")'
+    with pytest.raises(ExecError, match=r"^nosuch: not found in PATH$") as caught:
+        step.run(kernel)
+    assert kernel.calls == [("exec", (b"nosuch", b"\xff"), b"/bin")]
+    error = caught.value
+    assert (error.status, error.errno, error.syscall) == (127, errno.ENOENT, "execve")
+    assert error.path == "/bin/nosuch"
+
+
+def test_a_program_that_can_not_be_executed() -> None:
+    with pytest.raises(ExecError, match=r"^/etc: is a directory: .*\(EACCES\)$") as caught:
+        steps.Exec([b"/etc"], None).run(NoExec(errno.EACCES, b"/etc"))
+    assert (caught.value.status, caught.value.errno) == (126, errno.EACCES)
+
+
+def test_an_init_that_is_not_there_is_a_failure_of_ours() -> None:
+    kernel = NoExec(errno.ENOENT, b"/sbin/nosuch")
+    with pytest.raises(SetupError) as caught:
+        steps.ExecInit([b"/sbin/nosuch", b"--", b"true"], None, 9).run(kernel)
+    assert not isinstance(caught.value, ExecError)
+    assert str(caught.value) == "execute the init /sbin/nosuch: No such file or directory (ENOENT)"
+    assert caught.value.status == 125
+    assert kernel.calls[0] == ("keep_over_exec", 9)
+
+
+def test_steps_are_values() -> None:
+    assert steps.MapIds("uid", "0 1 1") == steps.MapIds("uid", "0 1 1")
+    assert steps.MapIds("uid", "0 1 1") != steps.MapIds("gid", "0 1 1")
+    assert steps.MakePrivate() != steps.MountProc()
