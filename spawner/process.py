@@ -291,6 +291,7 @@ class Process(Generic[AnyStr]):
 
     def poll(self) -> int | None:
         """Return the exit status if all of the container has ended, else None."""
+        self._check_owner()
         if self._launcher.poll() is not None:
             self._settle()
         return self.returncode
@@ -300,6 +301,7 @@ class Process(Generic[AnyStr]):
 
         Raises `subprocess.TimeoutExpired` after `timeout` seconds.
         """
+        self._check_owner()
         self._launcher.wait(timeout)
         return self._settle()
 
@@ -312,6 +314,7 @@ class Process(Generic[AnyStr]):
 
         Raises `subprocess.TimeoutExpired` after `timeout` seconds; call it again to go on.
         """
+        self._check_owner()
         output: tuple[AnyStr | None, AnyStr | None] = self._launcher.communicate(input, timeout)
         self._settle()
         return output
@@ -321,6 +324,7 @@ class Process(Generic[AnyStr]):
 
         Raises ValueError for SIGSTOP, which would stop the launcher only.
         """
+        self._check_owner()
         if sig == SIGKILL:
             self.kill()
         elif sig == SIGSTOP:
@@ -334,6 +338,7 @@ class Process(Generic[AnyStr]):
 
     def kill(self) -> None:
         """Kill everything in the container; wait() returns when all of it is gone."""
+        self._check_owner()
         with self._settling:
             if self._lifeline.closed:
                 return
@@ -341,13 +346,17 @@ class Process(Generic[AnyStr]):
         # A launcher that was stopped together with its terminal's job would not see it.
         self._launcher.send_signal(SIGCONT)
 
+    def _check_owner(self) -> None:
+        """Raise ChildProcessError in a fork of the process that started the container."""
+        # In this order: another thread that settles sets the return code, then closes.
+        if self._report.closed and self.returncode is None:
+            raise ChildProcessError(errno.ECHILD, "another process started this container")
+
     def _settle(self) -> int:
         """Take over the status from the report of the launcher, which has ended; return it."""
         with self._settling:
             if self.returncode is not None:
                 return self.returncode
-            if self._report.closed:
-                raise ChildProcessError(errno.ECHILD, "the container belongs to another process")
             self._report.update()
             exited = self._report.events.get("exited")
             if exited is None:
@@ -370,6 +379,7 @@ class Process(Generic[AnyStr]):
         trace: TracebackType | None,
     ) -> None:
         """Close the streams and wait for the end; an exception kills everything first."""
+        self._check_owner()
         if kind is not None:
             self.kill()
         try:

@@ -345,10 +345,13 @@ def test_a_fork_keeps_nothing_and_can_do_nothing(monkeypatch: pytest.MonkeyPatch
     child = os.fork()
     if child == 0:
         problems = [f"kept {kept}" for kept in descriptors().items() - before.items()]
-        with contextlib.suppress(ChildProcessError):
-            problems.append(f"poll() gave {process.poll()}")
-        process.kill()
-        process.__del__()
+        for method in (
+            *(process.poll, process.wait, process.communicate, process.terminate, process.kill),
+            lambda: process.__exit__(None, None, None),
+        ):
+            with contextlib.suppress(ChildProcessError):
+                problems.append(f"{method} gave {method()}")
+        process.__del__()  # of no effect
         os.write(writer, repr(problems).encode())
         os._exit(0)
     os.close(writer)
