@@ -214,5 +214,10 @@ def error_of(record: Record) -> SetupError:
 
 
 def unexpected(error: Exception, stage: str) -> SetupError:
-    """Return the error for what nobody thought of."""
+    """Return the error for what nobody thought of; an import without a descriptor is one of it."""
+    if isinstance(error, OSError) and error.errno and error.filename:
+        path = str(error.filename)
+        return SetupError(
+            f"read {path}", stage=stage, syscall="openat", errno=error.errno, path=path
+        )
     return SetupError(f"unexpected {type(error).__name__}: {error}", stage=stage)

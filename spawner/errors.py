@@ -4,6 +4,8 @@ The message of each error is one line for people, without a program's name in fr
 second line that says what to do, where that is known. All of them pickle.
 """
 
+import posix
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -59,12 +61,7 @@ class SetupError(SpawnerError, OSError):
         hint: str | None = None,
         status: int = OURS,
     ) -> None:
-        reason = None
-        if errno:
-            from pyinit.status import errno_text
-
-            reason = errno_text(errno)
-        super().__init__(errno, reason or step)
+        super().__init__(errno, posix.strerror(errno) if errno else step)
         self.step = step
         self.stage = stage
         self.syscall = syscall
@@ -72,7 +69,15 @@ class SetupError(SpawnerError, OSError):
         self.path = path
         self.hint = hint
         self.status = status
-        self.message = f"{step}: {reason}" if reason else step
+
+    @property
+    def message(self) -> str:
+        """The line for people, made when it's shown: only then is a descriptor sure to be free."""
+        if not self.errno:
+            return self.step
+        from pyinit.status import errno_text
+
+        return f"{self.step}: {errno_text(self.errno)}"
 
     def __str__(self) -> str:
         return self.message
@@ -88,10 +93,10 @@ class SetupError(SpawnerError, OSError):
 class ExecError(SetupError):
     """The container was made, but the program could not be executed: `status` is 127 or 126."""
 
-    def __init__(self, step: str, **fields: "Any") -> None:
-        super().__init__(step, **fields)
-        # The step's words say it all already: "nosuch: not found in PATH (/usr/bin:/bin)".
-        self.message = step
+    @property
+    def message(self) -> str:
+        """The step's words, which say it all: "nosuch: not found in PATH (/usr/bin:/bin)"."""
+        return self.step
 
 
 def _rebuild(kind: type[SetupError], step: str, fields: "dict[str, Any]") -> SetupError:

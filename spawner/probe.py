@@ -210,7 +210,13 @@ def _no_proc(case: Case) -> str | None:
 def _born_elsewhere(case: Case) -> str | None:
     """Find a PID namespace for children that whoever started us unshared without a fork."""
     own = case.machine.link("/proc/self/ns/pid")
-    if own is None or own == case.machine.link("/proc/self/ns/pid_for_children"):
+    for_children = case.machine.link("/proc/self/ns/pid_for_children")
+    # Once pyspawn itself has unshared there is one of its own, which has no link before its first
+    # process: so only what shows that something was there before counts.
+    before = case.making("pid") if case.syscall == "unshare" else for_children is not None
+    if own is None or own == for_children or not before:
+        return None
+    if case.syscall not in ("unshare", "fork", "waitpid"):
         return None
     return (
         "pyspawn was started halfway into another PID namespace, which holds for its children "
@@ -624,7 +630,7 @@ _RULES: tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...] = (
     ((errno.EMFILE,), _no_descriptor),
     ((errno.ENFILE,), _no_file),
     ((errno.ENOENT, errno.ESRCH, *_DENIED), _no_proc),
-    ((errno.ENOMEM, errno.EINVAL), _born_elsewhere),
+    ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), _born_elsewhere),
     ((errno.EAGAIN,), _no_process),
     ((errno.ENOSPC,), _no_namespace),
     ((errno.EINVAL,), _no_kind),

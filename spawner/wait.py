@@ -186,7 +186,7 @@ class Wait:
             try:
                 pid, changed = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED)
             except ChildProcessError:
-                raise SetupError("somebody else reaped the container's init", stage=INIT) from None
+                raise lost() from None
             if pid == 0:
                 return None
             if pid != self._made.awaited:
@@ -303,6 +303,14 @@ class Wait:
             return SetupError(what, stage=LAUNCHER, status=code)
         when = "before it had started the program" if self._executed else "during its set-up"
         return SetupError(f"the init {how(changed)} {when}", stage=INIT)
+
+
+def lost() -> SetupError:
+    """Return the error for an init that is gone and that wasn't ours to reap."""
+    from errno import ECHILD
+
+    what = "somebody else reaped the container's init"
+    return SetupError(what, stage=LAUNCHER, syscall="waitpid", errno=ECHILD)
 
 
 def how(changed: int) -> str:

@@ -470,18 +470,43 @@ def test_the_proc_of_another_pid_namespace() -> None:
     assert "--mount-proc" in found
 
 
-@pytest.mark.parametrize("target", ["pid:[2]", None])
-@pytest.mark.parametrize(("number", "syscall"), [(errno.ENOMEM, "fork"), (errno.EINVAL, "unshare")])
+@pytest.mark.parametrize(
+    ("number", "syscall", "step", "target"),
+    [
+        (errno.EINVAL, "unshare", "make a new pid namespace", None),
+        (errno.EINVAL, "unshare", "make a new pid namespace", "pid:[2]"),
+        (errno.ENOMEM, "fork", "fork the stage", "pid:[2]"),
+        (errno.ECHILD, "waitpid", "become the init's parent", "pid:[2]"),
+    ],
+)
 def test_children_that_are_born_in_another_pid_namespace(
-    target: str | None, number: int, syscall: str
+    number: int, syscall: str, step: str, target: str | None
 ) -> None:
     machine = Fake()
     del machine.links["/proc/self/ns/pid_for_children"]
     if target:
         machine.links["/proc/self/ns/pid_for_children"] = target
-    found = why(machine, failed(number, syscall))
+    found = why(machine, failed(number, syscall, step))
     assert "halfway into another PID namespace" in found
     assert "add --fork" in found
+
+
+@pytest.mark.parametrize(
+    ("number", "syscall", "step", "target"),
+    [
+        (errno.ENOMEM, "fork", "fork the init", None),
+        (errno.EINVAL, "unshare", "make a new uts namespace", "pid:[2]"),
+        (errno.EINVAL, "mount", "make every mount private", "pid:[2]"),
+    ],
+)
+def test_the_pid_namespace_that_pyspawn_itself_unshared_is_not_blamed(
+    number: int, syscall: str, step: str, target: str | None
+) -> None:
+    machine = Fake(0)
+    del machine.links["/proc/self/ns/pid_for_children"]
+    if target:
+        machine.links["/proc/self/ns/pid_for_children"] = target
+    assert probe.explain(failed(number, syscall, step), spec(*ROOTS), machine) is None
 
 
 # Descriptors and processes.
