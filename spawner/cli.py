@@ -4,8 +4,8 @@ import _signal
 import posix
 import sys
 
-from spawner import caller
-from spawner.errors import OURS, SpawnerError
+from spawner import caller, channel
+from spawner.errors import LAUNCHER, OURS, SpawnerError
 from spawner.launch import Launch, Observer
 from spawner.linux.kernel import Kernel
 from spawner.spec import Spec, choose
@@ -97,6 +97,8 @@ def _run(
         ending = launch.run()
     except SpawnerError as error:
         return _failed(error, spec, report)
+    except OSError as error:  # of an import, mostly: no descriptor is left
+        return _failed(channel.unexpected(error, LAUNCHER), spec, report)
     if report is not None:
         report.ended(ending)
     return ending.status
