@@ -58,6 +58,7 @@ class Workload:
         self.pid = 0
         self.has_terminal = handover.foreground is None and _has_terminal()
         self.own_group, self.foreground = _place(asked, handover, self.has_terminal)
+        self._own_session = asked.place == settings.OWN_SESSION
         self._mask = handover.mask
         self._changes = _changes(handover.ignored)
         self._may_be_coerced = b"LC_CTYPE" in posix.environ
@@ -88,16 +89,15 @@ class Workload:
             raise ForkFailed(error) from None
         if self.pid == 0:
             self._become(writer)
-        if self.own_group:
-            # Also by the parent, so that a signal to the group can't come too early.
-            self.own_group = _make_group(self.pid)
-        if reader < 0:
-            return
-        posix.close(writer)
         said = b""
-        while part := posix.read(reader, 4096):
-            said += part
-        posix.close(reader)
+        if reader >= 0:
+            posix.close(writer)
+            while part := posix.read(reader, 4096):
+                said += part
+            posix.close(reader)
+        if self.own_group:
+            # Only now: a group made for it would keep the child from starting a session.
+            self.own_group = _make_group(self.pid)
         if said:
             posix.waitpid(self.pid, 0)
             number, _, path = said.partition(b" ")
@@ -107,6 +107,10 @@ class Workload:
         """Become the program, or tell `writer` why not; people, where there's no pipe (-1)."""
         code = status.OURS
         try:
+            if self._own_session:
+                from pyinit import session  # read by the parent already
+
+                session.begin()
             if self.own_group:
                 _make_group(0)
             if self.foreground:
@@ -144,6 +148,8 @@ def _place(
     asked: settings.Settings, handover: settings.Handover, has_terminal: bool
 ) -> tuple[bool, bool]:
     """Return whether the workload gets a process group of its own, and the foreground."""
+    if asked.place != settings.OWN_GROUP:
+        return asked.place == settings.OWN_SESSION, False
     if not has_terminal and not handover.foreground:
         return True, False
     from pyinit import jobcontrol

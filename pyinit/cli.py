@@ -9,6 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+TWINS = ("tini", "docker-init", "dumb-init", "catatonit")
+"""The names under which we are another init, `personality`."""
+
 
 def main(mask: set[int], pending: set[int]) -> "NoReturn":
     """Run `pyinit` with the words of sys.argv and exit.
@@ -24,6 +27,8 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
             handover = settings.Handover.parse(words.pop(0)[len(settings.HANDOVER) :].decode())
         else:
             handover = settings.Handover(mask, child.ignored_signals(), pending)
+        if (called := sys.argv[0].rpartition("/")[2]) in TWINS:
+            words = [b"--as", called.encode(), *words]
         if not (sys.flags.isolated and sys.flags.no_site):
             from pyinit import restart
 
@@ -38,13 +43,33 @@ def _main(words: list[bytes], handover: settings.Handover) -> int:
     """Do what the words ask for; return the exit status."""
     if words[:1] == [b"--"] and words[1:] and not _environment_asks():
         return _supervise(settings.Settings({}, words[1:]), handover)
-    from pyinit import usage
-
     try:
-        asked = usage.parse(words)
-    except usage.AnsweredError as answered:
+        asked = _asked(words)
+    except settings.AnsweredError as answered:
         return answered.status
     return _supervise(asked, handover)
+
+
+def _asked(words: list[bytes]) -> settings.Settings:
+    """Return what is asked for, by whoever's command line it is; raises settings.AnsweredError."""
+    option, equals, value = words[0].partition(b"=") if words else (b"", b"", b"")
+    rest = [value, *words[1:]] if equals else words[1:]
+    if option == b"--as":
+        from pyinit import personality
+
+        return personality.parse(rest)
+    if option == b"--install-as":
+        from pyinit import install
+
+        try:
+            install.install(rest)
+        except install.InstallError as error:
+            _say(f"--install-as: {error}")
+            raise settings.AnsweredError(status.OURS) from None
+        raise settings.AnsweredError(0)
+    from pyinit import usage
+
+    return usage.parse(words)
 
 
 def _environment_asks() -> bool:
@@ -61,20 +86,22 @@ def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
         from pyinit import execerror
 
         code, said = execerror.line(asked.program[0], failed.error, posix.environ.get(b"PATH"))
+        if asked.twin:
+            code = asked.twin.exec_status(failed.error.errno)
+            code = asked.exit_codes.get(code, code)
         if handover.notice is None:
-            _say(said)
+            run.report.fatal(said)
         else:
             run.notify(f"exec-failed {failed.error.errno} {code} {said}")
         return code
     except child.ForkFailed as failed:
         from pyinit import diagnose
 
-        _say(diagnose.fork_failed(failed.error))
-        return status.OURS
+        run.report.fatal(diagnose.fork_failed(failed.error))
     except OSError as error:
         what = status.errno_text(error.errno or 0)
-        _say(f"prctl PR_SET_PDEATHSIG: {what}; --parent-death can't be had here")
-        return status.OURS
+        run.report.fatal(f"prctl PR_SET_PDEATHSIG: {what}; --parent-death can't be had here")
+    return asked.twin.failed if asked.twin else status.OURS
 
 
 def _say(text: str) -> None:

@@ -39,6 +39,8 @@ EXIT = "exit"
 
 EVERYTHING = "everything"
 """The target of what ends the namespace: all processes but ours."""
+OURSELVES = "ourselves"
+"""The target of the stop that a twin of dumb-init gives itself."""
 
 # si_code of signals that the kernel itself makes, such as a terminal's ^C (siginfo.h, SI_KERNEL).
 SI_KERNEL = 0x80
@@ -80,6 +82,13 @@ class Machine:
             if number in (_signal.SIGTERM, _signal.SIGINT):
                 return [(EXIT, 0, "")]
             return []
+        actions = self._forward(number, code, now)
+        if self.asked.suspends and number in _STOPS:
+            actions.append((SEND, _signal.SIGSTOP, OURSELVES))
+        return actions
+
+    def _forward(self, number: int, code: int, now: float) -> "list[Action]":
+        """Return where a signal for the workload goes."""
         if code == SI_KERNEL and not self.own_group and number in _OF_TERMINAL:
             return []  # the terminal sent it to the whole group: the workload has it already
         sent = self.asked.rewrite.get(number)
@@ -107,7 +116,10 @@ class Machine:
             code, _ = status.of_wait(wait_status)
             self.exit_status = self.asked.exit_codes.get(code, code)
             if self.asked.drain is None and not self.asked.wait:
-                return [(EXIT, self.exit_status, "")]
+                actions: list[Action] = [(EXIT, self.exit_status, "")]
+                if self.asked.parting and self.own_group:
+                    actions.insert(0, (SEND, self.asked.parting, settings.GROUP))
+                return actions
             self.phase = LEFT
             if self.asked.drain is not None and not self.killing:
                 self._end_by(now + self.asked.drain)
@@ -127,6 +139,8 @@ class Machine:
         """Take a child's stop by `signal`."""
         if self.phase != RUNNING or pid != self.pid or signal not in _STOPS:
             return []
+        if self.asked.suspends:
+            return []  # who asked for the stop has stopped us with it
         self.stopped = True
         if self._stops_forwarded:
             self._stops_forwarded = 0

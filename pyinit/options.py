@@ -38,6 +38,11 @@ def _code(word: str) -> int:
     return int(word)
 
 
+def _first_word(word: str) -> str:
+    """Refuse an option that `cli` understands where it may stand."""
+    raise ValueError("only as the first word of the command line")
+
+
 TABLE = (
     cmdline.Option(
         "group", "g", help="Forward signals to the workload's process group, not to its process."
@@ -109,6 +114,20 @@ TABLE = (
         "v",
         count=True,
         help="Say on stderr what happens, as --events does for programs.",
+    ),
+    cmdline.Option(
+        "as",
+        metavar="NAME",
+        convert=_first_word,
+        help="Be the twin of tini, docker-init, dumb-init or catatonit: what follows is that tool's"
+        " command line. Only as the first word; a link or script of that name does the same.",
+    ),
+    cmdline.Option(
+        "install-as",
+        metavar="NAME DIR",
+        convert=_first_word,
+        help="Make DIR/NAME, which starts pyinit as the twin NAME, or as pyinit. Only as the first"
+        " word.",
     ),
     cmdline.Option("help", "h", help="Show this help and exit."),
     cmdline.Option("version", "V", help="Show the version and exit."),

@@ -37,8 +37,16 @@ class Report:
 
     def say(self, text: str) -> None:
         """Print one line for people."""
+        self._line(f"pyinit[{self._pid}]: {text}")
+
+    def fatal(self, text: str) -> None:
+        """Say why we can't go on."""
+        self.say(text)
+
+    def _line(self, text: str) -> None:
+        """Print one whole line."""
         # A character may become ten ("\\U0001f600"), and the line must still be a whole one.
-        line = f"pyinit[{self._pid}]: {execerror.text(text.encode('utf-8', 'surrogateescape'))}"
+        line = execerror.text(text.encode("utf-8", "surrogateescape"))
         raw = line.encode("utf-8", "backslashreplace")
         if len(raw) >= _PIPE_BUF:
             raw = raw[: _PIPE_BUF - 4] + b"..."

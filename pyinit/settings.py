@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from pyinit import personality
+
 PROCESS = "process"
 GROUP = "group"
 ALL = "all"
 """Where signals go: the workload's process, its process group, every process there is."""
+
+OWN_GROUP = "own group"
+OWN_SESSION = "own session"
+OUR_GROUP = "our group"
+"""Where the workload lives: in a process group or session of its own, or beside us."""
 
 
 HANDOVER = b"--handover="
@@ -79,12 +86,24 @@ def _hex(signals: set[int]) -> str:
     return f"{sum(1 << (number - 1) for number in signals):x}"
 
 
-class Settings:
-    """What was asked for, with the defaults filled in; `program` is the workload's argv."""
+class AnsweredError(Exception):
+    """The command line was answered in words, and there's nothing to run; exit with `status`."""
 
-    __slots__ = ("drain", "events", "exit_codes", "kill_after", "parent_death", "pause",
-                 "program", "rewrite", "target", "term_signal", "verbose", "wait",
-                 "warn_orphans")  # fmt: skip
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Settings:
+    """What was asked for, with the defaults filled in; `program` is the workload's argv.
+
+    Only another init's command line asks for `place`, for `parting` (the signal that is left for
+    the workload's group at its end) and `suspends` (stop signals stop us too); `twin` is the tool.
+    """
+
+    __slots__ = ("drain", "events", "exit_codes", "kill_after", "parent_death", "parting", "pause",
+                 "place", "program", "rewrite", "suspends", "target", "term_signal", "twin",
+                 "verbose", "wait", "warn_orphans")  # fmt: skip
 
     def __init__(self, values: "Mapping[str, Any]", program: "Iterable[bytes]" = ()) -> None:
         self.program = list(program)
@@ -100,6 +119,10 @@ class Settings:
         self.pause: bool = values.get("pause", False)
         self.events: int | None = values.get("events")
         self.verbose: int = values.get("verbose", 0)
+        self.place: str = values.get("place", OWN_GROUP)
+        self.parting: int = values.get("parting", 0)
+        self.suspends: bool = values.get("suspends", False)
+        self.twin: personality.Twin | None = values.get("twin")
 
     @property
     def tells_all(self) -> bool:

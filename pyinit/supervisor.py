@@ -46,6 +46,8 @@ class Supervisor:
     @property
     def report(self) -> "report.Report":
         """Who tells what happens; read in only when there's something to tell."""
+        if self._report is None and self.asked.twin:
+            self._report = self.asked.twin.report(warn_orphans=self.asked.warn_orphans)
         if self._report is None:
             from pyinit import report
 
@@ -87,6 +89,10 @@ class Supervisor:
 
     def _start(self) -> None:
         """Start the workload, and tell of it."""
+        if self.asked.place == settings.OWN_SESSION:
+            from pyinit import session
+
+            self.handover.pending |= session.release_terminal()
         try:
             self._workload.start()
         except child.ExecFailed:
@@ -128,7 +134,7 @@ class Supervisor:
 
     def _let_go(self) -> int | None:
         """Hold nothing that the workload could be waiting on; be called by our name in ps(1)."""
-        _set_name(b"pyinit")
+        _set_name(self.asked.twin.name.encode() if self.asked.twin else b"pyinit")
         kept = {self.asked.events, self.handover.notice}
         try:
             # By name, not by range: where close_range is denied, a range is a long loop.
@@ -273,6 +279,8 @@ class Supervisor:
             pid = -1  # all of our PID namespace but us, in one call, kill(2)
         elif target == settings.GROUP and self._workload.own_group:
             pid = -self.pid
+        elif target == machine.OURSELVES:
+            pid = self._own_pid
         try:
             posix.kill(pid, number)
         except ProcessLookupError:

@@ -10,6 +10,8 @@ from pyinit import cmdline, options, report, settings, status
 USAGE = """\
 Usage: pyinit [OPTIONS] [--] PROGRAM [ARG...]
        pyinit --pause [OPTIONS]
+       pyinit --as NAME [ARG...]
+       pyinit --install-as NAME DIR
 
 Run PROGRAM, forward signals to it, reap every orphan, and exit as it did. Made to be the first
 process (PID 1) of a container."""
@@ -22,16 +24,8 @@ Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found;
 be executed; 125 if pyinit itself could not do its work."""
 
 
-class AnsweredError(Exception):
-    """The command line was answered in words, and there's nothing to run; exit with `status`."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
 def parse(words: list[bytes]) -> settings.Settings:
-    """Return what the words and the environment ask for; raises AnsweredError."""
+    """Return what the words and the environment ask for; raises settings.AnsweredError."""
     try:
         values = cmdline.environment(options.TABLE, posix.environ, options.PREFIX)
         given, rest = cmdline.parse(
@@ -39,17 +33,17 @@ def parse(words: list[bytes]) -> settings.Settings:
         )
         values |= given
         if given.get("help"):
-            raise AnsweredError(_print(cmdline.help_text(options.TABLE, USAGE, FOOTER)))
+            raise settings.AnsweredError(_print(cmdline.help_text(options.TABLE, USAGE, FOOTER)))
         if given.get("version"):
             from pyinit import __version__
 
-            raise AnsweredError(_print(f"pyinit {__version__}\n"))
+            raise settings.AnsweredError(_print(f"pyinit {__version__}\n"))
         program = [word.encode("utf-8", "surrogateescape") for word in rest]
         asked = settings.Settings(values, program)
         options.check(asked, values)
     except cmdline.UsageError as error:
         report.Report().say(f"{error}; {error.hint or 'see pyinit --help'}")
-        raise AnsweredError(status.OURS) from None
+        raise settings.AnsweredError(status.OURS) from None
     return asked
 
 

@@ -2,13 +2,15 @@
 
     python3 docs/man/render.py DIRECTORY
 
-A page is man(7) with two directives, each on a line of its own:
+A page is man(7) with directives, each on a line of its own:
 
-    @option NAME     the option's spelling and its help, as its table has them; prose may follow
-    @environment     one entry for each option that a variable sets too
+    @option NAME              the option's spelling and its help, as its table has them; prose may
+                              follow
+    @option COMMAND NAME      the same for an option of a subcommand
+    @rest                     every option of the command itself that has no place of its own
+    @environment              the variable of each option
 
-and `@VERSION@` anywhere. Each option has to be placed exactly once, so that a page can neither
-miss one nor describe one that is gone.
+and `@VERSION@` anywhere. An option that is placed twice, or isn't there, is an error.
 """
 
 from __future__ import annotations
@@ -21,9 +23,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 
 import pyinit  # noqa: E402  the checkout's own, whose table this is
-from pyinit import options  # noqa: E402
+from pyinit import options as pyinit_options  # noqa: E402
 from pyinit.cmdline import Option  # noqa: E402
-from spawner import cli as spawner_cli  # noqa: E402
+from spawner import options as pyspawn_options  # noqa: E402
+from spawner import zombies  # noqa: E402
+
+Tables = dict[str, tuple[Option, ...]]
+"""The options of a command, under "", and of each of its subcommands."""
 
 
 class PageError(Exception):
@@ -54,19 +60,29 @@ def paragraph(option: Option) -> list[str]:
     return [".TP", heading(option), escape(option.help)]
 
 
+ONLY_WORDS = ("as", "help", "install-as", "version")
+"""Options that only a command line can give."""
+
+
 def variables(table: tuple[Option, ...], prefix: str) -> list[str]:
     """Return the lines that name the environment variable of each option."""
-    lines = []
+    lines = [".PP", ".nf"]
     for option in table:
-        if not option.hidden and option.name not in ("help", "version"):
+        if not option.hidden and option.long not in ONLY_WORDS:
             dashes = option.long.replace("-", "\\-")
-            lines += [".TP", f".B {prefix}_{option.name.upper()}", f"See \\fB\\-\\-{dashes}\\fR."]
-    return lines
+            lines.append(f"\\fB{prefix}_{option.name.upper()}\\fR (\\-\\-{dashes})")
+    return [*lines, ".fi"]
 
 
-def render(template: str, table: tuple[Option, ...], prefix: str) -> str:
-    """Return the page made of `template` and `table`; raises PageError when they disagree."""
-    waiting = {option.long: option for option in table if not option.hidden}
+def render(template: str, tables: Tables, prefix: str) -> str:
+    """Return the page made of `template` and `tables`; raises PageError when they disagree."""
+    waiting = {
+        f"{command} {option.long}".strip(): option
+        for command, table in tables.items()
+        for option in table
+        if not option.hidden
+    }
+    rest = {option.long for option in tables[""]} - set(re.findall("(?m)^@option (.*)$", template))
     lines: list[str] = []
     for line in template.splitlines():
         directive, _, name = line.partition(" ")
@@ -74,8 +90,11 @@ def render(template: str, table: tuple[Option, ...], prefix: str) -> str:
             if name not in waiting:
                 raise PageError(f"@option {name}: no such option, or placed twice")
             lines += paragraph(waiting.pop(name))
+        elif directive == "@rest":
+            for name in [name for name in waiting if name in rest]:
+                lines += paragraph(waiting.pop(name))
         elif directive == "@environment":
-            lines += variables(table, prefix)
+            lines += variables(tables[""], prefix)
         else:
             lines.append(line.replace("@VERSION@", pyinit.__version__))
     if waiting:
@@ -83,21 +102,21 @@ def render(template: str, table: tuple[Option, ...], prefix: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {
-    "pyinit": (options.TABLE, options.PREFIX),
-    "pyspawn": (spawner_cli.TABLE, spawner_cli.PREFIX),
+PAGES: dict[str, tuple[Tables, str]] = {
+    "pyinit": ({"": pyinit_options.TABLE}, pyinit_options.PREFIX),
+    "pyspawn": ({"": pyspawn_options.TABLE, "zombies": zombies.TABLE}, ""),
 }
-"""Each page's table, and what its variables begin with."""
+"""The tables of each page, and what its variables begin with, where the command reads any."""
 
 
 def main(directory: str) -> None:
     """Write every page into `directory`, which is made if need be."""
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
-    for page, (table, prefix) in TABLES.items():
+    for page, (tables, prefix) in PAGES.items():
         template = (HERE / f"{page}.1.in").read_text()
         try:
-            text = render(template, table, prefix)
+            text = render(template, tables, prefix)
         except PageError as error:
             sys.exit(f"docs/man/{page}.1.in: {error}")
         (target / f"{page}.1").write_text(text)

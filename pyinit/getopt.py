@@ -1,0 +1,106 @@
+"""getopt(3) and getopt_long(3) as the C library has them, for the command lines of others.
+
+Short options may be joined, with a value behind the last; long ones may be cut short where that
+names one of them only. Options may stand behind other words (permutation) unless the tool or
+POSIXLY_CORRECT in the environment forbids it; `--` ends them.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+class OptionError(Exception):
+    """A word that is no option of the tool, or lacks its value; in the C library's words."""
+
+
+class Options:
+    """Iterate over (letter, value) of the options in order; `rest` are then the other words.
+
+    `letters` is as for getopt(3), `p:hv`: a colon says that the letter before takes a value.
+    `names` gives each long option its letter. Iterating raises OptionError where it gets to a
+    word that makes no sense, so what stands before has been seen.
+    """
+
+    def __init__(
+        self,
+        words: "Sequence[str]",
+        letters: str,
+        names: "Mapping[str, str] | None" = None,
+        *,
+        permute: bool,
+    ) -> None:
+        self.rest: list[str] = []
+        self._words = list(words)
+        self._letters = letters
+        self._names = names or {}
+        self._permute = permute
+
+    def __iter__(self) -> "Iterator[tuple[str, str]]":
+        """Yield each option; the value is empty for those that take none."""
+        while self._words:
+            word = self._words.pop(0)
+            if word == "--":
+                break
+            if word == "-" or not word.startswith("-"):
+                self.rest.append(word)
+                if not self._permute:
+                    break
+            elif word.startswith("--") and self._names:
+                yield self._long(word[2:])
+            else:
+                yield from self._short(word[1:])
+        self.rest += self._words
+
+    def _short(self, cluster: str) -> "Iterator[tuple[str, str]]":
+        """Yield the options of a word behind its dash."""
+        while cluster:
+            letter, cluster = cluster[0], cluster[1:]
+            if letter == ":" or letter not in self._letters:
+                raise OptionError(f"invalid option -- '{letter}'")
+            value = ""
+            if self._takes_value(letter):
+                if not cluster and not self._words:
+                    raise OptionError(f"option requires an argument -- '{letter}'")
+                value, cluster = cluster or self._words.pop(0), ""
+            yield letter, value
+
+    def _long(self, word: str) -> tuple[str, str]:
+        """Return the option that a word behind its two dashes means."""
+        given, equals, value = word.partition("=")
+        meant = [name for name in self._names if name.startswith(given)]
+        if given in self._names:
+            meant = [given]
+        if not meant:
+            raise OptionError(f"unrecognized option '--{word}'")
+        if len(meant) > 1:
+            several = " ".join(f"'--{name}'" for name in meant)
+            raise OptionError(f"option '--{word}' is ambiguous; possibilities: {several}")
+        letter = self._names[meant[0]]
+        if not self._takes_value(letter):
+            if equals:
+                raise OptionError(f"option '--{meant[0]}' doesn't allow an argument")
+            return letter, ""
+        if not equals:
+            if not self._words:
+                raise OptionError(f"option '--{meant[0]}' requires an argument")
+            value = self._words.pop(0)
+        return letter, value
+
+    def _takes_value(self, letter: str) -> bool:
+        return self._letters[self._letters.index(letter) + 1 :].startswith(":")
+
+
+def integer(text: str) -> tuple[int | None, str]:
+    """Return the decimal number that `text` begins with, as strtol(3) reads it, and what is left.
+
+    White space and a sign may stand before it. None, and all of `text`, where there's no number.
+    """
+    digits = text.lstrip(" \t\n\v\f\r")
+    sign = -1 if digits.startswith("-") else 1
+    if digits.startswith(("-", "+")):
+        digits = digits[1:]
+    left = digits.lstrip("0123456789")
+    found = digits[: len(digits) - len(left)]
+    # What is too long for int() is out of every range all the same.
+    return (sign * int(found.lstrip("0")[:18] or "0"), left) if found else (None, text)

@@ -1,0 +1,93 @@
+"""`--install-as NAME DIR`: make DIR/NAME, which starts pyinit as NAME, and as fast as it can.
+
+What is made is a script of two lines, started by the kernel (execve(2), "Interpreter scripts") in
+a lean interpreter at once, where the command that an installer makes starts a heavy one first.
+Where the interpreter's path doesn't fit its first line, it's a link to that command.
+"""
+
+import contextlib
+import os
+import sys
+
+from pyinit import personality, restart, status
+
+OWN_NAME = "pyinit"
+
+_FLAGS = "-ISXutf8"
+
+# BINPRM_BUF_SIZE (linux/binfmts.h) is 256 since Linux 5.1; before, longer lines were cut off
+# silently, and an image may be run by an older kernel than the one that built it.
+_LONGEST_FIRST_LINE = 127
+
+
+class InstallError(Exception):
+    """DIR/NAME can't be made; in words for the user."""
+
+
+def install(arguments: list[bytes]) -> None:
+    """Make DIR/NAME, in one step and in the place of nothing but our own; raises InstallError."""
+    if len(arguments) != 2:
+        raise InstallError("it takes two words: NAME DIR")
+    name, directory = (os.fsdecode(word) for word in arguments)
+    names = (OWN_NAME, *personality.TOOLS)
+    if name not in names:
+        raise InstallError(f"{name!r} is none of {', '.join(names)}")
+    place = os.path.join(directory, name)
+    if os.path.lexists(place) and not is_ours(place):
+        raise InstallError(f"{place} is there and not ours; remove it first")
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}")
+    try:
+        _make(temporary, place)
+        os.rename(temporary, place)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # perhaps it was never made
+            os.unlink(temporary)
+        what = status.errno_text(error.errno or 0)
+        raise InstallError(f"{place} can't be made: {what}") from None
+
+
+def is_ours(path: str) -> bool:
+    """Tell whether a file, or what a link leads to, is a script that starts pyinit."""
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(4096)
+    except OSError:
+        return False
+    return beginning.startswith(b"#!") and b"import pyinit.__main__" in beginning
+
+
+def _make(temporary: str, place: str) -> None:
+    """Make the script, or the link, under a temporary name."""
+    script = _script()
+    if script is None:
+        os.symlink(_command(place), temporary)
+        return
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o755)  # whatever the umask: any user of an image may start it
+        file.write(script)
+
+
+def _script() -> str | None:
+    """Return the script's text, or None where the interpreter's path can't stand in its line."""
+    if not sys.executable:
+        return None
+    interpreter = os.path.realpath(sys.executable)
+    first = f"#!{interpreter} {_FLAGS}\n"
+    if len(first) > _LONGEST_FIRST_LINE or not interpreter.isascii() or len(first.split()) != 2:
+        return None
+    packages = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return first + restart.START.format(directory=packages) + "\n"
+
+
+def _command(place: str) -> str:
+    """Return the path of the installed `pyinit` command; raises InstallError if there's none."""
+    beside = os.path.dirname(sys.executable)
+    for directory in (beside, *os.environ.get("PATH", os.defpath).split(":")):
+        command = os.path.abspath(os.path.join(directory, OWN_NAME))
+        if is_ours(command) and not os.path.islink(command) and command != os.path.abspath(place):
+            return command
+    raise InstallError(
+        f"the path {os.path.realpath(sys.executable)!r} fits no script's first line, and no"
+        " installed pyinit was found to link to"
+    )

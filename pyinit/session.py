@@ -1,0 +1,50 @@
+"""A session of its own for the workload, and the controlling terminal with it, credentials(7).
+
+Only a session leader can take a terminal, and only one that no other session has: so whoever
+leads the session that it belongs to lets go of it first.
+"""
+
+import _signal
+import posix
+
+_STDIN = 0
+
+
+def release_terminal() -> set[int]:
+    """Let go of the terminal on standard input; return what was pending and is for the workload.
+
+    To a session leader's foreground group, and so to us, the kernel sends SIGHUP and SIGCONT,
+    ioctl_tty(2), TIOCNOTTY: in our own name, so that they can be told from others'. They are taken
+    here at once, for one that comes while they are pending is merged with it.
+    """
+    genuine = set()
+    if _ioctl("TIOCNOTTY"):
+        for number in (_signal.SIGHUP, _signal.SIGCONT):
+            info = _signal.sigtimedwait({number}, 0)
+            if info is not None and info.si_pid != posix.getpid():
+                genuine.add(int(number))
+    return genuine
+
+
+def begin() -> None:
+    """Start a session, in a child, and make the terminal on standard input its own, if it's free.
+
+    Where setsid(2) is denied the child goes on without.
+    """
+    try:
+        posix.setsid()
+    except OSError:
+        return
+    _ioctl("TIOCSCTTY")
+
+
+def _ioctl(name: str) -> bool:
+    """Ask standard input; return whether that worked: not without a terminal, nor where denied."""
+    try:
+        import fcntl
+        import termios
+
+        fcntl.ioctl(_STDIN, getattr(termios, name), 0)
+    except (OSError, ImportError):
+        return False
+    return True

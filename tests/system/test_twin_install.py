@@ -1,0 +1,303 @@
+"""`--install-as NAME DIR`, and what it makes: a file that starts pyinit as NAME, fast."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from helpers.capabilities import require
+from helpers.programs import PLACE, pyinit, python, reporter
+from helpers.running import Ended, Running, run
+from helpers.twins import environment
+
+TOOLS = ("tini", "docker-init", "dumb-init", "catatonit")
+NAMES = ("pyinit", *TOOLS)
+
+LONG = "x" * 120
+"""A directory's name that no first line of a script has room for."""
+
+
+def install(*words: str, **how: object) -> Ended:
+    return run(pyinit("--install-as", *words), environment=environment(), **how)
+
+
+def lean(path: Path) -> bool:
+    """Tell whether a file starts the lean interpreter at once."""
+    return path.read_bytes().split(b"\n")[0].endswith(b" -ISXutf8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_is_made_and_works(name: str, tmp_path: Path) -> None:
+    assert outcome_of(install(name, str(tmp_path))) == (0, b"", "")
+    assert os.listdir(tmp_path) == [name]
+    path = tmp_path / name
+    assert lean(path)
+    ended = run([str(path), "--", "sh", "-c", "exit 7"], environment=environment())
+    assert (ended.status, ended.errors) == (7, "")
+
+
+def outcome_of(ended: Ended) -> tuple[int, bytes, str]:
+    return ended.status, ended.out, ended.errors
+
+
+def test_the_name_may_stand_behind_an_equals_sign(tmp_path: Path) -> None:
+    ended = run(pyinit("--install-as=tini", str(tmp_path)))
+    assert ended.status == 0
+    assert os.listdir(tmp_path) == ["tini"]
+
+
+def test_one_interpreter_is_started_and_no_more(tmp_path: Path) -> None:
+    install("tini", str(tmp_path))
+    path = tmp_path / "tini"
+    with Running([str(path), "--", *reporter()]) as running:
+        running.line()
+        words = Path(f"/proc/{running.pid}/cmdline").read_bytes().split(b"\0")
+        assert words[1:3] == [b"-ISXutf8", os.fsencode(path)]
+
+
+def test_anybody_may_start_it_whatever_the_umask(tmp_path: Path) -> None:
+    code = "import os, sys; os.umask(0o077); os.execv(sys.argv[1], sys.argv[1:])"
+    assert run(python(code, *pyinit("--install-as", "tini", str(tmp_path)))).status == 0
+    assert (tmp_path / "tini").stat().st_mode & 0o777 == 0o755
+
+
+def test_the_interpreter_is_the_real_one(tmp_path: Path) -> None:
+    interpreter = tmp_path / "bin" / "python"
+    interpreter.parent.mkdir()
+    interpreter.symlink_to(os.path.realpath(sys.executable))
+    argv = [str(interpreter), *pyinit("--install-as", "tini", str(tmp_path))[1:]]
+    assert run(argv).status == 0
+    first = (tmp_path / "tini").read_text().splitlines()[0]
+    assert first == f"#!{os.path.realpath(sys.executable)} -ISXutf8"
+
+
+def copied(directory: str | bytes) -> None:
+    """Copy the package alone into a directory, as into an image without an installer."""
+    shutil.copytree(
+        os.fsencode(PLACE) + b"/pyinit",
+        os.path.join(os.fsencode(directory), b"pyinit"),
+        ignore=lambda _, names: [name for name in names if b"__pycache__" in os.fsencode(name)],
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"plain", b"two words", b"quote'\"s", b"back\\slash", "\u00e9\u4e2d".encode(), b"\xff\xfe"],
+)
+def test_the_package_may_lie_anywhere(tmp_path: Path, name: bytes) -> None:
+    home = os.path.join(os.fsencode(tmp_path), name)
+    os.mkdir(home)
+    copied(home)
+    made = tmp_path / "made"
+    made.mkdir()
+    script = os.path.join(home, b"pyinit", b"__main__.py")
+    ended = run([sys.executable, "-IS", script, "--install-as", "tini", str(made)])
+    assert outcome_of(ended) == (0, b"", "")
+    ended = run([str(made / "tini"), "--version"], environment={})
+    assert ended.out.startswith(b"tini version ")
+
+
+def test_every_byte_of_the_words_comes_through(tmp_path: Path) -> None:
+    install("tini", str(tmp_path))
+    for locale in ("C", "POSIX", "C.UTF-8", "en_US.ISO-8859-1"):
+        variables = {"LC_ALL": locale, "PATH": os.defpath}
+        ended = run([str(tmp_path / "tini"), "--", "printf", "%s", b"\xff\xc3(\xe9"],
+                    environment=variables)  # fmt: skip
+        assert ended.out == b"\xff\xc3(\xe9"
+
+
+# --- in whose place ----------------------------------------------------------------------------
+
+
+def test_our_own_is_made_anew(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert install("tini", str(tmp_path)).status == 0
+    assert os.listdir(tmp_path) == ["tini"]
+
+
+@pytest.mark.parametrize("kind", ["file", "script", "directory", "dangling", "link"])
+def test_what_is_not_ours_stays(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "tini"
+    if kind == "file":
+        path.write_bytes(b"\x7fELF")
+    elif kind == "script":
+        path.write_text("#!/bin/sh\nexec true\n")
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "dangling":
+        path.symlink_to("/nosuch/pyinit")
+    else:
+        path.symlink_to("/bin/sh")
+    before = path.lstat()
+    ended = install("tini", str(tmp_path))
+    assert (ended.status, ended.out) == (125, b"")
+    assert ended.errors.count("\n") == 1
+    assert f"{path} is there and not ours" in ended.errors
+    assert path.lstat().st_ino == before.st_ino
+    assert os.listdir(tmp_path) == ["tini"]
+
+
+def command(directory: Path) -> Path:
+    """Make the command that an installer makes, for the package under test."""
+    directory.mkdir(exist_ok=True)
+    path = directory / "pyinit"
+    path.write_text(f"#!{sys.executable}\nimport pyinit.__main__\n")
+    path.chmod(0o755)
+    return path
+
+
+WITH_PACKAGE = {"PYTHONPATH": PLACE}
+
+
+def test_the_installed_command_becomes_a_lean_one(tmp_path: Path) -> None:
+    path = command(tmp_path)
+    assert not lean(path)
+    variables = environment(WITH_PACKAGE)
+    assert (
+        run([str(path), "--install-as", "pyinit", str(tmp_path)], environment=variables).status == 0
+    )
+    assert lean(path)
+    assert run([str(path), "--", "sh", "-c", "exit 3"]).status == 3
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_link_to_the_command_is_a_twin_too(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.symlink_to(command(tmp_path / "bin"))
+    variables = environment(WITH_PACKAGE)
+    ended = run([str(path), "-?"], environment=variables)
+    assert ended.status == 1
+    assert ended.errors.startswith(f"{name}: invalid option -- '?'")
+    # And found in PATH, where argv[0] comes as the kernel was given it.
+    variables["PATH"] = f"{tmp_path}:{variables['PATH']}"
+    ended = run(["env", name, "-?"], environment=variables)
+    assert ended.errors.startswith(f"{name}: invalid option -- '?'")
+
+
+# --- where a script's first line has no room ---------------------------------------------------
+
+
+@pytest.fixture
+def far_python(tmp_path: Path) -> str:
+    """Copy the interpreter where its path is too long for a script's first line."""
+    path = tmp_path / LONG / "python"
+    path.parent.mkdir()
+    shutil.copy(os.path.realpath(sys.executable), path)
+    ended = run([str(path), "-I", "-S", "-c", "pass"])
+    if ended.status:
+        pytest.skip(f"a copied interpreter doesn't start here: {ended.errors}")
+    return str(path)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_else_it_is_a_link_to_the_command(tmp_path: Path, far_python: str, beside: bool) -> None:
+    found = command(Path(far_python).parent if beside else tmp_path / "bin")
+    made = tmp_path / "made"
+    made.mkdir()
+    variables = environment({"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
+    argv = [far_python, *pyinit("--install-as", "tini", str(made))[1:]]
+    assert outcome_of(run(argv, environment=variables)) == (0, b"", "")
+    assert os.readlink(made / "tini") == str(found)
+    ended = run([str(made / "tini"), "--version"], environment=environment(WITH_PACKAGE))
+    assert ended.out.startswith(b"tini version ")
+    # The link is ours too.
+    assert outcome_of(run(argv, environment=variables)) == (0, b"", "")
+
+
+def test_without_a_command_either_it_says_so(tmp_path: Path, far_python: str) -> None:
+    argv = [far_python, *pyinit("--install-as", "tini", str(tmp_path))[1:]]
+    ended = run(argv, environment={"PATH": "/nosuch"})
+    assert ended.status == 125
+    assert far_python in ended.errors
+    assert ended.errors.count("\n") == 1
+    assert not (tmp_path / "tini").exists()
+
+
+# --- mistakes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([], "NAME DIR"),
+        (["tini"], "NAME DIR"),
+        (["tini", "/tmp", "more"], "NAME DIR"),
+        (["init", "/tmp"], "'init' is none of pyinit, tini, docker-init, dumb-init, catatonit"),
+        (["", "/tmp"], "'' is none of"),
+        (["../tini", "/tmp"], "'../tini' is none of"),
+        (["tini", "/nosuch/directory"], "No such file or directory (ENOENT)"),
+        (["tini", "/etc/passwd"], "Not a directory (ENOTDIR)"),
+    ],
+)
+def test_mistakes(words: list[str], text: str, tmp_path: Path) -> None:
+    ended = install(*words, directory=str(tmp_path))
+    assert (ended.status, ended.out) == (125, b"")
+    assert ended.errors.count("\n") == 1
+    assert "--install-as" in ended.errors
+    assert text in ended.errors
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        # Root may write anywhere but in a file system that is read-only, as /proc is to it.
+        ended = install("tini", "/proc/self")
+        assert "/proc/self/tini can't be made: " in ended.errors
+    else:
+        ended = install("tini", str(tmp_path))
+        assert f"{tmp_path}/tini can't be made: Permission denied (EACCES)" in ended.errors
+    assert ended.status == 125
+
+
+def test_only_as_the_first_word(tmp_path: Path) -> None:
+    for words in (["-g", "--install-as", "tini", str(tmp_path)], ["-v", "--as", "tini", "true"]):
+        ended = run(pyinit(*words), environment=environment())
+        assert ended.status == 125
+        assert "only as the first word" in ended.errors
+    assert os.listdir(tmp_path) == []
+
+
+# --- --as ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["--as"], ["--as", "nosuch"], ["--as", ""], ["--as="]])
+def test_as_whom(words: list[str]) -> None:
+    ended = run(pyinit(*words))
+    assert (ended.status, ended.out) == (125, b"")
+    assert "tini, docker-init, dumb-init, catatonit" in ended.errors
+
+
+def test_as_with_an_equals_sign() -> None:
+    assert run(pyinit("--as=dumb-init", "/nosuch")).status == 2
+
+
+def test_as_survives_the_restart_in_a_lean_interpreter() -> None:
+    argv = [sys.executable, "-c", f"import sys; sys.path[:0] = [{PLACE!r}]; import pyinit.__main__"]
+    ended = run([*argv, "--as", "dumb-init", "/nosuch"])
+    assert ended.status == 2
+    assert ended.errors.startswith("[dumb-init] ")
+
+
+def test_behind_a_plain_start_it_is_a_word_like_any_other() -> None:
+    assert run(pyinit("--", "echo", "--as", "tini")).out == b"--as tini\n"
+
+
+def test_variables_of_ours_mean_nothing_to_a_twin() -> None:
+    ended = run(pyinit("--as", "tini", "true"), environment=environment({"PYINIT_VERBOSE": "1"}))
+    assert ended.errors == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_user_may_start_what_root_made(name: str) -> None:
+    require("other-user")
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        assert install(name, directory).status == 0
+        become = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        ended = run([*become, f"{directory}/{name}", "--", "sh", "-c", "exit 4"])
+        assert ended.status == 4
