@@ -30,7 +30,7 @@ GRACE = 0.1
 Each child is a zombie for a moment, between its end and its parent's wait(2).
 """
 
-_TABLE = (
+TABLE = (
     cmdline.Option("json", help="print a JSON array instead of the table: pid, name, zombies, …"),
     cmdline.Option(
         "grace",
@@ -247,9 +247,9 @@ def _psutil() -> ModuleType:
 def main(arguments: list[str]) -> int:
     """Print who holds zombies, and return the exit status: 0 nobody, 1 someone, 125 failed."""
     try:
-        values, words = cmdline.parse(_TABLE, arguments)
+        values, words = cmdline.parse(TABLE, arguments)
         if "help" in values:
-            _print(1, cmdline.help_text(_TABLE, _USAGE, _FOOTER))
+            _print(1, cmdline.help_text(TABLE, _USAGE, _FOOTER))
             return 0
         found = zombies(map(_pid, words), grace=values.get("grace", GRACE))
     except cmdline.UsageError as error:

@@ -79,7 +79,7 @@ def test_a_command_that_needs_psutil_says_so(alone: Environment) -> None:
 def test_a_command_that_looks_at_processes_works_with_psutil(installed: Environment) -> None:
     ended = installed.run("pyspawn", "zombies")
     assert "Traceback" not in ended.stderr
-    assert ended.returncode == 0
+    assert ended.returncode in (0, 1)  # 1: the machine has zombies
 
 
 def test_a_link_to_a_command_is_the_command(installed: Environment, tmp_path: Path) -> None:
