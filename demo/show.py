@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import select
 import signal
@@ -14,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -23,6 +23,7 @@ ORPHANS = 5
 STATUS = 42
 QUESTION = signal.SIGRTMIN
 STOP_TIMEOUT = 1  # seconds
+WIDTH = 96  # of the process table
 
 # Seconds, far beyond what anything here takes: it ends a demonstration that hangs.
 SAFETY_NET = 60
@@ -31,13 +32,14 @@ SAFETY_NET = 60
 # Inside: the program that runs in the namespaces.
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Process:
     """One line of the process table, as seen inside."""
 
     pid: int
     parent: int
     state: str
+    name: str
     command: str
 
 
@@ -47,15 +49,14 @@ def processes() -> list[Process]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                name, _, fields = (entry / "stat").read_text().rpartition(")")
+                before, _, after = (entry / "stat").read_text().rpartition(")")
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except FileNotFoundError:
                 continue  # it ended while we were looking
-            state, parent = fields.split()[:2]
+            name = before.partition("(")[2]
+            state, parent = after.split()[:2]
             command = b" ".join(words).decode(errors="replace").strip()
-            # A zombie has no arguments any more, only a name.
-            command = command or f"[{name.partition('(')[2]}]"
-            found.append(Process(int(entry.name), int(parent), state, command))
+            found.append(Process(int(entry.name), int(parent), state, name, command))
     return sorted(found, key=lambda process: process.pid)
 
 
@@ -98,7 +99,7 @@ def inside() -> int:
     ask_pid_1()
     ask_pid_1()
     for process in processes():
-        print(process.pid, process.parent, process.state, process.command, sep="\t")
+        print(*dataclasses.astuple(process), sep="\t")
     print("ready", flush=True)
     received = signal.sigwaitinfo({signal.SIGTERM})
     print(signal.Signals(received.si_signo).name, flush=True)
@@ -111,7 +112,7 @@ def inside() -> int:
 PROGRAM = (sys.executable, "-I", __file__, "inside")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Outcome:
     """What one run of the program showed."""
 
@@ -122,10 +123,10 @@ class Outcome:
     @property
     def init(self) -> str:
         """What PID 1 is."""
-        command = next((process.command for process in self.table if process.pid == 1), "nothing")
-        if command == " ".join(PROGRAM):
-            return "the program"
-        return "pyinit" if "import pyinit" in command else command
+        first = next((process for process in self.table if process.pid == 1), None)
+        if first is None:
+            return "nothing"
+        return "the program" if first.command == " ".join(PROGRAM) else first.name
 
     @property
     def zombies(self) -> int:
@@ -156,15 +157,16 @@ def run_program(*options: str) -> Outcome:
         for line in output:
             if line == "ready\n":
                 break
-            pid, parent, state, command = line.rstrip("\n").split("\t")
-            table.append(Process(int(pid), int(parent), state, command))
+            pid, parent, *texts = line.rstrip("\n").split("\t")
+            table.append(Process(int(pid), int(parent), *texts))
         process.send_signal(signal.SIGTERM)
         # The end of file is the end of everything that was in the namespaces.
         received = output.read().strip()
         status = process.wait()
-    print(f"{'PID':>7} {'PPID':>5} STAT COMMAND")
+    print(f"{'PID':>7} {'PPID':>5} STAT {'NAME':<9} COMMAND")
     for entry in table:
-        print(f"{entry.pid:>7} {entry.parent:>5} {entry.state:<4} {entry.command[:72]}")
+        line = f"{entry.pid:>7} {entry.parent:>5} {entry.state:<4} {entry.name:<9} {entry.command}"
+        print(line[:WIDTH].rstrip())
     outcome = Outcome(table, received, status)
     print(f"  {ORPHANS} orphans were made; {outcome.zombies} of them are zombies")
     print(f"  SIGTERM to pyspawn; the program received: {received or 'nothing'}")
