@@ -16,6 +16,7 @@ import posix
 from spawner import channel
 from spawner.errors import INIT, OURS, SetupError
 from spawner.plan import take
+from spawner.spec import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +26,20 @@ if TYPE_CHECKING:
     from spawner.linux.kernel import Kernel
     from spawner.plan import Steps
 
+FILES = {"mount": "mnt"}
+"""Kinds of namespaces that have another name in /proc/PID/ns, namespaces(7)."""
 
-def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> "NoReturn":
-    """Be the init, whose steps are `steps`: the last is the exec."""
+
+def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, tell: bool) -> "NoReturn":
+    """Be the init, whose steps are `steps`: the last is the exec.
+
+    With `tell` the inode numbers of its namespaces are told.
+    """
     try:
         pipes.be_child()
         rest = take(kernel, steps, INIT, pipes.tell_missing)
         drop_pending()
-        pipes.tell(channel.encode(channel.MADE))
+        pipes.tell(channel.encode(channel.MADE, **(_namespaces() if tell else {})))
         if pipes.hear() == channel.GO:
             _set_up(kernel, rest, pipes)
     except SetupError as error:
@@ -59,3 +66,14 @@ def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
                 return
             pipes.tell(channel.encode(channel.EXEC))
         step.run(kernel)
+
+
+def _namespaces() -> dict[str, int]:
+    """Return the inode number of each of our namespaces, by kind, namespaces(7)."""
+    found = {}
+    for kind in NAMESPACES:
+        try:
+            found[kind] = posix.stat(f"/proc/self/ns/{FILES.get(kind, kind)}").st_ino
+        except OSError:  # there's no /proc, or this kernel doesn't have the kind
+            continue
+    return found

@@ -9,8 +9,9 @@ The protocol, with the pipes of `channel`:
    the stage's user namespace, and answers MAPPED. On FORKED it opens a pidfd of the init. The
    stage's exit makes the init its own child, since orphans go to the next subreaper.
 4. On MADE the container is *made*.
-5. GO lets the init set up the inside and exec. The end of file of the status pipe, after EXEC,
-   means that the exec has happened. With pyinit the program is *started* when its notice says so.
+5. GO lets the init set up the inside and exec. Where nothing has to happen between, it's there
+   before the init is. The end of file of the status pipe, after EXEC, means that the exec has
+   happened. With pyinit the program is *started* when its notice says so.
 6. Then it waits (`wait`). The init's end is the end of its PID namespace: the kernel has killed all
    of it by the time that wait(2) returns. Without a PID namespace the keeper's end is awaited.
 
@@ -23,7 +24,7 @@ import _signal
 import posix
 
 from spawner import channel, init
-from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.errors import LAUNCHER
 from spawner.plan import is_staged, plan, take
 from spawner.steps import attempt
 
@@ -33,19 +34,24 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux.kernel import Kernel
-    from spawner.plan import Steps
+    from spawner.making import Making
     from spawner.spec import Spec
     from spawner.terminal import Terminal
     from spawner.wait import Ending
 
 
 class Observer:
-    """Who wants to know how a launch goes; every method may be overridden, and may not raise."""
+    """Who wants to know how a launch goes; every method may be overridden, and may not raise.
+
+    `wants_namespaces` says whether `created` shall be told their inode numbers.
+    """
+
+    wants_namespaces = False
 
     def missing(self, refused: dict[str, int]) -> None:
         """Take the optional namespaces that were refused, and the errno."""
 
-    def created(self, pid: int) -> None:
+    def created(self, pid: int, namespaces: dict[str, int]) -> None:
         """Take the news that the container is made: its first process is `pid`, seen from here."""
 
     def started(self) -> None:
@@ -63,20 +69,32 @@ class Container:
 
     `init` is its first process, and `pidfd` a descriptor of it; `awaited` is the process whose end
     is the end of the container: the init, the stage while it lives, or the keeper where `keeping`.
-    All are 0, and descriptors -1, while they don't exist. `strangers` are children that the
-    launcher had before. `foreground` says whether the program has the foreground of `terminal`.
+    All are 0, and descriptors -1, while they don't exist. `refused` are the optional namespaces
+    that could not be had, with the errno. `strangers` are children that the launcher had before.
+    `foreground` says whether the program has the foreground of `terminal`.
     """
 
     def __init__(self) -> None:
         self.pipes = channel.Pipes()
-        self.records = channel.Lines()
         self.init = 0
         self.awaited = 0
         self.pidfd = -1
         self.keeping = False
+        self.refused: dict[str, int] = {}
         self.strangers: set[int] = set()
         self.terminal: Terminal | None = None
         self.foreground = False
+
+    def refuse(self, kind: str, errno: int) -> None:
+        """Go on without an optional namespace."""
+        self.refused[kind] = errno
+        if kind == "pid":
+            self.keeping = True
+
+    def meet_init(self, kernel: "Kernel", pid: int) -> None:
+        """Get hold of the init; raises SetupError."""
+        self.init = pid
+        self.pidfd = attempt(LAUNCHER, "open a pidfd", lambda: kernel.pidfd_open(pid))
 
     def signal(self, kernel: "Kernel", number: int) -> None:
         """Send a signal to the init; if it's gone, its end is on the way."""
@@ -90,6 +108,8 @@ class Container:
     def kill(self, kernel: "Kernel") -> None:
         """Kill everything: the init, and by the keeper, which sees the end of the go pipe."""
         self.pipes.close("go_writer")
+        if self.pidfd < 0 and self.init and self.init == self.awaited:
+            posix.kill(self.init, _signal.SIGKILL)  # our child, unreaped: the pid is its own
         self.signal(kernel, _signal.SIGKILL)
 
     def close(self) -> None:
@@ -136,8 +156,8 @@ class Launch:
         self.kept = frozenset(kept)
         self.early = tuple(early)
         self.background = background
-        self._container = Container()
-        self._refused: dict[str, int] = {}
+        self.container = Container()
+        self._making: Making | None = None
 
     def run(self) -> "Ending":
         """Make the container, start the program and wait for its end.
@@ -146,19 +166,51 @@ class Launch:
         of the container then.
         """
         try:
-            self.make()
-            self.start()
+            if not self._make(at_once=True):
+                self.start()
             return self.wait()
         except BaseException:
             self.abort()
             raise
 
     def make(self) -> None:
-        """Make the namespaces and the init, which waits to be let go."""
-        made = self._container
-        may_keep = "pid" not in self.spec.namespaces.required
-        made.keeping = "pid" not in self.spec.namespaces.wanted
-        notice = self.spec.init == "" or may_keep
+        """Make the namespaces and the init, which waits to be let go.
+
+        Raises SetupError; then, and whenever else the container is not to be started, `abort`.
+        """
+        self._make(at_once=False)
+
+    def start(self) -> None:
+        """Let the init go: it sets up the inside, and executes the program."""
+        self.container.pipes.let_go(channel.GO)
+
+    def wait(self) -> "Ending":
+        """Forward signals until the container has ended; return how the program did.
+
+        Raises SetupError and ExecError; call `abort` then.
+        """
+        from spawner.wait import Wait
+
+        return Wait(self, self.making()).run()
+
+    def abort(self) -> None:
+        """Kill everything, and wait until it's gone."""
+        self.making().abort()
+
+    def making(self) -> "Making":
+        """Return what listens while the container is being made."""
+        if self._making is None:
+            from spawner.making import Making
+
+            self._making = Making(self)
+        return self._making
+
+    def _make(self, *, at_once: bool) -> bool:
+        """Make the container; return whether the init was let go already, as is asked for."""
+        made = self.container
+        namespaces = self.spec.namespaces
+        made.keeping = "pid" not in namespaces.wanted
+        notice = self.spec.init == "" or "pid" not in namespaces.required
         attempt(LAUNCHER, "open the pipes", lambda: made.pipes.open(self.kernel, notice=notice))
         self._find_terminal()
         steps = plan(
@@ -167,53 +219,27 @@ class Launch:
             terminal=made.terminal.descriptor if made.terminal and made.foreground else None,
             notice=made.pipes.notice_writer if notice else None,
         )
-        if may_keep:
+        if "pid" not in namespaces.required:
             from spawner import descendants
 
             made.strangers = descendants.children()
-        if is_staged(self.spec):
-            self._fork_stage(steps)
-        else:
-            self._fork_init(steps)
-        self._serve(steps)
-        if self._refused:
-            self.observer.missing(self._refused)
-        self.observer.created(made.init)
-
-    def start(self) -> None:
-        """Let the init go: it sets up the inside, and executes the program."""
-        self._container.pipes.let_go(channel.GO)
-
-    def wait(self) -> "Ending":
-        """Forward signals until the container has ended; return how the program did."""
-        from spawner.wait import Wait
-
-        return Wait(self, self._container).run()
-
-    def abort(self) -> None:
-        """Kill everything, and wait until it's gone."""
-        made = self._container
-        made.pipes.be_launcher()
-        made.kill(self.kernel)
-        # A stage and an init that we can't kill yet see the end of the go pipe, and end.
-        while made.pipes.status_reader >= 0 and (records := self._read_status()) is not None:
-            for record in records:
-                if record.kind == channel.FORKED:
-                    made.init = record.number("pid")
-        if made.keeping:
-            made.init = made.awaited  # the keeper has reaped the init
-        for pid in dict.fromkeys((made.awaited, made.init)):
-            if pid:
-                _reap(pid)
-        made.init = made.awaited = 0
-        made.close()
-
-    def _read_status(self) -> list[channel.Record] | None:
-        """Return the records that have come, None at the end of the status pipe."""
-        data = posix.read(self._container.pipes.status_reader, 65536)
-        if not data:
-            return None
-        return [channel.decode(line) for line in self._container.records.feed(data)]
+        if not is_staged(self.spec):
+            steps = take(self.kernel, steps, LAUNCHER, made.refuse)
+            if not made.keeping:
+                if at_once:
+                    self.start()
+                pid = attempt(LAUNCHER, "fork the init", self.kernel.fork)
+                if pid == 0:
+                    init.become(self.kernel, steps, made.pipes, tell=self.observer.wants_namespaces)
+                made.awaited = pid
+                made.pipes.be_launcher()
+                made.meet_init(self.kernel, pid)
+                if not at_once:
+                    self.making().listen()
+                return at_once
+        self.making().fork_stage(steps)
+        self.making().listen()
+        return False
 
     def _find_terminal(self) -> None:
         """Find the controlling terminal, and whether the foreground is ours to pass on."""
@@ -224,103 +250,6 @@ class Launch:
                 return
         from spawner import terminal
 
-        self._container.terminal = found = terminal.find()
+        self.container.terminal = found = terminal.find()
         if found is not None and not self.background:
-            self._container.foreground = found.is_ours()
-
-    def _fork_init(self, steps: "Steps") -> None:
-        """Fork the init into the namespaces for children."""
-        made = self._container
-        left = take(self.kernel, steps, LAUNCHER, self._refuse)
-        if made.keeping:
-            self._fork_stage(left)
-            return
-        pid = attempt(LAUNCHER, "fork the init", self.kernel.fork)
-        if pid == 0:
-            init.become(self.kernel, left, made.pipes)
-        made.awaited = pid
-        self._meet_init(pid)
-
-    def _fork_stage(self, steps: "Steps") -> None:
-        """Fork the stage, which forks the init."""
-        made = self._container
-        attempt(LAUNCHER, "become a subreaper", self.kernel.become_subreaper)
-        pid = attempt(LAUNCHER, "fork the stage", self.kernel.fork)
-        if pid == 0:
-            from spawner import stage
-
-            stage.become(self.kernel, steps, made.pipes, keep=made.keeping)
-        made.awaited = pid
-
-    def _meet_init(self, pid: int) -> None:
-        made = self._container
-        made.init = pid
-        made.pidfd = attempt(LAUNCHER, "open a pidfd", lambda: self.kernel.pidfd_open(pid))
-
-    def _serve(self, steps: "Steps") -> None:
-        """Do for the stage and the init what they ask for, until the container is made."""
-        made = self._container
-        made.pipes.be_launcher()
-        complete = False
-        while not (complete and made.init):  # the init may speak before the stage does
-            records = self._read_status()
-            if records is None:
-                raise self._died()
-            failure = None
-            for record in records:
-                if record.kind == channel.ERROR:
-                    failure = failure or channel.error_of(record)
-                elif record.kind == channel.MISSING:
-                    self._refuse(record.fields.get("namespace", ""), record.number("errno"))
-                elif record.kind == channel.USERNS:
-                    self._map_ids(steps)
-                elif record.kind == channel.FORKED:
-                    self._meet_init(record.number("pid"))
-                elif record.kind == channel.MADE:
-                    complete = True
-            if failure is not None:
-                raise failure
-        self._adopt()
-
-    def _map_ids(self, steps: "Steps") -> None:
-        """Write the maps of the stage's user namespace, and let it go on."""
-        made = self._container
-        for step in steps:
-            if step.where == LAUNCHER:
-                step.run(self.kernel, str(made.awaited))
-        made.pipes.let_go(channel.MAPPED)
-
-    def _refuse(self, kind: str, errno: int) -> None:
-        """Go on without an optional namespace."""
-        self._refused[kind] = errno
-        if kind == "pid":
-            self._container.keeping = True
-
-    def _adopt(self) -> None:
-        """Become the init's parent: a stage that isn't a keeper ends."""
-        made = self._container
-        if made.awaited != made.init and not made.keeping:
-            _reap(made.awaited)
-            made.awaited = made.init
-
-    def _died(self) -> SetupError:
-        """Return the error for a stage or an init that ended without a word."""
-        from spawner.wait import how, lost
-
-        made = self._container
-        if made.init:
-            self._adopt()
-        where = INIT if made.init else STAGE
-        try:
-            _, changed = posix.waitpid(made.awaited, 0)
-        except ChildProcessError:
-            return lost()
-        made.awaited = 0
-        return SetupError(f"the {where} {how(changed)} during its set-up", stage=where)
-
-
-def _reap(pid: int) -> None:
-    try:
-        posix.waitpid(pid, 0)
-    except ChildProcessError:
-        return
+            self.container.foreground = found.is_ours()

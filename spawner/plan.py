@@ -65,10 +65,10 @@ def take(
         try:
             step.run(kernel, process)
         except SetupError as error:
-            if not (isinstance(step, steps.Unshare) and step.optional):
+            if step.optional is None:
                 raise
-            left = without(left, step.kind)
-            refused(step.kind, error.errno or 0)
+            left = without(left, step.optional)
+            refused(step.optional, error.errno or 0)
     return left
 
 
@@ -102,39 +102,39 @@ def _outside(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
         from spawner import idmap
 
         yield _unshare(spec, "user", STAGE)
-        yield steps.DenySetgroups()
-        yield steps.MapIds("gid", idmap.one(spec.map_group, caller.group))
-        yield steps.MapIds("uid", idmap.one(spec.map_user, caller.user))
+        yield steps.deny_setgroups()
+        yield steps.map_ids("gid", idmap.one(spec.map_group, caller.group))
+        yield steps.map_ids("uid", idmap.one(spec.map_user, caller.user))
     for kind in ("pid", "time"):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, forker)
     for clock, offset in (("monotonic", spec.monotonic), ("boottime", spec.boottime)):
         if offset is not None:
-            yield steps.SetClock(clock, offset, forker)
+            yield steps.set_clock(clock, offset, forker)
 
 
 def _inside(spec: "Spec") -> "Iterator[steps.Step]":
     """Yield what the init does to its namespaces and to itself."""
-    yield steps.MakeGroup()
+    yield steps.make_group()
     for kind in ("mount", "uts", "ipc", "net", "cgroup"):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, INIT)
-    yield steps.DieWithParent()
-    yield steps.MakePrivate()
-    yield steps.MountProc()
+    yield steps.die_with_parent()
+    yield steps.make_private()
+    yield steps.mount_proc()
     if spec.hostname is not None:
-        yield steps.SetHostname(spec.hostname)
-    yield steps.BringUpLoopback()
+        yield steps.set_hostname(spec.hostname)
+    yield steps.bring_up_loopback()
     if spec.workdir is not None:
-        yield steps.ChangeDirectory(spec.workdir)
+        yield steps.change_directory(spec.workdir)
     if spec.clear_environment:
-        yield steps.ClearEnvironment()
+        yield steps.clear_environment()
     for name, value in spec.environment:
-        yield steps.SetVariable(name, value)
+        yield steps.set_variable(name, value)
 
 
 def _unshare(spec: "Spec", kind: str, where: str) -> steps.Step:
-    return steps.Unshare(kind, where, optional=kind in spec.namespaces.optional)
+    return steps.unshare(kind, where, optional=kind in spec.namespaces.optional)
 
 
 def _program(
@@ -147,15 +147,15 @@ def _program(
         words = initpath.pyinit(
             caller.ignored, caller.mask, foreground=terminal is not None, notice=notice
         )
-        yield steps.ExecInit([*map(encode, words), *program], search_path, notice)
+        yield steps.execute_init([*map(encode, words), *program], search_path, notice)
         return
     if terminal is not None:
-        yield steps.TakeForeground(terminal)
-    yield steps.RestoreSignals(caller.ignored, caller.mask)
+        yield steps.take_foreground(terminal)
+    yield steps.restore_signals(caller.ignored, caller.mask)
     if spec.init is None:
-        yield steps.Exec(program, search_path)
+        yield steps.execute(program, search_path)
     else:
-        yield steps.ExecInit([encode(spec.init), b"--", *program], search_path)
+        yield steps.execute_init([encode(spec.init), b"--", *program], search_path)
 
 
 def _search_path(spec: "Spec", caller: "Caller") -> bytes | None:

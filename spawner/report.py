@@ -24,18 +24,6 @@ _PATIENCE = 1000
 _PIPE_BUF = 4096
 """Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
 
-NAMESPACE_FILES = {
-    "cgroup": "cgroup",
-    "ipc": "ipc",
-    "mount": "mnt",
-    "net": "net",
-    "pid": "pid",
-    "time": "time",
-    "user": "user",
-    "uts": "uts",
-}
-"""Where each kind of namespace is in /proc/PID/ns, namespaces(7)."""
-
 
 class Report(Observer):
     """Where news go: `status` is the descriptor of --json-status, or None."""
@@ -66,11 +54,15 @@ class Report(Observer):
             self.say(f"going on without a new {kind} namespace: {reason}")
         self._tell(event="missing", namespaces=reasons)
 
-    def created(self, pid: int) -> None:
+    @property
+    def wants_namespaces(self) -> bool:  # type: ignore[override]  # read only
+        """Whether somebody reads the inode numbers."""
+        return self.status is not None
+
+    def created(self, pid: int, namespaces: dict[str, int]) -> None:
         """Tell the first process of the container, and its namespaces."""
         self._news(f"the container is made: its first process is {pid}")
-        if self.status is not None:
-            self._tell(event="created", host_pid=pid, namespaces=_namespaces(pid))
+        self._tell(event="created", host_pid=pid, namespaces=namespaces)
 
     def started(self) -> None:
         """Tell that the exec has happened."""
@@ -135,17 +127,6 @@ class Report(Observer):
     def _tell(self, **fields: "Value") -> None:
         if self.status is not None:
             _write(self.status, jsontext.dump(fields).encode() + b"\n")
-
-
-def _namespaces(pid: int) -> dict[str, int]:
-    """Return the inode number of each namespace of a process, by kind, namespaces(7)."""
-    found = {}
-    for kind, file in NAMESPACE_FILES.items():
-        try:
-            found[kind] = posix.stat(f"/proc/{pid}/ns/{file}").st_ino
-        except OSError:  # a kind that this kernel doesn't have
-            continue
-    return found
 
 
 def _explain(error: SetupError, spec: "Spec | None") -> str | None:

@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     from spawner.plan import Steps
 
 
-def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool) -> "NoReturn":
-    """Be the stage; `keep` says that there will be no PID namespace to end with."""
+def become(
+    kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool, tell: bool
+) -> "NoReturn":
+    """Be the stage; `keep` says that there will be no PID namespace to end with.
+
+    `tell` is for the init.
+    """
     status = OURS
     try:
         pipes.be_child()
-        status = _run(kernel, steps, pipes, keep)
+        status = _run(kernel, steps, pipes, keep=keep, tell=tell)
     except SetupError as error:
         pipes.tell(channel.failure(error))
     except Exception as error:  # noqa: BLE001  no traceback may leave this process
@@ -39,7 +44,7 @@ def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool) -> "
         posix._exit(status)
 
 
-def _run(kernel: "Kernel", steps: "Steps", pipes: "Pipes", keep: bool) -> int:
+def _run(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool, tell: bool) -> int:
     """Take the steps and fork the init; return the exit status."""
     attempt(STAGE, "make a process group", kernel.make_process_group)
     init.drop_pending()
@@ -62,7 +67,7 @@ def _run(kernel: "Kernel", steps: "Steps", pipes: "Pipes", keep: bool) -> int:
         attempt(STAGE, "become a subreaper", kernel.become_subreaper)
     pid = attempt(STAGE, "fork the init", kernel.fork)
     if pid == 0:
-        init.become(kernel, left, pipes)
+        init.become(kernel, left, pipes, tell=tell)
     pipes.tell(channel.encode(channel.FORKED, pid=pid))
     if not keep:
         return 0

@@ -12,7 +12,7 @@ import select
 import time
 
 from pyinit import status as exit_status
-from spawner import channel, machine, notice
+from spawner import machine, notice
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux.constants import SI_QUEUE, SI_TKILL, SI_USER, SIGINFO_SIZE
 from spawner.machine import Machine
@@ -22,8 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from spawner.launch import Container, Launch
+    from spawner.launch import Launch
     from spawner.machine import Action
+    from spawner.making import Making
 
 
 class Ending:
@@ -39,16 +40,16 @@ class Ending:
 class Wait:
     """The wait for the end of the container that a launch has made."""
 
-    def __init__(self, launch: "Launch", made: "Container") -> None:
+    def __init__(self, launch: "Launch", making: "Making") -> None:
         self._kernel = launch.kernel
         self._spec = launch.spec
         self._observer = launch.observer
         self._early = launch.early
         self._lifelines = set(launch.lifelines)
         self._kept = launch.kept
-        self._made = made
+        self._making = making
+        self._made = made = launch.container
         self._notices = notice.Lines()
-        self._announced = False
         self._executed = False
         self._started = False
         self._inner: int | None = None
@@ -128,15 +129,10 @@ class Wait:
         return max(self._machine.deadline - time.monotonic(), 0) * 1000
 
     def _read_status(self) -> bool:
-        """Take in records of the init; return whether the end of file came."""
-        data = posix.read(self._made.pipes.status_reader, 65536)
-        for record in map(channel.decode, self._made.records.feed(data)):
-            if record.kind == channel.ERROR:
-                raise channel.error_of(record)
-            self._announced = self._announced or record.kind == channel.EXEC
-        if data:
+        """Take in the init's records; return whether the end of file came."""
+        if self._making.read():
             return False
-        if self._announced:
+        if self._making.executing:
             self._executed = True
             self._do(self._machine.executed())
             if self._spec.init != "":

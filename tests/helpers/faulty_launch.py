@@ -28,7 +28,7 @@ class Events(Observer):
     def missing(self, refused: dict[str, int]) -> None:
         self.seen.append("missing " + " ".join(sorted(refused)))
 
-    def created(self, pid: int) -> None:
+    def created(self, pid: int, namespaces: dict[str, int]) -> None:
         self.seen.append("created")
 
     def started(self) -> None:

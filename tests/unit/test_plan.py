@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
+from typing import Any
 
 import pytest
 from helpers.kernels import Recording
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyinit.execvp import ExecError as ExecFailure
 from spawner import steps
 from spawner.caller import Caller
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
@@ -41,8 +44,18 @@ def specs(draw: st.DrawFn) -> Spec:
     )
 
 
-def unshared(planned: tuple[steps.Step, ...]) -> list[str]:
-    return [step.kind for step in planned if isinstance(step, steps.Unshare)]
+Steps = tuple[steps.Step, ...]
+
+KIND = {steps.unshare(kind, INIT).how: kind for kind in NAMESPACES}
+"""The kind of namespace by the call that makes it."""
+
+
+def words(planned: Steps) -> list[str]:
+    return [step.what for step in planned]
+
+
+def unshared(planned: Steps) -> list[str]:
+    return [KIND[step.how] for step in planned if step.how in KIND]
 
 
 @given(specs(), st.none() | st.just(5), st.none() | st.just(9))
@@ -50,58 +63,57 @@ def test_order(spec: Spec, terminal: int | None, notice: int | None) -> None:
     planned = plan(spec, CALLER, terminal=terminal, notice=notice)
     kinds = unshared(planned)
     wanted = spec.namespaces.wanted
-    order = [type(step) for step in planned]
+    order = words(planned)
 
     # Everything that is wanted, once, and nothing that isn't.
     assert sorted(kinds) == sorted(wanted)
     for step in planned:
         assert step.needs <= wanted
-        if isinstance(step, steps.Unshare):
-            assert step.optional == (step.kind in spec.namespaces.optional)
+        if step.how in KIND:
+            optional = KIND[step.how] in spec.namespaces.optional
+            assert step.optional == (KIND[step.how] if optional else None)
+        else:
+            assert step.optional is None
     # The user namespace and its maps come before all else; the group map needs setgroups denied.
     if "user" in wanted:
-        assert order[:4] == [steps.Unshare, steps.DenySetgroups, steps.MapIds, steps.MapIds]
-        assert [step.kind for step in planned[:4] if not isinstance(step, steps.DenySetgroups)] == [
-            "user", "gid", "uid",
-        ]  # fmt: skip
-        assert planned[0].where == STAGE
-    else:
-        assert steps.MapIds not in order
+        assert [step.how.partition('"')[2].split('"')[0] for step in planned[1:4]] == [
+            f"/proc/STAGE/{file}" for file in ("setgroups", "gid_map", "uid_map")
+        ]
+        assert (kinds[0], planned[0].where) == ("user", STAGE)
     # The launcher never enters a namespace itself: it unshares only what is for children.
     for step in planned:
-        if isinstance(step, steps.Unshare) and step.where == LAUNCHER:
-            assert step.kind in ("pid", "time")
+        if step.how in KIND and step.where == LAUNCHER:
+            assert KIND[step.how] in ("pid", "time")
     assert (STAGE in {step.where for step in planned}) <= is_staged(spec)
     # The processes follow one another, but for the launcher's maps amid the stage's steps.
-    places = [step.where for step in planned if not isinstance(step, steps.MapIds)]
-    places = [where for where in places if where != LAUNCHER] if is_staged(spec) else places
+    places = [step.where for step in planned if "user" not in step.needs]
     assert places == sorted(places, key=[LAUNCHER, STAGE, INIT].index)
     # What makes the container comes before what sets it up; what is last before the exec is last.
     phases = [0 if step.makes else 2 if step.last_act else 1 for step in planned]
     assert phases == sorted(phases)
     # Clocks between the unshare and the fork; mounts after the propagation is private.
-    for step in planned:
-        if isinstance(step, steps.SetClock):
-            time = steps.Unshare("time", step.where, optional=False)
-            assert planned.index(time) < planned.index(step)
+    for at, step in enumerate(planned):
+        if "timens_offsets" in step.how:
+            assert "time" in unshared(planned[:at])
             assert step.where != INIT
-    assert (steps.MountProc in order) == (wanted >= {"pid", "mount"})
-    if steps.MountProc in order:
-        assert order.index(steps.MakePrivate) < order.index(steps.MountProc)
-    assert (steps.BringUpLoopback in order) == ("net" in wanted)
+    assert ("mount proc on /proc" in order) == (wanted >= {"pid", "mount"})
+    if "mount proc on /proc" in order:
+        assert order.index("make every mount private") < order.index("mount proc on /proc")
+    assert ("bring up the loopback interface" in order) == ("net" in wanted)
     # Whatever comes, the init dies with its parent, and ends with one exec.
-    assert order.count(steps.DieWithParent) == 1
-    assert order[-1] in (steps.Exec, steps.ExecInit)
-    assert sum(issubclass(kind, steps.Exec) for kind in order) == 1
+    assert order.count("die with the launcher") == 1
+    assert planned[-1].how.startswith("execvp(")
+    assert sum(step.how.startswith("execvp(") for step in planned) == 1
 
 
 @given(specs())
 def test_clearing_comes_before_setting(spec: Spec) -> None:
-    order = [type(step) for step in plan(spec, CALLER)]
-    assert order.count(steps.ClearEnvironment) == spec.clear_environment
-    assert order.count(steps.SetVariable) == len(spec.environment)
-    if spec.clear_environment and spec.environment:
-        assert order.index(steps.ClearEnvironment) < order.index(steps.SetVariable)
+    order = words(plan(spec, CALLER))
+    set_ones = [at for at, what in enumerate(order) if what.startswith("set the variable")]
+    assert order.count("clear the environment") == spec.clear_environment
+    assert len(set_ones) == len(spec.environment)
+    if spec.clear_environment and set_ones:
+        assert order.index("clear the environment") < set_ones[0]
 
 
 @given(specs(), st.sampled_from(NAMESPACES))
@@ -129,36 +141,50 @@ def make(**fields: object) -> Spec:
     return Spec(("app", "-x"), **{"namespaces": Namespaces({"pid"}), **fields})  # type: ignore[arg-type]
 
 
+def calls(planned: Steps) -> list[tuple[Any, ...]]:
+    """Return what the steps ask of the kernel, the last being an exec that fails."""
+    kernel = NoExec()
+    for step in planned:
+        with contextlib.suppress(SetupError):
+            step.run(kernel)
+    return kernel.calls
+
+
+class NoExec(Recording):
+    """Knows no program."""
+
+    def exec(self, arguments: object, search_path: object) -> ExecFailure:
+        self.calls.append(("exec", list(arguments), search_path))  # type: ignore[call-overload]
+        return ExecFailure(errno.ENOENT, b"app")
+
+
 def test_the_program_is_pid_1_itself() -> None:
-    planned = plan(make(), CALLER, terminal=5, notice=9)
-    assert planned[-3:] == (
-        steps.TakeForeground(5),
-        steps.RestoreSignals({1}, {15}),
-        steps.Exec([b"app", b"-x"], CALLER.search_path),
-    )
-    assert steps.TakeForeground not in map(type, plan(make(), CALLER))
+    assert calls(plan(make(), CALLER, terminal=5, notice=9)[-3:]) == [
+        ("take_foreground", 5),
+        ("set_signals", {1}, {15}),
+        ("exec", [b"app", b"-x"], CALLER.search_path),
+    ]
+    assert "take_foreground" not in [call[0] for call in calls(plan(make(), CALLER))]
 
 
 def test_another_init_gets_the_signals_that_the_caller_had() -> None:
-    planned = plan(make(init="/sbin/tini"), CALLER, notice=9)
-    assert planned[-2:] == (
-        steps.RestoreSignals({1}, {15}),
-        steps.ExecInit([b"/sbin/tini", b"--", b"app", b"-x"], CALLER.search_path),
-    )
+    assert calls(plan(make(init="/sbin/tini"), CALLER, notice=9)[-2:]) == [
+        ("set_signals", {1}, {15}),
+        ("exec", [b"/sbin/tini", b"--", b"app", b"-x"], CALLER.search_path),
+    ]
 
 
 @pytest.mark.parametrize(("terminal", "foreground"), [(None, b"0"), (5, b"1")])
 def test_pyinit_is_handed_what_it_can_not_see(terminal: int | None, foreground: bytes) -> None:
-    planned = plan(make(init=""), CALLER, terminal=terminal, notice=9)
-    step = planned[-1]
-    assert isinstance(step, steps.ExecInit)
-    assert step.notice == 9
-    assert step.arguments[0] == sys.executable.encode()
-    assert step.arguments[1:3] == (b"-I", b"-S")
+    called = calls(plan(make(init=""), CALLER, terminal=terminal, notice=9))
+    (keep, (_, arguments, _)) = called[-2:]
+    assert keep == ("keep_over_exec", 9)
+    assert arguments[0] == sys.executable.encode()
+    assert arguments[1:3] == [b"-I", b"-S"]
     handover = b"--handover=mask=4000,ignored=1,foreground=" + foreground + b",notice=9"
-    assert step.arguments[-4:] == (handover, b"--", b"app", b"-x")
+    assert arguments[-4:] == [handover, b"--", b"app", b"-x"]
     # All stays blocked until pyinit is ready, and it takes the terminal by itself.
-    assert not {steps.RestoreSignals, steps.TakeForeground} & set(map(type, planned))
+    assert not {"set_signals", "take_foreground"} & {call[0] for call in called}
 
 
 @pytest.mark.parametrize(
@@ -173,18 +199,16 @@ def test_pyinit_is_handed_what_it_can_not_see(terminal: int | None, foreground: 
 def test_the_program_is_looked_up_in_its_own_path(
     fields: dict[str, object], path: bytes | None
 ) -> None:
-    step = plan(make(**fields), CALLER)[-1]
-    assert isinstance(step, steps.Exec)
-    assert step.search_path == path
+    assert calls(plan(make(**fields), CALLER))[-1] == ("exec", [b"app", b"-x"], path)
 
 
 def test_maps() -> None:
     spec = make(namespaces=Namespaces({"user", "pid"}), map_user=7, map_group=8)
-    assert plan(spec, CALLER)[1:4] == (
-        steps.DenySetgroups(),
-        steps.MapIds("gid", "8 100 1"),
-        steps.MapIds("uid", "7 1000 1"),
-    )
+    assert calls(plan(spec, CALLER)[1:4]) == [
+        ("write_file", "/proc/self/setgroups", b"deny"),
+        ("write_file", "/proc/self/gid_map", b"8 100 1"),
+        ("write_file", "/proc/self/uid_map", b"7 1000 1"),
+    ]
 
 
 class Poor(Recording):
@@ -205,7 +229,7 @@ def test_taking_the_steps_of_one_process() -> None:
     # The init's own end where the container is made.
     left = take(kernel, left, INIT, lambda *_: pytest.fail("nothing was refused"))
     assert [call[0] for call in kernel.calls[3:]] == ["make_process_group", "unshare"]
-    assert left[0] == steps.DieWithParent()
+    assert left[0].what == "die with the launcher"
 
 
 def test_a_refused_namespace_is_told_and_what_needs_it_left_out() -> None:
@@ -214,7 +238,7 @@ def test_a_refused_namespace_is_told_and_what_needs_it_left_out() -> None:
     planned = take(Poor(), plan(spec, CALLER), LAUNCHER, lambda *told: refused.append(told))
     planned = take(Poor(), planned, INIT, lambda *told: refused.append(told))
     assert refused == [("pid", errno.ENOSPC), ("mount", errno.ENOSPC)]
-    assert not {steps.MakePrivate, steps.MountProc} & set(map(type, planned))
+    assert not [what for what in words(planned) if "mount" in what]
 
 
 def test_a_required_namespace_that_is_refused_is_an_error() -> None:
