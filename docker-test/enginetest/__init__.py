@@ -1,0 +1,1 @@
+"""What pyinit promises, held under the engines that people run it with, and on a bare kernel."""

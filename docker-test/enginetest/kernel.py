@@ -1,0 +1,229 @@
+"""A whole kernel: Debian's, booted in qemu, with pyinit as the machine's first process.
+
+Five boots from one initial root filesystem: the promises, a shell with `-g`, no init at all, and
+two whose workload just ends, so that the status with which PID 1 ends is in the kernel's panic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from enginetest.findings import Finding, Init, Seen, Skip
+from enginetest.reading import LineReader, WaitError
+from enginetest.running import succeed
+
+GUEST = Path(__file__).parent.parent / "guest"
+
+PATIENCE = 120.0
+"""Seconds without a line after which a boot is given up: an emulated machine can be slow."""
+
+NOT_ASKED = {
+    "health": "no engine that would run one",
+    "hardened": "full rights are what this column is about",
+    "copied": "no engine to build it",
+    "as-tini": "no engine to build it",
+    "as-dumb-init": "no engine to build it",
+    "multi-stage": "no engine to build it",
+}
+
+PANIC = re.compile(r"Attempted to kill init! exitcode=0x([0-9a-f]+)")
+OFF = "reboot: Power down"
+
+
+@dataclass
+class Boot:
+    """What a machine said between its start and its end."""
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    clean: bool = False
+    """The kernel powered the machine off."""
+
+    @property
+    def panic_status(self) -> int | None:
+        """The exit status of PID 1 in the kernel's last words, or None."""
+        found = PANIC.search("\n".join(self.lines))
+        return int(found[1], 16) >> 8 if found else None
+
+
+class Machine:
+    """The kernel and the root filesystem to boot."""
+
+    name = "kernel"
+
+    def __init__(self, state: Path, kernel: Path) -> None:
+        self.state = state
+        self.kernel = kernel
+        self.initramfs = state / "initramfs"
+
+    def set_up(self, *, archive: Path, wheels: Path) -> None:
+        """Make the initial root filesystem: the base image's, with pidone installed in it."""
+        root = self.state / "root"
+        root.mkdir(parents=True)
+        succeed("tar", "--extract", "--file", archive, "--directory", root)
+        shutil.copytree(wheels, root / "wheels")
+        shutil.copytree(GUEST, root / "app", ignore=shutil.ignore_patterns("__pycache__"))
+        package = root / "app" / "enginetest"
+        package.mkdir()
+        for name in ("__init__.py", "reading.py", "terminal.py"):
+            shutil.copy(GUEST.parent / "enginetest" / name, package)
+        succeed(
+            *("chroot", root, "pip", "install", "--no-index", "--find-links", "/wheels"),
+            *("--root-user-action", "ignore", "pidone"),
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/"},
+        )
+        shutil.rmtree(root / "wheels")
+        succeed(
+            "sh",
+            "-c",
+            'cd "$0" && find . -print0 | cpio --null --create --format=newc --quiet >"$1"',
+            root,
+            self.initramfs,
+        )
+
+    def version(self) -> str:
+        """Say which kernel, and how it is run."""
+        name = self.kernel.name.removeprefix("vmlinuz-")
+        return f"kernel {name}, in qemu's emulation, cgroup 2"
+
+    def boot(self, name: str, init: str, words: Sequence[str]) -> Boot:
+        """Boot with `init` as the first process and read the console to the end.
+
+        At the console's word that it waits for Ctrl-Alt-Del, these keys are pressed.
+        """
+        monitor = self.state / f"{name}.monitor"
+        line = f"console=ttyS0 quiet panic=-1 rdinit={init} -- {' '.join(words)}"
+        argv = [
+            *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nodefaults"),
+            *("-no-reboot", "-display", "none", "-serial", "stdio"),
+            *("-monitor", f"unix:{monitor},server,nowait"),
+            *("-kernel", str(self.kernel), "-initrd", str(self.initramfs), "-append", line),
+        ]
+        boot = Boot()
+        with _ended(
+            subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        ) as process:
+            assert process.stdout is not None
+            console = LineReader(process.stdout.fileno(), f"boot {name}")
+            while (text := console.line(PATIENCE)) is not None:
+                boot.lines.append(text)
+                record = parse(text)
+                if "promise" in record:
+                    boot.findings[str(record["promise"])] = Finding(
+                        bool(record["kept"]), str(record["detail"])
+                    )
+                elif "waits" in record:
+                    _press(monitor, "ctrl-alt-delete")
+                elif "failed" in record:
+                    boot.findings["failed"] = Finding(False, str(record["failed"]))
+            boot.clean = process.wait() == 0 and OFF in "\n".join(boot.lines)
+        return boot
+
+    def findings(self) -> dict[str, dict[Init, Seen]]:
+        """Boot five times and return what was found, promise by promise."""
+        pyinit, python = "/usr/local/bin/pyinit", "/usr/bin/python3"
+        workload = ("python3", "/app/machine.py")
+        # No `--` before the program: the kernel takes a second one for the end of the line.
+        asked = {
+            "main": (pyinit, (*workload, "main")),
+            "bare": (python, ("/app/machine.py", "bare")),
+            "shell": (pyinit, ("-g", "--wait", "sh", "/app/shell.sh")),
+            "exit": (pyinit, ("sh", "/app/exit.sh")),
+            "killed": (pyinit, ("sh", "/app/killed.sh")),
+        }
+        with ThreadPoolExecutor(2) as pool:
+            boots = dict(
+                zip(
+                    asked,
+                    pool.map(lambda name: self._try_boot(name, *asked[name]), asked),
+                    strict=True,
+                )
+            )
+        return assemble(boots)
+
+    def _try_boot(self, name: str, init: str, words: Sequence[str]) -> Boot:
+        try:
+            return self.boot(name, init, words)
+        except WaitError as error:
+            return Boot({"failed": Finding(False, str(error))})
+
+
+def parse(line: str) -> dict[str, object]:
+    """Return the record of a console line `@ {…}`, or {} where it is none."""
+    start = line.find("@ {")
+    if start < 0:
+        return {}
+    try:
+        record = json.loads(line[start + 2 :])
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def assemble(boots: dict[str, Boot]) -> dict[str, dict[Init, Seen]]:
+    """Put what the boots showed into the table's terms."""
+    main, bare, shell = boots["main"], boots["bare"], boots["shell"]
+    found: dict[str, dict[Init, Seen]] = {}
+    for key, finding in main.findings.items():
+        found[key] = {Init.PYINIT: finding}
+        if key in bare.findings:
+            found[key][Init.NONE] = bare.findings[key]
+    for key, boot in (("stop", main), ("shell", shell)):
+        finding = boot.findings.get(key) or boot.findings.get("failed") or _last_words(boot)
+        off = "powered off" if boot.clean else "not powered off"
+        row = found.setdefault(key, {})
+        row[Init.PYINIT] = Finding(finding.kept and boot.clean, f"{finding.detail}, {off}")
+    statuses = {name: boots[name].panic_status for name in ("exit", "killed")}
+    found["status"] = {
+        Init.PYINIT: Finding(
+            statuses == {"exit": 42, "killed": 137},
+            f"exit 42: {statuses['exit']}; kill -9: {statuses['killed']}, in the kernel's panic",
+        )
+    }
+    for key, reason in NOT_ASKED.items():
+        found[key] = {Init.PYINIT: Skip(reason)}
+    return found
+
+
+def _last_words(boot: Boot) -> Finding:
+    return Finding(False, f"it said nothing of it; its last words: {boot.lines[-3:]}")
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """End the process whatever happens."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _press(monitor: Path, keys: str) -> None:
+    """Press keys on the machine's keyboard, through qemu's monitor."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(str(monitor))
+        line.sendall(f"sendkey {keys}\n".encode())
+        line.settimeout(5)
+        seen = b""
+        while seen.count(b"(qemu)") < 2:  # the prompt, and the one after the command
+            more = line.recv(4096)
+            if not more:
+                return
+            seen += more

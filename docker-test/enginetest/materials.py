@@ -1,0 +1,183 @@
+"""What the containers and the machine are made of, made or fetched once and kept in build/.
+
+Nothing comes from a container registry: the base image is made of Debian's packages, the kernel is
+Debian's, and ours is the wheel of this checkout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+from enginetest.running import CommandError, complete, succeed
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+KEPT = CHECKOUT / "build" / "docker-test"
+
+DEBIAN = (
+    *("containerd", "docker.io", "podman", "runc", "uidmap"),
+    *("cpio", "mmdebstrap", "qemu-system-x86", "tini", "util-linux"),
+)
+"""Packages of the host: the engines, and what makes images and boots kernels."""
+
+SUITE = "bookworm"
+
+BASE = (
+    *("dash", "coreutils", "grep", "libc-bin", "procps", "sed"),
+    *("python3", "python3-pip", "python3-venv"),
+)
+"""Packages of the base image, which stands for Docker's library's python:3-slim."""
+
+LEFT_OUT = (
+    *("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"),
+    *("/usr/share/perl/*", "/usr/lib/*/perl/*", "/usr/lib/*/libperl.so*"),
+    "/usr/lib/python3*/EXTERNALLY-MANAGED",
+)
+"""Files of them that nothing here reads (perl comes with debconf), and the mark that keeps pip from
+installing: in the image that this stands for it may.
+"""
+
+COMPILE = 'chroot "$1" python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.[0-9]*'
+"""What Debian's packages do when they are configured, which these are not."""
+
+KERNEL = "linux-image-cloud-amd64"
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+"""What Debian's packages ask whether they may start a daemon when they are installed."""
+
+
+def say(text: str) -> None:
+    """Tell the person who is waiting what is being done."""
+    print(f"docker-test: {text}", file=sys.stderr, flush=True)
+
+
+def install_packages() -> None:
+    """Install the Debian packages that are missing, and keep their daemons from being started."""
+    mine = not POLICY.exists()
+    if mine:
+        POLICY.write_text("#!/bin/sh\nexit 101\n")
+        POLICY.chmod(0o755)
+    try:
+        ended = complete([CHECKOUT / "tools" / "debian", *DEBIAN], patience=600)
+    finally:
+        if mine:
+            POLICY.unlink()
+    if ended.stderr:
+        print(ended.stderr.strip(), file=sys.stderr, flush=True)
+    if ended.returncode:
+        raise CommandError("the packages above are needed")
+
+
+def dependencies() -> None:
+    """Install the dependency group `docker-test` beside the checkout, and make it importable.
+
+    Into a directory of its own: nothing else of the project needs it.
+    """
+    groups = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["dependency-groups"]
+    wanted = groups["docker-test"]
+    key = _key(sys.version, *wanted)
+    place = KEPT / f"python-{key}"
+    if not place.is_dir():
+        say(f"installing {', '.join(wanted)}")
+        making = _fresh(place)
+        _pip("install", "--target", making, *wanted)
+        making.rename(place)
+    sys.path.append(str(place))
+    importlib.invalidate_caches()
+
+
+def wheels() -> Path:
+    """Return a directory with the wheel of this checkout and those of what it depends on."""
+    place = KEPT / "wheels"
+    place.mkdir(parents=True, exist_ok=True)
+    for old in place.glob("pidone-*.whl"):
+        old.unlink()
+    say("building the wheel")
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", place, CHECKOUT)
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    if not list(place.glob("psutil-*.whl")):
+        _pip("download", "--only-binary=:all:", "--dest", place, *project["dependencies"])
+    return place
+
+
+def base() -> Path:
+    """Return the root filesystem of the base image, an archive."""
+    place = KEPT / f"base-{_key(SUITE, *BASE, *LEFT_OUT, COMPILE)}.tar"
+    if not place.is_file():
+        say("making the base image of Debian's packages")
+        making = _fresh(place)
+        succeed(
+            *("unshare", "--mount", "--propagation", "private"),
+            *("mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(BASE)}"),
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+            f"--extract-hook={COMPILE}",
+            *("--format=tar", SUITE, making),
+            patience=600,
+        )
+        for old in KEPT.glob("base-*.tar"):
+            old.unlink()
+        making.rename(place)
+    return place
+
+
+def kernel() -> Path:
+    """Return Debian's kernel for virtual machines."""
+    place = KEPT / "kernel"
+    found = sorted(place.glob("vmlinuz-*"))
+    if not found:
+        say("fetching a kernel from Debian")
+        making = _fresh(place)
+        making.mkdir()
+        depends = succeed("apt-cache", "depends", "--important", KERNEL).split()
+        name = next((word for word in depends if word.startswith("linux-image-")), None)
+        name = depends[depends.index("Depends:") + 1] if "Depends:" in depends else name
+        if name is None:
+            raise CommandError(f"no {KERNEL} among Debian's packages: apt-get update")
+        succeed("apt-get", "download", "--quiet", name, cwd=making)
+        (package,) = making.glob("*.deb")
+        succeed("dpkg-deb", "--extract", package, making / "unpacked")
+        for image in (making / "unpacked" / "boot").glob("vmlinuz-*"):
+            image.rename(making / image.name)
+        shutil.rmtree(making / "unpacked")
+        package.unlink()
+        shutil.rmtree(place, ignore_errors=True)
+        making.rename(place)
+        found = sorted(place.glob("vmlinuz-*"))
+    return found[-1]
+
+
+def context(place: Path, from_wheels: Path) -> None:
+    """Lay out the directory that images are built from."""
+    here = CHECKOUT / "docker-test"
+    shutil.copytree(here / "images", place)
+    shutil.copy(here / "guest" / "app.py", place)
+    shutil.copytree(from_wheels, place / "wheels")
+    shutil.copytree(
+        CHECKOUT / "pyinit", place / "pyinit", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy("/usr/bin/tini", place)
+    succeed("chmod", "--recursive", "a+rX", place)
+
+
+def _pip(*words: str | Path) -> None:
+    command = words[0]
+    succeed(sys.executable, "-I", "-m", "pip", command, "--quiet", "--no-input", *words[1:])
+
+
+def _fresh(place: Path) -> Path:
+    """Return a name beside `place` for what is being made: half of it must not be taken for it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    making = place.with_name(f"{place.name}.{os.getpid()}")
+    if making.is_dir():
+        shutil.rmtree(making)
+    making.unlink(missing_ok=True)
+    return making
+
+
+def _key(*words: str) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]

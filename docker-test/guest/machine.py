@@ -1,0 +1,295 @@
+"""The workload of a whole machine: runs below pyinit as PID 1 of a kernel, with all its rights.
+
+`machine.py MODE`. Each finding goes to the console as a line `@ {"promise": …}`; at the end the
+machine is switched off. Knows nothing of the host.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from enginetest.reading import LineReader
+from enginetest.terminal import CTRL_C, CTRL_Z, Pty, Terminal
+
+POWER_OFF = 0x4321FEDC  # LINUX_REBOOT_CMD_POWER_OFF, linux/reboot.h
+CAD_OFF = 0x00000000  # LINUX_REBOOT_CMD_CAD_OFF: Ctrl-Alt-Del is SIGINT to PID 1
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+APP = ("python3", "/app/app.py")
+CGROUP = Path("/sys/fs/cgroup")
+QUESTION = signal.SIGRTMIN
+ORPHANS = 500
+PIDS_MAX = 20
+MEMORY_MAX = 48 << 20
+
+MOUNTS = (
+    ("proc", "/proc", "proc"),
+    ("sysfs", "/sys", "sysfs"),
+    ("cgroup2", "/sys/fs/cgroup", "cgroup2"),
+    ("devtmpfs", "/dev", "devtmpfs"),
+    ("devpts", "/dev/pts", "devpts"),
+    ("tmpfs", "/tmp", "tmpfs"),
+)
+
+
+def report(promise: str, kept: bool, detail: str) -> None:
+    """Tell the host what was found."""
+    tell({"promise": promise, "kept": kept, "detail": detail})
+
+
+def tell(record: dict[str, object]) -> None:
+    """Write a record to the console, on a line of its own."""
+    print("\n@", json.dumps(record), flush=True)
+
+
+def checked(promise: str, check: Callable[[], tuple[bool, str]]) -> None:
+    """Run a check and report what it found, or how it failed."""
+    try:
+        kept, detail = check()
+    except Exception as error:  # noqa: BLE001  the next check goes on
+        kept, detail = False, f"{type(error).__name__}: {error}"
+    report(promise, kept, detail)
+
+
+def prepare() -> None:
+    """Set the search path and mount what a system has: nobody has done it before us."""
+    os.environ["PATH"] = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    for source, target, kind in MOUNTS:
+        Path(target).mkdir(parents=True, exist_ok=True)
+        if LIBC.mount(source.encode(), target.encode(), kind.encode(), 0, None):
+            number = ctypes.get_errno()
+            if number != errno.EBUSY:
+                raise OSError(number, os.strerror(number), target)
+
+
+def switch_off() -> NoReturn:
+    """Power the machine off, reboot(2)."""
+    os.sync()
+    LIBC.reboot(POWER_OFF)
+    raise OSError(ctypes.get_errno(), "reboot")
+
+
+def reboot_keys_to_pid_1() -> None:
+    """Have Ctrl-Alt-Del sent to PID 1 as SIGINT, in place of an immediate reboot, reboot(2)."""
+    LIBC.reboot(CAD_OFF)
+
+
+# As PID 1's child: the promises.
+
+
+def storm() -> tuple[bool, str]:
+    """Orphans by the hundred, reaped by PID 1."""
+    line = app("storm", str(ORPHANS))
+    return line == f"zombies 0 of {ORPHANS}", line
+
+
+def app(*mode: str) -> str:
+    """Run a mode of the app until it is ready and end it; return its first line."""
+    with subprocess.Popen((*APP, *mode), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        process.stdout.readline()
+        process.kill()
+    return line
+
+
+def executed() -> tuple[bool, str]:
+    """What is left of commands that timed out is reaped."""
+    seconds, hung = 1, 0
+    while hung < 2:
+        if "hangs" in output("timeout", str(seconds), *APP, "probe"):
+            hung += 1
+        else:
+            seconds *= 2  # the time was over before it had begun to hang
+    line = output(*APP, "count").strip()
+    return line == "zombies 0", line
+
+
+def output(*argv: str) -> str:
+    """Run a command to its end and return what it printed."""
+    return subprocess.run(argv, stdout=subprocess.PIPE, text=True).stdout
+
+
+def forwarding() -> tuple[bool, str]:
+    """Signals sent to PID 1 come back to us: a queue of real-time ones in order, and SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {QUESTION, signal.SIGTERM})
+    count = 100
+    for value in range(count):
+        queue(QUESTION, value)
+    for _ in range(count):
+        if signal.sigtimedwait({QUESTION}, 5) is None:
+            return False, "a real-time signal was lost"
+    os.kill(1, signal.SIGTERM)
+    told = signal.sigtimedwait({signal.SIGTERM}, 5) is not None
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {QUESTION, signal.SIGTERM})
+    return told, f"{count} real-time signals and {'SIGTERM' if told else 'no SIGTERM'} came"
+
+
+def queue(number: int, value: int) -> None:
+    """Send PID 1 a signal with a value, sigqueue(3)."""
+    if LIBC.sigqueue(1, int(number), ctypes.c_void_p(value)):
+        raise OSError(ctypes.get_errno(), "sigqueue")
+
+
+def rights() -> tuple[bool, str]:
+    """The workload has every capability, as a machine's init gives it."""
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    status = Path("/proc/self/status").read_text()
+    effective = int(next(x.split()[1] for x in status.splitlines() if x.startswith("CapEff")), 16)
+    controllers = (CGROUP / "cgroup.controllers").read_text().split()
+    kept = effective == (1 << (last + 1)) - 1 and {"pids", "memory"} <= set(controllers)
+    return kept, f"capabilities {effective:x}, cgroup v2: {' '.join(controllers)}"
+
+
+# pyspawn on the machine, in cgroups of its own.
+
+
+def group(name: str, **limits: int) -> Path:
+    """Make a cgroup with limits, each `controller_file=value`."""
+    (CGROUP / "cgroup.subtree_control").write_text("+pids +memory")
+    place = CGROUP / name
+    place.mkdir(exist_ok=True)
+    for limit, value in limits.items():
+        (place / limit.replace("_", ".", 1)).write_text(str(value))
+    return place
+
+
+def spawn(place: Path, *command: str) -> list[str]:
+    """Return the command that runs pyspawn in a cgroup."""
+    inside = 'echo $$ >"$0/cgroup.procs"; exec pyspawn --unshare all --init -- "$@"'
+    return ["sh", "-c", inside, str(place), *command]
+
+
+def pids() -> tuple[bool, str]:
+    """Under pids.max orphans take no place for ever, and a full house is survived."""
+    place = group("pids", pids_max=PIDS_MAX)
+    asked = PIDS_MAX * 5
+    with subprocess.Popen(
+        spawn(place, *APP, "hoard", str(asked)), stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        lines = LineReader(process.stdout.fileno(), "pyspawn")
+        orphans, crowd = lines.line() or "", lines.line() or ""
+        lines.until(lambda line: line == "ready")
+        denied = (place / "pids.events").read_text().split()[1]
+        process.terminate()
+        status = process.wait()
+    empty = not (place / "cgroup.procs").read_text()
+    place.rmdir()
+    kept = orphans == f"orphans {asked} of {asked}" and status == 143 and denied != "0" and empty
+    return kept, f"{orphans}, {crowd}, {denied} forks denied, {status}"
+
+
+def memory() -> tuple[bool, str]:
+    """Where memory runs out the workload is killed, told so by its status, and nothing is left."""
+    place = group("memory", memory_max=MEMORY_MAX)
+    status = subprocess.run(spawn(place, *APP, "devour")).returncode
+    events = dict(line.split() for line in (place / "memory.events").read_text().splitlines())
+    empty = not (place / "cgroup.procs").read_text()
+    place.rmdir()
+    kept = status == 137 and events["oom_kill"] != "0" and empty
+    return kept, f"oom_kill {events['oom_kill']}, {status}"
+
+
+def namespaces() -> tuple[bool, str]:
+    """All eight namespaces are new ones, and PID 1 in there is pyinit."""
+    kinds = ("pid", "mnt", "uts", "ipc", "net", "user", "cgroup", "time")
+    script = f"for n in {' '.join(kinds)}; do readlink /proc/self/ns/$n; done; cat /proc/1/comm"
+    argv = ("pyspawn", "--unshare", "all", "--init", "--", "sh", "-c", script)
+    lines = output(*argv).splitlines()
+    ours = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
+    new = sum(one != other for one, other in zip(lines, ours, strict=False))
+    return new == len(kinds), f"{new} of {len(kinds)} new"
+
+
+def terminal() -> tuple[bool, str]:
+    """An interactive shell under pyspawn at a terminal of the machine has job control."""
+    shell, master = pty.fork()
+    if shell == 0:
+        os.execvp("pyspawn", ("pyspawn", "--init", "--", "sh", "-i"))
+    screen = Terminal(Pty(master))
+    screen.type(" ".join([*APP, "job\n"]))
+    screen.expect("job started$")
+    screen.type(CTRL_Z)
+    screen.expect("Stopped")
+    screen.type("fg\n")
+    screen.expect("job continued$")
+    screen.type(CTRL_C)
+    screen.type("echo sta''tus $?\n")
+    interrupted = screen.expect(r"status (\d+)$")[1]
+    screen.type("exit 7\n")
+    screen.drain()
+    status = os.waitstatus_to_exitcode(os.waitpid(shell, 0)[1])
+    os.close(master)
+    kept = interrupted == "130" and status == 7
+    return kept, f"^Z, fg, ^C: {interrupted}; exit 7: {status}"
+
+
+def main() -> None:
+    """Hold every promise, then wait for Ctrl-Alt-Del, and switch off."""
+    prepare()
+    tell({"pid 1": Path("/proc/1/cmdline").read_bytes().replace(b"\0", b" ").decode()})
+    checked("rights", rights)
+    checked("storm", storm)
+    checked("exec", executed)
+    checked("forwarding", forwarding)
+    checked("namespaces", namespaces)
+    checked("pids", pids)
+    checked("memory", memory)
+    checked("terminal", terminal)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    reboot_keys_to_pid_1()
+    tell({"waits": "for Ctrl-Alt-Del"})
+    number = signal.sigwaitinfo({signal.SIGINT, signal.SIGTERM}).si_signo
+    report("stop", number == signal.SIGINT, f"told {signal.Signals(number).name}")
+    switch_off()
+
+
+# Other boots.
+
+
+def graceful() -> None:
+    """A service below `sh -c`, which switches the machine off when it is told to stop."""
+
+    def told(number: int, _frame: object) -> None:
+        report("shell", True, f"told {signal.Signals(number).name}")
+        switch_off()
+
+    prepare()
+    signal.signal(signal.SIGINT, told)
+    reboot_keys_to_pid_1()
+    tell({"waits": "for Ctrl-Alt-Del"})
+    while True:
+        signal.pause()
+
+
+def bare() -> None:
+    """PID 1 without an init: what is not reaped, and what is not received."""
+    prepare()
+    checked("storm", storm)
+    checked("exec", executed)
+    reboot_keys_to_pid_1()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    subprocess.run(("sh", "-c", "kill -TERM 1; kill -INT 1"))
+    report("stop", False, "SIGTERM and SIGINT ignored")
+    switch_off()
+
+
+if __name__ == "__main__":
+    try:
+        {"main": main, "graceful": graceful, "bare": bare}[sys.argv[1]]()
+    except BaseException as error:  # noqa: BLE001  PID 1's end is a panic: say why first
+        tell({"failed": f"{type(error).__name__}: {error}"})
+        time.sleep(0.1)
+        switch_off()

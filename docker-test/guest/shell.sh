@@ -1,0 +1,2 @@
+python3 /app/machine.py graceful
+exit $?
