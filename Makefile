@@ -4,6 +4,8 @@
 #   make test      the tests, against the installed wheel     ARGS="unit -k signal"
 #   make lint      ruff and mypy
 #   make bench     measurements beside the other inits         ARGS=--quick
+#   make docker-test  the promises under podman, Docker, containerd and a booted kernel, as root
+#                                                               ARGS="--engine podman"
 #   make man       the manual pages, into build/man
 #   make clean     remove what the other verbs made
 #
@@ -29,9 +31,13 @@ lint: set-up
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy bench demo docs/man
+	cd docker-test && $(abspath $(VENV))/bin/mypy --config-file ../pyproject.toml .
 
 bench: set-up bench-tools
 	$(VENV)/bin/python -m bench $(ARGS)
+
+docker-test: set-up
+	$(VENV)/bin/python -I docker-test $(ARGS)
 
 man: set-up
 	$(VENV)/bin/python -I docs/man/render.py build/man
@@ -50,4 +56,4 @@ test-tools:
 bench-tools:
 	@tools/debian bubblewrap catatonit crun dumb-init runc strace tini || true
 
-.PHONY: run test test-packaging lint bench man clean set-up test-tools bench-tools
+.PHONY: run test test-packaging lint bench docker-test man clean set-up test-tools bench-tools
