@@ -87,9 +87,11 @@ def test_a_strict_type_checker_agrees(tmp_path: Path) -> None:
     if not os.access(cache if cache.exists() else place, os.W_OK):
         cache = tmp_path / "cache"
     options = ("--strict", "--no-error-summary", "--hide-error-context", f"--cache-dir={cache}")
+    # An installed package is found where it lies; a checkout only from inside it.
+    checkout = (place / "pyproject.toml").exists()
     ended = subprocess.run(
         [sys.executable, "-m", "mypy", *options, str(tmp_path)],
-        cwd=place,
+        cwd=place if checkout else tmp_path,
         capture_output=True,
         text=True,
     )
