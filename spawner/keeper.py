@@ -11,7 +11,7 @@ import posix
 import select
 
 from pyinit import status as exit_status
-from spawner import descendants, notice
+from spawner import descendants, descriptors, notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def keep(kernel: "Kernel", init: int, pipes: "Pipes") -> int:
     """Wait until the container has to end, and end all of it; return the exit status."""
     pipes.close("status_writer")
+    descriptors.close_all_but((pipes.go_reader, pipes.notice_writer))
     news = kernel.signalfd({_signal.SIGCHLD})
     poll = select.poll()
     poll.register(news, select.POLLIN)

@@ -12,7 +12,7 @@ import select
 import time
 
 from pyinit import status as exit_status
-from spawner import machine, notice
+from spawner import descriptors, machine, notice
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux.constants import SI_QUEUE, SI_TKILL, SI_USER, SIGINFO_SIZE
 from spawner.machine import Machine
@@ -76,22 +76,12 @@ class Wait:
             posix.close(self._signals)
 
     def _let_go(self) -> None:
-        """Close what the caller passed on to the program: a reader may wait for its end."""
+        """Close what the caller passed on to the program."""
         pipes = self._made.pipes
         kept = {pipes.status_reader, pipes.go_writer, pipes.notice_reader, self._made.pidfd}
-        kept |= self._kept | self._lifelines
         if self._made.terminal is not None:
             kept.add(self._made.terminal.descriptor)
-        try:
-            names = posix.listdir("/proc/self/fd")
-        except OSError:
-            return
-        for descriptor in map(int, names):
-            if descriptor > 2 and descriptor not in kept:
-                try:
-                    posix.close(descriptor)
-                except OSError:  # the listing's own
-                    continue
+        descriptors.close_all_but(kept | self._kept | self._lifelines)
 
     # What comes in
 
