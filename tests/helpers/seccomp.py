@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import array
 import contextlib
-import errno
+import ctypes
 import fcntl
 import os
 import platform
+import select
 import socket
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from helpers import children
-from helpers.running import StuckError
+from helpers.running import Running, StuckError
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 # linux/audit.h, AUDIT_ARCH_*; numbers from asm/unistd.h of each machine.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -88,6 +92,9 @@ _NUMBERS = {
     },
 }
 
+_NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER, linux/seccomp.h
+_PIDFD_GETFD = 438  # pidfd_getfd(2), the same on all machines
+
 ALLOW = 0x7FFF0000
 NOTIFY = 0x7FC00000
 _ERRNO = 0x00050000
@@ -111,8 +118,8 @@ def number(name: str) -> int | None:
     return _NUMBERS[platform.machine()].get(name)
 
 
-def _program(calls: list[Call], verdict: int) -> bytes:
-    """Return the filter that gives `verdict` for `calls` and lets all else pass."""
+def _program(calls: list[Call], verdict: int, otherwise: int) -> bytes:
+    """Return the filter that gives `verdict` for `calls`, and `otherwise` for all else."""
 
     def step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
         return struct.pack("=HBBI", code, if_true, if_false, value)
@@ -135,7 +142,7 @@ def _program(calls: list[Call], verdict: int) -> bytes:
             steps.append(step(_LOAD, 16 + 8 * call.argument))
             steps.append(step(_JUMP_IF_EQUAL, call.value, 0, 1))
         steps.append(step(_RETURN, verdict))
-    steps.append(step(_RETURN, ALLOW))
+    steps.append(step(_RETURN, otherwise))
     return b"".join(steps)
 
 
@@ -159,8 +166,9 @@ def deny(reason: int, *calls: str | Call) -> str:
     return _install(wanted, _ERRNO | reason, 0)
 
 
-def _install(calls: list[Call], verdict: int, flags: int) -> str:
-    return _INSTALL.format(steps=_program(calls, verdict), seccomp=number("seccomp"), flags=flags)
+def _install(calls: list[Call], verdict: int, flags: int, otherwise: int = ALLOW) -> str:
+    steps = _program(calls, verdict, otherwise)
+    return _INSTALL.format(steps=steps, seccomp=number("seccomp"), flags=flags)
 
 
 # An exec that execve's filter doesn't see: execveat(2) with a path and the same environment.
@@ -191,9 +199,8 @@ class Held:
         self._ours, self._theirs = socket.socketpair()
         self._listener = -1
         wanted = [call if isinstance(call, Call) else Call(call) for call in calls]
-        flag_new_listener = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER, linux/seccomp.h
         self.code = (
-            _install(wanted, NOTIFY, flag_new_listener)
+            _install(wanted, NOTIFY, _NEW_LISTENER)
             + "import socket\n"
             + f"channel = socket.socket(fileno={self._theirs.fileno()})\n"
             + "socket.send_fds(channel, [b'x'], [listener])\n"
@@ -225,29 +232,76 @@ class Held:
         return self._receive()
 
     def _receive(self) -> Moment:
-        # struct seccomp_notif: id, pid, flags, then struct seccomp_data, 80 bytes in all.
-        record = array.array("B", bytes(80))
-        fcntl.ioctl(self._listener, 0xC0502100, record)  # SECCOMP_IOCTL_NOTIF_RECV
-        identity, pid, _, call = struct.unpack_from("=QIIi", record.tobytes())
-        return Moment(identity, pid, call)
+        return _receive(self._listener)
 
     def let_go(self, moment: Moment) -> None:
         """Let a held call run as if nothing had been there; one that died meanwhile is fine."""
-        # struct seccomp_notif_resp: id, val, error, flags (SECCOMP_USER_NOTIF_FLAG_CONTINUE).
-        response = array.array("B", struct.pack("=QqiI", moment.identity, 0, 0, 1))
-        try:
-            fcntl.ioctl(self._listener, 0xC0182101, response)  # SECCOMP_IOCTL_NOTIF_SEND
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
+        _let_go(self._listener, moment)
 
-    def moments(self) -> Iterator[Moment]:
-        """Yield each held call, and let it go after the caller's turn, until none can come."""
-        while True:
-            self._listen()
-            if not children.wait_readable(self._listener):
-                raise StuckError("the program neither goes on nor ends")
+
+def _receive(listener: int) -> Moment:
+    # struct seccomp_notif: id, pid, flags, then struct seccomp_data, 80 bytes in all.
+    record = array.array("B", bytes(80))
+    fcntl.ioctl(listener, 0xC0502100, record)  # SECCOMP_IOCTL_NOTIF_RECV
+    identity, pid, _, call = struct.unpack_from("=QIIi", record.tobytes())
+    return Moment(identity, pid, call)
+
+
+def _let_go(listener: int, moment: Moment) -> None:
+    # struct seccomp_notif_resp: id, val, error, flags (SECCOMP_USER_NOTIF_FLAG_CONTINUE).
+    response = array.array("B", struct.pack("=QqiI", moment.identity, 0, 0, 1))
+    with contextlib.suppress(FileNotFoundError):
+        fcntl.ioctl(listener, 0xC0182101, response)  # SECCOMP_IOCTL_NOTIF_SEND
+
+
+class Stepped:
+    """Stops a program at each of its system calls, and has `act` called at one of them.
+
+    Use `code` in `prepared`, then `watch`; the program goes on by itself. `count` is how many
+    calls it has made. Leave the `with` block once the program is gone.
+    """
+
+    code = """
+number = os.dup(1); os.close(number)  # the lowest free one, which the listener will get
+os.write(1, b"%d\\n" % number)
+""" + _install([], ALLOW, _NEW_LISTENER, otherwise=NOTIFY)
+
+    def __init__(self, at: int, act: Callable[[], None]) -> None:
+        self.count = 0
+        self._at = at
+        self._act = act
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Stepped:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def watch(self, running: Running) -> None:
+        """Begin to let the program's system calls go, one after the other."""
+        number = int(running.line())
+        listener = -1
+
+        def installed() -> bool:
+            nonlocal listener
+            listener = _libc.syscall(_PIDFD_GETFD, process, number, 0)
+            return listener >= 0
+
+        with children.pidfd(running.pid) as process:
+            children.wait_until(installed, "the filter")
+        self._thread = threading.Thread(target=self._go_on, args=(listener,))
+        self._thread.start()
+
+    def _go_on(self, listener: int) -> None:
+        poller = select.poll()
+        poller.register(listener, select.POLLIN)
+        while not any(events & select.POLLHUP for _, events in poller.poll()):
             with contextlib.suppress(FileNotFoundError):
-                moment = self._receive()
-                yield moment
-                self.let_go(moment)
+                moment = _receive(listener)
+                if self.count == self._at:
+                    self._act()
+                self.count += 1
+                _let_go(listener, moment)
+        os.close(listener)

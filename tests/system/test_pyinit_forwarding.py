@@ -14,7 +14,7 @@ from helpers.capabilities import require
 from helpers.places import Place
 from helpers.programs import BLOCK_ALL, READY, family, python, reporter
 from helpers.running import Running
-from helpers.seccomp import Held
+from helpers.seccomp import Held, Stepped
 
 FORWARDED = sorted(
     int(number)
@@ -308,6 +308,41 @@ def test_a_signal_at_a_random_moment_of_the_start_is_not_lost(place: Place, numb
             assert running.line().split()[1] == str(int(number))
             running.send(LAST)
             assert reported(running) == []
+
+
+def start_in_steps(place: Place, at: int, numbers: list[int]) -> tuple[int, list[int]]:
+    """Start a reporter, and send signals when the start stands at its system call `at`.
+
+    Return how many calls the whole start made, and what the reporter got.
+    """
+    target = 0
+
+    def send() -> None:
+        for number in numbers:
+            os.kill(target, number)
+
+    with (
+        Stepped(at, send) as steps,
+        place.start("--", *reporter(), prepare=BLOCK_ALL + Stepped.code) as running,
+    ):
+        target = running.pid
+        steps.watch(running)
+        assert running.line().startswith("reporter ready")
+        whole = steps.count
+        running.send(LAST)
+        return whole, reported(running)
+
+
+def test_signals_at_any_system_call_of_the_start_are_not_lost(place: Place) -> None:
+    """Each of these moments is one that a random sender would have to hit."""
+    require("seccomp")
+    whole, got = start_in_steps(place, -1, [])
+    assert whole > 100
+    assert got == []
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGRTMIN, signal.SIGRTMIN]
+    for at in range(random.Random().randrange(8), whole - whole // 20, max(1, whole // 24)):
+        _, got = start_in_steps(place, at, numbers)
+        assert sorted(got) == sorted(map(int, numbers)), f"at system call {at} of {whole}"
 
 
 def test_a_signal_at_a_random_moment_kills_or_is_forwarded(outside: Place) -> None:
