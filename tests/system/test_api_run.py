@@ -235,7 +235,11 @@ def local_error(args: list[str], **options: Any) -> OSError:
 
 
 @pytest.mark.parametrize("init", [True, False])
-def test_a_program_that_cannot_be_executed(tmp_path: Path, init: bool) -> None:
+def test_a_program_that_cannot_be_executed(
+    tmp_path: Path, init: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A directory that may not be searched says EACCES for what may not be there at all.
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
     script = tmp_path / "script"
