@@ -3,6 +3,7 @@
 The launcher's half of the protocol in `launch`; the other halves are `stage` and `init`.
 """
 
+import errno
 import posix
 
 from spawner import channel, stage
@@ -28,6 +29,7 @@ class Making:
         self._namespaces: dict[str, int] | None = None
         self._told = False
         self._aborting = False
+        self._gone: SetupError | None = None
 
     def fork_stage(self, steps: "Steps") -> None:
         """Fork the stage, which forks the init; raises SetupError."""
@@ -50,7 +52,7 @@ class Making:
         """Listen, and do what is asked for, until the container is made; raises SetupError."""
         while not self._told:
             if not self.read():
-                raise self._died()
+                raise self._gone or self._died()
         self._adopt()
 
     def read(self) -> bool:
@@ -104,7 +106,14 @@ class Making:
                     step.run(self._launch.kernel, str(made.awaited))
             made.pipes.let_go(channel.MAPPED)
         elif record.kind == channel.FORKED:
-            made.meet_init(self._launch.kernel, record.number("pid"))
+            try:
+                made.meet_init(self._launch.kernel, record.number("pid"))
+            except SetupError as error:
+                if error.errno != errno.ESRCH:
+                    raise
+                # It has ended, and a keeper has reaped it: its own word on why is on the way.
+                made.init = 0
+                self._gone = error
         elif record.kind == channel.MADE:
             self._namespaces = {kind: record.number(kind) for kind in record.fields}
         elif record.kind == channel.EXEC:
