@@ -38,7 +38,9 @@ def pyinit(
     handover = f"mask={_bits(mask):x},ignored={_bits(ignored):x},foreground={foreground:d}"
     if notice is not None:
         handover += f",notice={notice}"
-    return [*lean("import pyinit.__main__"), f"--handover={handover}", "--"]
+    # All signals are blocked already, so `pyinit.__main__` has nothing to do.
+    start = "from pyinit.cli import main;main(set(),set())"
+    return [*lean(start), f"--handover={handover}", "--"]
 
 
 def _bits(signals: "Iterable[int]") -> int:
