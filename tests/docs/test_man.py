@@ -66,7 +66,7 @@ def test_a_page_is_shown_without_a_warning(pages: Path, name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_clean_for_mandoc(pages: Path, name: str) -> None:
     require("mandoc")
-    lint = ["mandoc", "-T", "lint", "-W", "warning", pages / f"{name}.1"]
+    lint = ["mandoc", "-T", "lint", "-W", "warning", str(pages / f"{name}.1")]
     assert subprocess.run(lint, capture_output=True, text=True).stdout == ""
 
 

@@ -85,7 +85,7 @@ def test_an_entry_point_starts_a_program(words: list[str], tmp_path: Path) -> No
     compileall.compile_dir(tmp_path / "pyinit", quiet=2)
     environment = commands_first()
     if words[0].startswith("/"):
-        made = ["pyinit", "--install-as", "pyinit", tmp_path / "sbin"]
+        made = ["pyinit", "--install-as", "pyinit", str(tmp_path / "sbin")]
         (tmp_path / "sbin").mkdir()
         subprocess.run(made, env=environment, check=True)
         words[0] = str(tmp_path / "sbin" / "pyinit")

@@ -106,7 +106,7 @@ def test_a_copy_of_the_package_needs_only_an_interpreter(
 
 def test_uninstalling_leaves_nothing(wheel: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "env", wheel, ["--no-deps", "--no-index"])
-    pip = [sys.executable, "-m", "pip", "--python", environment.python]
+    pip = (sys.executable, "-m", "pip", "--python", environment.python)
     succeed(*pip, "uninstall", "--quiet", "--yes", "pidone")
     left = [
         path
