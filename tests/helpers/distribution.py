@@ -25,11 +25,8 @@ class Environment:
         self.directory = directory
         venv.create(directory, with_pip=False)
         # pip from outside, so that the environment has nothing but the wheel.
-        succeed(
-            *(sys.executable, "-m", "pip", "--python", self.python),
-            *("install", "--quiet", "--no-input", *options, wheel),
-            cwd=directory,
-        )
+        pip = (sys.executable, "-m", "pip", "--python", str(self.python))
+        succeed(*pip, "install", "--quiet", "--no-input", *options, wheel, cwd=directory)
 
     @property
     def python(self) -> Path:
