@@ -255,7 +255,9 @@ def unfit(tmp_path: Path) -> dict[str, str]:
     ],
 )
 def test_failed_execs(anywhere: Init, unfit: dict[str, str], why: str, status: int) -> None:
-    ended = anywhere.run("--", unfit[why], variables=SUBREAPER)
+    # A directory of PATH that may not be searched would make it EACCES.
+    variables = {**SUBREAPER, "PATH": os.defpath}
+    ended = anywhere.run("--", unfit[why], variables=variables)
     assert outcome(ended) == (status, False, True)
     assert ended.errors.startswith("[FATAL tini (")
     assert unfit[why] in ended.errors

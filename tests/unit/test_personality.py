@@ -6,6 +6,7 @@ import errno
 import getopt as library
 import os
 import posix
+import re
 import signal
 import string
 from pathlib import Path
@@ -117,11 +118,39 @@ def test_the_names_that_the_start_knows_are_the_tools() -> None:
     assert set(cli.TWINS) == set(personality.TOOLS)
 
 
+ROOT = Path(__file__).parents[2]
+needs_sources = pytest.mark.skipif(
+    not (ROOT / "LICENSE").exists(), reason="the tests lie without the sources"
+)
+
+
+@needs_sources
 def test_the_licence_is_the_projects() -> None:
-    root = Path(__file__).parents[2]
-    if not (root / "LICENSE").exists():
-        pytest.skip("the package is tested without its sources")
-    assert (root / "LICENSE").read_text() == personality_words.LICENCE
+    assert (ROOT / "LICENSE").read_text() == personality_words.LICENCE
+
+
+DOCUMENTED = """
+    -s -p -v -w -g -e -l -h --version TINI_SUBREAPER TINI_VERBOSITY TINI_KILL_PROCESS_GROUP
+    -c --single-child -r --rewrite --verbose --help -V DUMB_INIT_DEBUG=1 DUMB_INIT_SETSID=0
+    -L -P CATATONIT_DEBUG POSIXLY_CORRECT LISTEN_PID
+"""
+
+
+@needs_sources
+def test_the_page_has_each_option_and_each_line_a_test() -> None:
+    rows = [line for line in (ROOT / "docs/twins.md").read_text().splitlines() if line[:1] == "|"]
+    first = " ".join(row.split("|")[1] for row in rows)
+    for word in DOCUMENTED.split():
+        assert re.search(rf"`{re.escape(word)}[` ]", first), word
+    written = "".join(path.read_text() for path in (ROOT / "tests").glob("*/test_*.py"))
+    for row in rows:
+        if "---" in row or row.split("|")[3].strip().startswith("test"):
+            continue
+        named = re.findall(r"`(test_\w+)(?:\.py)?`", row.split("|")[3])
+        assert named, row
+        for name in named:
+            known = f"def {name}(" in written or list((ROOT / "tests").glob(f"*/{name}.py"))
+            assert known, name
 
 
 @pytest.mark.parametrize("tool", personality.TOOLS)
@@ -217,6 +246,11 @@ def test_tini_refuses_values(capfd: pytest.CaptureFixture[str], given_words: lis
     assert errors.startswith(f"[FATAL tini ({os.getpid()})] ")
     assert errors.count("\n") == 1
     assert given_words[0] in errors
+
+
+@pytest.mark.parametrize("name", ["SIGSTKFLT", "SIGIO", "SIGPWR", "SIGRTMIN+1", "SIGRTMAX"])
+def test_tini_takes_more_signals(name: str) -> None:
+    assert parsed("tini", "-p", name, "app").parent_death in signal.valid_signals()
 
 
 def test_tini_statuses_of_a_failed_exec() -> None:
