@@ -4,6 +4,7 @@
 """
 
 import _signal
+import gc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 def main() -> "NoReturn":
     """Block every signal, then run `pyspawn` with the words of sys.argv and exit."""
+    gc.disable()  # there is nothing to collect yet, and looking for it would take 0.4 ms
     early = set()
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
     try:

@@ -1,6 +1,7 @@
 """What the words of a command line ask for, other than just to run a program."""
 
 import _signal
+import gc
 import posix
 
 from pyinit import status as exit_status
@@ -51,6 +52,7 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
     if words[:1] == ["zombies"]:
         from spawner import zombies
 
+        gc.enable()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, found.mask)
         return zombies.main(words[1:])
     if words[:1] == ["run"]:

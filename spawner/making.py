@@ -6,7 +6,7 @@ The launcher's half of the protocol in `launch`; the other halves are `stage` an
 import errno
 import posix
 
-from spawner import channel, stage
+from spawner import channel
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
 from spawner.steps import attempt
 
@@ -37,6 +37,8 @@ class Making:
         attempt(LAUNCHER, "become a subreaper", kernel.become_subreaper)
         pid = attempt(LAUNCHER, "fork the stage", kernel.fork)
         if pid == 0:
+            from spawner import stage
+
             stage.become(
                 kernel,
                 steps,

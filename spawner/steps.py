@@ -6,7 +6,7 @@ A step holds no state: what it does depends on what it was made from and on the 
 import _signal
 
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
-from spawner.linux import constants
+from spawner.linux import libc
 from spawner.linux.libc import SyscallError
 
 TYPE_CHECKING = False
@@ -100,12 +100,12 @@ def unshare(kind: str, where: str, *, optional: bool = False) -> Step:
 
     One call for each, so that a refusal names the namespace.
     """
-    flag = constants.NAMESPACE_FLAGS[kind]
+    flag = libc.NAMESPACE_FLAGS[kind]
     return Step(
         where,
         f"make a new {kind} namespace" + (", if possible" if optional else ""),
         f"unshare({flag})",
-        lambda kernel, _: kernel.unshare(getattr(constants, flag)),
+        lambda kernel, _: kernel.unshare(getattr(libc, flag)),
         makes=True,
         optional=kind if optional else None,
     )
@@ -183,7 +183,7 @@ def die_with_parent() -> Step:
 
 def make_private() -> Step:
     """Keep later mounts from spreading to the machine's own namespace, mount_namespaces(7)."""
-    flags = constants.MS_REC | constants.MS_PRIVATE
+    flags = libc.MS_REC | libc.MS_PRIVATE
     return Step(
         INIT,
         "make every mount private",
@@ -195,7 +195,7 @@ def make_private() -> Step:
 
 def mount_proc() -> Step:
     """Mount a /proc that shows the new PID namespace: by a member of it, proc(5)."""
-    flags = constants.MS_NOSUID | constants.MS_NODEV | constants.MS_NOEXEC
+    flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
     return Step(
         INIT,
         "mount proc on /proc",

@@ -7,6 +7,7 @@ deadline there's no time-out, and an idle launcher never wakes up.
 """
 
 import _signal
+import gc
 import posix
 import select
 import time
@@ -14,9 +15,12 @@ import time
 from pyinit import status as exit_status
 from spawner import descriptors, machine, notice
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
-from spawner.linux.constants import SI_QUEUE, SI_TKILL, SI_USER, SIGINFO_SIZE
+from spawner.linux.libc import SIGINFO_SIZE
 from spawner.machine import Machine
 from spawner.steps import attempt
+
+SI_USER, SI_QUEUE, SI_TKILL = 0, -1, -6
+"""The si_code of signals that processes send, asm-generic/siginfo.h."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +68,7 @@ class Wait:
 
     def run(self) -> Ending:
         """Wait for the end; raises SetupError if the program never started."""
+        gc.enable()  # after the start, which makes no cycles (__main__)
         self._let_go()
         self._signals = attempt(
             LAUNCHER,

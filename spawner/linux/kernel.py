@@ -8,19 +8,20 @@ import _signal
 import posix
 import sys
 
-from spawner.linux import libc
-from spawner.linux.constants import (
+from spawner.linux.libc import (
     AF_INET,
     IFF_UP,
     IFNAMSIZ,
     IFREQ_SIZE,
+    LONG_SIZE,
     PR_SET_CHILD_SUBREAPER,
     PR_SET_PDEATHSIG,
     SIGSET_SIZE,
     SIOCSIFFLAGS,
     SOCK_DGRAM,
+    SyscallError,
+    call,
 )
-from spawner.linux.libc import SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ def encode(text: str) -> bytes:
     return text.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
-def _named(syscall: str, call: "Callable[P, T]", *arguments: "P.args", **words: "P.kwargs") -> "T":
+def _named(syscall: str, do: "Callable[P, T]", *arguments: "P.args", **words: "P.kwargs") -> "T":
     """Call a function of `posix`, and name the system call in its error."""
     try:
-        return call(*arguments, **words)
+        return do(*arguments, **words)
     except OSError as error:
         raise SyscallError(syscall, error.errno or 0) from None
 
@@ -83,11 +84,11 @@ class Kernel:
 
         The parent is a thread of a process. A set-id exec and a change of credentials clear it.
         """
-        libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+        call("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
 
     def become_subreaper(self) -> None:
         """Have orphans below this process re-parented to it, PR_SET_CHILD_SUBREAPER(2const)."""
-        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def make_process_group(self) -> None:
         """Put this process into a process group of its own, setpgid(2)."""
@@ -117,8 +118,7 @@ class Kernel:
 
         It is closed on exec and doesn't block; the signals must be blocked. See signalfd(2).
         """
-        descriptor: int = libc.signalfd(-1, _sigset(signals), _CLOEXEC | _NONBLOCK)
-        return descriptor
+        return call("signalfd", -1, _sigset(signals), _CLOEXEC | _NONBLOCK)
 
     def keep_over_exec(self, descriptor: int) -> None:
         """Leave a descriptor open on exec, FD_CLOEXEC of fcntl(2)."""
@@ -131,7 +131,7 @@ class Kernel:
 
         See unshare(2).
         """
-        libc.unshare(flags)
+        call("unshare", flags)
 
     def write_file(self, path: str, data: bytes) -> None:
         """Write `data` into an existing file by one write(2), as files of /proc want it."""
@@ -152,7 +152,7 @@ class Kernel:
         """
         words = [None if word is None else encode(word) for word in (source, target, kind, data)]
         try:
-            libc.mount(words[0], words[1], words[2], flags, words[3])
+            call("mount", words[0], words[1], words[2], flags, words[3])
         except SyscallError as error:
             raise SyscallError("mount", error.errno or 0, target) from None
 
@@ -162,15 +162,15 @@ class Kernel:
         See sethostname(2).
         """
         raw = encode(name)
-        libc.sethostname(raw, len(raw))
+        call("sethostname", raw, len(raw))
 
     def bring_up(self, interface: str) -> None:
         """Bring up a network interface, netdevice(7): SIOCSIFFLAGS."""
-        descriptor = libc.socket(AF_INET, SOCK_DGRAM | _CLOEXEC, 0)
+        descriptor = call("socket", AF_INET, SOCK_DGRAM | _CLOEXEC, 0)
         request = encode(interface).ljust(IFNAMSIZ, b"\0")
         request += IFF_UP.to_bytes(2, sys.byteorder)
         try:
-            libc.ioctl(descriptor, SIOCSIFFLAGS, request.ljust(IFREQ_SIZE, b"\0"))
+            call("ioctl", descriptor, SIOCSIFFLAGS, request.ljust(IFREQ_SIZE, b"\0"))
         finally:
             posix.close(descriptor)
 
@@ -188,7 +188,7 @@ class Kernel:
 
     def clear_environment(self) -> None:
         """Empty the C library's environment, clearenv(3)."""
-        libc.clearenv()
+        call("clearenv")
 
     def set_variable(self, name: str, value: str) -> None:
         """Set a variable of the C library's environment, setenv(3)."""
@@ -226,6 +226,6 @@ class Kernel:
 def _sigset(signals: "Iterable[int]") -> bytes:
     """Return a sigset_t: an array of unsigned longs, bit n-1 of it for signal n."""
     bits = sum(1 << (number - 1) for number in signals)
-    size = libc.LONG_SIZE
+    size = LONG_SIZE
     words = (bits >> 8 * at & (1 << 8 * size) - 1 for at in range(0, SIGSET_SIZE, size))
     return b"".join(word.to_bytes(size, sys.byteorder) for word in words)
