@@ -99,8 +99,7 @@ def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
 
         run.report.fatal(diagnose.fork_failed(failed.error))
     except OSError as error:
-        what = status.errno_text(error.errno or 0)
-        run.report.fatal(f"prctl PR_SET_PDEATHSIG: {what}; --parent-death can't be had here")
+        run.report.fatal(f"--parent-death can't be had here: {error.strerror}")
     return asked.twin.failed if asked.twin else status.OURS
 
 

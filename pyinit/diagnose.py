@@ -11,9 +11,9 @@ def fork_failed(error: OSError) -> str:
     line = f"fork: {status.errno_text(error.errno or 0)}"
     if error.errno != errno.EAGAIN:
         return line
-    limit = _pids_limit()
+    limit, cgroup = _pids_limit()
     line += f"; pids.max ({limit}) is reached" if limit else "; a limit on processes is reached"
-    holders = _zombie_parents()
+    holders = {pid: dead for pid, dead in _zombie_parents().items() if _counts(pid, cgroup)}
     if holders:
         count = sum(holders.values())
         worst = max(holders, key=lambda pid: holders[pid])
@@ -22,8 +22,11 @@ def fork_failed(error: OSError) -> str:
     return line + "; raise the limit (docker run --pids-limit, ulimit -u) or end what holds it"
 
 
-def _pids_limit() -> str | None:
-    """Return pids.max of our cgroup if its processes have reached it, cgroups(7)."""
+def _pids_limit() -> tuple[str, str]:
+    """Return pids.max of our cgroup if it's reached, and the cgroup as its processes have it.
+
+    That is a line of /proc/PID/cgroup, cgroups(7). Both are empty if no such limit is reached.
+    """
     for line in _lines("/proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -34,8 +37,21 @@ def _pids_limit() -> str | None:
             continue
         limit, current = _lines(f"{base}/pids.max"), _lines(f"{base}/pids.current")
         if limit and current and limit[0].isdigit() and int(current[0]) >= int(limit[0]):
-            return limit[0]
-    return None
+            return limit[0], line
+    return "", ""
+
+
+def _counts(parent: int, cgroup: str) -> bool:
+    """Tell whether what `parent` leaves unreaped counts for the limit: cgroup's, else the user's.
+
+    A zombie's own cgroup can't be read in cgroup v1, but it is that of its parent.
+    """
+    if cgroup:
+        return cgroup in _lines(f"/proc/{parent}/cgroup")
+    try:
+        return posix.stat(f"/proc/{parent}").st_uid == posix.getuid()
+    except OSError:
+        return False
 
 
 def _zombie_parents() -> dict[int, int]:

@@ -28,10 +28,12 @@ def next_change_in_full(flags: int) -> tuple[int, int, bytes, Usage | None]:
         return 0, 0, b"", None
     name = command_name(info.si_pid)
     try:
-        pid, status, used = posix.wait4(info.si_pid, flags)
-    except ImportError:  # wait4 wants the `resource` module, which a small Python may lack
+        # wait4 wants it, but looks for it only once it has reaped; a small Python may lack it.
+        import resource  # noqa: F401
+    except ImportError:
         pid, status = posix.waitpid(info.si_pid, flags)
         return pid, status, name, None
+    pid, status, used = posix.wait4(info.si_pid, flags)
     usage = Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
     return pid, status, name, usage
 

@@ -11,11 +11,21 @@ from pyinit import execerror, signames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyinit.reaper import Usage
 
     Value = str | int | float | None
 
 _PIPE_BUF = 4096  # linux/limits.h
+
+_new_poll: "Callable[[], select.poll] | None" = None
+try:
+    import select  # now, while it can be found: the root may change
+except ImportError:  # a small Python
+    pass
+else:
+    _new_poll = select.poll
 
 
 class Report:
@@ -136,11 +146,11 @@ def _write(fd: int, line: bytes) -> None:
 
 def _would_block(fd: int) -> bool:
     """Tell whether a write is known to have to wait; where nobody can tell, it's tried."""
+    if _new_poll is None:
+        return False
     try:
-        import select
-
-        poll = select.poll()
+        poll = _new_poll()
         poll.register(fd, select.POLLOUT)
         return not any(events & select.POLLOUT for _, events in poll.poll(0))
-    except (OSError, ImportError):
+    except OSError:
         return False

@@ -120,8 +120,7 @@ class Supervisor:
             try:
                 subreaper.become_subreaper()
             except OSError as error:
-                what = status.errno_text(error.errno or 0)
-                self.report.say(f"orphans will not be reaped by us: prctl: {what}")
+                self.report.say(f"orphans will not be reaped by us: {error.strerror}")
         signal = self.asked.parent_death
         if signal is None:
             return

@@ -5,7 +5,7 @@ Read only where there is something to parse: `pyinit -- app` needs none of it.
 
 import posix
 
-from pyinit import cmdline, options, report, settings, status
+from pyinit import cmdline, options, settings, status
 
 USAGE = """\
 Usage: pyinit [OPTIONS] [--] PROGRAM [ARG...]
@@ -42,6 +42,8 @@ def parse(words: list[bytes]) -> settings.Settings:
         asked = settings.Settings(values, program)
         options.check(asked, values)
     except cmdline.UsageError as error:
+        from pyinit import report  # only then
+
         report.Report().say(f"{error}; {error.hint or 'see pyinit --help'}")
         raise settings.AnsweredError(status.OURS) from None
     return asked

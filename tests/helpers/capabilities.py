@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers import cgroups
+
 MISSING = "missing capability"
 
 
@@ -96,6 +98,14 @@ def _other_user() -> str | None:
     return None
 
 
+def _pids_cgroup() -> str | None:
+    """A cgroup of our own below ours, where the number of processes can be limited."""
+    place = cgroups.home("pids")
+    if place is None:
+        return "no pids controller is mounted"
+    return None if os.access(place, os.W_OK) else f"{place} is not ours to change"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "userns": _userns,
@@ -103,7 +113,8 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "seccomp": _seccomp,
     "x86_64": _x86_64,
     "other-user": _other_user,
+    "pids-cgroup": _pids_cgroup,
 }
 
-BY_CHOICE = frozenset({"root", "other-user", "x86_64"})
+BY_CHOICE = frozenset({"root", "other-user", "pids-cgroup", "x86_64"})
 """What a run lacks by who runs it and where, which no CI can mend."""

@@ -30,7 +30,17 @@ def pyinit(*arguments: Word) -> list[Word]:
 
 def pyinit_at(place: str, *arguments: Word) -> list[Word]:
     """Return the argv of the pyinit that lies in the directory `place`."""
-    start = f"import sys;sys.path[:0]=[{place!r}];import pyinit.__main__"
+    return _lean(f"sys.path[:0]=[{place!r}]", *arguments)
+
+
+def pyinit_without(modules: Sequence[str], *arguments: Word) -> list[Word]:
+    """Return the argv of pyinit on an interpreter that comes without some of its modules."""
+    missing = f"sys.modules.update(dict.fromkeys({list(modules)!r}))"
+    return _lean(f"sys.path[:0]=[{PLACE!r}];{missing}", *arguments)
+
+
+def _lean(prepare: str, *arguments: Word) -> list[Word]:
+    start = f"import sys;{prepare};import pyinit.__main__"
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", start, *arguments]
 
 

@@ -52,6 +52,15 @@ def test_parent_death_by_kill_kills_the_workload() -> None:
         assert running.out.rest() == b""
 
 
+def test_parent_death_by_kill_kills_all_of_a_namespace() -> None:
+    require("pidns")
+    argv = as_pid1(pyinit("--parent-death=KILL", "--", *reporter()))
+    with Running(argv, inside=True) as running:
+        running.line()
+        os.kill(running.starter, signal.SIGKILL)
+        assert running.out.rest() == b""
+
+
 def test_parent_death_comes_from_the_environment_too() -> None:
     environment = dict(os.environ, PYINIT_PARENT_DEATH="HUP")
     argv = prepared(STARTER, pyinit("--", *reporter()))

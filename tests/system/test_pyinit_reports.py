@@ -322,14 +322,53 @@ def test_the_command_line_wins_over_the_environment(outside: Place) -> None:
         assert running.line().split()[1] == "3"
 
 
-def test_every_option_has_its_variable(inside: Place) -> None:
-    """Those not tested where their own behaviour is."""
-    environment = dict(os.environ, PYINIT_ALL="1", PYINIT_VERBOSE="1", PYINIT_DRAIN="1000")
+@pytest.mark.parametrize(
+    ("variables", "tags"),
+    [
+        ({"PYINIT_ALL": "1"}, {"leader", "member", "stranger"}),
+        ({"PYINIT_GROUP": "yes", "PYINIT_ALL": "0"}, {"leader", "member"}),
+    ],
+)
+def test_the_target_comes_from_the_environment_too(
+    inside: Place, variables: dict[str, str], tags: set[str]
+) -> None:
+    environment = {**os.environ, **variables, "PYINIT_VERBOSE": "1"}
     with inside.start("--", *family(), environment=environment) as running:
         running.lines(3)
         running.send(signal.SIGUSR1)
-        assert {line.split()[0] for line in running.lines(3)} == {"leader", "member", "stranger"}
+        assert {line.split()[0] for line in running.lines(len(tags))} == tags
         assert "SIGUSR1" in running.errors()
+
+
+def test_events_and_orphans_come_from_the_environment_too(place: Place) -> None:
+    with Events() as events:
+        environment = {
+            **os.environ, "PYINIT_EVENTS": str(events.fileno), "PYINIT_WARN_ORPHANS": "1",
+            "PYINIT_WAIT": "1",
+        }  # fmt: skip
+        with place.start(
+            "--", "sh", "-c", "(exit 7) & exit 3", environment=environment,
+            pass_fds=[events.fileno],
+        ) as running:  # fmt: skip
+            assert running.wait() == 3
+        told = events.all()
+        assert {event["status"] for event in told if event["event"] == "reaped"} <= {3, 7}
+        assert told[0]["event"] == "started"
+
+
+def test_deadlines_come_from_the_environment_too(place: Place) -> None:
+    environment = dict(os.environ, PYINIT_KILL_AFTER="0.01")
+    with place.start("--", *reporter(), environment=environment) as running:
+        running.line()
+        running.send(signal.SIGTERM)
+        assert running.wait() == 137
+    environment = dict(os.environ, PYINIT_DRAIN="0")
+    leave = "sleep 100000 & echo up; read word"
+    with place.start("--", "sh", "-c", leave, environment=environment) as running:
+        assert running.line() == "up"
+        running.close_input()
+        assert running.wait() == 1
+        assert running.out.rest() == b""
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from helpers import cgroups
 from helpers.capabilities import require
 from helpers.places import Place
 from helpers.programs import Word, prepared, pyinit
@@ -251,6 +252,39 @@ resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 os.chdir("/")
 """
     failed(outside.run("--", "/bin/true", prepare=limit), 125, "fork", "EAGAIN", "ulimit -u")
+
+
+JOIN = """
+with open({procs!r}, "w") as procs:
+    procs.write(str(os.getpid()))
+"""
+ZOMBIES = """
+ready, told = os.pipe()
+if os.fork() == 0:
+    with open("/proc/self/comm", "w") as name:
+        name.write("careless")
+    for _ in range(2):
+        if os.fork() == 0:
+            os._exit(0)
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    os.write(told, b"x")
+    os.close(1)
+    signal.pause()
+os.read(ready, 1)
+"""
+
+
+def test_a_reached_pids_max_is_told_with_the_zombies_that_hold_it(place: Place) -> None:
+    """pyinit, a careless parent and two zombies of its make four; the next fork is one too many."""
+    require("pids-cgroup")
+    with cgroups.below("pids", pids_max="4") as cgroup:
+        join = JOIN.format(procs=str(cgroup / "cgroup.procs"))
+        with place.start("--", "/bin/true", prepare=join + ZOMBIES) as running:
+            careless = "2" if place.inside else ""
+            out = running.out.rest()
+            ended = Ended(running.wait(), out, running.errors())
+            failed(ended, 125, "fork", "EAGAIN", "pids.max (4)", "2 of them are zombies")
+            failed(ended, 125, f"careless ({careless}")
 
 
 def test_an_argument_list_that_is_too_long_is_126(outside: Place) -> None:

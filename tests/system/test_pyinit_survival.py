@@ -14,7 +14,7 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.events import Events
 from helpers.places import Place
-from helpers.programs import PLACE, Word, as_pid1, pyinit_at, python, reporter
+from helpers.programs import PLACE, Word, as_pid1, pyinit_at, pyinit_without, python, reporter
 from helpers.running import Running, run
 from helpers.seccomp import Call, deny
 
@@ -256,6 +256,31 @@ def test_its_own_files_may_vanish_once_it_runs(place: Place, tmp_path: Path) -> 
                 running.close_input()
                 assert running.wait() == 42
             assert "rror" not in running.errors()
+
+
+class SmallPython(Place):
+    """An interpreter without the modules that a small distribution of it leaves out."""
+
+    def argv(self, *arguments: Word, prepare: str = "") -> list[Word]:
+        return self._around(pyinit_without(("_ctypes", "resource", "select"), *arguments), prepare)
+
+
+@pytest.mark.parametrize("where", ["pid1", "child"])
+def test_a_small_python_is_enough(where: str) -> None:
+    place = SmallPython(where)
+    exercise(place, "", reaps=place.inside, says="" if place.inside else "without ctypes")
+    with Events() as events:
+        with place.start(
+            *events.options, "--", "/bin/sh", "-c", "exit 3", pass_fds=[events.fileno]
+        ) as running:
+            assert running.wait() == 3
+        _, reaped, exited = events.all()
+    assert (reaped["name"], reaped["status"]) == ("sh", 3)
+    assert reaped["user_seconds"] is None
+    assert exited["status"] == 3
+    ended = place.run("-p", "TERM", "--", "/bin/echo", "x")
+    assert (ended.status, ended.out) == (125, b"")
+    assert "ctypes" in ended.errors
 
 
 # --- limits ----------------------------------------------------------------------------------

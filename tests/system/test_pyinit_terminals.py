@@ -280,6 +280,22 @@ def test_suspend_stops_the_job_and_fg_continues_it(
     assert shell.wait(job) == {"status": 0, "foreground": job}
 
 
+def test_all_of_a_workloads_group_stops_and_goes_on(terminal: Terminal, shell: Shell) -> None:
+    job = shell.run(pyinit("--", "/bin/sh", "-c", "cat; exit 6"))
+    terminal.type(b"one\n")
+    assert terminal.screen.next() == "one"
+    terminal.type(SUSPEND)
+    assert shell.wait(job)["stopped"] == signal.SIGTSTP
+    (workload,) = children.of(job)
+    (cat,) = children.of(workload)
+    assert children.state(workload) == children.state(cat) == "T"
+    shell.resume(job)
+    terminal.type(b"two\n")
+    assert terminal.screen.next() == "two"
+    terminal.type(END)
+    assert shell.wait(job) == {"status": 6, "foreground": job}
+
+
 def test_bg_continues_without_the_foreground(terminal: Terminal, shell: Shell) -> None:
     job = shell.run(pyinit("--", "/bin/sh", "-c", "echo up; kill -TSTP $$; echo on; exit 5"))
     assert terminal.screen.next() == "up"
