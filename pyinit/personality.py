@@ -6,7 +6,6 @@ docs/twins.md. Here each command line becomes the same `Settings` that ours beco
 """
 
 import _signal
-import errno
 import posix
 
 from pyinit import getopt, settings, status
@@ -24,33 +23,31 @@ INFO = 2
 DEBUG = 3
 """How much a tool says, and how grave it is."""
 
-_FAILED = 1
-"""The exit status of all three where they could not do their own work."""
-
 _STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
 
 
 class Twin:
     """The tool that we stand for; `name` is the one we were called by, `verbosity` how much to say.
 
-    `exec_statuses` are the tool's exit statuses for a failed exec, by errno; 0 has the others'.
-    `failed` is the one for what it could not do itself.
+    `failed` is the exit status of all three for what they could not do themselves.
     """
 
-    __slots__ = ("exec_statuses", "failed", "name", "tool", "verbosity")
+    __slots__ = ("name", "tool", "verbosity")
 
-    def __init__(
-        self, tool: str, name: str, exec_statuses: dict[int, int], verbosity: int = WARNING
-    ) -> None:
+    failed = 1
+
+    def __init__(self, tool: str, name: str, verbosity: int = WARNING) -> None:
         self.tool = tool
         self.name = name
-        self.exec_statuses = exec_statuses
         self.verbosity = verbosity
-        self.failed = _FAILED
 
     def exec_status(self, number: int) -> int:
-        """Return the exit status for an exec that failed with errno `number`."""
-        return self.exec_statuses.get(number, self.exec_statuses[0])
+        """Return the tool's exit status for an exec that failed with errno `number`."""
+        import errno
+
+        if self.tool == "tini":
+            return {errno.ENOENT: 127, errno.EACCES: 126}.get(number, 1)
+        return 2 if self.tool == "dumb-init" else 1
 
     def report(self, *, warn_orphans: bool = False) -> "report.Report":
         """Return who speaks as the tool does."""
@@ -76,7 +73,7 @@ def parse(words: list[bytes]) -> settings.Settings:
 
 def _tini(name: str, words: list[str]) -> settings.Settings:
     """Return what a command line of tini 0.19 asks for."""
-    twin = Twin("tini", name, {errno.ENOENT: 127, errno.EACCES: 126, 0: 1})
+    twin = Twin("tini", name)
     values: dict[str, Any] = {"twin": twin}
     codes: list[tuple[int, int]] = []
     if words == ["--version"]:
@@ -135,7 +132,7 @@ def _parent_death(twin: Twin, word: str) -> int:
 
 def _dumb_init(name: str, words: list[str]) -> settings.Settings:
     """Return what a command line of dumb-init 1.2 asks for."""
-    twin = Twin("dumb-init", name, {0: 2})
+    twin = Twin("dumb-init", name)
     values: dict[str, Any] = {"twin": twin, "suspends": True}
     own_session = True
     rewrite: dict[int, int] = {}
@@ -162,9 +159,9 @@ def _dumb_init(name: str, words: list[str]) -> settings.Settings:
         own_session = False
     if own_session:
         # Stops of the terminal's kind do nothing in an orphaned group, as a new session has.
-        rewrite = dict.fromkeys(_STOPS, int(_signal.SIGSTOP)) | rewrite
+        rewrite = dict.fromkeys(_STOPS, _signal.SIGSTOP) | rewrite
         values["group"] = True
-        values["parting"] = rewrite.get(_signal.SIGTERM, int(_signal.SIGTERM))
+        values["parting"] = rewrite.get(_signal.SIGTERM, _signal.SIGTERM)
     values["place"] = settings.OWN_SESSION if own_session else settings.OUR_GROUP
     values["rewrite"] = rewrite
     return _settings(values, options.rest)
@@ -181,7 +178,7 @@ def _rewrite(twin: Twin, word: str) -> tuple[int, int]:
 
 def _catatonit(name: str, words: list[str]) -> settings.Settings:
     """Return what a command line of catatonit 0.2 asks for."""
-    twin = Twin("catatonit", name, {0: 1}, FATAL)
+    twin = Twin("catatonit", name, FATAL)
     values: dict[str, Any] = {"twin": twin}
     if b"CATATONIT_DEBUG" in posix.environ:
         twin.verbosity = DEBUG
