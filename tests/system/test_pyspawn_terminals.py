@@ -1,0 +1,342 @@
+"""pyspawn as a job of a shell: the foreground, the keyboard, stopping and going on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from helpers import children
+from helpers.capabilities import require
+from helpers.programs import Word, prepared, python, reporter
+from helpers.running import Lines, Running
+from helpers.terminal import LEAD, Shell, Terminal
+
+from spawner import initpath
+
+INTERRUPT, QUIT, SUSPEND, END = b"\x03", b"\x1c", b"\x1a", b"\x04"
+LAST = int(signal.SIGRTMAX)
+
+ANY: dict[str, list[str]] = {
+    "program": [],
+    "pyinit": ["--init"],
+    "keeper": ["--share=pid"],
+    "keeper and pyinit": ["--share=pid", "--init"],
+    "user": ["--user"],
+    "user and pyinit": ["--user", "--init"],
+}
+"""Each way of making a container."""
+
+# A program that is PID 1 itself gets no signal that it has no handler for, pid_namespaces(7).
+USUAL = {name: options for name, options in ANY.items() if name not in ("program", "user")}
+
+any_shape = pytest.mark.parametrize("options", ANY.values(), ids=list(ANY))
+usual_shape = pytest.mark.parametrize("options", USUAL.values(), ids=list(USUAL))
+
+
+@pytest.fixture(autouse=True)
+def _namespaces() -> None:
+    require("pidns")
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    with Terminal() as made:
+        yield made
+
+
+@pytest.fixture
+def shell(terminal: Terminal) -> Iterator[Shell]:
+    with Shell(terminal) as made:
+        yield made
+
+
+def pyspawn(*words: Word) -> list[Word]:
+    return [*initpath.pyspawn(), *words]
+
+
+def ready(terminal: Terminal) -> None:
+    """Wait for a reporter on the screen."""
+    assert terminal.screen.next().startswith("reporter ready")
+
+
+def seen_before(terminal: Terminal, number: int) -> list[int]:
+    """Return the signals that a reporter gets before `number`."""
+    seen = []
+    while (found := int(terminal.screen.next().split()[1])) != number:
+        seen.append(found)
+    return seen
+
+
+# --- the foreground -----------------------------------------------------------------------------
+
+
+@any_shape
+def test_what_the_keyboard_sends_comes_once(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run(pyspawn("--stop-timeout=infinity", *options, "--", *reporter()))
+    ready(terminal)
+    assert terminal.foreground not in (job, shell.pid)
+    keys = {INTERRUPT: signal.SIGINT, QUIT: signal.SIGQUIT, SUSPEND: signal.SIGTSTP}
+    for key, number in keys.items():
+        terminal.type(key)
+        assert seen_before(terminal, number) == []
+    terminal.resize(10, 20)
+    assert seen_before(terminal, signal.SIGWINCH) == []
+    os.kill(job, LAST)
+    assert seen_before(terminal, LAST) == []
+    os.kill(job, signal.SIGKILL)
+    assert shell.wait(job)["status"] == -signal.SIGKILL
+
+
+@usual_shape
+def test_an_interrupt_key_ends_the_program_and_the_terminal_is_given_back(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", "echo on; exec sleep 1000"))
+    assert terminal.screen.next() == "on"
+    terminal.type(INTERRUPT)
+    assert shell.wait(job) == {"status": 130, "foreground": job}
+
+
+@any_shape
+def test_the_terminal_is_given_back_at_the_end(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", "read line; exit 6"))
+    terminal.type(b"go on\n")
+    assert shell.wait(job) == {"status": 6, "foreground": job}
+
+
+@any_shape
+def test_a_script_can_read_the_terminal_after_it(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    """A script has no job control, and wouldn't take the foreground back by itself."""
+    script = '"$@"; echo status $?; read line; echo read $line'
+    argv = pyspawn(*options, "--", "/bin/sh", "-c", "exit 5")
+    job = shell.run(["/bin/sh", "-c", script, "sh", *argv])
+    assert terminal.screen.next() == "status 5"
+    terminal.type(b"something\n")
+    assert terminal.screen.next() == "read something"
+    assert shell.wait(job)["status"] == 0
+
+
+@any_shape
+@pytest.mark.parametrize("words", [["nosuch"], ["/etc"], ["--workdir=/no/such", "true"]])
+def test_a_failure_gives_the_terminal_back(
+    terminal: Terminal, shell: Shell, options: list[str], words: list[str]
+) -> None:
+    job = shell.run(pyspawn(*options, *words))
+    ended = shell.wait(job)
+    assert ended["foreground"] == job
+    assert ended["status"] in (125, 126, 127)
+
+
+@any_shape
+def test_in_the_background_it_never_takes_the_terminal(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run(pyspawn(*options, "--", *reporter()), foreground=False)
+    ready(terminal)
+    assert terminal.foreground == shell.pid
+    os.kill(job, LAST)
+    assert seen_before(terminal, LAST) == []
+    assert terminal.foreground == shell.pid
+    os.kill(job, signal.SIGKILL)
+    assert shell.wait(job) == {"status": -signal.SIGKILL, "foreground": shell.pid}
+
+
+@usual_shape
+def test_a_background_reader_stops_and_takes_pyspawn_along_until_fg(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run(pyspawn(*options, "--", "/bin/cat"), foreground=False)
+    assert shell.wait(job) == {"stopped": signal.SIGTTIN, "foreground": shell.pid}
+    shell.resume(job)
+    terminal.type(b"line\n")
+    assert terminal.screen.next() == "line"
+    terminal.type(END)
+    assert shell.wait(job) == {"status": 0, "foreground": job}
+
+
+def test_the_terminal_is_found_when_streams_lead_elsewhere(
+    terminal: Terminal, shell: Shell
+) -> None:
+    reader, writer = os.pipe()
+    script = f'exec "$@" 9>/proc/{os.getpid()}/fd/{writer} 0<>/dev/null 1<>/dev/null 2<>/dev/null'
+    program: list[Word] = ["/bin/sh", "-c", "echo on >&9; exec sleep 1000"]
+    job = shell.run(["/bin/sh", "-c", script, "sh", *pyspawn("--init", "--", *program)])
+    assert Lines(reader).next() == "on"
+    os.close(reader)
+    os.close(writer)
+    assert terminal.foreground not in (job, shell.pid)
+    terminal.type(INTERRUPT)
+    assert shell.wait(job) == {"status": 130, "foreground": job}
+
+
+# --- stopping and going on ------------------------------------------------------------------------
+
+
+@usual_shape
+def test_suspend_stops_the_job_and_fg_continues_it(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run(pyspawn(*options, "--", "/bin/cat"))
+    for word in (b"first\n", b"second\n"):
+        terminal.type(word)
+        assert terminal.screen.next() == word.decode().strip()
+        terminal.type(SUSPEND)
+        assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
+        shell.resume(job)
+    terminal.type(b"third\n")
+    assert terminal.screen.next() == "third"
+    terminal.type(END)
+    assert shell.wait(job) == {"status": 0, "foreground": job}
+
+
+@usual_shape
+def test_bg_continues_it_without_the_terminal(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    script = "trap 'echo continued' CONT; echo on; while :; do sleep 1000 & wait; kill $!; done"
+    job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", script))
+    assert terminal.screen.next() == "on"
+    terminal.type(SUSPEND)
+    assert shell.wait(job)["stopped"] == signal.SIGTSTP
+    shell.resume(job, foreground=False)
+    assert terminal.screen.next() == "continued"
+    assert terminal.foreground == shell.pid
+    os.kill(job, signal.SIGTERM)
+    assert shell.wait(job) == {"status": 143, "foreground": shell.pid}
+
+
+@usual_shape
+def test_all_of_the_programs_group_stops_and_goes_on(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    """As a pipeline does: each of its processes is stopped, and each is continued."""
+    code = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGCONT, lambda *_: os.write(1, name + b' continued\\n'))\n"
+        "name = b'child' if os.fork() == 0 else b'parent'\n"
+        "os.write(1, name + b' on\\n')\n"
+        "while True: signal.pause()\n"
+    )
+    job = shell.run(pyspawn(*options, "--", *python(code)))
+    assert {terminal.screen.next() for _ in range(2)} == {"parent on", "child on"}
+    terminal.type(SUSPEND)
+    assert shell.wait(job)["stopped"] == signal.SIGTSTP
+    shell.resume(job)
+    assert {terminal.screen.next() for _ in range(2)} == {"parent continued", "child continued"}
+    terminal.type(INTERRUPT)
+    assert shell.wait(job)["status"] in (130, 1)
+
+
+@usual_shape
+def test_the_rest_of_the_job_stops_too(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    """A script that runs pyspawn has no terminal at the time, and the shell waits for it too."""
+    argv = pyspawn(*options, "--", "/bin/cat")
+    job = shell.run(["/bin/sh", "-c", '"$@"; echo after $?', "sh", *argv])
+    terminal.type(b"on\n")
+    assert terminal.screen.next() == "on"
+    terminal.type(SUSPEND)
+    assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
+    shell.resume(job)
+    terminal.type(END)
+    assert terminal.screen.next() == "after 0"
+    assert shell.wait(job)["status"] == 0
+
+
+@usual_shape
+def test_suspend_with_no_shell_above_never_wedges(terminal: Terminal, options: list[str]) -> None:
+    """The leader of a session has nobody who could continue it, so it isn't stopped."""
+    argv = prepared(LEAD, pyspawn(*options, "--", "/bin/cat"))
+    with terminal.lead(argv) as running:
+        terminal.type(b"first\n")
+        assert terminal.screen.next() == "first"
+        terminal.type(SUSPEND)
+        terminal.type(b"second\n")
+        assert terminal.screen.next() == "second"
+        terminal.type(END)
+        assert running.wait() == 0
+
+
+@usual_shape
+def test_a_stop_that_is_sent_to_pyspawn_stops_it_alone(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    """As `kill -TSTP` from elsewhere: the script around it isn't the one that was meant."""
+    argv = pyspawn(*options, "--", "/bin/cat")
+    job = shell.run(argv)
+    terminal.type(b"on\n")
+    assert terminal.screen.next() == "on"
+    os.kill(job, signal.SIGTSTP)
+    assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
+    shell.resume(job)
+    terminal.type(END)
+    assert shell.wait(job) == {"status": 0, "foreground": job}
+
+
+@usual_shape
+def test_stop_and_continue_without_a_terminal(options: list[str]) -> None:
+    """There the launcher stays awake, and the program does what it's told."""
+    argv = pyspawn(*options, "--", "/bin/sh", "-c", "echo on; while read line; do echo $line; done")
+    with Running(argv) as running:
+        assert running.line() == "on"
+        (below,) = {pid for pid in children.below(running.pid) if _name(pid) == "sh"}
+        running.send(signal.SIGTSTP)
+        children.wait_until(lambda: children.state(below) == "T", "the stop")
+        assert children.state(running.pid) in ("S", "R")
+        running.write(b"word\n")
+        running.send(signal.SIGCONT)
+        assert running.line() == "word"
+        running.close_input()
+        assert running.wait() == 0
+
+
+def _name(pid: int) -> str:
+    with open(f"/proc/{pid}/comm") as file:
+        return file.read().strip()
+
+
+@pytest.mark.parametrize("options", ANY.values(), ids=list(ANY))
+def test_a_shell_inside_has_job_control(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    require("bash")
+    words = ["--env=PS1=ready:", *options, "--", "bash", "--norc", "--noprofile", "--noediting"]
+    job = shell.run(pyspawn(*words, "-i"))
+    terminal.screen.until(b"ready:")
+    terminal.type(b"cat\n")
+    terminal.type(b"one\n")
+    terminal.screen.until(b"one\n")
+    terminal.type(SUSPEND)
+    terminal.screen.until(b"ready:")
+    terminal.type(b"jobs\n")
+    assert b"Stopped" in terminal.screen.until(b"ready:")
+    terminal.type(b"fg\n")
+    terminal.type(b"two\n")
+    terminal.screen.until(b"two\n")
+    terminal.type(INTERRUPT)
+    terminal.screen.until(b"ready:")
+    terminal.type(b"exit 9\n")
+    assert shell.wait(job) == {"status": 9, "foreground": job}
+
+
+@usual_shape
+def test_a_hang_up_ends_it(terminal: Terminal, shell: Shell, options: list[str]) -> None:
+    reader, writer = os.pipe()
+    script = f'exec "$@" 9>/proc/{os.getpid()}/fd/{writer}'
+    program: list[Word] = ["/bin/sh", "-c", "echo on >&9; exec sleep 1000"]
+    shell.run(["/bin/sh", "-c", script, "sh", *pyspawn(*options, "--", *program)])
+    lines = Lines(reader)
+    assert lines.next() == "on"
+    os.close(writer)
+    terminal.hang_up()
+    assert lines.rest() == b""
+    os.close(reader)
