@@ -200,6 +200,9 @@ def main() -> int:
 
     print("== With pyinit as PID 1 ==\n")
     ours = run_program("--init")
+    if not ours.table:
+        print("The program never ran: pyspawn says why at the top.")
+        return 1
     ours_stop, ours_took = stop_sleep("--init")
     print("== The same without --init: the program itself is PID 1 ==\n")
     bare = run_program()
