@@ -195,6 +195,9 @@ class Launch:
 
     def abort(self) -> None:
         """Kill everything, and wait until it's gone."""
+        if self._making is None and not self.container.awaited:
+            self.container.close()  # nothing was forked: its descriptors may be the last ones
+            return
         self.making().abort()
 
     def making(self) -> "Making":

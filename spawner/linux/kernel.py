@@ -206,10 +206,12 @@ class Kernel:
 
         Returns only where that failed, with the reason.
         """
+        words = list(arguments)
+        _exec_path(words)
         from pyinit import execvp
 
         try:
-            execvp.execvp(list(arguments), search_path)
+            execvp.execvp(words, search_path)
         except execvp.ExecError as error:
             return error
 
@@ -229,3 +231,15 @@ def _sigset(signals: "Iterable[int]") -> bytes:
     size = LONG_SIZE
     words = (bits >> 8 * at & (1 << 8 * size) - 1 for at in range(0, SIGSET_SIZE, size))
     return b"".join(word.to_bytes(size, sys.byteorder) for word in words)
+
+
+def _exec_path(words: list[bytes]) -> None:
+    """Exec a program that is named by its path; return where execvp(3) has to say more.
+
+    So the way to pyinit doesn't take the reading of one more file.
+    """
+    if b"/" in words[0]:
+        try:
+            posix.execv(words[0], words)
+        except (OSError, ValueError):
+            return
