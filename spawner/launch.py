@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from spawner.caller import Caller
     from spawner.linux.kernel import Kernel
     from spawner.making import Making
+    from spawner.plan import Steps
     from spawner.spec import Spec
     from spawner.terminal import Terminal
     from spawner.wait import Ending
@@ -157,6 +158,7 @@ class Launch:
         self.early = tuple(early)
         self.background = background
         self.container = Container()
+        self.steps: Steps = ()
         self._making: Making | None = None
 
     def run(self) -> "Ending":
@@ -210,39 +212,65 @@ class Launch:
 
     def _make(self, *, at_once: bool) -> bool:
         """Make the container; return whether the init was let go already, as is asked for."""
+        self._prepare()
+        made = self.container
+        staged = is_staged(self.spec)
+        if not staged:
+            self.steps = take(self.kernel, self.steps, LAUNCHER, made.refuse)
+        if staged or made.keeping:
+            self._fork_stage()
+            self.making().listen()
+            return False
+        if at_once:
+            self.start()
+        self._fork_init()
+        if not at_once:
+            self.making().listen()
+        return at_once
+
+    def _prepare(self) -> None:
+        """Open the pipes, and plan the steps."""
         made = self.container
         namespaces = self.spec.namespaces
         made.keeping = "pid" not in namespaces.wanted
-        notice = self.spec.init == "" or "pid" not in namespaces.required
+        may_keep = "pid" not in namespaces.required
+        notice = self.spec.init == "" or may_keep
         attempt(LAUNCHER, "open the pipes", lambda: made.pipes.open(self.kernel, notice=notice))
         self._find_terminal()
-        steps = plan(
+        self.steps = plan(
             self.spec,
             self.caller,
             terminal=made.terminal.descriptor if made.terminal and made.foreground else None,
             notice=made.pipes.notice_writer if notice else None,
         )
-        if "pid" not in namespaces.required:
+        if may_keep:
             from spawner import descendants
 
             made.strangers = descendants.children()
-        if not is_staged(self.spec):
-            steps = take(self.kernel, steps, LAUNCHER, made.refuse)
-            if not made.keeping:
-                if at_once:
-                    self.start()
-                pid = attempt(LAUNCHER, "fork the init", self.kernel.fork)
-                if pid == 0:
-                    init.become(self.kernel, steps, made.pipes, tell=self.observer.wants_namespaces)
-                made.awaited = pid
-                made.pipes.be_launcher()
-                made.meet_init(self.kernel, pid)
-                if not at_once:
-                    self.making().listen()
-                return at_once
-        self.making().fork_stage(steps)
-        self.making().listen()
-        return False
+
+    def _fork_init(self) -> None:
+        """Fork the init into the namespaces for children."""
+        made = self.container
+        pid = attempt(LAUNCHER, "fork the init", self.kernel.fork)
+        if pid == 0:
+            tell = self.observer.wants_namespaces
+            init.become(self.kernel, self.steps, made.pipes, tell=tell)
+        made.awaited = pid
+        made.pipes.be_launcher()
+        made.meet_init(self.kernel, pid)
+
+    def _fork_stage(self) -> None:
+        """Fork the stage, which forks the init."""
+        made = self.container
+        attempt(LAUNCHER, "become a subreaper", self.kernel.become_subreaper)
+        pid = attempt(LAUNCHER, "fork the stage", self.kernel.fork)
+        if pid == 0:
+            from spawner import stage
+
+            tell = self.observer.wants_namespaces
+            stage.become(self.kernel, self.steps, made.pipes, keep=made.keeping, tell=tell)
+        made.awaited = pid
+        made.pipes.be_launcher()
 
     def _find_terminal(self) -> None:
         """Find the controlling terminal, and whether the foreground is ours to pass on."""

@@ -8,13 +8,11 @@ import posix
 
 from spawner import channel
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
-from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.channel import Record
     from spawner.launch import Launch
-    from spawner.plan import Steps
 
 
 class Making:
@@ -25,30 +23,10 @@ class Making:
         self._launch = launch
         self._made = launch.container
         self._records = channel.Lines()
-        self._steps: Steps = ()
         self._namespaces: dict[str, int] | None = None
         self._told = False
         self._aborting = False
         self._gone: SetupError | None = None
-
-    def fork_stage(self, steps: "Steps") -> None:
-        """Fork the stage, which forks the init; raises SetupError."""
-        kernel, made = self._launch.kernel, self._made
-        attempt(LAUNCHER, "become a subreaper", kernel.become_subreaper)
-        pid = attempt(LAUNCHER, "fork the stage", kernel.fork)
-        if pid == 0:
-            from spawner import stage
-
-            stage.become(
-                kernel,
-                steps,
-                made.pipes,
-                keep=made.keeping,
-                tell=self._launch.observer.wants_namespaces,
-            )
-        made.awaited = pid
-        made.pipes.be_launcher()
-        self._steps = steps
 
     def listen(self) -> None:
         """Listen, and do what is asked for, until the container is made; raises SetupError."""
@@ -103,7 +81,7 @@ class Making:
         if record.kind == channel.MISSING:
             made.refuse(record.fields.get("namespace", ""), record.number("errno"))
         elif record.kind == channel.USERNS:
-            for step in self._steps:
+            for step in self._launch.steps:
                 if step.where == LAUNCHER:
                     step.run(self._launch.kernel, str(made.awaited))
             made.pipes.let_go(channel.MAPPED)
