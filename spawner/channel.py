@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from spawner.linux.kernel import Kernel
+    from spawner.linux import Kernel
 
 USERNS = "userns"
 """Record: the stage is in its new user namespace, which wants its maps."""

@@ -7,7 +7,7 @@ import sys
 from spawner import caller, channel
 from spawner.errors import LAUNCHER, OURS, SpawnerError
 from spawner.launch import Launch, Observer
-from spawner.linux.kernel import Kernel
+from spawner.linux import Kernel
 from spawner.spec import Spec, choose
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ from pyinit import status as exit_status
 from pyinit.cmdline import UsageError, help_text, parse
 from spawner import options
 from spawner.errors import LAUNCHER, SetupError, SpawnerError
-from spawner.linux.kernel import Kernel
+from spawner.linux import Kernel
 from spawner.report import Report
 from spawner.steps import attempt
 

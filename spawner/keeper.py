@@ -16,7 +16,7 @@ from spawner import descendants, descriptors, notice
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.channel import Pipes
-    from spawner.linux.kernel import Kernel
+    from spawner.linux import Kernel
 
 
 def keep(kernel: "Kernel", init: int, pipes: "Pipes") -> int:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from spawner.caller import Caller
-    from spawner.linux.kernel import Kernel
+    from spawner.linux import Kernel
     from spawner.making import Making
     from spawner.plan import Steps
     from spawner.spec import Spec

@@ -14,14 +14,14 @@ The order is the kernel's, namespaces(7):
 
 from spawner import initpath, steps
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
-from spawner.linux.kernel import encode
+from spawner.linux import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from spawner.caller import Caller
-    from spawner.linux.kernel import Kernel
+    from spawner.linux import Kernel
     from spawner.spec import Spec
 
     Steps = tuple[steps.Step, ...]

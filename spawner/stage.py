@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from spawner.channel import Pipes
-    from spawner.linux.kernel import Kernel
+    from spawner.linux import Kernel
     from spawner.plan import Steps
 
 

@@ -5,9 +5,9 @@ A step holds no state: what it does depends on what it was made from and on the 
 
 import _signal
 
+from spawner import linux
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
-from spawner.linux import libc
-from spawner.linux.libc import SyscallError
+from spawner.linux import SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from pyinit.execvp import ExecError as ExecFailure
-    from spawner.linux.kernel import Kernel
+    from spawner.linux import Kernel
 
     Act = Callable[[Kernel, str], None]
     T = TypeVar("T")
@@ -100,12 +100,12 @@ def unshare(kind: str, where: str, *, optional: bool = False) -> Step:
 
     One call for each, so that a refusal names the namespace.
     """
-    flag = libc.NAMESPACE_FLAGS[kind]
+    flag = linux.NAMESPACE_FLAGS[kind]
     return Step(
         where,
         f"make a new {kind} namespace" + (", if possible" if optional else ""),
         f"unshare({flag})",
-        lambda kernel, _: kernel.unshare(getattr(libc, flag)),
+        lambda kernel, _: kernel.unshare(getattr(linux, flag)),
         makes=True,
         optional=kind if optional else None,
     )
@@ -183,7 +183,7 @@ def die_with_parent() -> Step:
 
 def make_private() -> Step:
     """Keep later mounts from spreading to the machine's own namespace, mount_namespaces(7)."""
-    flags = libc.MS_REC | libc.MS_PRIVATE
+    flags = linux.MS_REC | linux.MS_PRIVATE
     return Step(
         INIT,
         "make every mount private",
@@ -195,7 +195,7 @@ def make_private() -> Step:
 
 def mount_proc() -> Step:
     """Mount a /proc that shows the new PID namespace: by a member of it, proc(5)."""
-    flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
+    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     return Step(
         INIT,
         "mount proc on /proc",

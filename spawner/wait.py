@@ -15,7 +15,7 @@ import time
 from pyinit import status as exit_status
 from spawner import descriptors, machine, notice
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
-from spawner.linux.libc import SIGINFO_SIZE
+from spawner.linux import SIGINFO_SIZE
 from spawner.machine import Machine
 from spawner.steps import attempt
 

@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from spawner.linux.kernel import Kernel
-from spawner.linux.libc import SyscallError
+from spawner.linux import Kernel, SyscallError
 
 CALLS = tuple(
     name for name, value in vars(Kernel).items() if callable(value) and not name.startswith("_")

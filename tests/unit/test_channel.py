@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spawner import channel, notice
 from spawner.errors import ExecError, SetupError
-from spawner.linux.kernel import Kernel
+from spawner.linux import Kernel
 
 # What the interpreter makes of any bytes (PEP 383).
 TEXT = st.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "surrogateescape"))

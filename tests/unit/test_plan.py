@@ -16,7 +16,7 @@ from pyinit.execvp import ExecError as ExecFailure
 from spawner import steps
 from spawner.caller import Caller
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
-from spawner.linux.libc import SyscallError
+from spawner.linux import SyscallError
 from spawner.plan import is_staged, lines, plan, take, without
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
