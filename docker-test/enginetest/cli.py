@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def outside(names: Sequence[str], *, figures: bool) -> int:
     """Prepare, run the inner program in its nest, and see that nothing is left of it."""
-    started = time.monotonic()
+    say("preparing")
     prepare(names)
     before = leftovers.Snapshot.take()
     with nest.run_directory() as place:
@@ -75,8 +74,8 @@ def outside(names: Sequence[str], *, figures: bool) -> int:
         nest.clean(place.name)
     left = leftovers.left(before, leftovers.Snapshot.take(), place.name)
     left += [f"directory {place}"] if place.exists() else []
-    print("\nLeft behind:", "; ".join(left) or "no mount, no cgroup, no process, no file")
-    print(f"{time.monotonic() - started:.0f} s", flush=True)
+    print("\nLeft behind:", "; ".join(left) or "no mount, cgroup, process or file", flush=True)
+    say("done")
     return status or (1 if left else 0)
 
 

@@ -22,6 +22,9 @@ from enginetest.terminal import Pty, Terminal
 PYTHON = "docker.io/library/python:3-slim"
 """The name of the image that the others start from, see images/index.Dockerfile."""
 
+PROBE_TIMEOUT = "1"
+"""Seconds that a health check is given."""
+
 
 class ClientEngine(abc.ABC):
     """An engine that is spoken to through a command line like Docker's."""

@@ -11,6 +11,7 @@ import importlib
 import os
 import shutil
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -47,13 +48,21 @@ COMPILE = 'chroot "$1" python3 -m compileall -q /usr/lib/python3 /usr/lib/python
 
 KERNEL = "linux-image-cloud-amd64"
 
+STARTED = "PIDONE_DOCKER_TEST_STARTED"
+"""The environment variable that says when the run began, by the monotonic clock."""
+
 POLICY = Path("/usr/sbin/policy-rc.d")
 """What Debian's packages ask whether they may start a daemon when they are installed."""
 
 
 def say(text: str) -> None:
     """Tell the person who is waiting what is being done."""
-    print(f"docker-test: {text}", file=sys.stderr, flush=True)
+    print(f"docker-test: {_since():.0f} s: {text}", file=sys.stderr, flush=True)
+
+
+def _since() -> float:
+    """Return the seconds since the run began, outside and inside its nest alike."""
+    return time.monotonic() - float(os.environ.setdefault(STARTED, str(time.monotonic())))
 
 
 def install_packages() -> None:

@@ -19,7 +19,12 @@ BARE_STOPS = 3
 
 STARTS = 15
 
-LAYERS = {"pip": "pyinit, pip-installed", "copied": "pyinit, copied", "tini": "tini"}
+LAYERS = {
+    "pip": "pyinit, pip-installed",
+    "as-tini": "pyinit, as tini",
+    "copied": "pyinit, copied",
+    "tini": "tini",
+}
 """The images whose cost is compared, with their names in the table."""
 
 

@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from enginetest import cgroups
-from enginetest.client import ClientContainer, ClientEngine, image
+from enginetest.client import PROBE_TIMEOUT, ClientContainer, ClientEngine, image
 from enginetest.engine import Order
 from enginetest.running import CommandError, complete, succeed
-
-PROBE_TIMEOUT = "1"
-"""Seconds that a health check is given; by timeout(1), since this podman only measures it."""
 
 STORAGE = """\
 [storage]
@@ -80,7 +77,10 @@ class Podman(ClientEngine):
         return f"podman {self.cli('info', '--format', facts).strip()}"
 
     def health_words(self, command: Sequence[str]) -> list[str]:
-        """Have the check run when asked for: to run it on a timer podman needs systemd."""
+        """Have the check run when asked for: to run it on a timer podman needs systemd.
+
+        The check ends itself by timeout(1), since this podman only notes that it took too long.
+        """
         words = " ".join(["timeout", PROBE_TIMEOUT, *command])
         return ["--health-cmd", words, "--health-interval", "disable"]
 
