@@ -198,7 +198,9 @@ class Launch:
     def abort(self) -> None:
         """Kill everything, and wait until it's gone."""
         if self._making is None and not self.container.awaited:
-            self.container.close()  # nothing was forked: its descriptors may be the last ones
+            # Nothing was forked, so nothing is to be killed; our descriptors may be the last ones.
+            self.container.keeping = False
+            self.container.close()
             return
         self.making().abort()
 
