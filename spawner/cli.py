@@ -28,7 +28,7 @@ def main(mask: "Iterable[int]", early: "Iterable[int]") -> "NoReturn":
     try:
         status = _main(sys.argv[1:], mask, early)
     except Exception as error:  # noqa: BLE001  a traceback tells users nothing
-        status = _failed(SpawnerError(f"unexpected {type(error).__name__}: {error}"), None, None)
+        status = _unexpected(error)
     finally:
         posix._exit(status)
 
@@ -111,6 +111,16 @@ def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> 
 
         report = Report()
     return report.failed(error, spec)
+
+
+def _unexpected(error: Exception) -> int:
+    """Tell of what should not happen, also where there's no memory or descriptor to do it well."""
+    what = f"unexpected {type(error).__name__}: {error}"
+    try:
+        return _failed(SpawnerError(what), None, None)
+    except Exception:  # noqa: BLE001  even the words for it can't be read in
+        posix.write(2, f"pyspawn: {what}\n".encode("utf-8", "backslashreplace"))
+        return OURS
 
 
 def _plug() -> None:

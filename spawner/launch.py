@@ -107,8 +107,13 @@ class Container:
             return
 
     def kill(self, kernel: "Kernel") -> None:
-        """Kill everything: the init, and by the keeper, which sees the end of the go pipe."""
+        """Kill everything: the init and the keeper; `close` kills what they leave behind.
+
+        The keeper would kill the rest by itself, had no program that may signal it stopped it.
+        """
         self.pipes.close("go_writer")
+        if self.keeping and self.awaited:
+            posix.kill(self.awaited, _signal.SIGKILL)  # our child, unreaped: the pid is its own
         if self.pidfd < 0 and self.init and self.init == self.awaited:
             posix.kill(self.init, _signal.SIGKILL)  # our child, unreaped: the pid is its own
         self.signal(kernel, _signal.SIGKILL)

@@ -183,7 +183,9 @@ class Wait:
             if pid != self._made.awaited:
                 continue  # a stranger, or an orphan
             if posix.WIFSTOPPED(changed):
-                if not self._made.keeping:
+                if self._made.keeping:
+                    posix.kill(pid, _signal.SIGCONT)  # only the program can have done that
+                else:
                     self._stopped(posix.WSTOPSIG(changed))
                 continue
             self._made.awaited = self._made.init = 0

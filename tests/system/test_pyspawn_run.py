@@ -507,6 +507,32 @@ def test_what_ignores_the_stop_signal_is_killed_when_the_time_is_over(options: l
         assert running.out.rest() == b""  # nobody holds it any more
 
 
+KEEPER = (
+    "import os\n"
+    "keeper = int(open('/proc/self/stat').read().rpartition(')')[2].split()[1])\n"
+    "os.kill(keeper, 19)\n"
+)
+
+
+def test_a_program_that_stops_its_keeper_still_ends() -> None:
+    """Without a PID namespace, a program may signal the keeper: that must wedge nothing."""
+    ended = spawn("--share=pid", "--", *python(KEEPER + "os._exit(4)"))
+    assert ended.status == 4
+
+
+def test_a_program_that_stops_its_keeper_is_still_killed() -> None:
+    code = (
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        + KEEPER
+        + "os.fork()\nprint('on', flush=True)\nwhile True: os.kill(keeper, 19)\n"
+    )
+    with Running(pyspawn("--share=pid", "--stop-timeout=0.2", "--", *python(code))) as running:
+        assert running.line() == "on"
+        running.send(signal.SIGTERM)
+        assert running.wait() == 137
+        assert running.out.rest().replace(b"on\n", b"") == b""
+
+
 @each_shape
 def test_the_stop_signal_may_be_another(options: list[str]) -> None:
     argv = pyspawn("--stop-signal=USR2", "--stop-timeout=infinity", *options, "--", *reporter())

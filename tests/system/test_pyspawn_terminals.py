@@ -220,10 +220,10 @@ def test_all_of_the_programs_group_stops_and_goes_on(
     """As a pipeline does: each of its processes is stopped, and each is continued."""
     code = (
         "import os, signal\n"
-        "signal.signal(signal.SIGCONT, lambda *_: os.write(1, name + b' continued\\n'))\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})\n"
         "name = b'child' if os.fork() == 0 else b'parent'\n"
         "os.write(1, name + b' on\\n')\n"
-        "while True: signal.pause()\n"
+        "while signal.sigwait({signal.SIGCONT}): os.write(1, name + b' continued\\n')\n"
     )
     job = shell.run(pyspawn(*options, "--", *python(code)))
     assert {terminal.screen.next() for _ in range(2)} == {"parent on", "child on"}
