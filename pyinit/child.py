@@ -178,13 +178,14 @@ def _has_terminal() -> bool:
 
 def _changes(ignored: set[int]) -> list[tuple[int, int]]:
     """Return (signal, disposition) for each that the workload has otherwise than we have."""
-    wanted = dict.fromkeys(_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}, 0)
-    wanted |= dict.fromkeys(ignored, _signal.SIG_IGN)
-    return [
-        (number, action)
-        for number, action in wanted.items()
-        if number == _signal.SIGCHLD or _signal.getsignal(number) != action
-    ]
+    changes = []
+    for number in _signal.valid_signals():
+        wanted = _signal.SIG_IGN if number in ignored else _signal.SIG_DFL
+        if number in (_signal.SIGKILL, _signal.SIGSTOP):
+            continue
+        if number == _signal.SIGCHLD or _signal.getsignal(number) != wanted:
+            changes.append((number, wanted))
+    return changes
 
 
 def _make_group(pid: int) -> bool:

@@ -23,11 +23,11 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
     try:
         encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
         words = [word.encode(encoding, errors) for word in sys.argv[1:]]
-        if words and words[0].startswith(settings.HANDOVER):
+        if words and words[0][: len(settings.HANDOVER)] == settings.HANDOVER:
             handover = settings.Handover.parse(words.pop(0)[len(settings.HANDOVER) :].decode())
         else:
             handover = settings.Handover(mask, child.ignored_signals(), pending)
-        if (called := sys.argv[0].rpartition("/")[2]) in TWINS:
+        if sys.argv[0] != "-c" and (called := sys.argv[0].rpartition("/")[2]) in TWINS:
             words = [b"--as", called.encode(), *words]
         if not (sys.flags.isolated and sys.flags.no_site):
             from pyinit import restart
@@ -74,7 +74,10 @@ def _asked(words: list[bytes]) -> settings.Settings:
 
 def _environment_asks() -> bool:
     """Tell whether any option may come from the environment."""
-    return any(name.startswith(b"PYINIT_") for name in posix.environ)
+    for name in posix.environ:  # noqa: SIM110  see "Memory" in docs/architecture.md
+        if name[:7] == b"PYINIT_":
+            return True
+    return False
 
 
 def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:

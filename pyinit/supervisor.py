@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # __WALL (linux/wait.h) also takes children that a clone(2) made with another exit signal.
 _WAIT_FLAGS = posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED | 0x40000000
 
+# Descriptors up to here are let go: more than any limit but "infinity" allows, and few enough to
+# be closed one by one in a tenth of a second.
+_MAX_DESCRIPTORS = 1 << 20
+
 # Unexpected errors in a row after which the loop only waits for the workload's end.
 _PATIENCE = 16
 
@@ -134,18 +138,13 @@ class Supervisor:
     def _let_go(self) -> int | None:
         """Hold nothing that the workload could be waiting on; be called by our name in ps(1)."""
         _set_name(self.asked.twin.name.encode() if self.asked.twin else b"pyinit")
-        kept = {self.asked.events, self.handover.notice}
-        try:
-            # By name, not by range: where close_range is denied, a range is a long loop.
-            held = [int(name) for name in posix.listdir("/proc/self/fd")]
-        except OSError:
-            held = list(range(3, min(posix.sysconf("SC_OPEN_MAX"), 1 << 16)))
-        for fd in held:
-            if fd > 2 and fd not in kept:
-                try:
-                    posix.close(fd)
-                except OSError:  # the listing's own descriptor, or a hole in the range
-                    continue
+        # One close_range(2) for each gap; where that is denied, posix closes one by one.
+        low = 3
+        for kept in sorted((self.asked.events or 0, self.handover.notice or 0)):
+            if kept >= low:
+                posix.closerange(low, kept)
+                low = kept + 1
+        posix.closerange(low, _MAX_DESCRIPTORS)
         try:
             posix.chdir("/")
         except OSError as error:
