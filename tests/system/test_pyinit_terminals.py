@@ -288,7 +288,8 @@ def test_all_of_a_workloads_group_stops_and_goes_on(terminal: Terminal, shell: S
     assert shell.wait(job)["stopped"] == signal.SIGTSTP
     (workload,) = children.of(job)
     (cat,) = children.of(workload)
-    assert children.state(workload) == children.state(cat) == "T"
+    for pid in (workload, cat):
+        children.wait_state(pid, "T")
     shell.resume(job)
     terminal.type(b"two\n")
     assert terminal.screen.next() == "two"
