@@ -195,8 +195,11 @@ class Supervisor:
             info = _signal.sigtimedwait(self._signals, left)
             if info is None:
                 return self._do(self.machine.expired())
-        if info.si_signo == _signal.SIGCHLD:
-            return self._reap()
+        # Lower numbers are taken first: a SIGHUP must not go to a workload that is dead by now, in
+        # place of those that --wait stays for.
+        code = self._reap() if info.si_signo <= _signal.SIGCHLD else None
+        if code is not None or info.si_signo == _signal.SIGCHLD:
+            return code
         # si_pid is only there for signals that a process sent, sigaction(2): SI_USER, SI_QUEUE,
         # SI_TKILL.
         sender = info.si_pid if info.si_code in (0, -1, -6) else 0
