@@ -787,7 +787,8 @@ def test_a_death_by_a_signal_is_told_apart_from_its_status(options: list[str]) -
 
 @each_shape
 def test_a_failed_exec_is_told(options: list[str]) -> None:
-    ended, events = status_of(*options, "--", "nos\udcffuch")
+    # Not the caller's PATH: a directory in it that may not be searched makes it EACCES.
+    ended, events = status_of(*options, "--env=PATH=/usr/bin:/bin", "--", "nos\udcffuch")
     assert [event["event"] for event in events] == ["created", "failed"]
     failed = events[1]
     assert (failed["status"], failed["errno"], failed["syscall"]) == (127, "ENOENT", "execve")
