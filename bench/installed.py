@@ -32,8 +32,10 @@ class Ours:
 
 _ASK_THE_COPY = """
 import json
+from pyinit import restart
 from spawner import initpath
-print(json.dumps([initpath.HERE, initpath.lean("import pyinit.__main__"), initpath.pyspawn()]))
+lean_pyinit = [*initpath.lean("")[:-1], restart.START.format(directory=initpath.HERE)]
+print(json.dumps([initpath.HERE, lean_pyinit, initpath.pyspawn()]))
 """
 
 

@@ -53,7 +53,8 @@ def is_ours(path: str) -> bool:
             beginning = file.read(4096)
     except OSError:
         return False
-    return beginning.startswith(b"#!") and b"import pyinit.__main__" in beginning
+    starts = (b"import pyinit.__main__", b"from pyinit.cli import main")
+    return beginning.startswith(b"#!") and any(start in beginning for start in starts)
 
 
 def _make(temporary: str, place: str) -> None:

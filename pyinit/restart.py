@@ -5,8 +5,15 @@ import sys
 
 from pyinit import coercion, settings
 
-START = "import sys;sys.path[:0]=[{directory!r}];import pyinit.__main__"
-"""The code of a lean start, docs/architecture.md, "Start-up"."""
+START = (
+    "import _signal as s;m=s.pthread_sigmask(s.SIG_BLOCK,s.valid_signals());"
+    "import sys;sys.path[:0]=[{directory!r}];from pyinit.cli import main;main(m,set())"
+)
+"""The code of a lean start, docs/architecture.md, "Start-up".
+
+It does what `pyinit.__main__` does, without a module to be found: a tenth of a millisecond less in
+which PID 1 loses signals.
+"""
 
 
 def lean(words: list[bytes], handover: settings.Handover) -> None:

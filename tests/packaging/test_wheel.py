@@ -97,7 +97,8 @@ def test_the_sdist_is_enough_to_test_from(sdist: Path) -> None:
         wanted = {
             str(path.relative_to(CHECKOUT))
             for path in (CHECKOUT / directory).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
+            if path.is_file()
+            and not any(part[0] == "." or part == "__pycache__" for part in path.parts[1:])
         }
         assert wanted <= inside, directory
     assert {"Makefile", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"} <= inside
