@@ -90,6 +90,11 @@ def test_the_wheel_of_the_sdist_is_the_wheel_of_the_checkout(wheel: Path, tmp_pa
     assert direct.read_bytes() == wheel.read_bytes()
 
 
+def _is_left_over(path: Path) -> bool:
+    """Tell whether a file was left by running something: caches, compiled modules."""
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
 def test_the_sdist_is_enough_to_test_from(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
@@ -97,8 +102,7 @@ def test_the_sdist_is_enough_to_test_from(sdist: Path) -> None:
         wanted = {
             str(path.relative_to(CHECKOUT))
             for path in (CHECKOUT / directory).rglob("*")
-            if path.is_file()
-            and not any(part[0] == "." or part == "__pycache__" for part in path.parts[1:])
+            if path.is_file() and not _is_left_over(path.relative_to(CHECKOUT))
         }
         assert wanted <= inside, directory
     assert {"Makefile", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"} <= inside
