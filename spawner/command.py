@@ -131,7 +131,8 @@ def _dry_run(spec: "Spec", found: "Caller") -> int:
 
     ours = terminal.find()
     descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
-    planned = plan.plan(spec, found, terminal=descriptor)
+    maps = plan.find_maps(Kernel(), spec, found)
+    planned = plan.plan(spec, found, terminal=descriptor, maps=maps)
     return _print("".join(f"{line}\n" for line in plan.lines(spec, planned)))
 
 

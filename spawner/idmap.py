@@ -1,6 +1,25 @@
-"""User and group ids inside and outside a user namespace, user_namespaces(7)."""
+"""User and group ids inside and outside a user namespace, as values; pure.
 
-from spawner.spec import MAX_ID
+user_namespaces(7), "User and group ID mappings": a map is a few extents, each of which gives the
+`count` ids from `outer` on, outside, the names from `inner` on. Outside is the user namespace of
+who writes the map.
+"""
+
+from spawner.errors import SpecError
+from spawner.spec import MAX_ID, Frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    Run = tuple[int, int]
+    """So many ids from one on: (first, count)."""
+
+MAX_EXTENTS = 340
+"""Extents in a map since Linux 4.15, linux/user_namespace.h (UID_GID_MAP_MAX_EXTENTS)."""
+
+AUTO = "auto"
+"""Stands for the caller's whole subordinate range in a list of extents."""
 
 
 def identity(word: str) -> int:
@@ -10,9 +29,194 @@ def identity(word: str) -> int:
     return int(word)
 
 
-def one(inside: int, outside: int) -> str:
-    """Return the map that gives one id, `outside`, the name `inside` within the namespace.
+def identities(word: str) -> tuple[int, ...]:
+    """Return the ids in a list with commas, which may be empty; raises ValueError."""
+    return tuple(map(identity, word.split(","))) if word else ()
 
-    It's the only map that the kernel takes from a process without privileges.
+
+class Extent(Frozen):
+    """`count` ids in a row: from `inner` on inside, from `outer` on outside.
+
+    Raises SpecError for what is no id.
     """
-    return f"{inside} {outside} 1"
+
+    __slots__ = ("count", "inner", "outer")
+
+    inner: int
+    outer: int
+    count: int
+
+    def __init__(self, inner: int, outer: int, count: int = 1) -> None:
+        self._set(inner=inner, outer=outer, count=count)
+        for value in self._values():
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise SpecError(f"{value!r} can't be part of an id map: it takes whole numbers")
+        if count < 1:
+            raise SpecError(f"{self} maps nothing: the count has to be 1 or more")
+        if min(inner, outer) < 0 or max(inner, outer) + count - 1 > MAX_ID:
+            raise SpecError(f"{self} goes beyond the ids that there are, 0 to {MAX_ID}")
+
+    def __str__(self) -> str:
+        return f"{self.inner}:{self.outer}:{self.count}"
+
+    def part(self, start: int, count: int) -> "Extent":
+        """Return the `count` ids from the one at `start` on, 0 being the first."""
+        return Extent(self.inner + start, self.outer + start, count)
+
+
+def extent(word: str) -> Extent:
+    """Return the extent in `INNER:OUTER:COUNT`; raises ValueError with words for a user."""
+    parts = word.split(":")
+    if len(parts) == 3:
+        return Extent(identity(parts[0]), identity(parts[1]), _count(parts[2]))
+    turned = word.split(",")
+    if len(turned) == 3:
+        # unshare(1) before 2.39 has the outer id first: to guess could map root by mistake.
+        raise ValueError(
+            f"{word!r} has commas, as in older versions of unshare, where the outer id comes "
+            f"first: that would be {turned[1]}:{turned[0]}:{turned[2]} here"
+        )
+    raise ValueError(f"{word!r} is not INNER:OUTER:COUNT")
+
+
+def _count(word: str) -> int:
+    if not (word.isascii() and word.isdigit()) or len(word) > 10:
+        raise ValueError(f"{word!r} is not a number of ids")
+    return int(word)
+
+
+def extent_or_auto(word: str) -> Extent | str:
+    """Return the extent in `INNER:OUTER:COUNT`, or AUTO; raises ValueError."""
+    return AUTO if word == AUTO else extent(word)
+
+
+class IdMap(Frozen):
+    """A whole map: extents that don't overlap, inside or outside, in their order.
+
+    Takes extents, or (inner, outer, count). It compares by them. Raises SpecError, which shows the
+    map, where ids are mapped twice, and where there are more than MAX_EXTENTS extents or none.
+    """
+
+    __slots__ = ("extents",)
+
+    extents: tuple[Extent, ...]
+
+    def __init__(self, extents: "Iterable[Extent | tuple[int, int, int]]") -> None:
+        made = tuple(item if isinstance(item, Extent) else Extent(*item) for item in extents)
+        self._set(extents=made)
+        if not made:
+            raise SpecError("an id map without extents maps nothing")
+        if len(made) > MAX_EXTENTS:
+            raise SpecError(
+                f"an id map has {MAX_EXTENTS} extents at most, user_namespaces(7): this would be "
+                f"{len(made)}",
+                "name fewer and longer ones",
+            )
+        for side in ("inner", "outer"):
+            self._check_overlap(side)
+
+    def _check_overlap(self, side: str) -> None:
+        end = -1
+        for item in sorted(self.extents, key=lambda item: int(getattr(item, side))):
+            start = getattr(item, side)
+            if start <= end:
+                where = "inside" if side == "inner" else "outside"
+                raise SpecError(
+                    f"the id {start} {where} would be mapped twice, by the map {self}",
+                    "name extents that don't overlap, as INNER:OUTER:COUNT",
+                )
+            end = start + item.count - 1
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.extents))
+
+    @property
+    def text(self) -> str:
+        """The map as the kernel reads it: a line for each extent."""
+        return "\n".join(f"{item.inner} {item.outer} {item.count}" for item in self.extents)
+
+    def to_outer(self, inner: int) -> int | None:
+        """Return what an id inside is outside, None where it isn't mapped."""
+        for item in self.extents:
+            if 0 <= inner - item.inner < item.count:
+                return item.outer + inner - item.inner
+        return None
+
+    def to_inner(self, outer: int) -> int | None:
+        """Return what an id outside is inside, None where it isn't mapped."""
+        for item in self.extents:
+            if 0 <= outer - item.outer < item.count:
+                return item.inner + outer - item.outer
+        return None
+
+    def split(self, parent: "IdMap") -> "IdMap":
+        """Return the same map with no extent that straddles two of the map around it.
+
+        The kernel refuses one that does, and ids that the user namespace outside, whose own map is
+        `parent`, doesn't have. Those raise SpecError here.
+        """
+        found: list[Extent] = []
+        for item in self.extents:
+            done = 0
+            while done < item.count:
+                count = _together(parent, item.outer + done)
+                if not count:
+                    raise SpecError(
+                        f"the id {item.outer + done}, outside, has no mapping in the user "
+                        f"namespace that pyspawn runs in, whose map is {parent}: so {self} "
+                        "can't be mapped",
+                        "take ids that are there, or start pyspawn where these are",
+                    )
+                count = min(count, item.count - done)
+                found.append(item.part(done, count))
+                done += count
+        return IdMap(found)
+
+
+def _together(parent: IdMap, start: int) -> int:
+    """Return how many ids from `start` on one extent of the map around holds."""
+    for item in parent.extents:
+        if 0 <= start - item.inner < item.count:
+            return item.inner + item.count - start
+    return 0
+
+
+def parse(text: str) -> IdMap:
+    """Return the map in the lines of a /proc/PID/uid_map; raises ValueError."""
+    return IdMap(Extent(*map(int, line.split())) for line in text.splitlines())
+
+
+def free(start: int, count: int, taken: "Iterable[Run]") -> "Iterator[Run]":
+    """Yield the runs of ids among the `count` from `start` on that none of `taken` holds."""
+    end = start + count
+    for first, number in sorted(taken):
+        if first + number <= start:
+            continue
+        if first >= end:
+            break
+        if first > start:
+            yield start, first - start
+        start = first + number
+    if start < end:
+        yield start, end - start
+
+
+def fill(extents: "Iterable[Extent]", ranges: "Iterable[Run]") -> IdMap:
+    """Return the map of `extents` and then all ids of `ranges`, none of which goes to waste.
+
+    They become the ids inside that the extents leave free, from the lowest on. An id that one of
+    the extents, or an earlier range, has mapped already is mapped once.
+    """
+    found = list(extents)
+    inside = list(free(0, MAX_ID + 1, [(item.inner, item.count) for item in found]))
+    for start, number in ranges:
+        runs = list(free(start, number, [(item.outer, item.count) for item in found]))
+        for first, count in runs:
+            while count and inside:
+                inner, room = inside.pop(0)
+                used = min(count, room)
+                found.append(Extent(inner, first, used))
+                first, count = first + used, count - used  # noqa: PLW2901
+                if used < room:
+                    inside.insert(0, (inner + used, room - used))
+    return IdMap(found)

@@ -25,7 +25,7 @@ import posix
 
 from spawner import channel, init
 from spawner.errors import LAUNCHER
-from spawner.plan import is_staged, plan, take
+from spawner.plan import find_maps, is_staged, plan, take
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -238,6 +238,7 @@ class Launch:
     def _prepare(self) -> None:
         """Open the pipes, and plan the steps."""
         made = self.container
+        maps = find_maps(self.kernel, self.spec, self.caller)
         namespaces = self.spec.namespaces
         made.keeping = "pid" not in namespaces.wanted
         may_keep = "pid" not in namespaces.required
@@ -249,6 +250,7 @@ class Launch:
             self.caller,
             terminal=made.terminal.descriptor if made.terminal and made.foreground else None,
             notice=made.pipes.notice_writer if notice else None,
+            maps=maps,
         )
         if may_keep:
             from spawner import descendants
@@ -268,12 +270,12 @@ class Launch:
 
     def _fork_stage(self) -> None:
         """Fork the stage, which forks the init."""
+        from spawner import stage  # in the fork a failure would be told by two
+
         made = self.container
         attempt(LAUNCHER, "become a subreaper", self.kernel.become_subreaper)
         pid = attempt(LAUNCHER, "fork the stage", self.kernel.fork)
         if pid == 0:
-            from spawner import stage
-
             tell = self.observer.wants_namespaces
             stage.become(self.kernel, self.steps, made.pipes, keep=made.keeping, tell=tell)
         made.awaited = pid

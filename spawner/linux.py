@@ -229,6 +229,27 @@ class Kernel:
         """Put this process into a process group of its own, setpgid(2)."""
         _named("setpgid", posix.setpgid, 0, 0)
 
+    def setgroups(self, groups: "Iterable[int]") -> None:
+        """Replace the supplementary groups.
+
+        See setgroups(2).
+        """
+        _named("setgroups", posix.setgroups, list(groups))
+
+    def setgid(self, group: int) -> None:
+        """Become a group: real, effective and saved, setresgid(2)."""
+        _named("setresgid", posix.setresgid, group, group, group)
+
+    def setuid(self, user: int) -> None:
+        """Become a user: real, effective and saved, setresuid(2)."""
+        _named("setresuid", posix.setresuid, user, user, user)
+
+    def run_helper(self, arguments: "Sequence[str]") -> tuple[int, str, str]:
+        """Run a program to its end; return its exit status (or -SIGNAL), output and complaints."""
+        from spawner import helper
+
+        return _named("posix_spawn", helper.run, arguments)
+
     # Descriptors
 
     def pipe(self) -> tuple[int, int]:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from spawner.idmap import Extent
+
 USAGE = """\
 Usage: pyspawn [run] [OPTIONS] [--] PROGRAM [ARG...]
        pyspawn zombies [OPTIONS] [PID...]
@@ -36,6 +38,24 @@ def _id(word: str) -> int:
     from spawner import idmap
 
     return idmap.identity(word)
+
+
+def _ids(word: str) -> tuple[int, ...]:
+    from spawner import idmap
+
+    return idmap.identities(word)
+
+
+def _extent(word: str) -> "Extent | str":
+    from spawner import idmap
+
+    return idmap.extent_or_auto(word)
+
+
+def _allow_or_deny(word: str) -> str:
+    if word not in ("allow", "deny"):
+        raise ValueError(f"{word!r} is neither allow nor deny")
+    return word
 
 
 def _whole_seconds(word: str) -> int:
@@ -118,6 +138,38 @@ TABLE = (
     ),
     Option("map-user", metavar="UID", convert=_id, help="Be this user in a new user namespace."),
     Option("map-group", metavar="GID", convert=_id, help="Be this group in a new user namespace."),
+    Option(
+        "map-auto",
+        help="Map your own ids, and then all of your subordinate ones (/etc/subuid, /etc/subgid).",
+    ),
+    Option(
+        "map-users",
+        metavar="INNER:OUTER:COUNT",
+        convert=_extent,
+        many=True,
+        help="Map COUNT users from OUTER on to those from INNER on, or auto. Repeatable.",
+    ),
+    Option(
+        "map-groups",
+        metavar="INNER:OUTER:COUNT",
+        convert=_extent,
+        many=True,
+        help="The same for groups.",
+    ),
+    Option(
+        "setgroups",
+        metavar="allow|deny",
+        convert=_allow_or_deny,
+        help="Allow or deny setgroups in the new user namespace.",
+    ),
+    Option("setuid", metavar="UID", convert=_id, help="Run PROGRAM as this user, as seen inside."),
+    Option("setgid", metavar="GID", convert=_id, help="Run PROGRAM as this group."),
+    Option(
+        "groups",
+        metavar="GID,...",
+        convert=_ids,
+        help="Give PROGRAM these supplementary groups; none for an empty list.",
+    ),
     Option("hostname", metavar="NAME", help="Set the host name inside."),
     Option(
         "monotonic",
@@ -197,9 +249,10 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
             if values.get("map_current_user") or values.get("map_root_user"):
                 chosen, other = mappings[0].replace("_", "-"), name.replace("_", "-")
                 raise UsageError(f"--{chosen} and --{other} exclude each other")
+    mapped = _maps(values, user, group)
+    mappings += [name for name in ("map_auto", "map_users", "map_groups") if values.get(name)]
     if mappings and "user" not in attempt:
         unshare.append("user")
-    current = values.get("map_current_user")
     given = {
         name: values[name]
         for name in ("hostname", "monotonic", "boottime", "workdir", "stop_signal",
@@ -210,10 +263,40 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     return Spec(
         program,
         namespaces=choose(unshare, share, attempt, privileged=user == 0),
-        map_user=user if current else values.get("map_user", 0),
-        map_group=group if current else values.get("map_group", 0),
+        **mapped,
+        setgroups=values.get("setgroups"),
+        user=values.get("setuid"),
+        group=values.get("setgid"),
+        groups=values.get("groups"),
         init="" if init is True else init,
         environment=values.get("env", ()),
         clear_environment=values.get("clearenv", False),
         **given,
     )
+
+
+def _maps(values: "Mapping[str, Any]", user: int, group: int) -> "dict[str, Any]":
+    """Return what the options say of maps; the caller has the id 0 inside unless they say else.
+
+    Named extents are the whole map: the caller's own id is part of it only where it's named, or
+    comes with the subordinate range.
+    """
+    found: dict[str, Any] = {}
+    for kind, own in (("user", user), ("group", group)):
+        extents = values.get(f"map_{kind}s", ())
+        auto = values.get("map_auto", False) or "auto" in extents
+        named = [extent for extent in extents if extent != "auto"]
+        inner: int | None
+        if values.get("map_current_user"):
+            inner = own
+        elif named and not auto and not values.get("map_root_user"):
+            inner = values.get(f"map_{kind}")
+        else:
+            inner = values.get(f"map_{kind}", 0)
+        found |= {f"map_{kind}": inner, f"auto_{kind}s": auto}
+        if named:
+            from spawner.idmap import Extent, IdMap
+
+            IdMap([*([] if inner is None else [Extent(inner, own)]), *named])
+            found[f"{kind}_map"] = IdMap(named)
+    return found

@@ -9,7 +9,9 @@ The order is the kernel's, namespaces(7):
    Clock offsets come before that fork, because the namespace must still be empty.
 3. The rest by the init itself, and then the container is made.
 4. Mounts by the init, because a /proc shows the PID namespace of who mounts it.
-5. What the program starts with, and the exec.
+5. What the program starts with: its credentials last, which take the right to all else, and then
+   what a change of credentials would undo.
+6. The exec.
 """
 
 from spawner import initpath, steps
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
+    from spawner.mapping import Maps
     from spawner.spec import Spec
 
     Steps = tuple[steps.Step, ...]
@@ -32,17 +35,35 @@ def is_staged(spec: "Spec") -> bool:
     return "user" in spec.namespaces.wanted or "pid" not in spec.namespaces.wanted
 
 
+def find_maps(kernel: "Kernel", spec: "Spec", caller: "Caller") -> "Maps | None":
+    """Return the maps of ids for `spec`, None where an ordinary caller maps only the own ids.
+
+    Raises SetupError and SpecError where they can't be had.
+    """
+    if not spec.names_ids and (caller.user or "user" not in spec.namespaces.wanted):
+        return None
+    from spawner import mapping
+
+    return mapping.find(kernel, spec, caller)
+
+
 def plan(
-    spec: "Spec", caller: "Caller", *, terminal: int | None = None, notice: int | None = None
+    spec: "Spec",
+    caller: "Caller",
+    *,
+    terminal: int | None = None,
+    notice: int | None = None,
+    maps: "Maps | None" = None,
 ) -> "Steps":
     """Return the steps that make what `spec` wants for `caller`, in order.
 
     `terminal` is a descriptor of the caller's terminal if the caller is in its foreground;
-    `notice` is the descriptor on which pyinit speaks to the launcher.
+    `notice` is the descriptor on which pyinit speaks to the launcher; `maps` comes of `find_maps`.
     """
     found = [
-        *_outside(spec, caller),
+        *_outside(spec, caller, maps),
         *_inside(spec),
+        *_credentials(spec, maps),
         *_program(spec, caller, terminal, notice),
     ]
     return tuple(step for step in found if step.needs <= spec.namespaces.wanted)
@@ -95,16 +116,12 @@ def _line(where: str, what: str, how: str) -> str:
     return f"{where:8}  {what}: {how}"
 
 
-def _outside(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
+def _outside(spec: "Spec", caller: "Caller", maps: "Maps | None") -> "Iterator[steps.Step]":
     """Yield what is done before the init exists."""
     forker = STAGE if is_staged(spec) else LAUNCHER
     if "user" in spec.namespaces.wanted:
-        from spawner import idmap
-
         yield _unshare(spec, "user", STAGE)
-        yield steps.deny_setgroups()
-        yield steps.map_ids("gid", idmap.one(spec.map_group, caller.group))
-        yield steps.map_ids("uid", idmap.one(spec.map_user, caller.user))
+        yield from _maps(spec, caller, maps)
     for kind in ("pid", "time"):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, forker)
@@ -113,13 +130,44 @@ def _outside(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
             yield steps.set_clock(clock, offset, forker)
 
 
+def _maps(spec: "Spec", caller: "Caller", maps: "Maps | None") -> "Iterator[steps.Step]":
+    """Yield what fills the new user namespace with ids; groups first, as long as root is outside.
+
+    The only map that the kernel takes from a process without privileges is of its own id.
+    """
+    if maps is None or maps.deny:
+        yield steps.deny_setgroups()
+    if maps is None or maps.groups is None or maps.users is None:
+        yield steps.map_ids("gid", f"{spec.map_group} {caller.group} 1")
+        yield steps.map_ids("uid", f"{spec.map_user} {caller.user} 1")
+        return
+    for kind, found, helper in (
+        ("gid", maps.groups, maps.group_helper),
+        ("uid", maps.users, maps.user_helper),
+    ):
+        if helper is None:
+            yield steps.map_ids(kind, found.text)
+        else:
+            from spawner import credentials
+
+            yield credentials.map_ids_by(helper, kind, found)
+
+
+def _credentials(spec: "Spec", maps: "Maps | None") -> "Iterator[steps.Step]":
+    """Yield how the init becomes who the program shall be; what that would undo comes after it."""
+    if spec.user is not None or spec.group is not None or spec.groups is not None:
+        from spawner import credentials
+
+        yield from credentials.become(spec, maps)
+    yield steps.die_with_parent()
+
+
 def _inside(spec: "Spec") -> "Iterator[steps.Step]":
     """Yield what the init does to its namespaces and to itself."""
     yield steps.make_group()
     for kind in ("mount", "uts", "ipc", "net", "cgroup"):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, INIT)
-    yield steps.die_with_parent()
     yield steps.make_private()
     yield steps.mount_proc()
     if spec.hostname is not None:

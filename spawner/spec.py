@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any, NoReturn
 
+    from spawner.idmap import IdMap
+
 NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
 """Every kind of namespace, namespaces(7), by the names that unshare(1) gives them."""
 
@@ -27,6 +29,9 @@ STOP_TIMEOUT = 10.0
 
 MAX_ID = 4294967294
 """The greatest user or group id: the one above it, (uid_t) -1, means none, credentials(7)."""
+
+NGROUPS_MAX = 65536
+"""Supplementary groups that a process can have, linux/limits.h."""
 
 HOST_NAME_MAX = 64
 """Bytes in a host name, sethostname(2), linux/utsname.h (__NEW_UTS_LEN)."""
@@ -128,7 +133,11 @@ class Spec(Frozen):
     """One program and the container around it; frozen.
 
     `arguments` is the program's argv. `namespaces` says what is new. `map_user` and `map_group`
-    are the ids that the caller has inside a new user namespace. `init` is None where the program
+    are the ids that the caller has inside a new user namespace, None for no other than the maps
+    `user_map` and `group_map` give; with `auto_users` and `auto_groups` the caller's subordinate
+    ranges fill what these leave free. `setgroups` is "allow" or "deny" for setgroups(2) inside,
+    None for what has to be. `user`, `group` and `groups` (supplementary) are who the program is
+    inside, None for the caller. `init` is None where the program
     itself is PID 1, "" for pyinit, else the path of another init. `hostname`, `monotonic` and
     `boottime` (clock offsets in whole seconds) need their namespace. `workdir` is where the
     program starts, None for here. `environment` holds (name, value) pairs set on top of the
@@ -141,25 +150,41 @@ class Spec(Frozen):
 
     __slots__ = (
         "arguments",
+        "auto_groups",
+        "auto_users",
         "boottime",
         "clear_environment",
         "die_with_parent",
         "environment",
+        "group",
+        "group_map",
+        "groups",
         "hostname",
         "init",
         "map_group",
         "map_user",
         "monotonic",
         "namespaces",
+        "setgroups",
         "stop_signal",
         "stop_timeout",
+        "user",
+        "user_map",
         "workdir",
     )
 
     arguments: tuple[str, ...]
     namespaces: Namespaces
-    map_user: int
-    map_group: int
+    map_user: int | None
+    map_group: int | None
+    user_map: "IdMap | None"
+    group_map: "IdMap | None"
+    auto_users: bool
+    auto_groups: bool
+    setgroups: str | None
+    user: int | None
+    group: int | None
+    groups: tuple[int, ...] | None
     init: str | None
     hostname: str | None
     monotonic: int | None
@@ -176,8 +201,16 @@ class Spec(Frozen):
         arguments: "Sequence[str]",
         *,
         namespaces: Namespaces,
-        map_user: int = 0,
-        map_group: int = 0,
+        map_user: int | None = 0,
+        map_group: int | None = 0,
+        user_map: "IdMap | None" = None,
+        group_map: "IdMap | None" = None,
+        auto_users: bool = False,
+        auto_groups: bool = False,
+        setgroups: str | None = None,
+        user: int | None = None,
+        group: int | None = None,
+        groups: "Iterable[int] | None" = None,
         init: str | None = None,
         hostname: str | None = None,
         monotonic: int | None = None,
@@ -195,6 +228,14 @@ class Spec(Frozen):
             namespaces=namespaces,
             map_user=map_user,
             map_group=map_group,
+            user_map=user_map,
+            group_map=group_map,
+            auto_users=auto_users,
+            auto_groups=auto_groups,
+            setgroups=setgroups,
+            user=user,
+            group=group,
+            groups=None if groups is None else tuple(groups),
             init=init,
             hostname=hostname,
             monotonic=monotonic,
@@ -206,6 +247,22 @@ class Spec(Frozen):
             die_with_parent=die_with_parent,
         )
         self._check()
+
+    @property
+    def names_ids(self) -> bool:
+        """Whether there's more to be known about ids than the one that the caller has inside."""
+        return bool(
+            self.map_user is None
+            or self.map_group is None
+            or self.user_map is not None
+            or self.group_map is not None
+            or self.auto_users
+            or self.auto_groups
+            or self.setgroups is not None
+            or self.user is not None
+            or self.group is not None
+            or self.groups is not None
+        )
 
     def _check(self) -> None:
         """Raise SpecError for what can't be meant, before the kernel can say EINVAL."""
@@ -232,13 +289,40 @@ class Spec(Frozen):
             raise SpecError(f"the stop time-out can't be {self.stop_timeout} seconds")
 
     def _check_ids(self) -> None:
-        for kind, number in (("user", self.map_user), ("group", self.map_group)):
-            if not 0 <= number <= MAX_ID:
-                raise SpecError(f"{number} can't be a {kind} id: they go from 0 to {MAX_ID}")
-            if number and "user" not in self.namespaces.wanted:
+        for kind, mapped, chosen in (
+            ("user", (self.map_user,), (self.user,)),
+            ("group", (self.map_group,), (self.group, *(self.groups or ()))),
+        ):
+            for number in (*mapped, *chosen):
+                if number is not None and not 0 <= number <= MAX_ID:
+                    raise SpecError(f"{number} can't be a {kind} id: they go from 0 to {MAX_ID}")
+            if mapped[0] and "user" not in self.namespaces.wanted:
                 raise SpecError(
-                    f"{kind} id {number} can only be mapped in a new user namespace", "add --user"
+                    f"{kind} id {mapped[0]} can only be mapped in a new user namespace",
+                    "add --user",
                 )
+        if self.names_ids:
+            self._check_named_ids()
+
+    def _check_named_ids(self) -> None:
+        if self.groups is not None and len(self.groups) > NGROUPS_MAX:
+            raise SpecError(f"a process has at most {NGROUPS_MAX} supplementary groups")
+        for what, kind, own, whole, auto in (
+            ("user ids", "user", self.map_user, self.user_map, self.auto_users),
+            ("group ids", "group", self.map_group, self.group_map, self.auto_groups),
+        ):
+            if whole is not None or auto:
+                self._check_needed(f"a map of {what}", "user")
+            elif own is None:
+                raise SpecError(f"no {kind} id is mapped", f"add --map-{kind} or --map-{kind}s")
+        if self.setgroups is not None:
+            self._check_needed("to allow or deny setgroups", "user")
+            if self.setgroups not in ("allow", "deny"):
+                raise SpecError(f"setgroups is allow or deny, not {self.setgroups!r}")
+        chosen = self.user is not None or self.group is not None or self.groups is not None
+        if chosen and "user" in self.namespaces.optional:
+            # Without it the numbers would be other people.
+            self._check_needed("to be another user or group, here by an id inside,", "user")
 
     def _check_hostname(self) -> None:
         if self.hostname is None:

@@ -133,7 +133,7 @@ def map_ids(kind: str, text: str) -> Step:
     """
     return Step(
         LAUNCHER,
-        f"write the {kind} map {text}",
+        f"write the {kind} map {', '.join(text.splitlines())}",
         f'write("/proc/STAGE/{kind}_map", "{text}")',
         lambda kernel, process: kernel.write_file(f"/proc/{process}/{kind}_map", text.encode()),
         needs=("user",),
@@ -171,7 +171,8 @@ def make_group() -> Step:
 def die_with_parent() -> Step:
     """Have the kernel kill the init when its parent dies, however that comes.
 
-    Only once the launcher is the parent: the stage's exit would fire it, PR_SET_PDEATHSIG(2const).
+    Only once the launcher is the parent, since the stage's exit would fire it, and after a change
+    of credentials, which would clear it, PR_SET_PDEATHSIG(2const).
     """
     return Step(
         INIT,

@@ -74,6 +74,13 @@ def _pidns() -> str | None:
     return _succeeds("unshare", *user, "--fork", "--pid", "--mount-proc", "true")
 
 
+def _subordinate_ids() -> str | None:
+    """Ids of our own beside the own one, and the programs that map them."""
+    if os.geteuid() == 0:
+        return "root may have none"
+    return _succeeds("unshare", "--map-auto", "--map-root-user", "true")
+
+
 def _seccomp() -> str | None:
     """Filters, for a machine whose system call numbers the helper knows."""
     if platform.machine() not in ("x86_64", "aarch64"):
@@ -111,10 +118,11 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "userns": _userns,
     "pidns": _pidns,
     "seccomp": _seccomp,
+    "subordinate-ids": _subordinate_ids,
     "x86_64": _x86_64,
     "other-user": _other_user,
     "pids-cgroup": _pids_cgroup,
 }
 
-BY_CHOICE = frozenset({"root", "other-user", "pids-cgroup", "x86_64"})
+BY_CHOICE = frozenset({"root", "other-user", "pids-cgroup", "subordinate-ids", "x86_64"})
 """What a run lacks by who runs it and where, which no CI can mend."""

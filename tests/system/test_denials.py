@@ -267,7 +267,7 @@ attempt()
 mount(None, "/proc", None, REMOUNT | BIND)
 """
     )
-    message = "deny setgroups in the user namespace: Read-only file system (EROFS)"
+    message = "write the gid map 0 0 1: Read-only file system (EROFS)"
     hint = mended(inside(code, "--user"), message)
     assert "`mount -o remount,bind,rw /proc`" in hint
 
@@ -400,7 +400,7 @@ mount("proc", "/proc", "proc")
     ended = inside(code, "--user")
     assert (ended.status, ended.out) == (0, b"125\nran\n"), ended
     first, second = ended.errors.splitlines()
-    assert first.startswith("pyspawn: deny setgroups in the user namespace: ")
+    assert first.startswith("pyspawn: write the gid map 0 0 1: ")
     assert "/proc shows another PID namespace" in second
     assert "--mount-proc" in second
 

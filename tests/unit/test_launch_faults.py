@@ -32,11 +32,16 @@ SHAPES: dict[str, dict[str, Any]] = {
     "a stage forks pyinit": {"required": ["user", *ROOT], "init": ""},
     "a keeper stays": {"required": ["uts", "net", "time"], "init": None},
     "a keeper stays with pyinit": {"required": ["user", "uts", "time"], "init": ""},
+    "the init becomes somebody": {
+        "required": ["user", *ROOT],
+        "init": "",
+        "more": MORE | {"user": 0, "group": 0},
+    },
 }
 """Each way of making a container."""
 
 # Refusals of these are no failures: the first has no terminal here, the others have no use for it.
-NEVER_CALLED = {"take_foreground", "open"}
+NEVER_CALLED = {"take_foreground", "open", "run_helper"}
 SWALLOWED = {"pidfd_send_signal"}
 
 
@@ -118,6 +123,10 @@ def _unused(shape: dict[str, Any]) -> set[str]:
         unused.add("mount")
     if "net" not in shape["required"]:
         unused.add("bring_up")
+    if "user" not in shape.get("more", ()):
+        unused |= {"setgroups", "setgid", "setuid"}
+    elif os.geteuid() != 0:
+        unused.add("setgroups")  # denied with the one group that an ordinary user may map
     return unused
 
 

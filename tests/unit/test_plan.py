@@ -16,7 +16,9 @@ from pyinit.execvp import ExecError as ExecFailure
 from spawner import steps
 from spawner.caller import Caller
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.idmap import IdMap
 from spawner.linux import SyscallError
+from spawner.mapping import Maps
 from spawner.plan import is_staged, lines, plan, take, without
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
@@ -41,6 +43,8 @@ def specs(draw: st.DrawFn) -> Spec:
         workdir=draw(st.none() | st.just("/tmp")),
         environment=draw(st.lists(st.tuples(st.sampled_from(["A", "PATH"]), st.text("x/:")))),
         clear_environment=draw(st.booleans()),
+        user=draw(st.none() | st.just(5)) if "user" not in optional else None,
+        group=draw(st.none() | st.just(6)) if "user" not in optional else None,
     )
 
 
@@ -100,8 +104,16 @@ def test_order(spec: Spec, terminal: int | None, notice: int | None) -> None:
     if "mount proc on /proc" in order:
         assert order.index("make every mount private") < order.index("mount proc on /proc")
     assert ("bring up the loopback interface" in order) == ("net" in wanted)
-    # Whatever comes, the init dies with its parent, and ends with one exec.
+    # Whatever comes, the init dies with its parent, said after all that could undo it, and ends
+    # with one exec.
     assert order.count("die with the launcher") == 1
+    last = order.index("die with the launcher")
+    assert all(step.last_act for step in planned[last + 1 :])
+    assert [what for what in order if what.startswith("become")] == [
+        f"become {kind} {number}"
+        for kind, number in (("group", spec.group), ("user", spec.user))
+        if number is not None
+    ]
     assert planned[-1].how.startswith("execvp(")
     assert sum(step.how.startswith("execvp(") for step in planned) == 1
 
@@ -211,6 +223,59 @@ def test_maps() -> None:
     ]
 
 
+RANGES = {"users": IdMap([(0, 1000, 1), (1, 100000, 9)]), "groups": IdMap([(0, 100, 1)])}
+
+
+@pytest.mark.parametrize("deny", [False, True])
+def test_maps_that_helpers_write(deny: bool) -> None:
+    maps = Maps(**RANGES, user_helper="/bin/newuidmap", deny=deny)  # type: ignore[arg-type]
+    planned = plan(make(namespaces=Namespaces({"user", "pid"})), CALLER, maps=maps)
+    planned = tuple(step for step in planned if step.where == LAUNCHER)
+    kernel = Helping()
+    for step in planned:
+        step.run(kernel, "42")
+    assert kernel.calls == [
+        *([("write_file", "/proc/42/setgroups", b"deny")] if deny else []),
+        ("write_file", "/proc/42/gid_map", b"0 100 1"),
+        ("run_helper", ("/bin/newuidmap", "42", "0", "1000", "1", "1", "100000", "9")),
+    ]
+
+
+class Helping(Recording):
+    """A kernel whose programs do what they are asked for."""
+
+    def run_helper(self, arguments: object) -> tuple[int, str, str]:
+        self.calls.append(("run_helper", arguments))
+        return 0, "", ""
+
+
+CREDENTIALS = ("setgroups", "setgid", "setuid", "set_parent_death_signal")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "stay", "expected"),
+    [
+        ({}, False, []),
+        ({"user": 5}, False, [("setgroups", ()), ("setuid", 5)]),
+        ({"group": 6}, False, [("setgroups", ()), ("setgid", 6)]),
+        ({"user": 5, "group": 6}, True, [("setgid", 6), ("setuid", 5)]),
+        (
+            {"user": 5, "group": 6, "groups": (7, 8)},
+            False,
+            [("setgroups", (7, 8)), ("setgid", 6), ("setuid", 5)],
+        ),
+        ({"groups": ()}, False, [("setgroups", ())]),
+    ],
+)
+def test_credentials_come_last_and_death_with_the_parent_after_them(
+    chosen: dict[str, object], stay: bool, expected: list[tuple[Any, ...]]
+) -> None:
+    called = calls(plan(make(**chosen), CALLER, maps=Maps(groups_stay=stay)))
+    found = [call for call in called if call[0] in CREDENTIALS]
+    assert found == [*expected, ("set_parent_death_signal", 9)]
+    assert called.index(found[0]) == len(called) - len(found) - 2  # the signals, and the exec
+
+
 class Poor(Recording):
     """A kernel that refuses namespaces."""
 
@@ -229,7 +294,7 @@ def test_taking_the_steps_of_one_process() -> None:
     # The init's own end where the container is made.
     left = take(kernel, left, INIT, lambda *_: pytest.fail("nothing was refused"))
     assert [call[0] for call in kernel.calls[3:]] == ["make_process_group", "unshare"]
-    assert left[0].what == "die with the launcher"
+    assert left[0].what == "make every mount private"
 
 
 def test_a_refused_namespace_is_told_and_what_needs_it_left_out() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawner.errors import SpecError
+from spawner.idmap import IdMap
 from spawner.spec import (
     ALL,
     DEFAULT_NAMESPACES,
@@ -16,6 +17,7 @@ from spawner.spec import (
     KTIME_SEC_MAX,
     MAX_ID,
     NAMESPACES,
+    NGROUPS_MAX,
     STOP_TIMEOUT,
     Namespaces,
     Spec,
@@ -24,6 +26,7 @@ from spawner.spec import (
 
 NAMES = st.lists(st.sampled_from([*NAMESPACES, ALL]), max_size=5)
 EVERY = Namespaces(NAMESPACES)
+MAP = IdMap([(0, 1000, 1)])
 
 
 def make(arguments: tuple[str, ...] = ("true",), **fields: object) -> Spec:
@@ -105,6 +108,19 @@ def test_everything_shared_and_unshared_is_an_error() -> None:
         ({"arguments": ("a\0b",)}, "NUL"),
         ({"map_user": -1}, "user id"),
         ({"map_group": MAX_ID + 1}, "group id"),
+        ({"user": -1}, "user id"),
+        ({"group": MAX_ID + 1}, "group id"),
+        ({"groups": [1, -1]}, "group id"),
+        ({"groups": range(NGROUPS_MAX + 1)}, "at most 65536 supplementary groups"),
+        ({"setgroups": "maybe"}, "allow or deny"),
+        ({"setgroups": "deny", "namespaces": Namespaces({"pid"})}, "needs a new user namespace"),
+        ({"auto_users": True, "namespaces": Namespaces({"pid"})}, "needs a new user namespace"),
+        ({"auto_groups": True, "namespaces": Namespaces((), {"user"})}, "a new user namespace"),
+        ({"user_map": MAP, "namespaces": Namespaces({"pid"})}, "needs a new user namespace"),
+        ({"user": 5, "namespaces": Namespaces((), {"user"})}, "needs a new user namespace"),
+        ({"groups": [], "namespaces": Namespaces((), {"user"})}, "needs a new user namespace"),
+        ({"map_user": None, "user": 0}, "no user id is mapped"),
+        ({"map_group": None, "user_map": MAP}, "no group id is mapped"),
         ({"map_user": 5, "namespaces": Namespaces({"pid"})}, "new user namespace"),
         ({"hostname": ""}, "1 to 64 bytes"),
         ({"hostname": "é" * (HOST_NAME_MAX // 2 + 1)}, "1 to 64 bytes"),

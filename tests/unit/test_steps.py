@@ -11,7 +11,7 @@ import pytest
 from helpers.kernels import Recording
 
 from pyinit.execvp import ExecError as ExecFailure
-from spawner import steps
+from spawner import credentials, steps
 from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError
 from spawner.linux import SyscallError
 
@@ -39,6 +39,15 @@ STEPS: list[tuple[steps.Step, str, str, str, list[tuple[Any, ...]]]] = [
      'write("/proc/STAGE/setgroups", "deny")', [("write_file", "/proc/42/setgroups", b"deny")]),
     (steps.map_ids("uid", "0 1000 1"), LAUNCHER, "write the uid map 0 1000 1",
      'write("/proc/STAGE/uid_map", "0 1000 1")', [("write_file", "/proc/42/uid_map", b"0 1000 1")]),
+    (steps.map_ids("gid", "0 100 1\n1 5000 9"), LAUNCHER, "write the gid map 0 100 1, 1 5000 9",
+     'write("/proc/STAGE/gid_map", "0 100 1\\n1 5000 9")',
+     [("write_file", "/proc/42/gid_map", b"0 100 1\n1 5000 9")]),
+    (credentials.set_groups((5, 6)), INIT, "set the supplementary groups to 5, 6",
+     "setgroups(2, {5, 6})", [("setgroups", (5, 6))]),
+    (credentials.set_groups(()), INIT, "drop the supplementary groups", "setgroups(0, NULL)",
+     [("setgroups", ())]),
+    (credentials.set_group(6), INIT, "become group 6", "setresgid(6, 6, 6)", [("setgid", 6)]),
+    (credentials.set_user(5), INIT, "become user 5", "setresuid(5, 5, 5)", [("setuid", 5)]),
     (steps.set_clock("boottime", -5, LAUNCHER), LAUNCHER, "set the boottime clock off by -5 s",
      'write("/proc/self/timens_offsets", "boottime -5 0")',
      [("write_file", "/proc/self/timens_offsets", b"boottime -5 0")]),
@@ -156,6 +165,7 @@ def test_what_is_left_out_without_a_namespace() -> None:
     assert needs == {
         "deny setgroups in the user namespace": {"user"},
         "write the uid map 0 1000 1": {"user"},
+        "write the gid map 0 100 1, 1 5000 9": {"user"},
         "set the boottime clock off by -5 s": {"time"},
         "make every mount private": {"mount"},
         "mount proc on /proc": {"mount", "pid"},

@@ -1,0 +1,110 @@
+"""Programs of the machine that the launcher runs: newuidmap, newgidmap, getsubids.
+
+They are found by PATH, in directories named from the root only, so that nothing that lies in the
+working directory is ever run. They run from outside of every new namespace, with all signals
+blocked, as the launcher has them: a ^C meanwhile is the launcher's, and comes after.
+"""
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are where no PATH says so."""
+
+_SET_USER_ID = 0o4000
+"""The bit in a mode that has a program run as its owner, inode(7)."""
+
+_NO_SUID = 2
+"""The flag of a file system on which that bit counts for nothing, statvfs(3) (ST_NOSUID)."""
+
+_REGULAR, _FORMAT = 0o100000, 0o170000
+"""The file type in a mode, inode(7)."""
+
+
+def find(name: str, search_path: bytes | None) -> str | None:
+    """Return the absolute path of a program, None where there's none."""
+    for raw in (search_path or DEFAULT_PATH).split(b":"):
+        if not raw.startswith(b"/"):
+            continue
+        place = f"{raw.decode('utf-8', 'surrogateescape').rstrip('/')}/{name}"
+        try:
+            regular = posix.stat(place).st_mode & _FORMAT == _REGULAR
+        except OSError:
+            continue
+        if regular and posix.access(place, posix.X_OK):
+            return place
+    return None
+
+
+def powerless(path: str) -> str | None:
+    """Return why a program that has to run with root's rights would not, None where it would.
+
+    By the set-user-ID bit and the owner root, or by file capabilities, capabilities(7); neither
+    counts on a file system mounted nosuid.
+    """
+    found = posix.stat(path)
+    suid = found.st_mode & _SET_USER_ID and found.st_uid == 0
+    if not suid:
+        try:
+            posix.getxattr(path, "security.capability")
+        except OSError:
+            return (
+                f"it has neither the set-user-ID bit of root nor file capabilities: `chmod u+s "
+                f"{path}` as root, or reinstall the package uidmap (shadow-utils on Fedora)"
+            )
+    if posix.statvfs(path).f_flag & _NO_SUID:
+        return (
+            "its file system is mounted nosuid, which takes its rights: `mount -o remount,suid` it "
+            "as root"
+        )
+    return None
+
+
+def run(arguments: "Sequence[str]") -> tuple[int, str, str]:
+    """Run a program to its end; return its exit status (or -SIGNAL), output and complaints.
+
+    It gets an environment that has it speak English, and no input. Raises OSError.
+    """
+    ends: list[int] = []
+    try:
+        ends += posix.pipe()
+        ends += posix.pipe()
+        out, out_writer, errors, errors_writer = ends
+        actions = [
+            (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
+            (posix.POSIX_SPAWN_DUP2, out_writer, 1),
+            (posix.POSIX_SPAWN_DUP2, errors_writer, 2),
+        ]
+        environment = {b"LC_ALL": b"C", b"PATH": DEFAULT_PATH}
+        pid = posix.posix_spawn(arguments[0], list(arguments), environment, file_actions=actions)
+        for writer in (out_writer, errors_writer):
+            ends.remove(writer)
+            posix.close(writer)
+        texts = _read((out, errors))
+        changed = posix.waitpid(pid, 0)[1]
+    finally:
+        for descriptor in ends:
+            posix.close(descriptor)
+    return posix.waitstatus_to_exitcode(changed), texts[0], texts[1]
+
+
+def _read(readers: tuple[int, int]) -> list[str]:
+    """Return what comes on both until both are at their end."""
+    import select
+
+    blocks: dict[int, list[bytes]] = {reader: [] for reader in readers}
+    poll = select.poll()
+    for reader in readers:
+        poll.register(reader, select.POLLIN)
+    left = set(readers)
+    while left:
+        for reader, _ in poll.poll():
+            block = posix.read(reader, 65536)
+            blocks[reader].append(block)
+            if not block:
+                left.discard(reader)
+                poll.unregister(reader)
+    return [b"".join(blocks[reader]).decode("utf-8", "surrogateescape") for reader in readers]

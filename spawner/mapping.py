@@ -1,0 +1,283 @@
+"""Who the program is inside, and the maps that make it so: looked up before anything is made.
+
+1. The extents that were named, the caller's own id, and then the subordinate range (`subid`) where
+   that is asked for, add up to a map of users and one of groups.
+2. Whoever has CAP_SETUID and CAP_SETGID writes them directly. Anybody else may map one id, the own
+   one, and has to give up setgroups(2) inside for that of groups; all other maps take newuidmap and
+   newgidmap, which are set-user-ID programs, and know who owns which subordinate range.
+3. What can't work is refused here, with words: user_namespaces(7) has EPERM or EINVAL for all.
+"""
+
+import posix
+
+from spawner import helper, idmap, subid
+from spawner.errors import LAUNCHER, SetupError
+from spawner.idmap import Extent, IdMap
+from spawner.spec import Frozen
+from spawner.steps import attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.caller import Caller
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
+
+_CAPABILITIES = {"gid": 6, "uid": 7}
+"""Bits in the capability sets, linux/capability.h (CAP_SETGID, CAP_SETUID)."""
+
+_WORDS = {"uid": "user", "gid": "group"}
+
+_OWN = {"uid": "--map-root-user or --map-user", "gid": "--map-group"}
+
+
+class Maps(Frozen):
+    """The maps of users and of groups, None without a new user namespace.
+
+    A helper is the path of newuidmap or newgidmap, None where the launcher writes the map itself.
+    With `deny` setgroups(2) is given up inside; `groups_stay` says that it can't be called, for
+    that or another reason, so that the supplementary groups stay as they are.
+    """
+
+    __slots__ = ("deny", "group_helper", "groups", "groups_stay", "user_helper", "users")
+
+    users: IdMap | None
+    groups: IdMap | None
+    user_helper: str | None
+    group_helper: str | None
+    deny: bool
+    groups_stay: bool
+
+    def __init__(
+        self,
+        *,
+        users: IdMap | None = None,
+        groups: IdMap | None = None,
+        user_helper: str | None = None,
+        group_helper: str | None = None,
+        deny: bool = False,
+        groups_stay: bool = False,
+    ) -> None:
+        self._set(
+            users=users,
+            groups=groups,
+            user_helper=user_helper,
+            group_helper=group_helper,
+            deny=deny,
+            groups_stay=groups_stay,
+        )
+
+
+def find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
+    """Return the maps that `spec` wants for `caller`; raises SetupError and SpecError."""
+    return attempt(LAUNCHER, "look up the ids to map", lambda: _find(kernel, spec, caller))
+
+
+def _find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
+    status = subid.contents("/proc/self/status")
+    denied = subid.contents("/proc/self/setgroups").strip() == "deny"
+    if "user" not in spec.namespaces.wanted:
+        _check_rights(spec, caller, status, denied=denied)
+        return Maps(groups_stay=denied)
+    users = _whole(kernel, spec, caller, "uid")
+    groups = _whole(kernel, spec, caller, "gid")
+    user_helper = _helper("uid", users, caller.user, caller, status)
+    group_helper = _helper("gid", groups, caller.group, caller, status)
+    alone = group_helper is None and not _holds(status, "gid")
+    if alone and spec.setgroups == "allow":
+        raise _refused(
+            "setgroups can't stay allowed where an ordinary user maps one group",
+            "leave out --setgroups, or map a subordinate range as well, --map-auto",
+        )
+    deny = alone or spec.setgroups == "deny"
+    if spec.groups is not None and (deny or denied):
+        raise _refused(
+            "the supplementary groups can't be set, since setgroups is denied in the user "
+            "namespace",
+            "leave out --groups, or map a subordinate range as well, --map-auto"
+            if alone
+            else "leave out --groups, or don't have setgroups denied",
+        )
+    _check_program(spec, caller, users, groups)
+    return Maps(
+        users=_split(users, "uid"),
+        groups=_split(groups, "gid"),
+        user_helper=user_helper,
+        group_helper=group_helper,
+        deny=deny,
+        groups_stay=deny or denied,
+    )
+
+
+def _whole(kernel: "Kernel", spec: "Spec", caller: "Caller", kind: str) -> IdMap:
+    """Return the map that the options add up to."""
+    if kind == "uid":
+        own, outer, named, auto = spec.map_user, caller.user, spec.user_map, spec.auto_users
+    else:
+        own, outer, named, auto = spec.map_group, caller.group, spec.group_map, spec.auto_groups
+    extents = [] if own is None else [Extent(own, outer)]
+    if named is not None:
+        extents += named.extents
+    if not auto:
+        return IdMap(extents)
+    IdMap(extents or [Extent(0, 0)])  # an overlap among them is told before anybody is asked
+    return idmap.fill(extents, _ranges(kernel, caller, kind))
+
+
+def _ranges(kernel: "Kernel", caller: "Caller", kind: str) -> "list[idmap.Run]":
+    """Return the caller's subordinate ranges; never anybody else's, also for root."""
+    owners = _owners(caller.user)
+    getsubids = helper.find("getsubids", caller.search_path)
+    ranges = subid.look(kernel, kind, owners, getsubids)
+    if ranges.found:
+        return ranges.found
+    path = subid.FILES[kind]
+    what = f"{owners[0]} has no subordinate {_WORDS[kind]} ids in {path}"
+    if subid.elsewhere():
+        raise _refused(
+            f"{owners[0]} has no subordinate {_WORDS[kind]} ids",
+            "they come from what the line `subid:` of /etc/nsswitch.conf names, so have a range "
+            "added there",
+        )
+    if ranges.malformed:
+        number, line = ranges.malformed[0]
+        raise _refused(
+            what, f"line {number} of {path}, {line!r}, is not OWNER:FIRST:COUNT: mend it"
+        )
+    missing = [
+        other
+        for other, path in subid.FILES.items()
+        if other == kind or not subid.read(subid.contents(path), owners).found
+    ]
+    first = subid.next_free()
+    last = first + subid.COUNT - 1
+    files = " and to ".join(subid.FILES[other] for other in missing)
+    options = " ".join(f"--add-sub{other}s {first}-{last}" for other in missing)
+    raise _refused(
+        what,
+        f"as root, add the line `{owners[0]}:{first}:{subid.COUNT}` to {files}, or "
+        f"`usermod {options} {owners[0]}`",
+    )
+
+
+def _owners(user: int) -> tuple[str, ...]:
+    """Return what a line of /etc/subuid may call a user: the name, if there is one, the number."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name, str(user)
+    except KeyError:
+        return (str(user),)
+
+
+def _helper(kind: str, wanted: IdMap, own: int, caller: "Caller", status: str) -> str | None:
+    """Return the program that has to write a map, None where the launcher may; raises SetupError.
+
+    Who may not, may write one extent that maps the own id alone.
+    """
+    if _holds(status, kind):
+        return None
+    if (
+        len(wanted.extents) == 1
+        and wanted.extents[0].count == 1
+        and wanted.to_inner(own) is not None
+    ):
+        return None
+    name = f"new{kind}map"
+    what = f"map {_WORDS[kind]} ids with {name}"
+    path = helper.find(name, caller.search_path)
+    if path is None:
+        raise _refused(
+            f"{what}: there's no such program in PATH",
+            "install the package uidmap (shadow-utils on Fedora), or map your own id alone, "
+            "--map-root-user",
+        )
+    if _field(status, "NoNewPrivs") == "1":
+        raise _refused(
+            f"{what}: it would run without root's rights, since no_new_privs is set",
+            "start pyspawn where it isn't (NoNewPrivileges=no in a unit, no `setpriv "
+            "--no-new-privs`), or map your own id alone, --map-root-user",
+        )
+    reason = helper.powerless(path)
+    if reason is not None:
+        raise _refused(f"{what}: {path} would run without root's rights", reason)
+    return path
+
+
+def _split(wanted: IdMap, kind: str) -> IdMap:
+    """Return a map as the kernel takes it: see IdMap.split; raises SpecError and SetupError."""
+    around = subid.contents(f"/proc/self/{kind}_map")
+    found = wanted.split(idmap.parse(around)) if around else wanted
+    page = posix.sysconf("SC_PAGESIZE")
+    if len(found.text) >= page:
+        raise _refused(
+            f"the map of {_WORDS[kind]} ids has {len(found.extents)} extents and {len(found.text)} "
+            f"bytes, and has to be shorter than {page} bytes, user_namespaces(7)",
+            "name fewer and longer extents",
+        )
+    return found
+
+
+def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) -> None:
+    """Refuse a map with a gap where the program is to be."""
+    for kind, wanted, chosen, own in (
+        ("uid", users, spec.user, caller.user),
+        ("gid", groups, spec.group, caller.group),
+    ):
+        word = _WORDS[kind]
+        if chosen is None and wanted.to_inner(own) is None:
+            raise _refused(
+                f"the program would have no {word} id inside: the caller's, {own}, isn't mapped "
+                f"by {wanted}",
+                f"map it as well, {_OWN[kind]}, or choose one that is mapped, --set{kind} "
+                f"{wanted.extents[0].inner}",
+            )
+        if chosen is not None and wanted.to_outer(chosen) is None:
+            raise _refused(
+                f"--set{kind} {chosen}: there's no such {word} inside, by the map {wanted}",
+                f"map it, --map-{word} {chosen} or --map-{word}s {chosen}:OUTER:COUNT or "
+                "--map-auto, or choose one that is mapped",
+            )
+    for group in spec.groups or ():
+        if groups.to_outer(group) is None:
+            raise _refused(
+                f"--groups: there's no group {group} inside, by the map {groups}",
+                f"map it, --map-groups {group}:OUTER:COUNT or --map-auto, or leave it out",
+            )
+
+
+def _check_rights(spec: "Spec", caller: "Caller", status: str, *, denied: bool) -> None:
+    """Refuse ids outside of a new user namespace to those who may not change theirs."""
+    changes_group = spec.groups is not None or spec.group not in (None, caller.group)
+    changes_user = spec.user not in (None, caller.user)
+    for kind, changes in (("gid", changes_group), ("uid", changes_user)):
+        if changes and not _holds(status, kind):
+            raise _refused(
+                f"becoming another {_WORDS[kind]} takes CAP_SET{kind.upper()}",
+                "add --map-auto, for a user namespace in which you have it",
+            )
+    if spec.groups is not None and denied:
+        raise _refused(
+            "the supplementary groups can't be set, since setgroups is denied in the user "
+            "namespace that pyspawn runs in",
+            "leave out --groups",
+        )
+
+
+def _holds(status: str, kind: str) -> bool:
+    """Say whether this process has CAP_SETUID or CAP_SETGID in its user namespace."""
+    try:
+        return bool(int(_field(status, "CapEff"), 16) >> _CAPABILITIES[kind] & 1)
+    except ValueError:  # no /proc
+        return False
+
+
+def _field(status: str, name: str) -> str:
+    """Return a field of /proc/self/status, proc_pid_status(5)."""
+    for line in status.splitlines():
+        if line.startswith(f"{name}:"):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def _refused(what: str, hint: str) -> SetupError:
+    return SetupError(what, stage=LAUNCHER, hint=hint)

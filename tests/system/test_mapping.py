@@ -1,0 +1,541 @@
+"""Who the program is inside, and who may be there: maps of ids, and credentials."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from helpers.capabilities import require
+from helpers.programs import Word, python
+from helpers.rooms import GROUP, RANGES, USER, entered, room
+from helpers.running import Ended, Running, run
+
+from spawner import initpath
+
+MAPPER = "become()\n"
+"""For `room`: go on as its user."""
+
+IDS = """
+import posix
+for name in ("uid_map", "gid_map", "setgroups"):
+    with open(f"/proc/self/{name}") as file:
+        print(name, ",".join(" ".join(line.split()) for line in file))
+print("uid", *posix.getresuid())
+print("gid", *posix.getresgid())
+print("groups", *posix.getgroups())
+with open("/proc/self/status") as file:
+    print("caps", *[line.split()[1].lstrip("0") for line in file if line.startswith("CapEff")])
+"""
+"""A program that tells who it is."""
+
+
+def pyspawn(*words: Word, program: tuple[Word, ...] = ("/bin/echo", "ran")) -> Ended:
+    return run([*initpath.pyspawn(), *words, "--", *program])
+
+
+def told(ended: Ended) -> dict[str, str]:
+    """Return what a program of IDS said, by its first words."""
+    assert (ended.status, ended.errors) == (0, ""), ended
+    lines = ended.out.decode().splitlines()
+    return {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
+
+
+def ids() -> tuple[Word, ...]:
+    return tuple(python(IDS))
+
+
+def refused(ended: Ended, message: str) -> str:
+    """Return the hint of a run that failed as ours do, with one line and one hint."""
+    assert (ended.status, ended.out) == (125, b""), ended
+    first, second, *rest = ended.errors.splitlines()
+    assert first == f"pyspawn: {message}"
+    assert second.startswith("hint: ")
+    assert rest == []
+    return second
+
+
+def rows(ended: Ended) -> list[str]:
+    """Return the lines of a map that was shown."""
+    assert (ended.status, ended.errors) == (0, ""), ended
+    return [" ".join(line.split()) for line in ended.out.decode().splitlines()]
+
+
+def require_room() -> None:
+    require("root", "other-user", "userns")
+
+
+def require_mapper() -> None:
+    require_room()
+    require("newuidmap", "newgidmap")
+
+
+# An ordinary user, through newuidmap and newgidmap.
+
+
+def test_an_ordinary_user_has_the_own_id_and_all_subordinate_ones(tmp_path: Path) -> None:
+    require_mapper()
+    tmp_path.chmod(0o777)
+    for directory in tmp_path.parents[:2]:
+        directory.chmod(0o755)
+    script = f"id -u; cat /proc/self/uid_map; cd {tmp_path}; echo > f; chown 1:1 f; stat -c %u:%g f"
+    ended = room(MAPPER, "--map-auto", "--init", program=("/bin/sh", "-c", script))
+    assert rows(ended) == ["0", f"0 {USER} 1", "1 100000 65536", "1:1"]
+    found = (tmp_path / "f").stat()
+    assert (found.st_uid, found.st_gid) == (100000, 100000)
+
+
+def test_as_whoever_runs_the_tests() -> None:
+    if os.geteuid() == 0:
+        pytest.skip("the rooms are root's tests")
+    require("subordinate-ids")
+    own = told(pyspawn("--map-auto", "--init", program=ids()))
+    first, second = own["uid_map"].split(",")[:2]
+    assert first == f"0 {os.geteuid()} 1"
+    assert second.startswith("1 ")
+    assert (own["uid"], own["gid"], own["setgroups"]) == ("0 0 0", "0 0 0", "allow")
+
+
+@pytest.mark.parametrize("init", [[], ["--init"]])
+def test_setgroups_stays_allowed_with_a_range_and_groups_are_kept(init: list[str]) -> None:
+    require_mapper()
+    found = told(room("become([64000])\n", "--map-auto", *init, program=ids()))
+    assert found["gid_map"] == f"0 {GROUP} 1,1 100000 65536"
+    assert found["setgroups"] == "allow"
+    assert found["groups"] == "65534"  # not mapped, and not lost
+    assert found["uid"] == "0 0 0"
+
+
+def test_setgroups_denied_on_demand() -> None:
+    require_mapper()
+    found = told(room(MAPPER, "--map-auto", "--setgroups", "deny", program=ids()))
+    assert found["setgroups"] == "deny"
+    assert found["gid_map"] == f"0 {GROUP} 1,1 100000 65536"
+
+
+def test_the_callers_place_is_kept_free_in_the_range() -> None:
+    require_mapper()
+    assert rows(room(MAPPER, "--map-auto", "--map-user", "1000", program=("/bin/cat",
+        "/proc/self/uid_map"))) == [
+        f"1000 {USER} 1", "0 100000 1000", "1001 101000 64536",
+    ]  # fmt: skip
+    found = told(room(MAPPER, "--map-auto", "--map-current-user", program=ids()))
+    assert found["uid"] == f"{USER} {USER} {USER}"
+    assert found["uid_map"] == f"{USER} {USER} 1,0 100000 {USER},{USER + 1} {100000 + USER} 538"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("mapper:100000:10\nmapper:200000:5\n", ["1 100000 10", "11 200000 5"]),
+        (f"{USER}:100000:10\n", ["1 100000 10"]),
+        ("mapper2:7:7\nmappe:8:8\nmapper:100000:10\n", ["1 100000 10"]),
+        ("mapper:nonsense\n\nmapper:5\nmapper:100000:10\n", ["1 100000 10"]),
+        ("mapper:100000:10\nmapper:100005:10\n", ["1 100000 10", "11 100010 5"]),
+        (f"mapper:{USER - 1}:3\n", [f"1 {USER - 1} 1", f"2 {USER + 1} 1"]),
+    ],
+)
+def test_which_lines_are_the_users(lines: str, expected: list[str]) -> None:
+    require_mapper()
+    assert rows(room(MAPPER, "--map-auto", subuid=lines)) == [f"0 {USER} 1", *expected]
+
+
+def test_ranges_that_are_named() -> None:
+    require_mapper()
+    words = ("--map-users", "0:100000:10", "--map-groups", "0:100000:10")
+    found = told(
+        room(MAPPER, *words, "--setuid", "3", "--setgid", "4", "--groups", "5,6", program=ids())
+    )
+    assert found["uid_map"] == "0 100000 10"
+    assert (found["uid"], found["gid"], found["groups"]) == ("3 3 3", "4 4 4", "5 6")
+    assert found["caps"] == ""
+    both = rows(room(MAPPER, "--map-root-user", "--map-users", "1:100000:10"))
+    assert both == [f"0 {USER} 1", "1 100000 10"]
+    auto = rows(room(MAPPER, "--map-users", "auto", program=("/bin/cat", "/proc/self/gid_map")))
+    assert auto == [f"0 {GROUP} 1"]
+
+
+# What an ordinary user is refused.
+
+
+def test_no_subordinate_range_and_the_line_that_gives_one() -> None:
+    require_mapper()
+    lines = "other:300000:65536\n"
+    message = "mapper has no subordinate user ids in /etc/subuid"
+    hint = refused(room(MAPPER, "--map-auto", subuid=lines), message)
+    assert "to /etc/subuid and to /etc/subgid" in hint
+    line = re.search("`(mapper:[0-9:]+)`", hint)
+    assert line is not None
+    assert line[1] == "mapper:365536:65536"  # nobody's yet
+    assert "`usermod --add-subuids 365536-431071 --add-subgids 365536-431071 mapper`" in hint
+    heeded = room(MAPPER, "--map-auto", subuid=f"{lines}{line[1]}\n")
+    assert rows(heeded) == [f"0 {USER} 1", "1 365536 65536"]
+
+
+def test_no_range_of_groups() -> None:
+    require_mapper()
+    ended = room(MAPPER, "--map-auto", subgid="")
+    hint = refused(ended, "mapper has no subordinate group ids in /etc/subgid")
+    assert "/etc/subuid" not in hint
+    assert rows(room(MAPPER, "--map-users", "auto", subgid=""))[1:] == ["1 100000 65536"]
+
+
+def test_a_malformed_line_is_named() -> None:
+    require_mapper()
+    ended = room(MAPPER, "--map-auto", subuid="# mine\nmapper:100000\n")
+    hint = refused(ended, "mapper has no subordinate user ids in /etc/subuid")
+    assert "line 2 of /etc/subuid, 'mapper:100000', is not OWNER:FIRST:COUNT" in hint
+
+
+def test_a_directory_service_without_a_range() -> None:
+    require_mapper()
+    switch = {"nsswitch.conf": "passwd: files\nsubid: nosuch\n"}
+    hint = refused(
+        room(MAPPER, "--map-auto", subuid="", more=switch),
+        "mapper has no subordinate user ids",
+    )
+    assert "/etc/nsswitch.conf" in hint
+
+
+ALONE = ("--map-root-user",)
+"""What the hints propose where the helpers can't do their work."""
+
+
+def test_no_new_privs() -> None:
+    require_mapper()
+    code = "become()\nlibc.prctl(38, 1, 0, 0, 0)\n"  # PR_SET_NO_NEW_PRIVS
+    hint = refused(
+        room(code, "--map-auto"),
+        "map user ids with newuidmap: it would run without root's rights, since no_new_privs is "
+        "set",
+    )
+    assert "NoNewPrivileges=no" in hint
+    assert "--map-root-user" in hint
+    assert rows(room(code, *ALONE)) == [f"0 {USER} 1"]
+
+
+COPIES = """
+os.mkdir("/mnt/bin")
+for name in ("newuidmap", "newgidmap"):
+    shutil.copy(shutil.which(name), "/mnt/bin")
+    os.chmod(f"/mnt/bin/{name}", MODE)
+os.environ["PATH"] = "/mnt/bin"
+"""
+"""For `room`: helpers of the room's own."""
+
+
+def test_a_missing_set_uid_bit() -> None:
+    require_mapper()
+    code = "MODE = 0o755\n" + COPIES
+    hint = refused(
+        room(code + MAPPER, "--map-auto"),
+        "map user ids with newuidmap: /mnt/bin/newuidmap would run without root's rights",
+    )
+    assert "`chmod u+s /mnt/bin/newuidmap`" in hint
+    heeded = code + "".join(f"os.chmod('/mnt/bin/new{k}idmap', 0o4755)\n" for k in "ug")
+    assert rows(room(heeded + MAPPER, "--map-auto"))[1:] == ["1 100000 65536"]
+
+
+def test_a_set_uid_bit_that_is_not_roots() -> None:
+    require_mapper()
+    code = "MODE = 0o755\n" + COPIES
+    code += "os.chown('/mnt/bin/newuidmap', 5, 5)\nos.chmod('/mnt/bin/newuidmap', 0o4755)\n"
+    ended = room(code + MAPPER, "--map-auto")
+    assert "would run without root's rights" in ended.errors
+    assert "neither the set-user-ID bit of root" in ended.errors
+
+
+def test_file_capabilities_in_place_of_the_bit() -> None:
+    require_mapper()
+    code = "MODE = 0o755\n" + COPIES
+    # linux/capability.h: VFS_CAP_REVISION_2 with the effective bit, then permitted and inheritable.
+    for kind, bit in (("u", 7), ("g", 6)):
+        code += (
+            "import struct\n"
+            f"os.setxattr('/mnt/bin/new{kind}idmap', 'security.capability', "
+            f"struct.pack('<5I', 0x02000001, {1 << bit}, 0, 0, 0))\n"
+        )
+    assert rows(room(code + MAPPER, "--map-auto"))[1:] == ["1 100000 65536"]
+
+
+def test_a_file_system_without_set_uid() -> None:
+    require_mapper()
+    code = "MODE = 0o4755\n" + COPIES + "mount(None, '/mnt', None, REMOUNT | BIND | NOSUID)\n"
+    ended = room(code + MAPPER, "--map-auto")
+    hint = refused(
+        ended, "map user ids with newuidmap: /mnt/bin/newuidmap would run without root's rights"
+    )
+    assert "mounted nosuid" in hint
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "bin", "", ":/nowhere", "./bin"])
+def test_no_newuidmap_in_a_directory_named_from_the_root(path: str) -> None:
+    require_mapper()
+    code = "MODE = 0o4755\n" + COPIES + f"os.chdir('/mnt')\nos.environ['PATH'] = {path!r}\n"
+    if path == "":
+        code += "mount('/mnt/subuid', shutil.which('newuidmap', path=os.defpath), None, BIND)\n"
+    ended = room(code + MAPPER, "--map-auto")
+    hint = refused(ended, "map user ids with newuidmap: there's no such program in PATH")
+    assert "install the package uidmap" in hint
+    assert rows(room(code + MAPPER, *ALONE)) == [f"0 {USER} 1"]
+
+
+def test_what_newuidmap_says_is_told() -> None:
+    require_mapper()
+    ended = room(MAPPER, "--map-users", "0:300000:5", "--setuid", "0")
+    assert (ended.status, ended.out) == (125, b"")
+    first, second = ended.errors.splitlines()
+    assert first.startswith("pyspawn: write the uid map 0 300000 5: newuidmap: ")
+    assert "not allowed" in first
+    assert "/etc/subuid gives to you" in second
+
+
+def test_newuidmap_without_its_right() -> None:
+    require_mapper()
+    # PR_CAPBSET_DROP, CAP_SETUID: what a container without that capability does.
+    ended = room("libc.prctl(24, 7, 0, 0, 0)\nbecome()\n", "--map-auto")
+    assert (ended.status, ended.out) == (125, b"")
+    first, second = ended.errors.splitlines()
+    assert first.startswith(f"pyspawn: write the uid map 0 {USER} 1, 1 100000 65536: newuidmap: ")
+    assert os.strerror(errno.EPERM) in first
+    assert "a container or a security module" in second
+
+
+def test_an_ordinary_user_has_setgroups_denied() -> None:
+    require("userns")
+    if os.geteuid() == 0:
+        require_room()
+        found = told(room(MAPPER, "--map-root-user", program=ids()))
+        ended = room(MAPPER, "--setgroups", "allow")
+    else:
+        found = told(pyspawn("--map-root-user", program=ids()))
+        ended = pyspawn("--setgroups", "allow")
+    assert found["setgroups"] == "deny"
+    message = "setgroups can't stay allowed where an ordinary user maps one group"
+    assert "--map-auto" in refused(ended, message)
+
+
+def test_ids_that_an_ordinary_user_can_not_take() -> None:
+    require("userns")
+
+    def start(*words: Word) -> Ended:
+        if os.geteuid() == 0:
+            require_room()
+            return room(MAPPER, *words)
+        return pyspawn(*words, program=("/bin/cat", "/proc/self/uid_map"))
+
+    own = USER if os.geteuid() == 0 else os.geteuid()
+    hint = refused(start("--setuid", "5"),
+                   f"--setuid 5: there's no such user inside, by the map 0:{own}:1")  # fmt: skip
+    assert "--map-user 5" in hint
+    # The hint, for somebody who is to be the only one inside.
+    assert rows(start("--setuid", "5", "--map-user", "5")) == [f"5 {own} 1"]
+    hint = refused(
+        start("--share", "user", "--setuid", "5"), "becoming another user takes CAP_SETUID"
+    )
+    assert "--map-auto" in hint
+    message = "the supplementary groups can't be set, since setgroups is denied in the user"
+    assert "--map-auto" in refused(start("--groups", "0"), f"{message} namespace")
+
+
+# Root, who needs no helper.
+
+
+def test_root_maps_its_own_range_and_nobody_elses() -> None:
+    require_room()
+    hint = refused(room("", "--map-auto"), "root has no subordinate user ids in /etc/subuid")
+    line = re.search("`(root:[0-9:]+)`", hint)
+    assert line is not None
+    assert line[1] == "root:365536:65536"
+    nowhere = "os.environ['PATH'] = '/nowhere'\n"
+    ended = room(nowhere, "--map-auto", subuid=f"{RANGES}{line[1]}\n")
+    assert rows(ended) == ["0 0 1", "1 365536 65536"]
+
+
+def test_ranges_of_a_directory_service() -> None:
+    require_room()
+    code = """
+os.mkdir("/mnt/bin")
+script = '#!/bin/sh\\n[ "$*" = root ] && exec echo 0: root 500000 10\\necho 0: root 600000 10\\n'
+write("/mnt/bin/getsubids", script, 0o755)
+os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
+"""
+    script = ("/bin/sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map")
+    expected = ["0 0 1", "1 500000 10", "0 0 1", "1 600000 10"]
+    assert rows(room(code, "--map-auto", program=script, subuid="")) == expected
+    switch = {"nsswitch.conf": "passwd: files\nsubid: sss\n"}
+    ended = room(code, "--map-auto", program=script, subuid="root:7:7\n", more=switch)
+    assert rows(ended) == expected
+
+
+def test_root_maps_what_it_names() -> None:
+    require("root", "userns")
+    words = ("--map-users", "0:100000:65536", "--map-groups", "0:200000:65536")
+    found = told(pyspawn(*words, "--setuid", "0", "--setgid", "0", program=ids()))
+    assert (found["uid_map"], found["gid_map"]) == ("0 100000 65536", "0 200000 65536")
+    assert (found["uid"], found["gid"], found["groups"]) == ("0 0 0", "0 0 0", "")
+    assert found["setgroups"] == "allow"
+    assert told(pyspawn("--user", program=ids()))["setgroups"] == "allow"
+    denied = told(pyspawn("--user", "--setgroups", "deny", program=ids()))
+    assert denied["setgroups"] == "deny"
+
+
+def test_a_gap_where_the_program_would_be() -> None:
+    require("root", "userns")
+    hint = refused(
+        pyspawn("--map-users", "0:100000:9"),
+        "the program would have no user id inside: the caller's, 0, isn't mapped by 0:100000:9",
+    )
+    assert "--map-root-user" in hint
+    assert "--setuid 0" in hint
+    assert pyspawn("--map-users", "0:100000:9", "--setuid", "0").out == b"ran\n"
+    both = pyspawn("--map-users", "1:100000:9", "--map-root-user")
+    assert both.out == b"ran\n"
+    words = ("--map-users", "0:100000:9", "--map-groups", "5:100000:9", "--setuid", "8")
+    assert "no group id inside" in pyspawn(*words).errors
+    assert "no such group inside" in pyspawn(*words, "--setgid", "4").errors
+    hint = refused(pyspawn(*words, "--setgid", "5", "--groups", "6,3"),
+                   "--groups: there's no group 3 inside, by the map 5:100000:9")  # fmt: skip
+    assert "--map-groups 3:OUTER:COUNT" in hint
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--map-users", "0:100000:10", "--map-users", "9:200000:1"],
+         "the id 9 inside would be mapped twice, by the map 0:100000:10 9:200000:1"),
+        (["--map-users", "0:5:10", "--map-users", "20:14:1"],
+         "the id 14 outside would be mapped twice, by the map 0:5:10 20:14:1"),
+    ],
+)  # fmt: skip
+def test_overlaps(words: list[str], message: str) -> None:
+    assert "don't overlap" in refused(pyspawn(*words), message)
+
+
+def test_an_overlap_with_the_callers_own_id() -> None:
+    own = os.geteuid()
+    ended = pyspawn("--map-root-user", "--map-users", "0:100000:10")
+    refused(ended, f"the id 0 inside would be mapped twice, by the map 0:{own}:1 0:100000:10")
+
+
+def test_more_lines_than_the_kernel_takes() -> None:
+    require("root", "userns")
+    words = [f"--map-users={n}:{n}:1" for n in range(340)]
+    assert len(rows(pyspawn(*words, program=("/bin/cat", "/proc/self/uid_map")))) == 340
+    message = "an id map has 340 extents at most, user_namespaces(7): this would be 341"
+    refused(pyspawn(*words, "--map-users=340:340:1"), message)
+    long = [f"--map-users={n}:{1000000000 + n}:1" for n in range(300)]
+    hint = refused(
+        pyspawn(*long, "--setuid", "0"),
+        "the map of user ids has 300 extents and 4989 bytes, and has to be shorter than 4096 "
+        "bytes, user_namespaces(7)",
+    )
+    assert "fewer" in hint
+
+
+AROUND = ("--map-users", "0:100000:10", "--map-users", "10:200000:10", "--setuid", "0")
+
+
+def test_an_extent_over_the_border_of_two_around_it_is_split() -> None:
+    require_room()
+    inner = (*initpath.pyspawn(), "--user", "--map-users", "0:5:10", "--setuid", "0", "--")
+    ended = pyspawn(*AROUND, program=(*inner, "/bin/cat", "/proc/self/uid_map"))
+    assert rows(ended) == ["0 5 5", "5 10 5"]
+
+
+def test_ids_that_the_user_namespace_around_does_not_have() -> None:
+    require_room()
+    inner = (*initpath.pyspawn(), "--user", "--map-users", "0:15:10", "--setuid", "0", "--")
+    ended = pyspawn(*AROUND, program=(*inner, "/bin/true"))
+    hint = refused(
+        ended,
+        "the id 20, outside, has no mapping in the user namespace that pyspawn runs in, whose map "
+        "is 0:100000:10 10:200000:10: so 0:15:10 can't be mapped",
+    )
+    assert "take ids that are there" in hint
+
+
+# Credentials.
+
+
+@pytest.mark.parametrize("init", [[], ["--init"]])
+def test_root_becomes_somebody_without_a_user_namespace(init: list[str]) -> None:
+    require_room()
+    found = told(pyspawn(*init, "--setuid", "64998", "--setgid", "64997", program=ids()))
+    assert (found["uid"], found["gid"]) == ("64998 64998 64998", "64997 64997 64997")
+    assert (found["groups"], found["caps"]) == ("", "")
+    groups = told(pyspawn(*init, "--groups", "5,6", program=ids()))
+    assert (groups["uid"], groups["groups"]) == ("0 0 0", "5 6")
+
+
+def test_who_becomes_another_user_keeps_no_groups_of_the_callers() -> None:
+    require_room()
+    code = "os.setgroups([5, 6])\n"
+    assert told(room(code, program=ids()))["groups"] == "5 6"
+    assert told(room(code, "--setuid", "64998", program=ids()))["groups"] == ""
+    assert told(room(code, "--setuid", "64998", "--groups", "6", program=ids()))["groups"] == "6"
+
+
+SLEEPER = "import _signal,posix; posix.write(1, b'ready\\n'); _signal.sigwait([_signal.SIGUSR1])"
+
+
+@pytest.mark.parametrize("init", [[], ["--init"]])
+def test_signals_reach_somebody_else(init: list[str]) -> None:
+    require_room()
+    words = [*init, "--map-users=0:100000:9", "--setuid=5", "--groups=", "--"]
+    with Running([*initpath.pyspawn(), *words, *python(SLEEPER)]) as running:
+        assert running.line() == "ready"
+        running.send(signal.SIGUSR2 if init else signal.SIGKILL)
+        # Without pyinit the program is PID 1, and the kernel drops what it has no handler for.
+        assert running.wait() == (128 + signal.SIGUSR2 if init else -signal.SIGKILL)
+
+
+@pytest.mark.parametrize("words", [["--setuid=64998", "--setgid=64997"],
+                                   ["--map-users=0:100000:9", "--setuid=5"]])  # fmt: skip
+@pytest.mark.parametrize("init", [[], ["--init"]])
+@pytest.mark.parametrize("share", [[], ["--share=pid"]])
+def test_the_death_of_pyspawn_is_the_death_of_somebody_else(
+    words: list[str], init: list[str], share: list[str]
+) -> None:
+    """PR_SET_PDEATHSIG doesn't outlive a change of credentials."""
+    require_room()
+    with Running([*initpath.pyspawn(), *init, *share, *words, "--", *python(SLEEPER)]) as running:
+        assert running.line() == "ready"
+        running.send(signal.SIGKILL)
+        assert running.out.rest() == b""
+        assert running.wait() == -signal.SIGKILL
+
+
+def test_a_program_that_somebody_else_can_not_find() -> None:
+    require_room()
+    ended = pyspawn("--setuid", "64998", program=("no-such-program",))
+    assert ended.status == 127
+    assert ended.errors.startswith("pyspawn: no-such-program: not found in PATH")
+
+
+def test_mapped_users_and_a_keeper() -> None:
+    require_mapper()
+    script = ("/bin/sh", "-c", "sleep 1000 & id -u")
+    assert rows(room(MAPPER, "--map-auto", "--share", "pid", program=script)) == ["0"]
+
+
+def test_the_plan_names_the_helpers() -> None:
+    require_mapper()
+    ended = room(MAPPER, "--dry-run", "--map-auto", "--setuid", "5")
+    lines = [line for line in ended.out.decode().splitlines() if "map 0" in line or "group" in line]
+    assert "newgidmap STAGE" in lines[0]
+    assert "newuidmap STAGE" in lines[1]
+    assert lines[-1] == "init      drop the supplementary groups: setgroups(0, NULL)"
+
+
+def test_nothing_is_left_of_a_room() -> None:
+    require_mapper()
+    argv = entered(MAPPER, "--map-auto", "--init", program=tuple(python(SLEEPER)))
+    with Running(argv) as running:
+        assert running.line() == "ready"
+        running.send(signal.SIGKILL)
+        assert running.out.rest() == b""
+        running.wait()

@@ -1,0 +1,107 @@
+"""Whose a subordinate range is, in the words of subuid(5) and getsubids(1)."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.kernels import Recording
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spawner import subid
+from spawner.spec import MAX_ID
+
+OWNERS = ("alice", "1000")
+
+
+def test_a_name_or_a_number_matches_exactly() -> None:
+    text = (
+        "alic:1:1\nalice2:2:1\nalice:100000:65536\nALICE:3:1\n10000:4:1\n01000:5:1\n1000:200000:9\n"
+        "root:300000:5\nalice:400000:7\n"
+    )
+    found = subid.read(text, OWNERS)
+    assert found.found == [(100000, 65536), (200000, 9), (400000, 7)]
+    assert found.malformed == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["", "100000", "100000:", ":5", "a:5", "5:0", "5:1:", "-5:9", "²:5", f"{MAX_ID}:2", " 5:9"],
+)
+def test_malformed_lines_are_told_and_skipped(rest: str) -> None:
+    found = subid.read(f"# a comment\n\nalice:{rest}\nalice:5:6\n", OWNERS)
+    assert found.found == [(5, 6)]
+    assert found.malformed == [(3, f"alice:{rest}")]
+
+
+@given(st.text(), st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 2**31 - 2))))
+def test_nothing_in_the_file_brings_it_down(noise: str, runs: list[tuple[int, int]]) -> None:
+    lines = "".join(f"alice:{first}:{count}\n" for first, count in runs)
+    assert subid.read(f"{lines}{noise}", OWNERS).found[: len(runs)] == runs
+    shown = "".join(f"{at}: alice {first} {count}\n" for at, (first, count) in enumerate(runs))
+    assert subid.asked(shown, OWNERS) == runs
+    subid.asked(noise, OWNERS)
+    subid.source(noise)
+
+
+def test_what_getsubids_tells_of_others_is_not_taken() -> None:
+    assert subid.asked("0: bob 5 6\n1: alice 7 8\nnonsense\n", OWNERS) == [(7, 8)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "files"),
+        ("passwd: files\n#subid: sss\n", "files"),
+        ("subid:\tsss files\n", "sss"),
+        ("subid: files # sss\n", "files"),
+        ("subid:\n", "files"),
+    ],
+)
+def test_where_ids_come_from(text: str, expected: str) -> None:
+    assert subid.source(text) == expected
+
+
+class Told(Recording):
+    """A machine whose getsubids knows ranges."""
+
+    def __init__(self, status: int, out: str) -> None:
+        super().__init__()
+        self.answer = (status, out, "")
+
+    def run_helper(self, arguments: object) -> tuple[int, str, str]:
+        self.calls.append(("run_helper", arguments))
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("file", "switch", "answer", "expected", "asked"),
+    [
+        ("alice:5:6\n", "", (0, "0: alice 7 8\n"), [(5, 6)], False),
+        ("", "", (0, "0: alice 7 8\n"), [(7, 8)], True),
+        ("alice:5:6\n", "subid: sss\n", (0, "0: alice 7 8\n"), [(7, 8)], True),
+        ("alice:5:6\n", "subid: sss\n", (1, "Error fetching ranges\n"), [], True),
+    ],
+)
+def test_the_file_or_a_directory_service(
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    switch: str,
+    answer: tuple[int, str],
+    expected: list[tuple[int, int]],
+    asked: bool,
+) -> None:
+    texts = {"/etc/subgid": file, "/etc/nsswitch.conf": switch}
+    monkeypatch.setattr(subid, "contents", lambda path: texts.get(path, ""))
+    kernel = Told(*answer)
+    assert subid.look(kernel, "gid", OWNERS, "/bin/getsubids").found == expected
+    assert kernel.calls == [("run_helper", ("/bin/getsubids", "-g", "alice"))] * asked
+    without = subid.look(Told(*answer), "gid", OWNERS, None)
+    assert without.found == subid.read(file, OWNERS).found
+
+
+def test_what_nobody_has_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {"/etc/subuid": "bob:100000:65536\nbad\n", "/etc/subgid": "eve:300000:5\n"}
+    monkeypatch.setattr(subid, "contents", lambda path: texts.get(path, ""))
+    assert subid.next_free() == 300005
+    texts.clear()
+    assert subid.next_free() == subid.FIRST
