@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spawner.errors import SetupError as SetupError
     from spawner.errors import SpawnerError as SpawnerError
     from spawner.errors import SpecError as SpecError
+    from spawner.idmap import IdMap as IdMap
     from spawner.process import CompletedProcess as CompletedProcess
     from spawner.process import Process as Process
     from spawner.process import run as run
@@ -28,6 +29,7 @@ __all__ = [
     "CalledProcessError",
     "CompletedProcess",
     "ExecError",
+    "IdMap",
     "Process",
     "SetupError",
     "SpawnerError",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "subprocess": ("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
+    "spawner.idmap": ("IdMap",),
     "spawner.process": ("CompletedProcess", "Process", "run"),
 }
 """The modules that define the public names."""

@@ -11,6 +11,7 @@ from spawner.spec import MAX_ID, Frozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     Run = tuple[int, int]
     """So many ids from one on: (first, count)."""
@@ -58,6 +59,9 @@ class Extent(Frozen):
 
     def __str__(self) -> str:
         return f"{self.inner}:{self.outer}:{self.count}"
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return Extent, (self.inner, self.outer, self.count)
 
     def part(self, start: int, count: int) -> "Extent":
         """Return the `count` ids from the one at `start` on, 0 being the first."""
@@ -114,6 +118,9 @@ class IdMap(Frozen):
             )
         for side in ("inner", "outer"):
             self._check_overlap(side)
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return IdMap, (self.extents,)
 
     def _check_overlap(self, side: str) -> None:
         end = -1

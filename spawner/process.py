@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from pyinit import cmdline
 from pyinit.status import of_signal
-from spawner import initpath, options, spec, ties
+from spawner import ids, initpath, options, spec, ties
 from spawner.errors import LAUNCHER, SetupError, SpecError
 
 if TYPE_CHECKING:
@@ -39,11 +39,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Literal, TypeAlias, TypedDict, Unpack
 
+    from spawner.idmap import Extent, IdMap
+
     Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Command: TypeAlias = Word | Sequence[Word]
     Environment: TypeAlias = Mapping[str, Word] | Mapping[bytes, Word]
     Stream: TypeAlias = int | IO[Any] | None
     Names: TypeAlias = str | Iterable[str]
+    Extents: TypeAlias = IdMap | Iterable[Extent | tuple[int, int, int]] | Literal["auto"]
 
     class Options(TypedDict, total=False):
         """What `run` and `Process` take besides what decides between text and bytes."""
@@ -60,7 +63,12 @@ if TYPE_CHECKING:
         share: Names
         unshare_try: Names
         hostname: str | None
-        map: Literal["root", "current"] | None
+        map: Literal["root", "current", "auto"] | None
+        map_users: Extents | None
+        map_groups: Extents | None
+        user: int | None
+        group: int | None
+        extra_groups: Iterable[int] | None
         monotonic: int | None
         boottime: int | None
         stop_signal: int | str
@@ -190,7 +198,12 @@ class Process(Generic[AnyStr]):
         share: Names = (),
         unshare_try: Names = (),
         hostname: str | None = None,
-        map: Literal["root", "current"] | None = None,  # noqa: A002  user_namespaces(7) says map
+        map: Literal["root", "current", "auto"] | None = None,  # noqa: A002  as the man page
+        map_users: Extents | None = None,
+        map_groups: Extents | None = None,
+        user: int | None = None,
+        group: int | None = None,
+        extra_groups: Iterable[int] | None = None,
         monotonic: int | None = None,
         boottime: int | None = None,
         stop_signal: int | str = SIGTERM,
@@ -203,7 +216,10 @@ class Process(Generic[AnyStr]):
         in subprocess.Popen; `cwd` is a directory inside. `init` puts pyinit in front as PID 1, or
         another init by its path; False makes the program itself PID 1. `unshare`, `share` and
         `unshare_try` name namespaces (or "all") that are to be new, the caller's, and new if
-        possible. `map` says who the caller is in a new user namespace. `monotonic` and `boottime`
+        possible. `map` says who the caller is in a new user namespace; "auto" is root, and all of
+        the caller's subordinate ids as well. `map_users` and `map_groups` are whole maps: an IdMap,
+        or (inner, outer, count) in a list, or "auto". `user`, `group` and `extra_groups` say who
+        the program is, by ids as seen inside. `monotonic` and `boottime`
         move the clocks by whole seconds and need a new time namespace. `stop_signal` is what
         terminate() sends, and `stop_timeout` the seconds from then to a SIGKILL for everything
         (None: no end).
@@ -223,7 +239,14 @@ class Process(Generic[AnyStr]):
             "unshare-try": _list(unshare_try),
             "hostname": hostname,
             "workdir": cwd,
-            f"map-{map}-user": map is not None,
+            **ids.wanted(
+                map=map,
+                map_users=map_users,
+                map_groups=map_groups,
+                user=user,
+                group=group,
+                extra_groups=extra_groups,
+            ),
             "monotonic": monotonic,
             "boottime": boottime,
             "stop-signal": stop_signal,
@@ -548,6 +571,8 @@ def _spell(wanted: Mapping[str, Any]) -> list[str]:
     for name, value in wanted.items():
         if value is True:
             words.append(f"--{name}")
+        elif isinstance(value, list):
+            words += [f"--{name}={item}" for item in value]
         elif value is not None and value is not False:
             text = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
             words.append(f"--{name}={text}")

@@ -201,6 +201,12 @@ def test_hostname_clocks_and_ids() -> None:
     assert 1_000_000 <= moved - time.clock_gettime(time.CLOCK_BOOTTIME) + 60 < 1_000_120
     assert output("id", "-u", unshare="user", map="root") == "0\n"
     assert output("id", "-u", unshare="user", map="current") == f"{os.getuid()}\n"
+    own = spawner.IdMap([(7, os.getuid(), 1)])
+    assert output("id", "-u", map_users=own) == "7\n"
+    assert output("id", "-u", map_users=own.extents, user=7) == "7\n"
+    with pytest.raises(spawner.SetupError, match="no such user inside, by the map 7:") as caught:
+        output("id", map_users=own, user=0)
+    assert "--map-user 0" in (caught.value.hint or "")
 
 
 def test_what_may_be_missing_is_not_missing_here() -> None:

@@ -64,6 +64,19 @@ def test_the_defaults() -> None:
         ({"map": "root"}, [b"--map-root-user"]),
         ({"map": "current"}, [b"--map-current-user"]),
         ({"map": None}, []),
+        ({"map": "auto"}, [b"--map-auto"]),
+        ({"map_users": "auto"}, [b"--map-users=auto"]),
+        (
+            {"map_users": [(0, 5, 1), (1, 9, 7)], "user": 0},
+            [b"--map-users=0:5:1", b"--map-users=1:9:7", b"--setuid=0"],
+        ),
+        (
+            {"map_groups": spawner.IdMap([(0, 5, 1)]), "group": 0},
+            [b"--map-groups=0:5:1", b"--setgid=0"],
+        ),
+        ({"user": 5, "group": 6}, [b"--setuid=5", b"--setgid=6"]),
+        ({"extra_groups": [7, 8]}, [b"--groups=7,8"]),
+        ({"extra_groups": ()}, [b"--groups="]),
         ({"monotonic": 3600, "unshare": "time"}, [b"--monotonic=3600", b"--unshare=time"]),
         ({"monotonic": 0, "unshare": "time"}, [b"--monotonic=0", b"--unshare=time"]),
         ({"boottime": -5, "unshare": "all"}, [b"--boottime=-5", b"--unshare=all"]),
@@ -83,6 +96,25 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
     replaced = {f"--{name.replace('_', '-')}".encode() for name in options}
     plain = [word for word in PLAIN if word.partition(b"=")[0] not in replaced]
     assert sorted(said) == sorted([*plain, *expected, b"--", b"true"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"map": "me"}, "map can't be 'me'"),
+        ({"map_users": "some"}, "map_users can't be 'some'"),
+        ({"map_users": [5]}, r"map_users can't be \[5\]"),
+        ({"map_users": 5}, "map_users can't be 5"),
+        ({"map_groups": [(0, 0, 1), (0, 1, 1)]}, "mapped twice, by the map 0:0:1 0:1:1"),
+        ({"map": "root", "map_users": [(0, 100000, 9)]}, "mapped twice"),
+        ({"user": "root"}, "user takes ids from 0"),
+        ({"group": True}, "group takes ids from 0"),
+        ({"extra_groups": [-1]}, "extra_groups takes ids from 0"),
+    ],
+)
+def test_ids_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(spawner.SpecError, match=message):
+        spawner.run(["true"], **options)
 
 
 def test_no_init() -> None:

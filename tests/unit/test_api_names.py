@@ -45,7 +45,7 @@ def test_all_that_the_modules_offer_is_public() -> None:
     offered = own(process, "spawner.process") | own(errors, "spawner.errors")
     assert offered <= set(spawner.__all__)
     assert set(spawner.__all__) - offered == {
-        *("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired")
+        *("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "IdMap", "TimeoutExpired")
     }
 
 
@@ -103,7 +103,7 @@ def test_what_subprocess_has_is_spelt_alike() -> None:
     shared = set(popen) & set(ours) - {"self"}
     assert shared == {
         *("args", "stdin", "stdout", "stderr", "text", "encoding", "errors", "bufsize"),
-        *("cwd", "env", "pass_fds"),
+        *("cwd", "env", "pass_fds", "user", "group", "extra_groups"),
     }
     for name in shared:
         assert ours[name] == popen[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +60,7 @@ def test_lists_of_ids(numbers: list[int]) -> None:
 def test_words_and_the_kernels_lines_are_read_as_written(found: IdMap) -> None:
     assert IdMap(idmap.extent(word) for word in str(found).split()) == found
     assert idmap.parse(found.text) == found
+    assert pickle.loads(pickle.dumps(found)) == found
     assert [idmap.extent_or_auto(word) for word in (AUTO, "1:2:3")] == [AUTO, Extent(1, 2, 3)]
 
 
