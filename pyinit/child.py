@@ -138,8 +138,8 @@ class Workload:
 
                 failure = execvp.ExecError(error.errno or 0, path)
                 search = posix.environ.get(b"PATH")
-                code, said = execerror.line(self.program[0], failure, search)
-                report.Report().say(said)
+                code, said, hint = execerror.line(self.program[0], failure, search)
+                report.Report().say(f"{said}; {hint}" if hint else said)
         finally:
             posix._exit(code)
 

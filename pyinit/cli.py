@@ -88,19 +88,18 @@ def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
     except child.ExecFailed as failed:
         from pyinit import execerror
 
-        code, said = execerror.line(asked.program[0], failed.error, posix.environ.get(b"PATH"))
+        search_path = posix.environ.get(b"PATH")
+        code, said, hint = execerror.line(asked.program[0], failed.error, search_path)
         if asked.twin:
             code = asked.twin.exec_status(failed.error.errno)
             code = asked.exit_codes.get(code, code)
-        if handover.notice is None:
-            run.report.fatal(said)
-        else:
-            run.notify(f"exec-failed {failed.error.errno} {code} {said}")
+        run.not_started(f"exec-failed {failed.error.errno} {code}", said, hint)
         return code
     except child.ForkFailed as failed:
         from pyinit import diagnose
 
-        run.report.fatal(diagnose.fork_failed(failed.error))
+        said, hint = diagnose.fork_failed(failed.error)
+        run.not_started(f"fork-failed {failed.error.errno or 0}", said, hint)
     except OSError as error:
         run.report.fatal(f"--parent-death can't be had here: {error.strerror}")
     return asked.twin.failed if asked.twin else status.OURS

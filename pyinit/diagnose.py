@@ -6,20 +6,21 @@ import posix
 from pyinit import reaper, status
 
 
-def fork_failed(error: OSError) -> str:
-    """Return one line on a fork that failed: the reason, and the limit that was reached."""
+def fork_failed(error: OSError) -> tuple[str, str | None]:
+    """Return what to say of a fork that failed, and the hint: which limit was reached, and how."""
     line = f"fork: {status.errno_text(error.errno or 0)}"
     if error.errno != errno.EAGAIN:
-        return line
+        return line, None
     limit, cgroup = _pids_limit()
-    line += f"; pids.max ({limit}) is reached" if limit else "; a limit on processes is reached"
+    hint = f"pids.max ({limit}) is reached" if limit else "a limit on processes is reached"
     holders = {pid: dead for pid, dead in _zombie_parents().items() if _counts(pid, cgroup)}
     if holders:
         count = sum(holders.values())
         worst = max(holders, key=lambda pid: holders[pid])
         name = reaper.command_name(worst).decode("utf-8", "backslashreplace")
-        line += f", {count} of them are zombies, {holders[worst]} left by {name} ({worst})"
-    return line + "; raise the limit (docker run --pids-limit, ulimit -u) or end what holds it"
+        hint += f", {count} of them are zombies, {holders[worst]} left by {name} ({worst})"
+    hint += "; raise the limit (docker run --pids-limit, ulimit -u) or end what holds it"
+    return line, hint
 
 
 def _pids_limit() -> tuple[str, str]:

@@ -49,10 +49,10 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
     return state, reason, hint
 
 
-def line(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str]:
-    """Return (exit status, the whole line for people) for an exec of `program` that failed."""
+def line(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
+    """Return (exit status, what to say, hint or None) for an exec of `program` that failed."""
     code, reason, hint = explain(program, error, path)
-    return code, f"{text(program[:1000])}: {reason}" + (f"; {hint}" if hint else "")
+    return code, f"{text(program[:1000])}: {reason}" if program else reason, hint
 
 
 def text(raw: bytes) -> str:

@@ -69,7 +69,8 @@ class Report:
     def forwarded(self, number: int, sent: int, sender: int, target: str) -> None:
         """Tell of a signal that came and of the one that went, if any (`sent` is 0 if not)."""
         name = signames.name(number)
-        text = f"{name} from {sender or 'outside'}: "
+        origin = "us" if sender == self._pid else sender or "outside"
+        text = f"{name} from {origin}: "
         text += f"sent {signames.name(sent)} to {target}" if sent else "dropped"
         self._event(
             text,

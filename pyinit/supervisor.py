@@ -45,6 +45,8 @@ class Supervisor:
         self._foreground = self._workload.foreground
         self._signals = _signal.valid_signals()
         self._parent_signal: int | None = None
+        self._killer: int | None = None
+        self._ending = 0
         self._report: report.Report | None = None
 
     @property
@@ -71,6 +73,13 @@ class Supervisor:
         except OSError:  # the launcher is gone, and we with it in a moment
             self.handover.notice = None
 
+    def not_started(self, notice: str, text: str, hint: str | None) -> None:
+        """Say why there's no workload: to the launcher after `notice`, or else to people."""
+        if self.handover.notice is None:
+            self.report.fatal(f"{text}; {hint}" if hint else text)
+        else:
+            self.notify(f"{notice} {text}\t{hint}" if hint else f"{notice} {text}")
+
     def run(self) -> int:
         """Start the workload, supervise it, and return the status to exit with.
 
@@ -89,6 +98,8 @@ class Supervisor:
         # PID 1 may not exit, and no exception may end it, from here on.
         code = self._loop()
         self._take_back()
+        if self.asked.tells_all:
+            self._tell_exit(code)
         return code
 
     def _start(self) -> None:
@@ -212,7 +223,7 @@ class Supervisor:
         if self.asked.tells_all and sender != self._own_pid:
             sent, target = (actions[0][1], actions[0][2]) if actions else (0, self.asked.target)
             self.report.forwarded(number, sent, sender, target)
-        return self._do(actions)
+        return self._do(actions, forwarded=True)
 
     def _reap(self) -> int | None:
         """Take every change of state that there is: SIGCHLDs coalesce, wait(2)."""
@@ -253,10 +264,26 @@ class Supervisor:
             code, signal = status.of_wait(changed)
             self.report.reaped(pid, name, code, signal, usage, own=pid == self.pid)
             if pid == self.pid:
-                self.report.exited(self.machine.exit_status, signal)
+                self._killer = signal
 
-    def _do(self, actions: "Iterable[machine.Action]") -> int | None:
-        """Carry out actions; return the status of an EXIT."""
+    def _tell_ending(self, number: int) -> None:
+        """Report a signal of ours that ends what is left, once, however often it has to be sent."""
+        if self.asked.tells_all and self._ending != number:
+            self._ending = number
+            self.report.forwarded(number, number, self._own_pid, machine.EVERYTHING)
+
+    def _tell_exit(self, code: int) -> None:
+        """Report our own end, the last thing of all."""
+        try:
+            self.report.exited(code, self._killer)
+        except Exception:  # noqa: BLE001  the status is what counts
+            return
+
+    def _do(self, actions: "Iterable[machine.Action]", *, forwarded: bool = False) -> int | None:
+        """Carry out actions; return the status of an EXIT.
+
+        What was `forwarded` has been told of; a signal of our own making hasn't.
+        """
         for kind, number, target in actions:
             if kind == machine.EXIT:
                 return number
@@ -265,6 +292,8 @@ class Supervisor:
                 continue
             if kind == machine.CONTINUE:
                 self._resume()
+            if target == machine.EVERYTHING and not forwarded:
+                self._tell_ending(number)
             self._send(number, target)
         return None
 

@@ -8,7 +8,10 @@ STARTED = "started"
 """`started PID`: the program's exec has happened; its pid as pyinit sees it."""
 
 EXEC_FAILED = "exec-failed"
-"""`exec-failed ERRNO STATUS TEXT`: the program could not be executed."""
+"""`exec-failed ERRNO STATUS TEXT[<tab>HINT]`: the program could not be executed."""
+
+FORK_FAILED = "fork-failed"
+"""`fork-failed ERRNO TEXT[<tab>HINT]`: no process could be made for the program."""
 
 STOPPED = "stopped"
 """`stopped SIGNAL`: the program was stopped."""
@@ -42,20 +45,22 @@ class Lines:
 
 
 class Notice:
-    """One notice of pyinit's: its kind, its numbers, and its text if it has one."""
+    """One notice of pyinit's: its kind, its numbers, and its text and hint if it has them."""
 
-    __slots__ = ("kind", "numbers", "text")
+    __slots__ = ("hint", "kind", "numbers", "text")
 
     def __init__(self, kind: str, numbers: list[int], text: str = "") -> None:
         self.kind = kind
         self.numbers = numbers
-        self.text = text
+        self.text, _, hint = text.partition("\t")
+        self.hint = hint or None
 
 
 # How many numbers each notice has, and how large each may be.
 _NOTICES = {
     STARTED: (1 << 22,),  # pid: PID_MAX_LIMIT, linux/threads.h
     EXEC_FAILED: (4095, 127),  # errno: MAX_ERRNO, linux/err.h; status
+    FORK_FAILED: (4095,),
     STOPPED: (64,),  # signal
     EXITED: (255, 64),  # status; signal, or 0
 }

@@ -30,8 +30,11 @@ gets."""
 
 
 def _names(word: str) -> list[str]:
-    """Return the names in a list with commas."""
-    return [name for name in word.split(",") if name]
+    """Return the names in a list with commas; raises ValueError where there's none."""
+    names = word.split(",")
+    if not all(names):
+        raise ValueError(f"a name is missing in {word!r}")
+    return names
 
 
 def _id(word: str) -> int:

@@ -322,13 +322,13 @@ def _no_program(program: bytes, error: "ExecFailure", search_path: bytes | None)
     """Return the error that says why the program isn't there: its status is 127 or 126."""
     from pyinit import execerror
 
-    status, reason, hint = execerror.explain(program, error, search_path)
+    status, text, hint = execerror.line(program, error, search_path)
     return ExecError(
-        f"{execerror.text(program)}: {reason}",
+        text,
         stage=INIT,
         syscall="execve",
         errno=error.errno,
-        path=execerror.text(error.path),
+        path=_text(program),
         hint=hint,
         status=status,
     )

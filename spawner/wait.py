@@ -57,7 +57,7 @@ class Wait:
         self._executed = False
         self._started = False
         self._inner: int | None = None
-        self._failed_exec: notice.Notice | None = None
+        self._failure: notice.Notice | None = None
         self._exited: notice.Notice | None = None
         self._machine = Machine(
             stop_signal=self._spec.stop_signal,
@@ -144,8 +144,8 @@ class Wait:
             if told.kind == notice.STARTED and not self._started:
                 self._inner = told.numbers[0]
                 self._has_started()
-            elif told.kind == notice.EXEC_FAILED and not self._started:
-                self._failed_exec = told
+            elif told.kind in (notice.EXEC_FAILED, notice.FORK_FAILED) and not self._started:
+                self._failure = told
             elif told.kind == notice.STOPPED:
                 self._stopped(told.numbers[0])
             elif told.kind == notice.EXITED and self._exited is None:
@@ -264,18 +264,8 @@ class Wait:
             self._read_last_notices()
         made.close()
         code, signal = exit_status.of_wait(changed)
-        if self._failed_exec is not None and not self._started:
-            number, status = self._failed_exec.numbers
-            raise ExecError(
-                self._failed_exec.text,
-                stage=INIT,
-                syscall="execve",
-                errno=number,
-                path=self._spec.arguments[0],
-                status=status,
-            )
         if not self._started:
-            raise self._premature(changed, code)
+            raise self._not_started(self._failure) or self._premature(changed, code)
         if self._exited is not None and self._exited.numbers[0] == code:
             signal = self._exited.numbers[1] or None
         return Ending(code, signal)
@@ -288,6 +278,26 @@ class Wait:
                 continue
         except BlockingIOError:
             return
+
+    def _not_started(self, told: notice.Notice | None) -> SetupError | None:
+        """Return the error that pyinit told of, if it did."""
+        if told is None:
+            return None
+        if told.kind == notice.FORK_FAILED:
+            what = "fork the program's process"
+            return SetupError(
+                what, stage=INIT, syscall="fork", errno=told.numbers[0], hint=told.hint
+            )
+        number, status = told.numbers
+        return ExecError(
+            told.text,
+            stage=INIT,
+            syscall="execve",
+            errno=number,
+            path=self._spec.arguments[0],
+            hint=told.hint,
+            status=status,
+        )
 
     def _premature(self, changed: int, code: int) -> SetupError:
         """Return the error of an init that ended before the program ran."""

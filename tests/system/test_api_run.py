@@ -263,6 +263,7 @@ def test_a_program_that_cannot_be_executed(
         assert error.errno == local.errno, program
         assert error.status == (127 if error.errno in (2, 20) else 126), program
         assert program in str(error)
+        assert error.path == error.filename == program  # the same with an init and without
 
 
 def test_a_program_without_a_name_is_not_found() -> None:

@@ -486,6 +486,28 @@ write("{group}/cgroup.procs", "0")
         assert (group / "cgroup.procs").read_text() == ""
 
 
+def test_pids_max_is_reached_inside() -> None:
+    """pyinit is there, and can't fork: it tells pyspawn, which says so once."""
+    require("root")
+    with pids_group() as group:
+        code = f"""
+import os, sys
+with open("{group}/cgroup.procs", "w") as file:
+    file.write("0")
+with open("{group}/pids.max", "w") as file:
+    file.write("2")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+        ended = run([sys.executable, "-c", code, *initpath.pyspawn(), "--init", "--", "true"])
+        assert ended.status == 125
+        message, hint = ended.errors.splitlines()
+        assert message == (
+            "pyspawn: fork the program's process: Resource temporarily unavailable (EAGAIN)"
+        )
+        assert f"pids.max of {group} is 2, and reached" in hint
+        assert (group / "cgroup.procs").read_text() == ""
+
+
 def test_a_limit_on_the_processes_of_a_user() -> None:
     require_ordinary()
     code = (

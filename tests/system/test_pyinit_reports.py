@@ -67,6 +67,28 @@ def test_a_death_by_signal_is_told(place: Place) -> None:
     assert told[2] == {"event": "exited", "status": 137, "signal": "SIGKILL"}
 
 
+def test_the_end_of_what_is_left_is_told_in_order(place: Place) -> None:
+    """What we send ourselves is told like what others send, and our own end comes last."""
+    script = "(trap '' TERM; echo up; exec sleep 1000) & read word; exit 3"
+    with Events() as events:
+        with place.start(
+            *events.options, "--drain", "0", "--", "/bin/sh", "-c", script,
+            pass_fds=[events.fileno],
+        ) as running:  # fmt: skip
+            assert running.line() == "up"
+            running.close_input()
+            assert running.wait() == 3
+        told = events.all()
+    ours = [
+        (event["signal"], event["target"])
+        for event in told
+        if event["event"] == "signal" and event["target"] == "everything"
+    ]
+    assert ours == [("SIGTERM", "everything"), ("SIGKILL", "everything")]
+    assert told[-1] == {"event": "exited", "status": 3, "signal": None}
+    assert kinds(told)[-2] == "reaped"
+
+
 def test_stops_and_going_on_are_told(place: Place) -> None:
     with Events() as events:
         with place.start(

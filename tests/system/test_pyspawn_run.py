@@ -392,6 +392,18 @@ def test_a_death_by_a_signal(options: list[str], number: int) -> None:
 
 
 @each_shape
+def test_the_hint_is_a_line_of_its_own(options: list[str], tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    ended, events = status_of(*options, "--", str(plain))
+    message = f"{plain}: Permission denied (EACCES)"
+    hint = f"make it executable: chmod +x {plain}"
+    assert said(ended) == [f"pyspawn: {message}", f"hint: {hint}"]
+    told = events[-1]
+    assert (told["message"], told["hint"], told["path"]) == (message, hint, str(plain))
+
+
+@each_shape
 def test_a_program_that_is_not_there(options: list[str]) -> None:
     ended = spawn(*options, "nosuch", environment={"PATH": "/usr/bin:/bin"})
     assert ended.status == 127
