@@ -127,13 +127,13 @@ def _parent_lifeline(parent: int) -> list[int]:
 
 def _dry_run(spec: "Spec", found: "Caller") -> int:
     """Print the steps for `spec` in their order; return the exit status."""
-    from spawner import plan, terminal
+    from spawner import planning, terminal
 
     ours = terminal.find()
     descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
-    maps = plan.find_maps(Kernel(), spec, found)
-    planned = plan.plan(spec, found, terminal=descriptor, maps=maps)
-    return _print("".join(f"{line}\n" for line in plan.lines(spec, planned)))
+    maps = planning.find_maps(Kernel(), spec, found)
+    planned = planning.plan(spec, found, terminal=descriptor, maps=maps)
+    return _print("".join(f"{line}\n" for line in planning.lines(spec, planned)))
 
 
 def _print(text: str) -> int:

@@ -15,7 +15,7 @@ import posix
 
 from spawner import channel
 from spawner.errors import INIT, OURS, SetupError
-from spawner.plan import take
+from spawner.planning import take
 from spawner.spec import NAMESPACES
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from spawner.channel import Pipes
     from spawner.linux import Kernel
-    from spawner.plan import Steps
+    from spawner.planning import Steps
 
 FILES = {"mount": "mnt"}
 """Kinds of namespaces that have another name in /proc/PID/ns, namespaces(7)."""

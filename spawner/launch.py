@@ -25,7 +25,7 @@ import posix
 
 from spawner import channel, init
 from spawner.errors import LAUNCHER
-from spawner.plan import find_maps, is_staged, plan, take
+from spawner.planning import find_maps, is_staged, plan, take
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.making import Making
-    from spawner.plan import Steps
+    from spawner.planning import Steps
     from spawner.spec import Spec
     from spawner.terminal import Terminal
     from spawner.wait import Ending

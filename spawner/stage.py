@@ -13,7 +13,7 @@ import posix
 
 from spawner import channel, init
 from spawner.errors import LAUNCHER, OURS, STAGE, SetupError
-from spawner.plan import take
+from spawner.planning import take
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from spawner.channel import Pipes
     from spawner.linux import Kernel
-    from spawner.plan import Steps
+    from spawner.planning import Steps
 
 
 def become(

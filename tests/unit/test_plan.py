@@ -19,7 +19,7 @@ from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
 from spawner.idmap import IdMap
 from spawner.linux import SyscallError
 from spawner.mapping import Maps
-from spawner.plan import is_staged, lines, plan, take, without
+from spawner.planning import is_staged, lines, plan, take, without
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
 CALLER = Caller(
