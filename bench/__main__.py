@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import forward, idle, launch, loss, nest, reap, start
+from bench import forward, idle, launch, loss, mapping, nest, reap, start
 from bench.budgets import judge
 from bench.context import FULL, QUICK, Bench
 from bench.installed import PEERS, NotMeasurable, Ours, find_ours, find_peers, version
@@ -22,6 +22,7 @@ from bench.table import Table, render
 EXPERIMENTS: dict[str, Callable[[Bench], list[Table]]] = {
     "start": start.run,
     "launch": launch.run,
+    "mapping": mapping.run,
     "idle": idle.run,
     "forward": forward.run,
     "reap": reap.run,

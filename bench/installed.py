@@ -67,8 +67,12 @@ def find_ours() -> Ours:
 
 def find_peers() -> dict[str, str]:
     """Return the absolute path of each peer that is installed, by name."""
-    search = os.environ.get("PATH", os.defpath) + ":" + _ADMINS_PATH
-    return {name: path for name in PEERS if (path := shutil.which(name, path=search))}
+    return {name: path for name in PEERS if (path := find(name))}
+
+
+def find(name: str) -> str | None:
+    """Return the absolute path of a program, or None where it isn't installed."""
+    return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":" + _ADMINS_PATH)
 
 
 def version(path: str) -> str:
