@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from spawner.errors import SetupError as SetupError
     from spawner.errors import SpawnerError as SpawnerError
     from spawner.errors import SpecError as SpecError
+    from spawner.idmap import Extent as Extent
     from spawner.idmap import IdMap as IdMap
     from spawner.process import CompletedProcess as CompletedProcess
     from spawner.process import Process as Process
     from spawner.process import run as run
+    from spawner.spec import Namespaces as Namespaces
 
 __all__ = [
     "DEVNULL",
@@ -29,7 +31,9 @@ __all__ = [
     "CalledProcessError",
     "CompletedProcess",
     "ExecError",
+    "Extent",
     "IdMap",
+    "Namespaces",
     "Process",
     "SetupError",
     "SpawnerError",
@@ -41,8 +45,9 @@ __all__ = [
 _HOMES = {
     "subprocess": ("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
-    "spawner.idmap": ("IdMap",),
+    "spawner.idmap": ("Extent", "IdMap"),
     "spawner.process": ("CompletedProcess", "Process", "run"),
+    "spawner.spec": ("Namespaces",),
 }
 """The modules that define the public names."""
 

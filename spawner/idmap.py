@@ -11,7 +11,6 @@ from spawner.spec import MAX_ID, Frozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
 
     Run = tuple[int, int]
     """So many ids from one on: (first, count)."""
@@ -60,9 +59,6 @@ class Extent(Frozen):
     def __str__(self) -> str:
         return f"{self.inner}:{self.outer}:{self.count}"
 
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return Extent, (self.inner, self.outer, self.count)
-
     def part(self, start: int, count: int) -> "Extent":
         """Return the `count` ids from the one at `start` on, 0 being the first."""
         return Extent(self.inner + start, self.outer + start, count)
@@ -83,6 +79,24 @@ def extent(word: str) -> Extent:
     raise ValueError(f"{word!r} is not INNER:OUTER:COUNT")
 
 
+def _extent(item: "Extent | tuple[int, int, int] | str") -> Extent:
+    """Return an extent that is one already, or is told in another way; raises SpecError."""
+    if isinstance(item, Extent):
+        return item
+    if isinstance(item, str):
+        try:
+            return extent(item)
+        except SpecError:
+            raise
+        except ValueError as error:
+            raise SpecError(str(error)) from None
+    try:
+        inner, outer, count = item
+    except (TypeError, ValueError):
+        raise TypeError(f"{item!r} is not (inner, outer, count)") from None
+    return Extent(inner, outer, count)
+
+
 def _count(word: str) -> int:
     if not (word.isascii() and word.isdigit()) or len(word) > 10:
         raise ValueError(f"{word!r} is not a number of ids")
@@ -97,16 +111,18 @@ def extent_or_auto(word: str) -> Extent | str:
 class IdMap(Frozen):
     """A whole map: extents that don't overlap, inside or outside, in their order.
 
-    Takes extents, or (inner, outer, count). It compares by them. Raises SpecError, which shows the
-    map, where ids are mapped twice, and where there are more than MAX_EXTENTS extents or none.
+    Takes extents, (inner, outer, count) or INNER:OUTER:COUNT in any iterable, or text with spaces
+    between them. It compares by them. Raises SpecError, which shows the map, where ids are mapped
+    twice, and where there are more than MAX_EXTENTS extents or none; TypeError for anything else.
     """
 
     __slots__ = ("extents",)
 
     extents: tuple[Extent, ...]
 
-    def __init__(self, extents: "Iterable[Extent | tuple[int, int, int]]") -> None:
-        made = tuple(item if isinstance(item, Extent) else Extent(*item) for item in extents)
+    def __init__(self, extents: "str | Iterable[Extent | tuple[int, int, int] | str]") -> None:
+        items = extents.split() if isinstance(extents, str) else extents
+        made = tuple(_extent(item) for item in items)
         self._set(extents=made)
         if not made:
             raise SpecError("an id map without extents maps nothing")
@@ -118,9 +134,6 @@ class IdMap(Frozen):
             )
         for side in ("inner", "outer"):
             self._check_overlap(side)
-
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return IdMap, (self.extents,)
 
     def _check_overlap(self, side: str) -> None:
         end = -1
@@ -136,6 +149,9 @@ class IdMap(Frozen):
 
     def __str__(self) -> str:
         return " ".join(map(str, self.extents))
+
+    def __repr__(self) -> str:
+        return f"IdMap({str(self)!r})"
 
     @property
     def text(self) -> str:

@@ -29,50 +29,17 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from subprocess import PIPE, TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
-from pyinit import cmdline
 from pyinit.status import of_signal
-from spawner import ids, initpath, options, spec, ties
-from spawner.errors import LAUNCHER, SetupError, SpecError
+from spawner import initpath, keywords, spec, ties
+from spawner.errors import LAUNCHER, SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
-    from typing import IO, Literal, TypeAlias, TypedDict, Unpack
+    from typing import IO, Literal, Unpack
 
-    from spawner.idmap import Extent, IdMap
-
-    Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-    Command: TypeAlias = Word | Sequence[Word]
-    Environment: TypeAlias = Mapping[str, Word] | Mapping[bytes, Word]
-    Stream: TypeAlias = int | IO[Any] | None
-    Names: TypeAlias = str | Iterable[str]
-    Extents: TypeAlias = IdMap | Iterable[Extent | tuple[int, int, int]] | Literal["auto"]
-
-    class Options(TypedDict, total=False):
-        """What `run` and `Process` take besides what decides between text and bytes."""
-
-        stdin: Stream
-        stdout: Stream
-        stderr: Stream
-        bufsize: int
-        cwd: Word | None
-        env: Environment | None
-        pass_fds: Iterable[int]
-        init: bool | str | os.PathLike[str]
-        unshare: Names
-        share: Names
-        unshare_try: Names
-        hostname: str | None
-        map: Literal["root", "current", "auto"] | None
-        map_users: Extents | None
-        map_groups: Extents | None
-        user: int | None
-        group: int | None
-        extra_groups: Iterable[int] | None
-        monotonic: int | None
-        boottime: int | None
-        stop_signal: int | str
-        stop_timeout: float | None
+    from spawner.keywords import Command, Environment, Extents, Names, Options, Stream, Word
+    from spawner.spec import Namespaces
 
 
 class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
@@ -194,6 +161,7 @@ class Process(Generic[AnyStr]):
         env: Environment | None = None,
         pass_fds: Iterable[int] = (),
         init: bool | str | os.PathLike[str] = True,
+        namespaces: Namespaces | None = None,
         unshare: Names = (),
         share: Names = (),
         unshare_try: Names = (),
@@ -201,64 +169,45 @@ class Process(Generic[AnyStr]):
         map: Literal["root", "current", "auto"] | None = None,  # noqa: A002  as the man page
         map_users: Extents | None = None,
         map_groups: Extents | None = None,
-        user: int | None = None,
-        group: int | None = None,
-        extra_groups: Iterable[int] | None = None,
-        monotonic: int | None = None,
-        boottime: int | None = None,
+        setgroups: Literal["allow", "deny"] | None = None,
+        user: int | str | None = None,
+        group: int | str | None = None,
+        extra_groups: str | Iterable[int | str] | None = None,
+        monotonic: int | str | None = None,
+        boottime: int | str | None = None,
         stop_signal: int | str = SIGTERM,
-        stop_timeout: float | None = spec.STOP_TIMEOUT,
+        stop_timeout: float | str | None = spec.STOP_TIMEOUT,
         start_timeout: float | None = None,
     ) -> None:
         """Start `args` and return once it runs.
 
         `args`, the streams, `text`, `encoding`, `errors`, `bufsize`, `env` and `pass_fds` are as
         in subprocess.Popen; `cwd` is a directory inside. `init` puts pyinit in front as PID 1, or
-        another init by its path; False makes the program itself PID 1. `unshare`, `share` and
-        `unshare_try` name namespaces (or "all") that are to be new, the caller's, and new if
-        possible. `map` says who the caller is in a new user namespace; "auto" is root, and all of
-        the caller's subordinate ids as well. `map_users` and `map_groups` are whole maps: an IdMap,
-        or (inner, outer, count) in a list, or "auto". `user`, `group` and `extra_groups` say who
-        the program is, by ids as seen inside. `monotonic` and `boottime`
-        move the clocks by whole seconds and need a new time namespace. `stop_signal` is what
-        terminate() sends, and `stop_timeout` the seconds from then to a SIGKILL for everything
-        (None: no end).
+        another init by its path; False makes the program itself PID 1.
+
+        `unshare`, `share` and `unshare_try` name namespaces (or "all") that are to be new, the
+        caller's, and new if possible; `namespaces` says exactly which are, instead. `map` says who
+        the caller is in a new user namespace; "auto" is root, and all of the caller's subordinate
+        ids as well. `map_users` and `map_groups` are whole maps: an IdMap, or (inner, outer, count)
+        or "INNER:OUTER:COUNT" in a list, or "auto"; `setgroups` allows or denies setgroups(2)
+        inside. `user`, `group` and `extra_groups` say who the program is, by ids as seen inside.
+        `monotonic` and `boottime` move the clocks by whole seconds and need a new time namespace.
+        `stop_signal` is what terminate() sends, and `stop_timeout` the seconds from then to a
+        SIGKILL for everything (None: no end). What the command line takes as text may be text here.
+
+        Raises TypeError for a value of a wrong type, before anything is started.
         """
+        words: list[str] = keywords.words(args, locals())
+        pass_fds = keywords.descriptors(pass_fds)
+        start_timeout = keywords.duration("start_timeout", start_timeout)
         self.args = args
         self.returncode = self.signal = None
         self._settling = threading.RLock()
-        wanted: dict[str, object] = {
-            "quiet": True,
-            "die-with-parent": True,
-            # Without pyinit there is no second chance: a PID 1 isn't stopped by SIGTTIN, and nobody
-            # tells of other stops; what can read the terminal gets the foreground at once.
-            "background": init is True or stdin is not None,
-            "init": init,
-            "unshare": _list(unshare),
-            "share": _list(share),
-            "unshare-try": _list(unshare_try),
-            "hostname": hostname,
-            "workdir": cwd,
-            **ids.wanted(
-                map=map,
-                map_users=map_users,
-                map_groups=map_groups,
-                user=user,
-                group=group,
-                extra_groups=extra_groups,
-            ),
-            "monotonic": monotonic,
-            "boottime": boottime,
-            "stop-signal": stop_signal,
-            "stop-timeout": "infinity" if stop_timeout is None else format(stop_timeout, "f"),
-        }
-        words: list[str] = [*_spell(wanted), "--", *_words(args)]
-        _check(words)
         with contextlib.ExitStack() as undo:
             self._lifeline = undo.enter_context(contextlib.closing(ties.Lifeline()))
             self._report = undo.enter_context(contextlib.closing(ties.Report()))
             tied: dict[str, int] = {"lifeline": self._lifeline.end, "json-status": self._report.end}
-            argv = [*initpath.pyspawn(), *_spell(tied), *words]
+            argv = [*initpath.pyspawn(), *(f"--{tie}={end}" for tie, end in tied.items()), *words]
             try:
                 self._launcher = subprocess.Popen(
                     argv,
@@ -325,7 +274,7 @@ class Process(Generic[AnyStr]):
         Raises `subprocess.TimeoutExpired` after `timeout` seconds.
         """
         self._check_owner()
-        self._launcher.wait(timeout)
+        self._launcher.wait(keywords.duration("timeout", timeout, from_now=True))
         return self._settle()
 
     def communicate(
@@ -338,6 +287,7 @@ class Process(Generic[AnyStr]):
         Raises `subprocess.TimeoutExpired` after `timeout` seconds; call it again to go on.
         """
         self._check_owner()
+        timeout = keywords.duration("timeout", timeout, from_now=True)
         output: tuple[AnyStr | None, AnyStr | None] = self._launcher.communicate(input, timeout)
         self._settle()
         return output
@@ -514,6 +464,7 @@ def run(
         if options.get("stdout") is not None or options.get("stderr") is not None:
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
         options["stdout"] = options["stderr"] = PIPE
+    timeout = keywords.duration("timeout", timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     with Process[Any](
         args, text=text, encoding=encoding, errors=errors, start_timeout=timeout, **options
@@ -544,36 +495,3 @@ def _no_launcher(error: OSError) -> SetupError:
 def _left(deadline: float | None) -> float | None:
     """Return the seconds until `deadline`, not less than 0; None for no deadline."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-def _list(names: Names) -> str | None:
-    return (names if isinstance(names, str) else ",".join(names)) or None
-
-
-def _words(args: Command) -> list[str]:
-    """Return the program and its arguments; a single word is a program without any."""
-    words = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
-    return [os.fsdecode(word) for word in words]
-
-
-def _check(words: list[str]) -> None:
-    """Raise SpecError for what the launcher would refuse to understand."""
-    try:
-        values, program = cmdline.parse(options.TABLE, words)
-        options.spec(values, program, user=os.geteuid(), group=os.getegid())
-    except cmdline.UsageError as error:
-        raise SpecError(str(error), error.hint) from None
-
-
-def _spell(wanted: Mapping[str, Any]) -> list[str]:
-    """Return options of the launcher as words; None and False are absent, True is a flag."""
-    words = []
-    for name, value in wanted.items():
-        if value is True:
-            words.append(f"--{name}")
-        elif isinstance(value, list):
-            words += [f"--{name}={item}" for item in value]
-        elif value is not None and value is not False:
-            text = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
-            words.append(f"--{name}={text}")
-    return words

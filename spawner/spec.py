@@ -64,26 +64,65 @@ class Frozen:
     def __hash__(self) -> int:
         return hash(self._values())
 
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return _thaw, (type(self), self._values())
+
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
         return f"{type(self).__name__}({fields})"
 
 
+def _thaw(kind: "type[Any]", values: "tuple[Any, ...]") -> "Any":
+    """Make a pickled or copied value anew."""
+    return kind(**dict(zip(kind.__slots__, values, strict=True)))
+
+
 class Namespaces(Frozen):
-    """Which namespaces are new: `required` ones, and `optional` ones that may go missing."""
+    """Which namespaces are new: `required` ones, and `optional` ones that may go missing.
+
+    Takes the names in any iterable, or in text with commas; ALL stands for every one. Those that
+    aren't named are the caller's. Raises SpecError for what is no kind of namespace.
+    """
 
     __slots__ = ("optional", "required")
 
     optional: frozenset[str]
     required: frozenset[str]
 
-    def __init__(self, required: "Iterable[str]", optional: "Iterable[str]" = ()) -> None:
-        self._set(required=frozenset(required), optional=frozenset(optional))
+    def __init__(
+        self, required: "str | Iterable[str]", optional: "str | Iterable[str]" = ()
+    ) -> None:
+        self._set(required=_kinds("required", required), optional=_kinds("optional", optional))
+        for kind in sorted(self.required & self.optional):
+            raise SpecError(f"the {kind} namespace is both required and optional", "name it once")
 
     @property
     def wanted(self) -> frozenset[str]:
         """All that shall be new where the kernel agrees."""
         return self.required | self.optional
+
+    def __repr__(self) -> str:
+        required, optional = (
+            ",".join(kind for kind in NAMESPACES if kind in kinds)
+            for kinds in (self.required, self.optional)
+        )
+        return f"Namespaces({required!r}{f', {optional!r}' if optional else ''})"
+
+
+def _kinds(where: str, names: "str | Iterable[str]") -> frozenset[str]:
+    """Return kinds of namespaces; `where` says in an error what named them."""
+    kinds = set((names.split(",") if names else ()) if isinstance(names, str) else names)
+    _check_kinds(where, kinds)
+    return frozenset(NAMESPACES if ALL in kinds else kinds)
+
+
+def _check_kinds(where: str, kinds: "Iterable[str]") -> None:
+    for kind in sorted(kinds, key=str):
+        if kind not in NAMESPACES and kind != ALL:
+            raise SpecError(
+                f"{where}: {kind!r} is not a kind of namespace",
+                f"the kinds are {', '.join(NAMESPACES)}, and {ALL} for every one",
+            )
 
 
 def choose(
@@ -101,11 +140,7 @@ def choose(
     """
     named = {"--unshare": set(unshare), "--share": set(share), "--unshare-try": set(attempt)}
     for option, kinds in named.items():
-        for kind in sorted(kinds - {*NAMESPACES, ALL}):
-            raise SpecError(
-                f"{option}: {kind!r} is not a kind of namespace",
-                f"the kinds are {', '.join(NAMESPACES)}, and {ALL} for every one",
-            )
+        _check_kinds(option, kinds)
     for first, second in (
         ("--unshare", "--share"),
         ("--unshare", "--unshare-try"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import errno
+import inspect
 import json
+import math
 import os
 import signal
 from collections.abc import Sequence
@@ -15,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spawner
-from spawner import initpath
+from spawner import Namespaces, initpath, keywords
+from spawner import options as launcher_options
 
 SHOW = """
 started()
@@ -43,6 +48,9 @@ PLAIN = [
     *(b"--stop-signal=15", b"--stop-timeout=10.000000"),
 ]
 """What is always said."""
+
+
+RANGES = (b"--map-users=0:5:1", b"--map-users=1:9:7")
 
 
 def test_the_defaults() -> None:
@@ -74,9 +82,21 @@ def test_the_defaults() -> None:
             {"map_groups": spawner.IdMap([(0, 5, 1)]), "group": 0},
             [b"--map-groups=0:5:1", b"--setgid=0"],
         ),
+        ({"map_users": "0:5:1 1:9:7", "user": "0"}, [*RANGES, b"--setuid=0"]),
+        ({"map_users": ["0:5:1", (1, 9, 7)], "user": 0}, [*RANGES, b"--setuid=0"]),
+        ({"map_users": ["auto", "7:5:1"]}, [b"--map-users=auto", b"--map-users=7:5:1"]),
+        ({"map_users": ["auto", (7, 5, 1)]}, [b"--map-users=auto", b"--map-users=7:5:1"]),
+        ({"setgroups": "allow", "unshare": "user"}, [b"--setgroups=allow", b"--unshare=user"]),
         ({"user": 5, "group": 6}, [b"--setuid=5", b"--setgid=6"]),
         ({"extra_groups": [7, 8]}, [b"--groups=7,8"]),
         ({"extra_groups": ()}, [b"--groups="]),
+        ({"extra_groups": "7,8"}, [b"--groups=7,8"]),
+        (
+            {"namespaces": Namespaces("pid,net", "time")},
+            [b"--share=all", b"--unshare=net,pid", b"--unshare-try=time"],
+        ),
+        ({"namespaces": Namespaces("")}, [b"--share=all"]),
+        ({"namespaces": None, "unshare": "net"}, [b"--unshare=net"]),
         ({"monotonic": 3600, "unshare": "time"}, [b"--monotonic=3600", b"--unshare=time"]),
         ({"monotonic": 0, "unshare": "time"}, [b"--monotonic=0", b"--unshare=time"]),
         ({"boottime": -5, "unshare": "all"}, [b"--boottime=-5", b"--unshare=all"]),
@@ -89,6 +109,9 @@ def test_the_defaults() -> None:
         ({"stop_timeout": 2.5}, [b"--stop-timeout=2.500000"]),
         ({"stop_timeout": 1e-5}, [b"--stop-timeout=0.000010"]),
         ({"stop_timeout": None}, [b"--stop-timeout=infinity"]),
+        ({"stop_timeout": "infinity"}, [b"--stop-timeout=infinity"]),
+        ({"stop_timeout": "2.5"}, [b"--stop-timeout=2.5"]),
+        ({"stop_timeout": 1e300}, [b"--stop-timeout=1000000000.000000"]),
     ],
 )
 def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
@@ -101,20 +124,89 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"map": "me"}, "map can't be 'me'"),
-        ({"map_users": "some"}, "map_users can't be 'some'"),
-        ({"map_users": [5]}, r"map_users can't be \[5\]"),
-        ({"map_users": 5}, "map_users can't be 5"),
+        ({"map": "me"}, "map: 'me' is none of root, current, auto"),
+        ({"map_users": "some"}, "map_users: 'some' is not INNER:OUTER:COUNT|'some' is not INNER"),
+        ({"map_users": ()}, "maps nothing"),
+        ({"map_users": ""}, "maps nothing"),
         ({"map_groups": [(0, 0, 1), (0, 1, 1)]}, "mapped twice, by the map 0:0:1 0:1:1"),
         ({"map": "root", "map_users": [(0, 100000, 9)]}, "mapped twice"),
-        ({"user": "root"}, "user takes ids from 0"),
-        ({"group": True}, "group takes ids from 0"),
-        ({"extra_groups": [-1]}, "extra_groups takes ids from 0"),
+        ({"setgroups": "perhaps"}, "setgroups: 'perhaps' is neither allow nor deny"),
+        ({"user": "root"}, "user: 'root' is not an id"),
+        ({"group": -1}, "group: '-1' is not an id"),
+        ({"extra_groups": [-1]}, "extra_groups: '-1' is not an id"),
+        ({"unshare": "net,,time"}, "unshare: a name is missing"),
+        ({"unshare": "nets"}, "'nets' is not a kind of namespace"),
+        ({"namespaces": Namespaces("net"), "share": "net"}, "no need for share"),
+        ({"boottime": "an hour", "unshare": "time"}, "boottime: 'an hour' is not a whole number"),
+        ({"init": ""}, "init: it is an empty path"),
+        ({"cwd": ""}, "cwd: it is an empty path"),
+        ({"stop_signal": "NOSUCH"}, "stop_signal: .*NOSUCH"),
+        ({"stop_timeout": math.nan}, "stop_timeout: nan is no number of seconds"),
+        ({"stop_timeout": math.inf}, "stop_timeout: inf is no number .* for no end it is None"),
+        ({"stop_timeout": -1}, "stop_timeout: -1 seconds are less than none"),
+        ({"timeout": math.nan}, "timeout: nan is no number of seconds"),
+        ({"timeout": math.inf}, "timeout: inf is no number"),
+        ({"timeout": -0.5}, "timeout: -0.5 seconds are less"),
+        *(({name: "a\0b"}, "NUL") for name in ("hostname", "cwd", "init", "user")),
+        ({"init": Path("/a\0b")}, "NUL"),
     ],
 )
-def test_ids_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], message: str) -> None:
     with pytest.raises(spawner.SpecError, match=message):
         spawner.run(["true"], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"map": 5}, "map takes 'root', 'current' or 'auto', not 5"),
+        ({"map_users": 5}, "map_users takes an IdMap, .*, not 5"),
+        ({"map_users": [5]}, r"map_users takes an IdMap, .*, not \[5\]"),
+        ({"map_users": [(1, 2)]}, r"map_users takes an IdMap, .*, not \[\(1, 2\)\]"),
+        ({"user": 1.5}, "user takes an id, which is a whole number, not 1.5"),
+        ({"group": True}, "group takes an id"),
+        ({"extra_groups": 5}, "extra_groups takes ids"),
+        ({"extra_groups": ["5", b"6"]}, "extra_groups takes ids"),
+        ({"hostname": b"box"}, "hostname takes text, not b'box'"),
+        ({"unshare": 5}, "unshare takes the names of namespaces"),
+        ({"unshare": [5]}, "unshare takes the names of namespaces"),
+        ({"unshare": Namespaces("net")}, "unshare takes the names of namespaces"),
+        ({"namespaces": "net"}, "namespaces takes a Namespaces, not 'net'"),
+        ({"cwd": 5}, "cwd takes a path, not 5"),
+        ({"init": 5}, "init takes True, False or a path, not 5"),
+        ({"monotonic": 0.5}, "monotonic takes a whole number of seconds"),
+        ({"stop_signal": 1.0}, "stop_signal takes the number or the name of a signal"),
+        ({"stop_timeout": b"soon"}, "stop_timeout takes a number of seconds, or None"),
+        ({"timeout": "5"}, "timeout takes a number of seconds, or None, not '5'"),
+        ({"pass_fds": ["5"]}, "pass_fds takes descriptors, which are numbers, not '5'"),
+    ],
+)
+def test_a_wrong_type_is_refused_with_words(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        spawner.run(["true"], **options)
+
+
+@pytest.mark.parametrize("descriptor", [-1, 999, 1 << 40])
+def test_a_closed_descriptor_is_what_the_kernel_says_of_it(descriptor: int) -> None:
+    with pytest.raises(OSError, match=f"{descriptor} of pass_fds isn't open") as caught:
+        spawner.run(["true"], pass_fds=[descriptor])
+    assert caught.value.errno == errno.EBADF
+
+
+def test_each_keyword_is_declared_once_and_everywhere() -> None:
+    """In the table or as one of subprocess's, in the signature, and for type checkers."""
+    parameters = inspect.signature(spawner.Process.__init__).parameters
+    text_or_bytes = {"self", "args", "text", "encoding", "errors", "start_timeout"}
+    table = {*keywords.TABLE, *keywords.OURS}
+    assert set(parameters) - text_or_bytes == table
+    tree = ast.parse(Path(keywords.__file__).read_text())
+    (declared,) = [
+        node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "Options"
+    ]
+    typed = [ast.unparse(node.target) for node in declared.body if isinstance(node, ast.AnnAssign)]
+    assert sorted(typed) == sorted(table)
+    spellings = {option.long for option in launcher_options.TABLE}
+    assert {keyword.option for keyword in keywords.TABLE.values()} - {""} <= spellings
 
 
 def test_no_init() -> None:

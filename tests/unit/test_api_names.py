@@ -45,7 +45,8 @@ def test_all_that_the_modules_offer_is_public() -> None:
     offered = own(process, "spawner.process") | own(errors, "spawner.errors")
     assert offered <= set(spawner.__all__)
     assert set(spawner.__all__) - offered == {
-        *("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "IdMap", "TimeoutExpired")
+        *("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired"),
+        *("Extent", "IdMap", "Namespaces"),
     }
 
 

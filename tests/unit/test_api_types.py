@@ -35,8 +35,14 @@ spawner.run(
     unshare="all", share=["net"], unshare_try={"time"}, hostname="box", map="root", monotonic=1,
     map_users=[(0, 1, 2)], map_groups=spawner.IdMap([(0, 1, 2)]), user=1, group=2,
     extra_groups=(3,),
-    boottime=-1, stop_signal=signal.SIGINT, stop_timeout=None,
+    boottime=-1, stop_signal=signal.SIGINT, stop_timeout=None, setgroups="deny",
 )
+spawner.run(
+    ["a"], namespaces=spawner.Namespaces("pid", optional=["time"]), user="1", extra_groups="1,2",
+    map_users="auto", map_groups=["0:1:2", (2, 3, 4)], stop_timeout="2.5",
+)
+assert_type(spawner.Namespaces(["net"]).wanted, frozenset[str])
+assert_type(spawner.IdMap("0:1:2").to_outer(0), int | None)
 spawner.run(["a"], env={b"A": b"b"}, stop_signal="INT", init=False)
 
 with spawner.Process(["a"], text=True, stdout=spawner.PIPE) as text:
@@ -68,6 +74,7 @@ except (spawner.CalledProcessError, spawner.TimeoutExpired):
 BAD = (
     'spawner.run(["a"], map="me")',
     'spawner.run(["a"], hostname=3)',
+    'spawner.run(["a"], namespaces="net")',
     'spawner.run(["a"], shell=True)',
     'spawner.run(["a"], start_timeout=1)',
     'spawner.Process(["a"], timeout=1)',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -180,3 +181,22 @@ def test_the_callers_own_id_first_and_then_the_range() -> None:
     assert str(idmap.fill([Extent(0, 1000)], [(100000, 65536)])) == "0:1000:1 1:100000:65536"
     kept = idmap.fill([Extent(1000, 1000)], [(100000, 65536)])
     assert str(kept) == "1000:1000:1 0:100000:1000 1001:101000:64536"
+
+
+@given(maps())
+def test_a_map_is_shown_as_it_is_written(made: IdMap) -> None:
+    assert eval(repr(made)) == made
+    assert IdMap(str(made)) == made
+    assert hash(IdMap(str(made).split())) == hash(made)
+
+
+@pytest.mark.parametrize("item", [5, (1, 2), None, (1, 2, 3, 4)])
+def test_what_is_no_extent_is_a_type_error(item: Any) -> None:
+    with pytest.raises(TypeError, match="is not"):
+        IdMap([item])
+
+
+@pytest.mark.parametrize("text", ["0:1", "0:1:2:3", "a:b:c", "0,1,2"])
+def test_text_that_is_no_map_is_a_spec_error(text: str) -> None:
+    with pytest.raises(SpecError):
+        IdMap(text)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import signal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spawner.caller import Caller
 from spawner.errors import SpecError
-from spawner.idmap import IdMap
+from spawner.idmap import Extent, IdMap
 from spawner.spec import (
     ALL,
     DEFAULT_NAMESPACES,
@@ -166,3 +170,43 @@ def test_a_spec_is_a_frozen_value() -> None:
         spec.hostname = "x"
     with pytest.raises(AttributeError, match="frozen"):
         del spec.hostname
+
+
+@pytest.mark.parametrize(
+    ("required", "optional", "shown"),
+    [
+        ("net,pid", (), "Namespaces('pid,net')"),
+        (["time"], {"net"}, "Namespaces('time', 'net')"),
+        ("", "", "Namespaces('')"),
+        ("all", "", f"Namespaces({','.join(NAMESPACES)!r})"),
+        ((), ["all"], f"Namespaces('', {','.join(NAMESPACES)!r})"),
+    ],
+)
+def test_namespaces_are_values(required: Any, optional: Any, shown: str) -> None:
+    made = Namespaces(required, optional)
+    assert repr(made) == shown
+    for again in (eval(shown), pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
+        assert again == made
+        assert hash(again) == hash(made)
+    assert made != Namespaces({"uts"})
+
+
+@pytest.mark.parametrize(
+    ("required", "optional", "message"),
+    [
+        ("nets", (), "required: 'nets' is not a kind of namespace"),
+        ((), ["net", 5], "optional: 5 is not a kind"),
+        ("net,", (), "required: '' is not a kind"),
+        ("net,pid", "pid", "the pid namespace is both required and optional"),
+        ("all", "net", "the net namespace is both"),
+    ],
+)
+def test_namespaces_that_make_no_sense(required: Any, optional: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Namespaces(required, optional)
+
+
+def test_every_frozen_value_pickles() -> None:
+    spec = Spec(["a"], namespaces=Namespaces("user"), user_map=IdMap("0:5:1"), init="")
+    for value in (spec, Extent(1, 2, 3), Caller(user=1, group=2, mask=[3], search_path=b"/")):
+        assert pickle.loads(pickle.dumps(value)) == value

@@ -1,0 +1,299 @@
+"""The keywords of the Python API, and the options of the launcher that they become.
+
+An option is declared once, in `options.TABLE`: so a keyword only names it, and says which Python
+values stand for it. Text always may, as on the command line, and is read by the option's own
+`convert`. A keyword more is a line in `TABLE`, one in `Options` and one in the signature of
+`Process`; a test holds the three together.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from typing import TYPE_CHECKING
+
+from pyinit import cmdline
+from spawner import options
+from spawner.errors import SpecError
+from spawner.idmap import AUTO, IdMap
+from spawner.spec import ALL, Namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import IO, Any, Literal, TypeAlias, TypedDict
+
+    from spawner.idmap import Extent
+
+    Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    Command: TypeAlias = Word | Sequence[Word]
+    Environment: TypeAlias = Mapping[str, Word] | Mapping[bytes, Word]
+    Stream: TypeAlias = int | IO[Any] | None
+    Names: TypeAlias = str | Iterable[str]
+    Extents: TypeAlias = IdMap | str | Iterable[Extent | tuple[int, int, int] | str]
+
+    class Options(TypedDict, total=False):
+        """What `run` and `Process` take besides what decides between text and bytes."""
+
+        stdin: Stream
+        stdout: Stream
+        stderr: Stream
+        bufsize: int
+        cwd: Word | None
+        env: Environment | None
+        pass_fds: Iterable[int]
+        init: bool | str | os.PathLike[str]
+        namespaces: Namespaces | None
+        unshare: Names
+        share: Names
+        unshare_try: Names
+        hostname: str | None
+        map: Literal["root", "current", "auto"] | None
+        map_users: Extents | None
+        map_groups: Extents | None
+        setgroups: Literal["allow", "deny"] | None
+        user: int | str | None
+        group: int | str | None
+        extra_groups: str | Iterable[int | str] | None
+        monotonic: int | str | None
+        boottime: int | str | None
+        stop_signal: int | str
+        stop_timeout: float | str | None
+
+
+OURS = ("stdin", "stdout", "stderr", "bufsize", "env", "pass_fds")
+"""Keywords that are what subprocess makes of them, for the launcher and so for the program."""
+
+_MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-auto"}
+_OPTIONS = {option.long: option for option in options.TABLE}
+
+
+class Keyword:
+    """A keyword: what it `takes`, in words, and how a value is spelt for its option.
+
+    `spell` gets the option's name and a value other than None, and returns whole words. It raises
+    TypeError for what is no such value, and ValueError, with words, for one that makes no sense.
+    `none` is what None is spelt.
+    """
+
+    __slots__ = ("none", "option", "spell", "takes")
+
+    def __init__(
+        self,
+        takes: str,
+        spell: Callable[[str, Any], list[str]],
+        option: str = "",
+        *,
+        none: Sequence[str] = (),
+    ) -> None:
+        self.takes = takes
+        self.spell = spell
+        self.option = option
+        self.none = none
+
+
+def _word(option: str, text: str) -> str:
+    """Return `--option=text`, where the option takes it; raises ValueError."""
+    if "\0" in text:
+        raise ValueError(f"{text!r} contains a NUL, which no command line can hold")
+    _OPTIONS[option].convert(text)
+    return f"--{option}={text}"
+
+
+def _text(option: str, value: str) -> list[str]:
+    if not isinstance(value, str):
+        raise TypeError
+    return [_word(option, value)]
+
+
+def _path(option: str, value: Word) -> list[str]:
+    text = os.fsdecode(value)
+    if not text:
+        raise ValueError("it is an empty path")
+    return [_word(option, text)]
+
+
+def _init(option: str, value: object) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{option}"] if value else []
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError
+    return _path(option, value)
+
+
+def _names(option: str, value: Names) -> list[str]:
+    text = value if isinstance(value, str) else ",".join(value)
+    return [_word(option, text)] if text else []
+
+
+def _namespaces(_: str, value: Namespaces) -> list[str]:
+    if not isinstance(value, Namespaces):
+        raise TypeError
+    sets = {"share": (ALL,), "unshare": value.required, "unshare-try": value.optional}
+    return [word for option, names in sets.items() for word in _names(option, sorted(names))]
+
+
+def _whole(option: str, value: int | str) -> list[str]:
+    return [_word(option, _number(value))]
+
+
+def _wholes(option: str, value: str | Iterable[int | str]) -> list[str]:
+    text = value if isinstance(value, str) else ",".join(_number(item) for item in value)
+    return [_word(option, text)]
+
+
+def _number(value: int | str) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError
+    return value if isinstance(value, str) else str(int(value))
+
+
+def _seconds(option: str, value: float | str) -> list[str]:
+    if not isinstance(value, str):
+        value = format(_finite(value), "f")
+    return [_word(option, value)]
+
+
+def _map(_: str, value: str) -> list[str]:
+    if not isinstance(value, str):
+        raise TypeError
+    if value not in _MAPS:
+        raise ValueError(f"{value!r} is none of {', '.join(_MAPS)}")
+    return [f"--{_MAPS[value]}"]
+
+
+def _extents(option: str, value: Extents) -> list[str]:
+    items = value.split() if isinstance(value, str) else value
+    extents = items.extents if isinstance(items, IdMap) else tuple(items)
+    words = [item for item in extents if isinstance(item, str)]
+    if len(words) < len(extents) or not words:
+        named = IdMap(item for item in extents if item != AUTO)
+        words = [AUTO] * (AUTO in words) + str(named).split()
+    return [_word(option, word) for word in words]
+
+
+_IDS = "an IdMap, or INNER:OUTER:COUNT or (inner, outer, count) in a list, or 'auto'"
+_KINDS = "the names of namespaces, as 'net,time' or ['net', 'time'], or 'all'"
+_ID = "an id, which is a whole number"
+_WHOLE_SECONDS = "a whole number of seconds"
+
+TABLE = {
+    "init": Keyword("True, False or a path", _init, "init"),
+    "namespaces": Keyword("a Namespaces", _namespaces),
+    "unshare": Keyword(_KINDS, _names, "unshare"),
+    "share": Keyword(_KINDS, _names, "share"),
+    "unshare_try": Keyword(_KINDS, _names, "unshare-try"),
+    "hostname": Keyword("text", _text, "hostname"),
+    "cwd": Keyword("a path", _path, "workdir"),
+    "map": Keyword("'root', 'current' or 'auto'", _map),
+    "map_users": Keyword(_IDS, _extents, "map-users"),
+    "map_groups": Keyword(_IDS, _extents, "map-groups"),
+    "setgroups": Keyword("'allow' or 'deny'", _text, "setgroups"),
+    "user": Keyword(_ID, _whole, "setuid"),
+    "group": Keyword(_ID, _whole, "setgid"),
+    "extra_groups": Keyword("ids, which are whole numbers", _wholes, "groups"),
+    "monotonic": Keyword(_WHOLE_SECONDS, _whole, "monotonic"),
+    "boottime": Keyword(_WHOLE_SECONDS, _whole, "boottime"),
+    "stop_signal": Keyword("the number or the name of a signal", _whole, "stop-signal"),
+    "stop_timeout": Keyword(
+        "a number of seconds, or None", _seconds, "stop-timeout", none=["--stop-timeout=infinity"]
+    ),
+}
+"""The keywords that become options, by their names, in the order in which they're said."""
+
+
+def words(args: Command, given: Mapping[str, Any]) -> list[str]:
+    """Return the launcher's command line for a program: options, `--`, and the program's words.
+
+    `given` are the values of keywords; those of others than TABLE's are left out. Raises TypeError
+    and SpecError for what the launcher would refuse to understand.
+    """
+    found = ["--quiet", "--die-with-parent"]
+    # Without pyinit there is no second chance: a PID 1 isn't stopped by SIGTTIN, and nobody
+    # tells of other stops; what can read the terminal gets the foreground at once.
+    if given.get("init", True) is True or given.get("stdin") is not None:
+        found.append("--background")
+    if given.get("namespaces") is not None:
+        for name in ("unshare", "share", "unshare_try"):
+            if given.get(name):
+                raise SpecError(
+                    f"namespaces says all: there's no need for {name}", "name it in one"
+                )
+    for name, keyword in TABLE.items():
+        if name in given:
+            found += _spell(name, keyword, given[name])
+    found += ["--", *_program(args)]
+    _check(found)
+    return found
+
+
+def _spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
+    if value is None:
+        return keyword.none
+    try:
+        return keyword.spell(keyword.option, value)
+    except SpecError:
+        raise
+    except ValueError as error:
+        raise SpecError(f"{name}: {error}") from None
+    except TypeError:
+        raise TypeError(f"{name} takes {keyword.takes}, not {value!r}") from None
+
+
+def _program(args: Command) -> list[str]:
+    """Return the program and its arguments; a single word is a program without any."""
+    listed = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
+    return [os.fsdecode(word) for word in listed]
+
+
+def _check(found: list[str]) -> None:
+    """Raise SpecError for words that make no sense together."""
+    try:
+        values, program = cmdline.parse(options.TABLE, found)
+        options.spec(values, program, user=os.geteuid(), group=os.getegid())
+    except cmdline.UsageError as error:
+        raise SpecError(str(error), error.hint) from None
+
+
+def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
+    """Return the descriptors that are for the program, all of which are open.
+
+    Raises TypeError, and OSError for a closed one: subprocess would find that out in the child, and
+    take it for a failure of the launcher's exec.
+    """
+    found = tuple(pass_fds)
+    for descriptor in found:
+        if isinstance(descriptor, bool) or not isinstance(descriptor, int):
+            raise TypeError(f"pass_fds takes descriptors, which are numbers, not {descriptor!r}")
+        try:
+            os.fstat(descriptor)
+        except (OSError, OverflowError):
+            reason = f"{os.strerror(errno.EBADF)}: {descriptor} of pass_fds isn't open"
+            raise OSError(errno.EBADF, reason) from None
+    return found
+
+
+def duration(name: str, seconds: float | None, *, from_now: bool = False) -> float | None:
+    """Return a time-out in seconds, None for no end; raises TypeError and ValueError with words.
+
+    One `from_now` may be over already, as what is left of a time that somebody else measures.
+    """
+    if seconds is None:
+        return None
+    try:
+        return max(0.0, _finite(seconds, lowest=-math.inf if from_now else 0.0))
+    except TypeError:
+        raise TypeError(f"{name} takes a number of seconds, or None, not {seconds!r}") from None
+    except ValueError as error:
+        raise SpecError(f"{name}: {error}") from None
+
+
+def _finite(seconds: float, lowest: float = 0.0) -> float:
+    if not hasattr(type(seconds), "__float__"):  # float() would read text, too
+        raise TypeError
+    found = float(seconds)
+    if math.isnan(found) or math.isinf(found):
+        raise ValueError(f"{seconds!r} is no number of seconds; for no end it is None")
+    if found < lowest:
+        raise ValueError(f"{seconds!r} seconds are less than none")
+    return min(found, cmdline.LONGEST)
