@@ -34,17 +34,7 @@ class Finding:
     detail: str
 
 
-@dataclass(frozen=True)
-class Skip:
-    """Why something could not be looked at."""
-
-    reason: str
-
-
-Seen = Finding | Skip
-
-
-def judge(seen: dict[Init, Seen], broken_without: bool) -> Verdict:
+def judge(seen: dict[Init, Finding], broken_without: bool) -> Verdict:
     """Judge what was seen of a promise under one engine.
 
     It is kept if it is with pyinit, in the container or above it as the pod's pause. Where a
@@ -52,12 +42,11 @@ def judge(seen: dict[Init, Seen], broken_without: bool) -> Verdict:
     nothing can fail shows nothing.
     """
     ours = [seen[init] for init in (Init.PYINIT, Init.PAUSE) if init in seen]
-    looked_at = [one for one in ours if isinstance(one, Finding)]
-    if not all(one.kept for one in looked_at):
-        return Verdict.NOT_KEPT
-    if not looked_at:
+    if not ours:
         return Verdict.SKIPPED
+    if not all(one.kept for one in ours):
+        return Verdict.NOT_KEPT
     bare = seen.get(Init.NONE)
-    if broken_without and isinstance(bare, Finding) and bare.kept:
+    if broken_without and bare is not None and bare.kept:
         return Verdict.UNPROVEN
     return Verdict.KEPT

@@ -12,7 +12,7 @@ from enginetest import materials, measure, nest, report
 from enginetest.client import ClientEngine
 from enginetest.docker import Docker
 from enginetest.engine import Engine, RefusalError
-from enginetest.findings import Finding, Init, Seen
+from enginetest.findings import Finding, Init
 from enginetest.kernel import Machine
 from enginetest.materials import say
 from enginetest.podman import Podman, RootlessPodman
@@ -124,20 +124,15 @@ def _containerd(place: Place, column: Column) -> None:
 
 def _kernel(place: Place, column: Column) -> None:
     machine = Machine(place.directory / "kernel", materials.kernel())
-    machine.set_up(archive=materials.base(), wheels=place.context / "wheels")
+    machine.set_up(archive=materials.base(), context=place.context)
     column.about = machine.version()
     found = machine.findings()
     promised = {promise.key for promise in PROMISES}
     column.found = {key: seen for key, seen in found.items() if key in promised}
-    column.extras = {
-        key: one
-        for key, seen in found.items()
-        if key not in promised and isinstance(one := seen[Init.PYINIT], Finding)
-    }
+    column.extras = {key: seen[Init.PYINIT] for key, seen in found.items() if key not in promised}
     for key, seen in found.items():
         for init, one in seen.items():
-            if isinstance(one, Finding):
-                tell("kernel", key, init, one)
+            tell("kernel", key, init, one)
 
 
 LOOKS: dict[str, Callable[[Place, Column], None]] = {
@@ -198,7 +193,6 @@ def check(engine: Engine, promise: Promise, init: Init) -> Finding:
         return Finding(False, f"{type(error).__name__}: {error}")
 
 
-def tell(name: str, key: str, init: Init, seen: Seen) -> None:
+def tell(name: str, key: str, init: Init, seen: Finding) -> None:
     """Say what was found as soon as it is."""
-    if isinstance(seen, Finding):
-        say(f"{name}: {key}, {init.value}: {'yes' if seen.kept else 'no'}: {seen.detail}")
+    say(f"{name}: {key}, {init.value}: {'yes' if seen.kept else 'no'}: {seen.detail}")

@@ -1,13 +1,15 @@
 """A whole kernel: Debian's, booted in qemu, with pyinit as the machine's first process.
 
-Five boots from one initial root filesystem: the promises, a shell with `-g`, no init at all, and
-two whose workload just ends, so that the status with which PID 1 ends is in the kernel's panic.
+All boots are from one initial root filesystem: the promises, a shell with `-g`, no init at all,
+pyinit as it lies in each kind of image, a PID 1 without rights; and some whose workload just ends,
+so that the status with which PID 1 ends is in the kernel's panic.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
 import shutil
 import socket
@@ -17,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from enginetest.findings import Finding, Init, Seen, Skip
+from enginetest.findings import Finding, Init
 from enginetest.reading import LineReader, WaitError
 from enginetest.running import succeed
 
@@ -26,14 +28,10 @@ GUEST = Path(__file__).parent.parent / "guest"
 PATIENCE = 120.0
 """Seconds without a line after which a boot is given up: an emulated machine can be slow."""
 
-NOT_ASKED = {
-    "health": "no engine that would run one",
-    "hardened": "full rights are what this column is about",
-    "copied": "no engine to build it",
-    "as-tini": "no engine to build it",
-    "as-dumb-init": "no engine to build it",
-    "multi-stage": "no engine to build it",
-}
+WAYS = ("copied", "as-tini", "as-dumb-init", "multi-stage")
+"""How else than by pip pyinit can have come to the machine: the images of the engines."""
+
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 PANIC = re.compile(r"Attempted to kill init! exitcode=0x([0-9a-f]+)")
 OFF = "reboot: Power down"
@@ -65,22 +63,31 @@ class Machine:
         self.kernel = kernel
         self.initramfs = state / "initramfs"
 
-    def set_up(self, *, archive: Path, wheels: Path) -> None:
-        """Make the initial root filesystem: the base image's, with pidone installed in it."""
+    def set_up(self, *, archive: Path, context: Path) -> None:
+        """Make the initial root filesystem: the base image's, with pidone put into it in each way.
+
+        What is done here is what the files in images/ say.
+        """
         root = self.state / "root"
         root.mkdir(parents=True)
         succeed("tar", "--extract", "--file", archive, "--directory", root)
-        shutil.copytree(wheels, root / "wheels")
+        shutil.copytree(context / "wheels", root / "wheels")
+        shutil.copytree(context / "pyinit", root / "opt" / "pyinit")
         shutil.copytree(GUEST, root / "app", ignore=shutil.ignore_patterns("__pycache__"))
         package = root / "app" / "enginetest"
         package.mkdir()
         for name in ("__init__.py", "reading.py", "terminal.py"):
             shutil.copy(GUEST.parent / "enginetest" / name, package)
-        succeed(
-            *("chroot", root, "pip", "install", "--no-index", "--find-links", "/wheels"),
-            *("--root-user-action", "ignore", "pidone"),
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/"},
-        )
+        install = ("install", "--no-index", "--find-links", "/wheels", "pidone")
+        for words in (
+            ("pip", *install, "--root-user-action", "ignore"),
+            ("pyinit", "--install-as", "tini", "/usr/local/bin"),
+            ("pyinit", "--install-as", "dumb-init", "/usr/local/bin"),
+            ("python3", "-m", "venv", "/venv"),
+            ("/venv/bin/pip", *install),
+            ("python3", "-m", "compileall", "-q", "/opt/pyinit"),
+        ):
+            succeed("chroot", root, *words, env={"PATH": PATH, "HOME": "/"})
         shutil.rmtree(root / "wheels")
         succeed(
             "sh",
@@ -98,7 +105,8 @@ class Machine:
     def boot(self, name: str, init: str, words: Sequence[str]) -> Boot:
         """Boot with `init` as the first process and read the console to the end.
 
-        At the console's word that it waits for Ctrl-Alt-Del, these keys are pressed.
+        At the console's word that it waits for Ctrl-Alt-Del, or that the app is ready, these keys
+        are pressed.
         """
         monitor = self.state / f"{name}.monitor"
         line = f"console=ttyS0 quiet panic=-1 rdinit={init} -- {' '.join(words)}"
@@ -126,24 +134,30 @@ class Machine:
                     boot.findings[str(record["promise"])] = Finding(
                         bool(record["kept"]), str(record["detail"])
                     )
-                elif "waits" in record:
+                elif "waits" in record or text == "ready":
                     _press(monitor, "ctrl-alt-delete")
                 elif "failed" in record:
                     boot.findings["failed"] = Finding(False, str(record["failed"]))
             boot.clean = process.wait() == 0 and OFF in "\n".join(boot.lines)
         return boot
 
-    def findings(self) -> dict[str, dict[Init, Seen]]:
-        """Boot five times and return what was found, promise by promise."""
+    def findings(self) -> dict[str, dict[Init, Finding]]:
+        """Boot as often as it takes and return what was found, promise by promise."""
         pyinit, python = "/usr/local/bin/pyinit", "/usr/bin/python3"
         workload = ("python3", "/app/machine.py")
+        uid, gid = random.randrange(10000, 60000), random.randrange(10000, 60000)
         # No `--` before the program: the kernel takes a second one for the end of the line.
-        asked = {
+        asked: dict[str, tuple[str, tuple[str, ...]]] = {
             "main": (pyinit, (*workload, "main")),
             "bare": (python, ("/app/machine.py", "bare")),
             "shell": (pyinit, ("-g", "--wait", "sh", "/app/shell.sh")),
             "exit": (pyinit, ("sh", "/app/exit.sh")),
             "killed": (pyinit, ("sh", "/app/killed.sh")),
+            "hardened": (python, ("/app/machine.py", "hardened", str(uid), str(gid))),
+            "copied": (python, ("-IS", "/opt/pyinit/__main__.py", *workload, "image")),
+            "as-tini": ("/usr/local/bin/tini", ("-g", *workload, "image")),
+            "as-dumb-init": ("/usr/local/bin/dumb-init", (*workload, "image")),
+            "multi-stage": ("/venv/bin/pyinit", (*workload, "image")),
         }
         with ThreadPoolExecutor(2) as pool:
             boots = dict(
@@ -153,7 +167,7 @@ class Machine:
                     strict=True,
                 )
             )
-        return assemble(boots)
+        return assemble(boots, f"uid {uid} gid {gid} rights 0 written EROFS")
 
     def _try_boot(self, name: str, init: str, words: Sequence[str]) -> Boot:
         try:
@@ -174,19 +188,22 @@ def parse(line: str) -> dict[str, object]:
     return record if isinstance(record, dict) else {}
 
 
-def assemble(boots: dict[str, Boot]) -> dict[str, dict[Init, Seen]]:
-    """Put what the boots showed into the table's terms."""
+def assemble(boots: dict[str, Boot], identity: str) -> dict[str, dict[Init, Finding]]:
+    """Put what the boots showed into the table's terms.
+
+    `identity` is what the workload of the hardened machine has to say of itself.
+    """
     main, bare, shell = boots["main"], boots["bare"], boots["shell"]
-    found: dict[str, dict[Init, Seen]] = {}
+    found: dict[str, dict[Init, Finding]] = {}
     for key, finding in main.findings.items():
         found[key] = {Init.PYINIT: finding}
         if key in bare.findings:
             found[key][Init.NONE] = bare.findings[key]
     for key, boot in (("stop", main), ("shell", shell)):
-        finding = boot.findings.get(key) or boot.findings.get("failed") or _last_words(boot)
-        off = "powered off" if boot.clean else "not powered off"
-        row = found.setdefault(key, {})
-        row[Init.PYINIT] = Finding(finding.kept and boot.clean, f"{finding.detail}, {off}")
+        found.setdefault(key, {})[Init.PYINIT] = _switched_off(boot, key)
+    for key in WAYS:
+        found[key] = {Init.PYINIT: _switched_off(boots[key], "image", "stop")}
+    found["hardened"] = {Init.PYINIT: _hardened(boots["hardened"], identity)}
     statuses = {name: boots[name].panic_status for name in ("exit", "killed")}
     found["status"] = {
         Init.PYINIT: Finding(
@@ -194,9 +211,26 @@ def assemble(boots: dict[str, Boot]) -> dict[str, dict[Init, Seen]]:
             f"exit 42: {statuses['exit']}; kill -9: {statuses['killed']}, in the kernel's panic",
         )
     }
-    for key, reason in NOT_ASKED.items():
-        found[key] = {Init.PYINIT: Skip(reason)}
     return found
+
+
+def _switched_off(boot: Boot, *keys: str) -> Finding:
+    """Return what a boot found of the keys, which has to end with the machine switched off."""
+    failed = boot.findings.get("failed")
+    seen = [boot.findings.get(key) or failed or _last_words(boot) for key in keys]
+    details = [one.detail for one in seen]
+    details.append("powered off" if boot.clean else "not powered off")
+    return Finding(all(one.kept for one in seen) and boot.clean, ", ".join(details))
+
+
+def _hardened(boot: Boot, identity: str) -> Finding:
+    """Return what a PID 1 without rights did for its workload."""
+    if "ready" not in boot.lines:
+        return boot.findings.get("failed") or _last_words(boot)
+    who, zombies = boot.lines[boot.lines.index("ready") - 2 :][:2]
+    kept = (who, zombies, boot.panic_status) == (identity, "zombies 0 of 20", 128 + 15)
+    said = zombies if who == identity else f"{who}, {zombies}"
+    return Finding(kept, f"{said}, {boot.panic_status} in the kernel's panic")
 
 
 def _last_words(boot: Boot) -> Finding:

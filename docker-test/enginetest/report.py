@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from enginetest.findings import Finding, Init, Seen, Skip, Verdict, judge
+from enginetest.findings import Finding, Init, Verdict, judge
 from enginetest.measure import Figures, median
 from enginetest.promises import PROMISES
 
@@ -18,7 +18,7 @@ class Column:
 
     name: str
     about: str = ""
-    found: dict[str, dict[Init, Seen]] = field(default_factory=dict)
+    found: dict[str, dict[Init, Finding]] = field(default_factory=dict)
     """By the promise's key."""
     extras: dict[str, Finding] = field(default_factory=dict)
     """What only this one was asked."""
@@ -34,14 +34,9 @@ class Column:
             return Verdict.SKIPPED
         return judge(self.found[key], broken_without)
 
-    def skip_reason(self, key: str) -> str:
-        """Return why a promise was skipped."""
-        if self.missing is not None:
-            return self.missing
-        for seen in self.found.get(key, {}).values():
-            if isinstance(seen, Skip):
-                return seen.reason
-        return self.failure or "not looked at"
+    def skip_reason(self) -> str:
+        """Return why promises were skipped."""
+        return self.missing or self.failure or "not looked at"
 
 
 def lay_out(rows: Sequence[Sequence[str]]) -> str:
@@ -65,7 +60,7 @@ def verdicts(columns: Sequence[Column]) -> str:
             verdict = column.verdict(promise.key, promise.broken_without)
             row.append(verdict.value)
             if verdict is Verdict.SKIPPED:
-                reason = f"{column.name}: {column.skip_reason(promise.key)}"
+                reason = f"{column.name}: {column.skip_reason()}"
                 reasons.setdefault(reason, []).append(promise.text)
         rows.append(row)
     text = lay_out(rows)
@@ -84,7 +79,7 @@ def details(columns: Sequence[Column]) -> str:
             seen = column.found.get(promise.key, {})
             for init in INITS:
                 one = seen.get(init)
-                if isinstance(one, Finding):
+                if one is not None:
                     lines.append(["  " + column.name, init.value, one.detail])
         if lines:
             width = [max(len(line[i]) for line in lines) for i in (0, 1)]

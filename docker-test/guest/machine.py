@@ -1,13 +1,14 @@
 """The workload of a whole machine: runs below pyinit as PID 1 of a kernel, with all its rights.
 
-`machine.py MODE`. Each finding goes to the console as a line `@ {"promise": …}`; at the end the
-machine is switched off. Knows nothing of the host.
+`machine.py MODE [ARG]`. Each finding goes to the console as a line `@ {"promise": …}`; at the end
+the machine is switched off. Knows nothing of the host.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import json
 import os
 import pty
@@ -19,11 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from enginetest.reading import LineReader
+from enginetest.reading import LineReader, eventually
 from enginetest.terminal import CTRL_C, CTRL_Z, Pty, Terminal
 
 POWER_OFF = 0x4321FEDC  # LINUX_REBOOT_CMD_POWER_OFF, linux/reboot.h
 CAD_OFF = 0x00000000  # LINUX_REBOOT_CMD_CAD_OFF: Ctrl-Alt-Del is SIGINT to PID 1
+REMOUNT_READ_ONLY = 0x1 | 0x20 | 0x1000  # MS_RDONLY, MS_REMOUNT, MS_BIND, linux/mount.h
+PR_CAPBSET_DROP = 24  # linux/prctl.h
+PR_SET_NO_NEW_PRIVS = 38
+ALL_BUT_TIME = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 APP = ("python3", "/app/app.py")
@@ -106,14 +111,38 @@ def app(*mode: str) -> str:
 
 def executed() -> tuple[bool, str]:
     """What is left of commands that timed out is reaped."""
+    return time_out()
+
+
+def time_out(*prefix: str) -> tuple[bool, str]:
+    """Run two commands into a time-out, and count the zombies that they leave."""
     seconds, hung = 1, 0
     while hung < 2:
-        if "hangs" in output("timeout", str(seconds), *APP, "probe"):
+        if "hangs" in output(*prefix, "timeout", str(seconds), *APP, "probe"):
             hung += 1
         else:
             seconds *= 2  # the time was over before it had begun to hang
-    line = output(*APP, "count").strip()
+    line = output(*prefix, *APP, "count").strip()
     return line == "zombies 0", line
+
+
+def health(*options: str) -> tuple[bool, str]:
+    """What health checks leave that enter pyspawn's namespaces from outside, as an engine's do."""
+    status, other_end = os.pipe()
+    command = ("pyspawn", "--unshare", "all", *options, "--json-status", str(other_end))
+    with subprocess.Popen(
+        (*command, "--", *APP, "serve"), stdout=subprocess.PIPE, pass_fds=(other_end,)
+    ) as process:
+        assert process.stdout is not None
+        os.close(other_end)
+        created = json.loads(LineReader(status, "pyspawn's status").line() or "{}")
+        process.stdout.readline()
+        try:
+            enter = ("python3", __file__, "enter", str(created["host_pid"]))
+            return time_out(*enter)
+        finally:
+            process.kill()
+            os.close(status)
 
 
 def output(*argv: str) -> str:
@@ -165,26 +194,31 @@ def group(name: str, **limits: int) -> Path:
     return place
 
 
-def spawn(place: Path, *command: str) -> list[str]:
-    """Return the command that runs pyspawn in a cgroup."""
-    inside = 'echo $$ >"$0/cgroup.procs"; exec pyspawn --unshare all --init -- "$@"'
-    return ["sh", "-c", inside, str(place), *command]
+def spawn(place: Path, *words: str) -> list[str]:
+    """Return the command that runs pyspawn with its words in a cgroup."""
+    inside = 'echo $$ >"$0/cgroup.procs"; exec pyspawn --unshare all "$@"'
+    return ["sh", "-c", inside, str(place), *words]
 
 
-def pids() -> tuple[bool, str]:
+def pids(*options: str) -> tuple[bool, str]:
     """Under pids.max orphans take no place for ever, and a full house is survived."""
     place = group("pids", pids_max=PIDS_MAX)
     asked = PIDS_MAX * 5
     with subprocess.Popen(
-        spawn(place, *APP, "hoard", str(asked)), stdout=subprocess.PIPE
+        spawn(place, *options, "--", *APP, "hoard", str(asked)), stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         lines = LineReader(process.stdout.fileno(), "pyspawn")
         orphans, crowd = lines.line() or "", lines.line() or ""
         lines.until(lambda line: line == "ready")
         denied = (place / "pids.events").read_text().split()[1]
-        process.terminate()
+        if options:
+            process.terminate()
+        else:
+            process.kill()  # what has no init does not end of SIGTERM
         status = process.wait()
+    if not options:
+        eventually(lambda: "populated 0" in (place / "cgroup.events").read_text(), "the end of all")
     empty = not (place / "cgroup.procs").read_text()
     place.rmdir()
     kept = orphans == f"orphans {asked} of {asked}" and status == 143 and denied != "0" and empty
@@ -194,7 +228,7 @@ def pids() -> tuple[bool, str]:
 def memory() -> tuple[bool, str]:
     """Where memory runs out the workload is killed, told so by its status, and nothing is left."""
     place = group("memory", memory_max=MEMORY_MAX)
-    status = subprocess.run(spawn(place, *APP, "devour")).returncode
+    status = subprocess.run(spawn(place, "--init", "--", *APP, "devour")).returncode
     events = dict(line.split() for line in (place / "memory.events").read_text().splitlines())
     empty = not (place / "cgroup.procs").read_text()
     place.rmdir()
@@ -243,11 +277,17 @@ def main() -> None:
     checked("rights", rights)
     checked("storm", storm)
     checked("exec", executed)
+    checked("health", functools.partial(health, "--init"))
     checked("forwarding", forwarding)
     checked("namespaces", namespaces)
-    checked("pids", pids)
+    checked("pids", functools.partial(pids, "--init"))
     checked("memory", memory)
     checked("terminal", terminal)
+    wait_for_the_keys()
+
+
+def wait_for_the_keys() -> NoReturn:
+    """Wait for the signal that Ctrl-Alt-Del sends to PID 1, and switch off."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     reboot_keys_to_pid_1()
     tell({"waits": "for Ctrl-Alt-Del"})
@@ -257,6 +297,37 @@ def main() -> None:
 
 
 # Other boots.
+
+
+def image() -> None:
+    """Hold a PID 1 that came to the machine in another way: it reaps, and it forwards."""
+    prepare()
+    checked("image", interpreted)
+    wait_for_the_keys()
+
+
+def interpreted() -> tuple[bool, str]:
+    """PID 1 is Python, and orphans are reaped."""
+    program = os.readlink("/proc/1/exe")
+    line = app("storm", "20")
+    kept = "/python3" in program and line == "zombies 0 of 20"
+    return kept, line if "/python3" in program else f"PID 1 is {program}, {line}"
+
+
+def hardened(uid: str, gid: str) -> None:
+    """Become a PID 1 that owns nothing: another id, no capability, the root read-only."""
+    prepare()
+    reboot_keys_to_pid_1()
+    if LIBC.mount(None, b"/", None, REMOUNT_READ_ONLY, None):
+        raise OSError(ctypes.get_errno(), "remount / read-only")
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    for number in range(last + 1):
+        LIBC.prctl(PR_CAPBSET_DROP, number, 0, 0, 0)
+    LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setresgid(int(gid), int(gid), int(gid))
+    os.setresuid(int(uid), int(uid), int(uid))
+    os.execvp("pyinit", ("pyinit", "-r", "INT:TERM", "--", *APP, "identity"))
 
 
 def graceful() -> None:
@@ -279,6 +350,8 @@ def bare() -> None:
     prepare()
     checked("storm", storm)
     checked("exec", executed)
+    checked("health", health)
+    checked("pids", pids)
     reboot_keys_to_pid_1()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     subprocess.run(("sh", "-c", "kill -TERM 1; kill -INT 1"))
@@ -286,9 +359,25 @@ def bare() -> None:
     switch_off()
 
 
+# Below a boot's workload.
+
+
+def enter(pid: str, *argv: str) -> None:
+    """Run a command in the namespaces of a process, and end as it does."""
+    if LIBC.setns(os.pidfd_open(int(pid)), ALL_BUT_TIME):
+        raise OSError(ctypes.get_errno(), "setns")
+    sys.exit(subprocess.run(argv).returncode)
+
+
+BOOTS: dict[str, Callable[..., None]] = {
+    function.__name__: function for function in (main, graceful, bare, image, hardened)
+}
+
 if __name__ == "__main__":
+    if sys.argv[1] == enter.__name__:
+        enter(*sys.argv[2:])
     try:
-        {"main": main, "graceful": graceful, "bare": bare}[sys.argv[1]]()
+        BOOTS[sys.argv[1]](*sys.argv[2:])
     except BaseException as error:  # noqa: BLE001  PID 1's end is a panic: say why first
         tell({"failed": f"{type(error).__name__}: {error}"})
         time.sleep(0.1)
