@@ -72,7 +72,8 @@ class Container:
     is the end of the container: the init, the stage while it lives, or the keeper where `keeping`.
     All are 0, and descriptors -1, while they don't exist. `refused` are the optional namespaces
     that could not be had, with the errno. `strangers` are children that the launcher had before.
-    `foreground` says whether the program has the foreground of `terminal`.
+    `foreground` says whether the program has the foreground of `terminal`, and `witness` is the
+    process that learns of its stops (`witness.py`).
     """
 
     def __init__(self) -> None:
@@ -85,6 +86,7 @@ class Container:
         self.strangers: set[int] = set()
         self.terminal: Terminal | None = None
         self.foreground = False
+        self.witness = 0
 
     def refuse(self, kind: str, errno: int) -> None:
         """Go on without an optional namespace."""
@@ -118,8 +120,17 @@ class Container:
             posix.kill(self.init, _signal.SIGKILL)  # our child, unreaped: the pid is its own
         self.signal(kernel, _signal.SIGKILL)
 
+    def dismiss_witness(self) -> None:
+        """End the witness, if there is one."""
+        if self.witness:
+            from spawner import witness
+
+            witness.end(self.witness)
+            self.witness = 0
+
     def close(self) -> None:
         """Take the terminal back, see that nothing is left, and close all descriptors."""
+        self.dismiss_witness()
         if self.terminal is not None and self.foreground:
             self.foreground = False
             self.terminal.take()
@@ -188,8 +199,20 @@ class Launch:
         self._make(at_once=False)
 
     def start(self) -> None:
-        """Let the init go: it sets up the inside, and executes the program."""
-        self.container.pipes.let_go(channel.GO)
+        """Let the init go: it sets up the inside, and executes the program.
+
+        Raises SetupError.
+        """
+        made = self.container
+        if made.keeping:
+            made.dismiss_witness()
+        elif made.witness:
+            attempt(
+                LAUNCHER,
+                "put the witness into the program's process group",
+                lambda: self.kernel.move_to_process_group(made.witness, made.init),
+            )
+        made.pipes.let_go(channel.GO)
 
     def wait(self) -> "Ending":
         """Forward signals until the container has ended; return how the program did.
@@ -218,9 +241,13 @@ class Launch:
         return self._making
 
     def _make(self, *, at_once: bool) -> bool:
-        """Make the container; return whether the init was let go already, as is asked for."""
+        """Make the container; return whether the init was let go already.
+
+        `at_once` asks for that, which saves a switch to and fro, where nothing has to wait.
+        """
         self._prepare()
         made = self.container
+        at_once = at_once and not made.witness
         staged = is_staged(self.spec)
         if not staged:
             self.steps = take(self.kernel, self.steps, LAUNCHER, made.refuse)
@@ -245,6 +272,11 @@ class Launch:
         notice = self.spec.init == "" or may_keep
         attempt(LAUNCHER, "open the pipes", lambda: made.pipes.open(self.kernel, notice=notice))
         self._find_terminal()
+        if made.terminal is not None and self.spec.init is None and not made.keeping:
+            from spawner import witness
+
+            # Now: what this process forks later is in the new PID namespace.
+            made.witness = witness.begin(self.kernel)
         self.steps = plan(
             self.spec,
             self.caller,

@@ -229,6 +229,10 @@ class Kernel:
         """Put this process into a process group of its own, setpgid(2)."""
         _named("setpgid", posix.setpgid, 0, 0)
 
+    def move_to_process_group(self, pid: int, group: int) -> None:
+        """Put a child that hasn't executed anything into a process group, setpgid(2)."""
+        _named("setpgid", posix.setpgid, pid, group)
+
     def setgroups(self, groups: "Iterable[int]") -> None:
         """Replace the supplementary groups.
 

@@ -92,8 +92,8 @@ def program_group(init: int, inner: int | None) -> int | None:
     try:
         if inner is None:
             return posix.getpgid(init)
-        for name in _read(f"/proc/{init}/task/{init}/children").split():
-            for line in _read(f"/proc/{int(name)}/status").splitlines():
+        for name in read(f"/proc/{init}/task/{init}/children").split():
+            for line in read(f"/proc/{int(name)}/status").splitlines():
                 if line.startswith(b"NSpid:") and int(line.split()[-1]) == inner:
                     return posix.getpgid(int(name))
     except OSError:  # it's gone, or this kernel has no such file
@@ -101,7 +101,8 @@ def program_group(init: int, inner: int | None) -> int | None:
     return None
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """Return what is in a file of /proc; raises OSError."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return b"".join(iter(lambda: posix.read(descriptor, 65536), b""))

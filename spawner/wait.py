@@ -180,6 +180,9 @@ class Wait:
                 raise lost() from None
             if pid == 0:
                 return None
+            if pid == self._made.witness:
+                self._witnessed(changed)
+                continue
             if pid != self._made.awaited:
                 continue  # a stranger, or an orphan
             if posix.WIFSTOPPED(changed):
@@ -200,6 +203,21 @@ class Wait:
         in_foreground = self._in_foreground()
         self._do(self._machine.stopped_by(number, in_foreground=in_foreground))
 
+    def _witnessed(self, changed: int) -> None:
+        """Stop a program that is PID 1 where all others of its process group were stopped."""
+        from spawner import witness
+
+        made = self._made
+        if not posix.WIFSTOPPED(changed):
+            made.witness = 0  # only the program can have killed it
+            return
+        number = posix.WSTOPSIG(changed)
+        if number in machine.STOPS and witness.is_asked_to_stop(made.init, number):
+            made.signal(self._kernel, _signal.SIGSTOP)
+            self._stopped(number)
+        else:
+            posix.kill(made.witness, _signal.SIGCONT)
+
     def _in_foreground(self) -> bool:
         return self._made.terminal is not None and self._made.terminal.is_ours()
 
@@ -210,6 +228,8 @@ class Wait:
         for kind, number in actions:
             if kind == machine.SEND:
                 self._made.signal(self._kernel, number)
+                if self._made.witness and number in machine.STOPS:
+                    posix.kill(self._made.witness, number)
             elif kind == machine.CONTINUE:
                 self._continue()
             elif kind == machine.KILL:
@@ -222,6 +242,8 @@ class Wait:
 
     def _continue(self) -> None:
         """Continue the program and its process group, which pyinit does by itself."""
+        if self._made.witness:
+            posix.kill(self._made.witness, _signal.SIGCONT)
         if self._spec.init != "":
             from spawner import terminal
 

@@ -94,6 +94,20 @@ while True:
 """
 """Blocks every signal and reports each one that comes: `TAG NUMBER SI_CODE SENDER`."""
 
+CATCHER = """
+import os, signal, sys
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    signal.signal(number, lambda number, frame: None)
+os.write(1, b"catcher ready %d\\n" % os.getpid())
+while True:
+    for number in os.read(reader, 64):
+        os.write(1, b"catcher %d\\n" % number)
+"""
+"""Has a handler for every signal and reports each one that comes: `catcher NUMBER`."""
+
 FAMILY = """
 import _signal, posix, sys
 _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from helpers import children
 from helpers.capabilities import require
-from helpers.programs import Word, prepared, python, reporter
+from helpers.programs import CATCHER, Word, prepared, python, reporter
 from helpers.running import Lines, Running
 from helpers.terminal import LEAD, Shell, Terminal
 
@@ -28,7 +28,8 @@ ANY: dict[str, list[str]] = {
 }
 """Each way of making a container."""
 
-# A program that is PID 1 itself gets no signal that it has no handler for, pid_namespaces(7).
+# A program that is PID 1 itself isn't ended by a signal that it has no handler for,
+# pid_namespaces(7).
 USUAL = {name: options for name, options in ANY.items() if name not in ("program", "user")}
 
 any_shape = pytest.mark.parametrize("options", ANY.values(), ids=list(ANY))
@@ -76,8 +77,8 @@ def seen_before(terminal: Terminal, number: int) -> list[int]:
 def test_what_the_keyboard_sends_comes_once(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
-    job = shell.run(pyspawn("--stop-timeout=infinity", *options, "--", *reporter()))
-    ready(terminal)
+    job = shell.run(pyspawn("--stop-timeout=infinity", *options, "--", *python(CATCHER)))
+    assert terminal.screen.next().startswith("catcher ready")
     assert terminal.foreground not in (job, shell.pid)
     keys = {INTERRUPT: signal.SIGINT, QUIT: signal.SIGQUIT, SUSPEND: signal.SIGTSTP}
     for key, number in keys.items():
@@ -149,7 +150,7 @@ def test_in_the_background_it_never_takes_the_terminal(
     assert shell.wait(job) == {"status": -signal.SIGKILL, "foreground": shell.pid}
 
 
-@usual_shape
+@any_shape
 def test_a_background_reader_stops_and_takes_pyspawn_along_until_fg(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -180,7 +181,7 @@ def test_the_terminal_is_found_when_streams_lead_elsewhere(
 # --- stopping and going on ------------------------------------------------------------------------
 
 
-@usual_shape
+@any_shape
 def test_suspend_stops_the_job_and_fg_continues_it(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -236,7 +237,45 @@ def test_all_of_the_programs_group_stops_and_goes_on(
     assert shell.wait(job)["status"] == 130
 
 
-@usual_shape
+@pytest.mark.parametrize("options", [[], ["--user"]], ids=["program", "user"])
+def test_a_program_that_is_pid_1_decides_what_suspend_does_to_it(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    """An interactive shell ignores ^Z at its prompt, and isn't to be stopped."""
+    script = "trap '' TSTP; echo on; while read line; do echo $line; done"
+    job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", script))
+    assert terminal.screen.next() == "on"
+    terminal.type(SUSPEND)
+    terminal.type(b"first\n")
+    assert terminal.screen.next() == "first"
+    os.kill(job, signal.SIGTSTP)
+    terminal.type(b"second\n")
+    assert terminal.screen.next() == "second"
+    terminal.type(END)
+    assert shell.wait(job) == {"status": 0, "foreground": job}
+
+
+def test_a_program_that_kills_its_group_ends_as_usual(terminal: Terminal, shell: Shell) -> None:
+    script = "kill -TERM 0; kill -KILL 0; exit 3"  # neither reaches PID 1
+    job = shell.run(pyspawn("--", "/bin/sh", "-c", script))
+    assert shell.wait(job) == {"status": 3, "foreground": job}
+
+
+@any_shape
+def test_a_kill_leaves_no_process_at_the_terminal(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run(pyspawn(*options, "--", "/bin/cat"))
+    terminal.type(b"on\n")
+    assert terminal.screen.next() == "on"
+    made = children.below(job)
+    assert made
+    os.kill(job, signal.SIGKILL)
+    assert shell.wait(job)["status"] == -signal.SIGKILL
+    assert children.wait_gone(made) == set()
+
+
+@any_shape
 def test_the_rest_of_the_job_stops_too(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -253,7 +292,7 @@ def test_the_rest_of_the_job_stops_too(
     assert shell.wait(job)["status"] == 0
 
 
-@usual_shape
+@any_shape
 def test_suspend_with_no_shell_above_never_wedges(terminal: Terminal, options: list[str]) -> None:
     """The leader of a session has nobody who could continue it, so it isn't stopped."""
     argv = prepared(LEAD, pyspawn(*options, "--", "/bin/cat"))
@@ -267,7 +306,7 @@ def test_suspend_with_no_shell_above_never_wedges(terminal: Terminal, options: l
         assert running.wait() == 0
 
 
-@usual_shape
+@any_shape
 def test_a_stop_that_is_sent_to_pyspawn_stops_it_alone(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:

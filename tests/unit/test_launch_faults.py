@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from helpers import faulty_launch
 from helpers.kernels import CALLS
-from helpers.programs import PLACE
+from helpers.programs import PLACE, python
+from helpers.terminal import Terminal
 
 ROOT = ["pid", "mount", "uts", "ipc", "cgroup", "net", "time"]
 MORE = {
@@ -40,8 +41,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 """Each way of making a container."""
 
-# Refusals of these are no failures: the first has no terminal here, the others have no use for it.
-NEVER_CALLED = {"take_foreground", "open", "run_helper"}
+# Refusals of these are no failures: the first two have no terminal here, the others no use for it.
+NEVER_CALLED = {"take_foreground", "move_to_process_group", "open", "run_helper"}
 SWALLOWED = {"pidfd_send_signal"}
 
 
@@ -107,6 +108,30 @@ def test_each_call_refused(helper: Helper, shape: dict[str, Any], number: int) -
     assert {"pipe", "fork", "unshare", "pidfd_open", "signalfd", "exec", "sethostname"} - hit == (
         set() if "uts" in shape["required"] else {"sethostname"}
     )
+
+
+@pytest.mark.parametrize("user", [[], ["user"]], ids=["launcher", "stage"])
+@pytest.mark.parametrize(
+    ("call", "doing"),
+    [
+        ("fork", "fork the witness of terminal stops"),
+        ("move_to_process_group", "put the witness into the program's process group"),
+    ],
+)
+def test_a_call_for_the_terminal_refused(user: list[str], call: str, doing: str) -> None:
+    case = {"arguments": ["/bin/true"], "optional": [], "more": {}, "init": None}
+    case |= {"required": [*user, "pid"], "refused": [call, 1, errno.ENOMEM]}
+    tests = str(Path(faulty_launch.__file__).parents[1])
+    script = f"import sys; sys.path[:0] = {[PLACE, tests]!r}; sys.argv[0] = 'x'; "
+    script += "from helpers import faulty_launch; faulty_launch.main()"
+    with Terminal() as terminal, terminal.lead(python(script)) as running:
+        terminal.type(json.dumps(case).encode() + b"\n")
+        answer = json.loads(terminal.screen.next())
+        terminal.type(b"\x04")
+        assert running.wait() == 0
+    assert answer["left"] == answer["open"] == answer["orphans"] == []
+    assert answer["error"].startswith(f"{doing}: ")
+    assert (answer["syscall"], answer["errno"]) == (call, errno.ENOMEM)
 
 
 def _unused(shape: dict[str, Any]) -> set[str]:
