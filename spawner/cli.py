@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from spawner.report import Report
+    from spawner.telling import Telling
 
 
 def main(mask: "Iterable[int]", early: "Iterable[int]") -> "NoReturn":
@@ -55,6 +56,7 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
         asked.lifelines,
         asked.kept,
         background=asked.background,
+        telling=asked.telling,
     )
 
 
@@ -79,13 +81,14 @@ def _run(
     kept: "Iterable[int]" = (),
     *,
     background: bool = False,
+    telling: "Telling | None" = None,
 ) -> int:
     """Launch what `spec` wants; return the exit status."""
     # One that is ignored makes the kernel reap, and the status is lost, wait(2).
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     try:
         launch = Launch(
-            Kernel(),
+            telling or Kernel(),
             spec,
             found,
             report or Observer(),
@@ -93,6 +96,7 @@ def _run(
             kept=kept,
             early=early,
             background=background,
+            wrap=None if telling is None else telling.tells,
         )
         ending = launch.run()
     except SpawnerError as error:

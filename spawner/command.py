@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.spec import Spec
+    from spawner.telling import Telling
 
 
 class Asked:
     """What to launch, whom to tell, whose end to end with, and which descriptors are ours.
 
-    `background` is for programs that don't get the terminal's foreground right away.
+    `background` is for programs that don't get the terminal's foreground right away. `telling` is
+    the kernel that explains what happens, if that was asked for.
     """
 
-    __slots__ = ("background", "kept", "lifelines", "report", "spec")
+    __slots__ = ("background", "kept", "lifelines", "report", "spec", "telling")
 
     def __init__(
         self,
@@ -36,12 +38,14 @@ class Asked:
         kept: list[int],
         *,
         background: bool,
+        telling: "Telling | None",
     ) -> None:
         self.background = background
         self.spec = spec
         self.report = report
         self.lifelines = lifelines
         self.kept = kept
+        self.telling = telling
 
 
 def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
@@ -83,12 +87,25 @@ def _launch(
     lifeline = _descriptor(values, "lifeline")
     spec = options.spec(values, program, user=found.user, group=found.group)
     if values.get("dry_run"):
-        return _dry_run(spec, found)
+        return _dry_run(spec, found, explained=values.get("explain", False))
     lifelines = [] if lifeline is None else [lifeline]
     if spec.die_with_parent:
         lifelines += _parent_lifeline(parent)
     kept = [] if report.status is None else [report.status]
-    return Asked(spec, report, lifelines, kept, background=values.get("background", False))
+    return Asked(
+        spec,
+        report,
+        lifelines,
+        kept,
+        background=values.get("background", False),
+        telling=_telling() if values.get("explain") else None,
+    )
+
+
+def _telling() -> "Telling":
+    from spawner.telling import Telling
+
+    return Telling()
 
 
 def _descriptor(values: "dict[str, Any]", name: str) -> int | None:
@@ -125,7 +142,7 @@ def _parent_lifeline(parent: int) -> list[int]:
     return [found]
 
 
-def _dry_run(spec: "Spec", found: "Caller") -> int:
+def _dry_run(spec: "Spec", found: "Caller", *, explained: bool) -> int:
     """Print the steps for `spec` in their order; return the exit status."""
     from spawner import planning, terminal
 
@@ -133,6 +150,10 @@ def _dry_run(spec: "Spec", found: "Caller") -> int:
     descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
     maps = planning.find_maps(Kernel(), spec, found)
     planned = planning.plan(spec, found, terminal=descriptor, maps=maps)
+    if explained:
+        from spawner import explain
+
+        return _print(explain.page(spec, planned))
     return _print("".join(f"{line}\n" for line in planning.lines(spec, planned)))
 
 

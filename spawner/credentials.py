@@ -44,6 +44,7 @@ def map_ids_by(helper: str, kind: str, wanted: "IdMap") -> Step:
         f"write the {kind} map {', '.join(lines)} with {name}",
         f"{name} STAGE {numbers}",
         act,
+        topic=f"map-{kind}-by-helper",
         needs=("user",),
         makes=True,
     )
@@ -83,6 +84,7 @@ def set_groups(groups: tuple[int, ...]) -> Step:
         f"set the supplementary groups to {shown}" if groups else "drop the supplementary groups",
         f"setgroups({len(groups)}, {{{shown}}})" if groups else "setgroups(0, NULL)",
         lambda kernel, _: kernel.setgroups(groups),
+        topic="set-groups",
     )
 
 
@@ -93,6 +95,7 @@ def set_group(group: int) -> Step:
         f"become group {group}",
         f"setresgid({group}, {group}, {group})",
         lambda kernel, _: kernel.setgid(group),
+        topic="set-group",
     )
 
 
@@ -108,4 +111,10 @@ def set_user(user: int) -> Step:
 
         kernel.setuid(user)
 
-    return Step(INIT, f"become user {user}", f"setresuid({user}, {user}, {user})", act)
+    return Step(
+        INIT,
+        f"become user {user}",
+        f"setresuid({user}, {user}, {user})",
+        act,
+        topic="set-user",
+    )

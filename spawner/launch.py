@@ -30,7 +30,7 @@ from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
@@ -150,7 +150,8 @@ class Launch:
     `lifelines` are descriptors whose becoming readable ends the container. `kept` are those that
     stay open; of all others that the caller passed on, only the program keeps copies. `early` are
     signals that came before all were blocked. A program in the `background` gets the terminal's
-    foreground only when it reads or sets the terminal.
+    foreground only when it reads or sets the terminal. `wrap` returns the steps of a plan in
+    another form, to be taken in their place.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class Launch:
         kept: "Iterable[int]" = (),
         early: "Iterable[int]" = (),
         background: bool = False,
+        wrap: "Callable[[Spec, Steps], Steps] | None" = None,
     ) -> None:
         self.kernel = kernel
         self.spec = spec
@@ -173,6 +175,7 @@ class Launch:
         self.kept = frozenset(kept)
         self.early = tuple(early)
         self.background = background
+        self.wrap = wrap
         self.container = Container()
         self.steps: Steps = ()
         self._making: Making | None = None
@@ -284,6 +287,8 @@ class Launch:
             notice=made.pipes.notice_writer if notice else None,
             maps=maps,
         )
+        if self.wrap is not None:
+            self.steps = self.wrap(self.spec, self.steps)
         if may_keep:
             from spawner import descendants
 

@@ -215,6 +215,10 @@ TABLE = (
         help="Write what happens to descriptor FD, a JSON object a line.",
     ),
     Option("dry-run", help="Print the steps in their order, and take none."),
+    Option(
+        "explain",
+        help="Tell of each step as it is taken, on stderr: the call, what it does, and why now.",
+    ),
     Option("verbose", "v", help="Say on stderr what happens."),
     Option(
         "background",

@@ -45,7 +45,7 @@ class Report(Observer):
         raw = f"pyspawn: {line}".encode("utf-8", "backslashreplace")
         if len(raw) >= _PIPE_BUF:
             raw = raw[: _PIPE_BUF - 4] + b"..."
-        _write(2, raw + b"\n")
+        write(2, raw + b"\n")
 
     def missing(self, refused: dict[str, int]) -> None:
         """Say which optional namespaces were refused."""
@@ -118,7 +118,7 @@ class Report(Observer):
 
     def _hint(self, text: str) -> None:
         if not self.quiet:
-            _write(2, f"hint: {text}\n".encode("utf-8", "backslashreplace"))
+            write(2, f"hint: {text}\n".encode("utf-8", "backslashreplace"))
 
     def _news(self, text: str) -> None:
         if self.verbose:
@@ -126,7 +126,7 @@ class Report(Observer):
 
     def _tell(self, **fields: "Value") -> None:
         if self.status is not None:
-            _write(self.status, jsontext.dump(fields).encode() + b"\n")
+            write(self.status, jsontext.dump(fields).encode() + b"\n")
 
 
 def _explain(error: SetupError, spec: "Spec | None") -> str | None:
@@ -139,7 +139,7 @@ def _explain(error: SetupError, spec: "Spec | None") -> str | None:
         return None
 
 
-def _write(descriptor: int, line: bytes) -> None:
+def write(descriptor: int, line: bytes) -> None:
     """Write one line, or drop it where nobody makes room, or nobody reads."""
     try:
         poll = select.poll()

@@ -29,13 +29,13 @@ class Step:
 
     `where` is the process that takes it. `what` says what it does, as an imperative, and `how`
     shows the system call; `act` does it, given the kernel and the process that it's about, by the
-    name that /proc has for it. `needs` are the namespaces without which it is left out, because it
-    would change the machine's own. `makes` is set where the container isn't made yet, and
-    `last_act` where only the exec is left. `optional` is the kind of a namespace that may be
-    refused.
+    name that /proc has for it. `topic` names the words that `explain` has for it. `needs` are the
+    namespaces without which it is left out, because it would change the machine's own. `makes` is
+    set where the container isn't made yet, and `last_act` where only the exec is left. `optional`
+    is the kind of a namespace that may be refused.
     """
 
-    __slots__ = ("act", "how", "last_act", "makes", "needs", "optional", "what", "where")
+    __slots__ = ("act", "how", "last_act", "makes", "needs", "optional", "topic", "what", "where")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Step:
         how: str,
         act: "Act",
         *,
+        topic: str,
         needs: "Iterable[str]" = (),
         makes: bool = False,
         last_act: bool = False,
@@ -53,6 +54,7 @@ class Step:
         self.what = what
         self.how = how
         self.act = act
+        self.topic = topic
         self.needs = frozenset(needs)
         self.makes = makes
         self.last_act = last_act
@@ -106,6 +108,7 @@ def unshare(kind: str, where: str, *, optional: bool = False) -> Step:
         f"make a new {kind} namespace" + (", if possible" if optional else ""),
         f"unshare({flag})",
         lambda kernel, _: kernel.unshare(getattr(linux, flag)),
+        topic=f"unshare-{kind}",
         makes=True,
         optional=kind if optional else None,
     )
@@ -121,6 +124,7 @@ def deny_setgroups() -> Step:
         "deny setgroups in the user namespace",
         'write("/proc/STAGE/setgroups", "deny")',
         lambda kernel, process: kernel.write_file(f"/proc/{process}/setgroups", b"deny"),
+        topic="deny-setgroups",
         needs=("user",),
         makes=True,
     )
@@ -136,6 +140,7 @@ def map_ids(kind: str, text: str) -> Step:
         f"write the {kind} map {', '.join(text.splitlines())}",
         f'write("/proc/STAGE/{kind}_map", "{text}")',
         lambda kernel, process: kernel.write_file(f"/proc/{process}/{kind}_map", text.encode()),
+        topic=f"map-{kind}",
         needs=("user",),
         makes=True,
     )
@@ -152,6 +157,7 @@ def set_clock(clock: str, seconds: int, where: str) -> Step:
         f"set the {clock} clock off by {seconds} s",
         f'write("/proc/self/timens_offsets", "{line}")',
         lambda kernel, _: kernel.write_file("/proc/self/timens_offsets", line.encode()),
+        topic="set-clock",
         needs=("time",),
         makes=True,
     )
@@ -164,6 +170,7 @@ def make_group() -> Step:
         "make a process group",
         "setpgid(0, 0)",
         lambda kernel, _: kernel.make_process_group(),
+        topic="make-group",
         makes=True,
     )
 
@@ -179,6 +186,7 @@ def die_with_parent() -> Step:
         "die with the launcher",
         "prctl(PR_SET_PDEATHSIG, SIGKILL)",
         lambda kernel, _: kernel.set_parent_death_signal(_signal.SIGKILL),
+        topic="die-with-parent",
     )
 
 
@@ -190,6 +198,7 @@ def make_private() -> Step:
         "make every mount private",
         'mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)',
         lambda kernel, _: kernel.mount(None, "/", None, flags, None),
+        topic="make-private",
         needs=("mount",),
     )
 
@@ -202,6 +211,7 @@ def mount_proc() -> Step:
         "mount proc on /proc",
         'mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)',
         lambda kernel, _: kernel.mount("proc", "/proc", "proc", flags, None),
+        topic="mount-proc",
         needs=("mount", "pid"),
     )
 
@@ -213,6 +223,7 @@ def set_hostname(name: str) -> Step:
         f"set the host name to {name}",
         f'sethostname("{name}")',
         lambda kernel, _: kernel.sethostname(name),
+        topic="set-hostname",
         needs=("uts",),
     )
 
@@ -224,6 +235,7 @@ def bring_up_loopback() -> Step:
         "bring up the loopback interface",
         'ioctl(socket(AF_INET, SOCK_DGRAM), SIOCSIFFLAGS, {"lo", IFF_UP})',
         lambda kernel, _: kernel.bring_up("lo"),
+        topic="bring-up-loopback",
         needs=("net",),
     )
 
@@ -235,6 +247,7 @@ def change_directory(path: str) -> Step:
         f"change to the directory {path}",
         f'chdir("{path}")',
         lambda kernel, _: kernel.chdir(path),
+        topic="change-directory",
     )
 
 
@@ -245,6 +258,7 @@ def clear_environment() -> Step:
         "clear the environment",
         "clearenv()",
         lambda kernel, _: kernel.clear_environment(),
+        topic="clear-environment",
     )
 
 
@@ -255,6 +269,7 @@ def set_variable(name: str, value: str) -> Step:
         f"set the variable {name}",
         f'setenv("{name}", "{value}", 1)',
         lambda kernel, _: kernel.set_variable(name, value),
+        topic="set-variable",
     )
 
 
@@ -275,6 +290,7 @@ def take_foreground(terminal: int) -> Step:
         "take the terminal's foreground",
         f"tcsetpgrp({terminal}, getpgrp())",
         act,
+        topic="take-foreground",
         last_act=True,
     )
 
@@ -286,6 +302,7 @@ def restore_signals(ignored: "Iterable[int]", mask: "Iterable[int]") -> Step:
         "give back the caller's dispositions and mask of signals",
         "sigaction(), sigprocmask(SIG_SETMASK)",
         lambda kernel, _: kernel.set_signals(ignored, mask),
+        topic="restore-signals",
         last_act=True,
     )
 
@@ -297,7 +314,12 @@ def execute(arguments: "Sequence[bytes]", search_path: bytes | None) -> Step:
         raise _no_program(arguments[0], kernel.exec(arguments, search_path), search_path)
 
     return Step(
-        INIT, f"execute {_text(arguments[0])}", f"execvp({_texts(arguments)})", act, last_act=True
+        INIT,
+        f"execute {_text(arguments[0])}",
+        f"execvp({_texts(arguments)})",
+        act,
+        topic="execute",
+        last_act=True,
     )
 
 
@@ -315,7 +337,9 @@ def execute_init(
             kernel.keep_over_exec(notice)
         raise _no_init(what, kernel.exec(arguments, search_path))
 
-    return Step(INIT, what, f"execvp({_texts(arguments)})", act, last_act=True)
+    return Step(
+        INIT, what, f"execvp({_texts(arguments)})", act, topic="execute-init", last_act=True
+    )
 
 
 def _no_program(program: bytes, error: "ExecFailure", search_path: bytes | None) -> ExecError:

@@ -1,0 +1,376 @@
+"""What `--explain` tells: for each step the call, what it does, why now and not earlier, the page.
+
+`TEXTS` has the words, by the topics that the steps name, in the order of a run; `ACTS` what the
+processes do between the steps, to get from one to the next. So a plain run reads none of it. A step
+without words is no step: a test reads every module for topics.
+
+`script` is the whole story of a plan, for `--dry-run`. A run tells it piece by piece, by `telling`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, NamedTuple
+
+from spawner.errors import INIT, LAUNCHER, STAGE
+from spawner.planning import is_staged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spawner.planning import Steps
+    from spawner.spec import Spec
+    from spawner.steps import Step
+
+_WIDTH = 88
+"""Columns of the text; calls aren't broken, so that they can be copied."""
+
+
+class Text(NamedTuple):
+    """What a call `does`, why it comes `now` and not earlier or later, and the manual `pages`."""
+
+    does: str
+    now: str
+    pages: str
+
+
+TEXTS = {
+    # The launcher, and the fork of the stage.
+    "become-subreaper": Text(
+        "From now on a process below this one that loses its parent becomes this one's child, not "
+        "that of the machine's init.",
+        "The stage is about to fork the init and to end. The init is to become the launcher's "
+        "child then, since only a parent learns how a process ended; so this comes before either "
+        "exists.",
+        "PR_SET_CHILD_SUBREAPER(2const)",
+    ),
+    "fork-stage": Text(
+        "A copy of the launcher, the stage, begins to run. It will enter what the launcher must "
+        "not.",
+        "A process that has entered a user namespace can't come back, and it can't write itself "
+        "more than one id into the maps. So one process goes in, and one stays outside, with all "
+        "the rights that the caller has there.",
+        "fork(2), user_namespaces(7)",
+    ),
+    "fork-keeper": Text(
+        "A copy of the launcher, the stage, begins to run. It will stay, as the keeper.",
+        "There is no new PID namespace, whose end would be the end of all that is in it. So a "
+        "process is needed that outlives the program, and sees that nothing else does.",
+        "fork(2), pid_namespaces(7)",
+    ),
+    "make-stage-group": Text(
+        "The stage leaves the launcher's process group for one of its own.",
+        "First thing: a ^C at the terminal goes to every process of the foreground group. Only the "
+        "launcher is to get it, which then ends all the others in order.",
+        "setpgid(2), credentials(7)",
+    ),
+    # The user namespace.
+    "unshare-user": Text(
+        "The process moves into a new user namespace. Inside it has every capability, over this "
+        "namespace and over those that will be made from in here; outside it has no more rights "
+        "than before. Until the maps are written its ids read as 65534, nobody.",
+        "First of all namespaces, because it gives the right to make the others: without it, "
+        "unshare(2) asks for CAP_SYS_ADMIN. The kernel refuses it to a process with threads, in a "
+        "chroot, and where a limit or a security module says so.",
+        "unshare(2), user_namespaces(7)",
+    ),
+    "deny-setgroups": Text(
+        "Nobody inside may call setgroups(2) any more, for good.",
+        "The next write, of the group map, is refused to an unprivileged process that hasn't given "
+        "this up: a member of a group that a file's mode shuts out could else drop the group, and "
+        "get in.",
+        "user_namespaces(7)",
+    ),
+    "map-gid": Text(
+        "The group ids of the new user namespace get a meaning: each line is an id inside, the id "
+        "outside that it stands for, and how many follow in a row.",
+        "From outside, where the ids are the caller's own; in one write, since a map can be "
+        "written only once. Groups come before users, while the writer still counts as the owner "
+        "of both.",
+        "user_namespaces(7)",
+    ),
+    "map-uid": Text(
+        "The same for user ids. From here on the caller is somebody inside: root, unless another "
+        "id was asked for. On files and to other users it is the caller, as ever.",
+        "Before anything is made inside: what a process without a mapped id creates would belong "
+        "to nobody, and the kernel refuses it (EOVERFLOW).",
+        "user_namespaces(7)",
+    ),
+    "map-gid-by-helper": Text(
+        "newgidmap, which has the right to, writes the group map: the caller's own group, and "
+        "ranges that /etc/subgid gives to the caller, which it checks.",
+        "From outside, since inside it would be set-uid to a user who isn't root; and never after "
+        "no_new_privs, which takes the set-uid bit its meaning. Setgroups can stay allowed: root "
+        "has given the ranges.",
+        "newgidmap(1), subgid(5), user_namespaces(7)",
+    ),
+    "map-uid-by-helper": Text(
+        "newuidmap, which has the right to, writes the user map: the caller's own id, and ranges "
+        "that /etc/subuid gives to the caller, which it checks.",
+        "From outside, and once: a map is written whole, in one write of at most 340 lines, or not "
+        "at all.",
+        "newuidmap(1), subuid(5), user_namespaces(7)",
+    ),
+    # What is for children.
+    "unshare-pid": Text(
+        "The next child starts a new PID namespace, as its process 1. This process itself stays "
+        "where it is: a pid never changes.",
+        "After the user namespace, which gives the right, and right before the fork: the first "
+        "child after this call becomes PID 1, and when that ends the kernel kills all the others "
+        "and allows no more forks.",
+        "unshare(2), pid_namespaces(7)",
+    ),
+    "unshare-time": Text(
+        "The next child starts in a new time namespace, where CLOCK_MONOTONIC and CLOCK_BOOTTIME "
+        "can be set off. The date and the time of day are the machine's, as before.",
+        "Offsets can be written only while the namespace is empty: between this call and the fork.",
+        "unshare(2), time_namespaces(7)",
+    ),
+    "set-clock": Text(
+        "The clock will show that many seconds more inside, or less.",
+        "After the namespace exists and before a process is in it, which would see its clock jump: "
+        "later the kernel answers EACCES. A clock that would be below zero is refused (ERANGE).",
+        "time_namespaces(7), clock_gettime(2)",
+    ),
+    # The init.
+    "keep": Text(
+        "The stage becomes the parent of whatever is orphaned below it: it is the keeper now.",
+        "Before the init exists, so that nothing that the program leaves behind can slip away to "
+        "somebody else.",
+        "PR_SET_CHILD_SUBREAPER(2const)",
+    ),
+    "fork-init": Text(
+        "The first process of the container begins to run: inside of the namespaces that are for "
+        "children, as PID 1 if there's a new PID namespace.",
+        "Exactly one fork after unshare(CLONE_NEWPID), when all that has to be there before the "
+        "first process is there.",
+        "fork(2), pid_namespaces(7)",
+    ),
+    "open-pidfd": Text(
+        "The launcher gets hold of the init by a descriptor. Signals go through it, and its end "
+        "can be waited for.",
+        "As soon as there's an init, at the same time as that goes on below: a pid may be given to "
+        "another process once its owner is gone, a pidfd never is.",
+        "pidfd_open(2), pidfd_send_signal(2)",
+    ),
+    "make-group": Text(
+        "The init leaves for a process group of its own.",
+        "First thing that it does: a ^C at the terminal goes to every process of the foreground "
+        "group, and is to reach the program once, by way of the launcher.",
+        "setpgid(2), credentials(7)",
+    ),
+    "unshare-mount": Text(
+        "The init gets a copy of the tree of mounts. What it mounts from now on is seen only here, "
+        "once the propagation is off.",
+        "By the init itself, since this one is for the caller of unshare(2), not for its children; "
+        "and before the first mount.",
+        "mount_namespaces(7), unshare(2)",
+    ),
+    "unshare-uts": Text(
+        "The init gets a host name and a domain name of its own, copies of the machine's.",
+        "Before they are set, which would else rename the machine.",
+        "uts_namespaces(7), unshare(2)",
+    ),
+    "unshare-ipc": Text(
+        "The init gets System V queues, semaphores and shared memory, and POSIX message queues, of "
+        "its own: there are none yet. What is left of them goes with the namespace.",
+        "Before the program can make or find any.",
+        "ipc_namespaces(7), unshare(2)",
+    ),
+    "unshare-net": Text(
+        "The init gets network devices, addresses, routes, firewall rules and ports of its own: "
+        "nothing but a loopback interface, which is down. Abstract Unix sockets of the machine are "
+        "out of reach as well.",
+        "Before the interface is brought up: each network namespace has its own.",
+        "network_namespaces(7), unshare(2)",
+    ),
+    "unshare-cgroup": Text(
+        "The control group that the init is in becomes the root of those that it can see: "
+        "/proc/self/cgroup reads as /.",
+        "The init has to be in its group by now, for the root stays where it was at this moment.",
+        "cgroup_namespaces(7), unshare(2)",
+    ),
+    # The inside.
+    "make-private": Text(
+        "Mounts and unmounts no longer spread between this tree of mounts and the machine's.",
+        "A new mount namespace is a copy whose mounts are still peers of the originals: on most "
+        "machines they're shared, and the next mount would appear outside, too. So this is the "
+        "first thing done in there.",
+        "mount_namespaces(7), mount(2)",
+    ),
+    "mount-proc": Text(
+        "A new /proc covers the old one. It shows the processes of the new PID namespace, and "
+        "nobody else's.",
+        "A proc file system belongs to the PID namespace of whoever mounts it: so this is for the "
+        "init, not for the process that forked it, and comes after the tree of mounts is private. "
+        "In a user namespace the kernel asks for a /proc on which nothing is masked.",
+        "proc(5), pid_namespaces(7), mount(2)",
+    ),
+    "set-hostname": Text(
+        "The container gets its own name.",
+        "The UTS namespace is new, so nobody else is renamed; and whoever makes it, has the right "
+        "to.",
+        "sethostname(2), uts_namespaces(7)",
+    ),
+    "bring-up-loopback": Text(
+        "The interface lo comes up, and with it 127.0.0.1 and ::1.",
+        "In a new network namespace it is there, but down, and many programs count on it.",
+        "netdevice(7), network_namespaces(7)",
+    ),
+    "change-directory": Text(
+        "The program will start in this directory.",
+        "After the mounts, so that the path leads where it will lead for the program.",
+        "chdir(2)",
+    ),
+    "clear-environment": Text(
+        "No variable of the caller reaches the program.",
+        "Before those that were asked for are set.",
+        "clearenv(3), environ(7)",
+    ),
+    "set-variable": Text(
+        "The program gets this variable. No system call is needed: the exec hands over all of "
+        "them.",
+        "After the caller's variables were kept or cleared, so that it wins.",
+        "setenv(3), environ(7)",
+    ),
+    # Who the program is.
+    "set-groups": Text(
+        "The supplementary groups are replaced.",
+        "Credentials come last, for everything above took the right to do it; and of them the "
+        "groups come first: whoever isn't root any more may not change them.",
+        "setgroups(2), credentials(7)",
+    ),
+    "set-group": Text(
+        "The real, the effective and the saved group id change: for good.",
+        "After the supplementary groups and before the user, while there's the right to.",
+        "setresgid(2), credentials(7)",
+    ),
+    "set-user": Text(
+        "The real, the effective and the saved user id change: for good, and who leaves user id 0 "
+        "loses the capabilities with it.",
+        "Last of the credentials: after it there's no right to anything above.",
+        "setresuid(2), capabilities(7)",
+    ),
+    "die-with-parent": Text(
+        "When the launcher ends, however that comes, the kernel sends SIGKILL to the init; with it "
+        "ends all of its PID namespace. So a kill -9 of pyspawn leaves nothing.",
+        "After the launcher became the parent, since it's the end of the parent that counts, and "
+        "after the last change of credentials, which would clear it. Then the init looks whether "
+        "the launcher still lives, in case it was too late.",
+        "PR_SET_PDEATHSIG(2const), pid_namespaces(7)",
+    ),
+    # The program.
+    "take-foreground": Text(
+        "The terminal's keys (^C, ^Z) and its input go to the process group of the program.",
+        "By the init, for its own group, after all that could fail: whoever starts pyspawn has the "
+        "terminal until there's a program.",
+        "tcsetpgrp(3), termios(3)",
+    ),
+    "restore-signals": Text(
+        "The signals that the caller ignored are ignored again, all others do what they do by "
+        "default, and those that wait may come, but for the ones that the caller had blocked.",
+        "Both survive an exec, and the program is to find what the caller had. All has been "
+        "blocked until here: so a signal that came meanwhile has waited, and isn't lost.",
+        "sigaction(2), sigprocmask(2), signal(7)",
+    ),
+    "execute": Text(
+        "The process becomes the program: same pid, same namespaces, other code. Its descriptors "
+        "to the launcher are closed by that, which is how the launcher knows that it worked.",
+        "Nothing is left to do. As PID 1 it gets no signal that it has no handler for, and is to "
+        "wait for every orphan: --init puts somebody there who does.",
+        "execve(2), pid_namespaces(7)",
+    ),
+    "execute-init": Text(
+        "The process becomes the init, the container's PID 1, and that starts the program as its "
+        "child. The init forwards signals, waits for orphans, and ends as the program did.",
+        "Nothing is left to do. All signals are still blocked, since a PID 1 gets none that it has "
+        "no handler for: a blocked one waits until the init asks for it. Which ones the caller had "
+        "blocked and ignored goes along in words, for the program to have again.",
+        "execve(2), pid_namespaces(7), signal(7)",
+    ),
+}
+
+
+class Act(NamedTuple):
+    """Something that a process does between the steps; as a step it has a topic in TEXTS."""
+
+    where: str
+    what: str
+    how: str
+    topic: str
+
+
+BECOME_SUBREAPER = Act(
+    LAUNCHER, "become a subreaper", "prctl(PR_SET_CHILD_SUBREAPER, 1)", "become-subreaper"
+)
+FORK_STAGE = Act(LAUNCHER, "fork the stage", "fork()", "fork-stage")
+FORK_KEEPER = FORK_STAGE._replace(topic="fork-keeper")
+MAKE_STAGE_GROUP = Act(STAGE, "make a process group", "setpgid(0, 0)", "make-stage-group")
+KEEP = Act(STAGE, "become a subreaper", "prctl(PR_SET_CHILD_SUBREAPER, 1)", "keep")
+FORK_INIT = Act(LAUNCHER, "fork the init", "fork()", "fork-init")
+OPEN_PIDFD = Act(LAUNCHER, "open a pidfd", "pidfd_open(INIT, 0)", "open-pidfd")
+
+
+_ALL = """\
+A container is a process that sees less. There is no call that makes one: a process asks the \
+kernel for namespaces, one kind at a time, fills them with what is to be seen, and becomes the \
+program by exec. What follows is all that pyspawn asks for, in order."""
+
+_TWO = """\
+Two processes take part. The launcher is pyspawn itself: it stays outside, forwards signals, and \
+waits for the end. The init starts as its fork, and becomes the container's first process."""
+
+_THREE = """\
+Three processes take part. The launcher is pyspawn itself: it stays outside, forwards signals, and \
+waits for the end. The stage goes ahead into what nobody comes back from. The init is forked by \
+the stage, and becomes the container's first process. STAGE and INIT stand for their pids."""
+
+_BEFORE = """\
+All signals are blocked already, so none is lost, and pipes connect the processes: one tells the \
+launcher what fails, and is closed by the exec; the other makes them wait for each other, and its \
+end tells that the launcher is gone."""
+
+
+def introduction(*, staged: bool) -> str:
+    """Return what is said before the first step."""
+    paragraphs = (_ALL, _THREE if staged else _TWO, _BEFORE)
+    return "".join(f"{textwrap.fill(each, _WIDTH)}\n\n" for each in paragraphs)
+
+
+def tell(act: Act | Step, process: str | None = None) -> str:
+    """Return what is said of a step, or of an act between steps, about the process STAGE."""
+    if isinstance(act, Act):
+        where, what, how, topic = act
+    else:
+        where, what, how, topic = act.where, act.describe(), act.call(), act.topic
+    if process is not None:
+        how = how.replace("STAGE", process, 1)
+    text = TEXTS[topic]
+    words = (text.does, f"Why now: {text.now}", f"See {text.pages}.")
+    lines = (textwrap.fill(f"  {each}", _WIDTH, subsequent_indent="  ") for each in words)
+    return "\n".join((f"{where}: {what}", f"    {how}", *lines, "", ""))
+
+
+def script(spec: Spec, planned: Steps) -> Iterator[Act | Step]:
+    """Yield all that is done for a plan, in order, where no optional namespace is refused."""
+    forker = LAUNCHER
+    if is_staged(spec):
+        forker = STAGE
+        yield BECOME_SUBREAPER
+        yield FORK_STAGE if "pid" in spec.namespaces.wanted else FORK_KEEPER
+        yield MAKE_STAGE_GROUP
+    forked = False
+    for step in planned:
+        if step.where == INIT and not forked:
+            forked = True
+            if "pid" not in spec.namespaces.wanted:
+                yield KEEP
+            yield FORK_INIT._replace(where=forker)
+            yield OPEN_PIDFD
+        yield step
+
+
+def page(spec: Spec, planned: Steps) -> str:
+    """Return the whole story of a plan."""
+    told = "".join(tell(act) for act in script(spec, planned))
+    return introduction(staged=is_staged(spec)) + told

@@ -1,0 +1,102 @@
+"""Tell what happens while it happens: each process of a launch says on stderr what it does next.
+
+The words are those of `explain`. They are said by the process that acts, right before it does, so
+that they come in the order of the acts, also across processes, and before anything that the program
+writes. Only `pidfd_open` is announced by who forks: the launcher does it while the init goes on.
+"""
+
+from __future__ import annotations
+
+import _signal
+from typing import TYPE_CHECKING
+
+from spawner import explain, report
+from spawner.errors import INIT, LAUNCHER, STAGE
+from spawner.linux import Kernel, SyscallError
+from spawner.planning import is_staged
+from spawner.steps import SELF, Step
+
+if TYPE_CHECKING:
+    from spawner.planning import Steps
+    from spawner.spec import Spec
+
+
+class Telling(Kernel):
+    """The machine's kernel, which is told of before it's asked."""
+
+    __slots__ = ("_in_step", "_keeping", "_staged", "_where")
+
+    def __init__(self) -> None:
+        self._where = LAUNCHER
+        self._staged = self._keeping = False
+        self._in_step = False
+
+    def tells(self, spec: Spec, planned: Steps) -> Steps:
+        """Say what comes before the first step; return the steps in a form that tells."""
+        self._keeping = "pid" not in spec.namespaces.wanted
+        _say(explain.introduction(staged=is_staged(spec)))
+        return tuple(map(self._telling, planned))
+
+    def _telling(self, step: Step) -> Step:
+        def act(kernel: Kernel, process: str) -> None:
+            _say(explain.tell(step, None if process == SELF else process))
+            self._in_step = True
+            try:
+                step.act(kernel, process)
+            except SyscallError:
+                self._keeping = self._keeping or step.optional == "pid"
+                raise
+            finally:
+                self._in_step = False
+
+        return Step(
+            step.where,
+            step.what,
+            step.how,
+            act,
+            topic=step.topic,
+            needs=step.needs,
+            makes=step.makes,
+            last_act=step.last_act,
+            optional=step.optional,
+        )
+
+    def become_subreaper(self) -> None:
+        """Tell, and do it; a launcher does where it will fork a stage."""
+        if self._where == LAUNCHER:
+            self._staged = True
+            _say(explain.tell(explain.BECOME_SUBREAPER))
+        else:
+            _say(explain.tell(explain.KEEP))
+        super().become_subreaper()
+
+    def make_process_group(self) -> None:
+        """Tell, and do it."""
+        if not self._in_step:
+            _say(explain.tell(explain.MAKE_STAGE_GROUP))
+        super().make_process_group()
+
+    def fork(self) -> int:
+        """Tell, and do it; the child is the stage, or the init."""
+        if self._where == LAUNCHER and self._staged:
+            child = STAGE
+            _say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
+        else:
+            child = INIT
+            _say(explain.tell(explain.FORK_INIT._replace(where=self._where)))
+            _say(explain.tell(explain.OPEN_PIDFD))
+        pid = super().fork()
+        if pid == 0:
+            self._where = child
+        return pid
+
+
+def _say(text: str) -> None:
+    """Write to stderr; a broken pipe there is no end of ours, even once SIGPIPE may come."""
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGPIPE})
+    try:
+        report.write(2, text.encode("utf-8", "backslashreplace"))
+    finally:
+        if _signal.SIGPIPE not in mask:
+            _signal.sigtimedwait({_signal.SIGPIPE}, 0)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

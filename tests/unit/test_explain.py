@@ -1,0 +1,106 @@
+"""Each step has its words, and the story of a plan is told in the order of its steps."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.programs import PLACE
+
+from spawner import explain
+from spawner.caller import Caller
+from spawner.explain import TEXTS, Act, page, script, tell
+from spawner.planning import lines, plan
+from spawner.spec import NAMESPACES, Namespaces, Spec
+
+CALLER = Caller(user=1000, group=100, mask=(), ignored=(), search_path=b"/bin")
+
+TREES = {path.name: ast.parse(path.read_bytes()) for path in Path(PLACE, "spawner").glob("*.py")}
+
+
+def topics() -> Iterator[tuple[str, str]]:
+    """Yield where a step names its topic, and the topic as a regular expression."""
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Step", "steps.Step"):
+                (value,) = (each.value for each in node.keywords if each.arg == "topic")
+                if isinstance(value, ast.Constant):
+                    yield f"{name}:{node.lineno}", re.escape(str(value.value))
+                elif isinstance(value, ast.JoinedStr):
+                    parts = (
+                        re.escape(str(part.value)) if isinstance(part, ast.Constant) else r"\w+"
+                        for part in value.values
+                    )
+                    yield f"{name}:{node.lineno}", "".join(parts)
+
+
+TOPICS = dict(topics())
+
+
+def test_the_steps_are_found() -> None:
+    """A guard for the rest, which would hold for nothing at all."""
+    assert len(TOPICS) > 15
+    assert len({place.partition(":")[0] for place in TOPICS}) > 1
+
+
+@pytest.mark.parametrize("place", TOPICS)
+def test_each_step_has_words(place: str) -> None:
+    pattern = TOPICS[place]
+    assert any(re.fullmatch(pattern, topic) for topic in TEXTS), (
+        f"{place}: a step's topic is none of explain.TEXTS: say there what it does, and why now"
+    )
+
+
+def test_there_are_no_words_without_a_step() -> None:
+    acts = {act.topic for act in vars(explain).values() if isinstance(act, Act)}
+    unused = {
+        topic
+        for topic in TEXTS
+        if topic not in acts and not any(re.fullmatch(each, topic) for each in TOPICS.values())
+    }
+    assert unused == set()
+    assert {f"unshare-{kind}" for kind in NAMESPACES} <= set(TEXTS)
+
+
+@pytest.mark.parametrize("topic", TEXTS)
+def test_the_words_are_whole_sentences_with_a_manual_page(topic: str) -> None:
+    text = TEXTS[topic]
+    for sentences in (text.does, text.now):
+        assert re.fullmatch(r"([A-Z]|new[ug]idmap).*[^.]\.", sentences), sentences
+    assert re.fullmatch(r"(\w+\(\d(const)?\)(, )?)+", text.pages)
+
+
+def spec(kinds: str, **more: object) -> Spec:
+    return Spec(["true"], namespaces=Namespaces(kinds), init="", **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kinds", ["", "pid", "all", "mount,pid", "user,mount"])
+def test_the_story_has_every_step_in_order_and_the_acts_between(kinds: str) -> None:
+    wanted = spec(kinds)
+    planned = plan(wanted, CALLER)
+    told = list(script(wanted, planned))
+    assert [each for each in told if not isinstance(each, Act)] == list(planned)
+    # What --dry-run says, in the same words and the same order.
+    shown = list(lines(wanted, planned))
+    heads = [tell(each).splitlines() for each in told]
+    all_of_it = [f"{head.partition(':')[0]:8} {head.partition(':')[2]}: {call.strip()}"
+                 for head, call, *_ in heads]  # fmt: skip
+    assert [line for line in all_of_it if line in shown] == shown
+    assert page(wanted, planned).endswith("".join(map(tell, told)))
+
+
+def test_the_process_that_a_step_is_about_is_named() -> None:
+    planned = plan(spec("user,pid"), CALLER)
+    (step,) = (each for each in planned if each.topic == "map-uid")
+    assert 'write("/proc/STAGE/uid_map", "0 1000 1")' in tell(step)
+    assert 'write("/proc/42/uid_map", "0 1000 1")' in tell(step, "42")
+
+
+def test_text_is_wrapped_and_calls_are_not() -> None:
+    planned = plan(spec("all"), CALLER)
+    for line in page(spec("all"), planned).splitlines():
+        assert len(line) <= 88 or line.startswith("    "), line
+    assert any(len(line) > 88 for line in page(spec("all"), planned).splitlines())
