@@ -19,15 +19,19 @@ _UNKNOWN = frozenset({_signal.SIGPIPE, _signal.SIGXFSZ})
 
 
 class Caller(Frozen):
-    """The caller's effective ids, signals blocked and ignored, and its PATH."""
+    """The caller's effective ids, signals blocked and ignored, and its PATH.
 
-    __slots__ = ("group", "ignored", "mask", "search_path", "user")
+    `listens` says whether descriptors to listen on were passed to it, sd_listen_fds(3).
+    """
+
+    __slots__ = ("group", "ignored", "listens", "mask", "search_path", "user")
 
     user: int
     group: int
     mask: frozenset[int]
     ignored: frozenset[int]
     search_path: bytes | None
+    listens: bool
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Caller(Frozen):
         mask: "Iterable[int]" = (),
         ignored: "Iterable[int]" = (),
         search_path: bytes | None = None,
+        listens: bool = False,
     ) -> None:
         self._set(
             user=user,
@@ -44,6 +49,7 @@ class Caller(Frozen):
             mask=frozenset(map(int, mask)),
             ignored=frozenset(ignored),
             search_path=search_path,
+            listens=listens,
         )
 
 
@@ -60,6 +66,7 @@ def look(mask: "Iterable[int]") -> Caller:
         mask=mask,
         ignored=ignored,
         search_path=posix.environ.get(b"PATH"),
+        listens=posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getpid(),
     )
 
 

@@ -62,7 +62,7 @@ def plan(
     """
     found = [
         *_outside(spec, caller, maps),
-        *_inside(spec),
+        *_inside(spec, caller),
         *_credentials(spec, maps),
         *_program(spec, caller, terminal, notice),
     ]
@@ -162,7 +162,7 @@ def _credentials(spec: "Spec", maps: "Maps | None") -> "Iterator[steps.Step]":
     yield steps.die_with_parent()
 
 
-def _inside(spec: "Spec") -> "Iterator[steps.Step]":
+def _inside(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
     """Yield what the init does to its namespaces and to itself."""
     yield steps.make_group()
     for kind in ("mount", "uts", "ipc", "net", "cgroup"):
@@ -175,6 +175,8 @@ def _inside(spec: "Spec") -> "Iterator[steps.Step]":
     yield steps.bring_up_loopback()
     if spec.workdir is not None:
         yield steps.change_directory(spec.workdir)
+    if caller.listens:
+        yield steps.pass_listeners()
     if spec.clear_environment:
         yield steps.clear_environment()
     for name, value in spec.environment:

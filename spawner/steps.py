@@ -4,6 +4,7 @@ A step holds no state: what it does depends on what it was made from and on the 
 """
 
 import _signal
+import posix
 
 from spawner import linux
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
@@ -270,6 +271,16 @@ def set_variable(name: str, value: str) -> Step:
         f'setenv("{name}", "{value}", 1)',
         lambda kernel, _: kernel.set_variable(name, value),
         topic="set-variable",
+    )
+
+
+def pass_listeners() -> Step:
+    """Say that descriptors to listen on are meant for the program, sd_listen_fds(3)."""
+    return Step(
+        INIT,
+        "name the program as the one who listens",
+        'setenv("LISTEN_PID", getpid(), 1)',
+        lambda kernel, _: kernel.set_variable("LISTEN_PID", str(posix.getpid())),
     )
 
 

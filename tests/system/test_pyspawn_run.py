@@ -262,6 +262,18 @@ def test_the_environment_is_passed_byte_for_byte(options: list[str], entries: li
     assert environment_seen(entries, *options) == entries
 
 
+@each_shape
+def test_listen_pid_names_the_program_where_it_named_pyspawn(options: list[str]) -> None:
+    """As the service of a systemd socket; another's descriptors stay another's."""
+    program: list[Word] = ["/bin/sh", "-c", "cat /proc/self/environ; echo $$"]
+    for code, passed in (("os.getpid()", True), ("os.getppid()", False)):
+        prepare = f"entries = [b'LISTEN_PID=%d' % {code}, b'B=2']\n{EXEC_WITH}"
+        ended = run(prepared(prepare, pyspawn(*options, "--", *program)))
+        named, other, pid = ended.out.split(b"\0")
+        assert other == b"B=2"
+        assert (named == b"LISTEN_PID=" + pid.strip()) is passed
+
+
 @pytest.mark.parametrize("init", [[], ["--init"]])
 def test_variables(init: list[str]) -> None:
     before = [b"A=1", b"B=2"]
