@@ -57,6 +57,12 @@ def _hint(name: str, kind: str, said: str) -> str:
             f"`getsubids{' -g' if kind == 'gid' else ''}`): take those, or have root add more, "
             f"`usermod --add-sub{kind}s FIRST-LAST USER`"
         )
+    if "different user" in said:
+        return (
+            f"{name} serves you in your login group alone, unless /etc/login.defs says "
+            "`GRANT_AUX_GROUP_SUBIDS yes`: start pyspawn in that group (`newgrp` without a name "
+            "goes back to it)"
+        )
     return (
         f"{name} refused to write the map: it needs root's rights, of which a container or a "
         "security module may have taken some, or map your own id alone, --map-root-user"

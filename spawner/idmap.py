@@ -103,8 +103,17 @@ def _count(word: str) -> int:
     return int(word)
 
 
+_UNSHARES = {
+    "all": f"name the ids, as root 0:0:{MAX_ID + 1}",
+    "subids": "auto maps them, to the ids from the lowest free one on",
+}
+"""What unshare(1) takes besides, and what to do here."""
+
+
 def extent_or_auto(word: str) -> Extent | str:
     """Return the extent in `INNER:OUTER:COUNT`, or AUTO; raises ValueError."""
+    if word in _UNSHARES:
+        raise ValueError(f"{word!r} is a word of unshare's alone: {_UNSHARES[word]}")
     return AUTO if word == AUTO else extent(word)
 
 
@@ -128,8 +137,8 @@ class IdMap(Frozen):
             raise SpecError("an id map without extents maps nothing")
         if len(made) > MAX_EXTENTS:
             raise SpecError(
-                f"an id map has {MAX_EXTENTS} extents at most, user_namespaces(7): this would be "
-                f"{len(made)}",
+                f"an id map has {MAX_EXTENTS} extents at most, user_namespaces(7), and this would "
+                "have more",
                 "name fewer and longer ones",
             )
         for side in ("inner", "outer"):
@@ -233,6 +242,8 @@ def fill(extents: "Iterable[Extent]", ranges: "Iterable[Run]") -> IdMap:
     found = list(extents)
     inside = list(free(0, MAX_ID + 1, [(item.inner, item.count) for item in found]))
     for start, number in ranges:
+        if len(found) > MAX_EXTENTS:
+            break  # which is refused, however many more there are
         runs = list(free(start, number, [(item.outer, item.count) for item in found]))
         for first, count in runs:
             while count and inside:

@@ -18,6 +18,8 @@ from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.spec import Spec
@@ -26,8 +28,6 @@ _CAPABILITIES = {"gid": 6, "uid": 7}
 """Bits in the capability sets, linux/capability.h (CAP_SETGID, CAP_SETUID)."""
 
 _WORDS = {"uid": "user", "gid": "group"}
-
-_OWN = {"uid": "--map-root-user or --map-user", "gid": "--map-group"}
 
 
 class Maps(Frozen):
@@ -78,8 +78,10 @@ def _find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
     if "user" not in spec.namespaces.wanted:
         _check_rights(spec, caller, status, denied=denied)
         return Maps(groups_stay=denied)
-    users = _whole(kernel, spec, caller, "uid")
-    groups = _whole(kernel, spec, caller, "gid")
+    for kind, own in (("uid", caller.user), ("gid", caller.group)):
+        _check_mapped(kind, own)
+    users = _whole(kernel, spec, caller, status, "uid")
+    groups = _whole(kernel, spec, caller, status, "gid")
     user_helper = _helper("uid", users, caller.user, caller, status)
     group_helper = _helper("gid", groups, caller.group, caller, status)
     alone = group_helper is None and not _holds(status, "gid")
@@ -87,6 +89,12 @@ def _find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
         raise _refused(
             "setgroups can't stay allowed where an ordinary user maps one group",
             "leave out --setgroups, or map a subordinate range as well, --map-auto",
+        )
+    if denied and spec.setgroups == "allow":
+        raise _refused(
+            "setgroups can't be allowed, since it is denied in the user namespace that pyspawn "
+            "runs in",
+            "leave out --setgroups, or start pyspawn where it is allowed",
         )
     deny = alone or spec.setgroups == "deny"
     if spec.groups is not None and (deny or denied):
@@ -108,7 +116,25 @@ def _find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
     )
 
 
-def _whole(kernel: "Kernel", spec: "Spec", caller: "Caller", kind: str) -> IdMap:
+def _check_mapped(kind: str, own: int) -> None:
+    """Refuse whose own id has no mapping here; where that can't be seen the kernel does."""
+    around = _around(kind)
+    seen = posix.access(f"/proc/self/{kind}_map", posix.F_OK)
+    if seen and (around is None or around.to_outer(own) is None):
+        raise _refused(
+            f"{kind} {own} has no mapping in the user namespace that pyspawn runs in, and without "
+            "one nobody can make another",
+            f"have its {kind}_map written first (unshare has --map-root-user for that)",
+        )
+
+
+def _around(kind: str) -> IdMap | None:
+    """Return the map of the user namespace that pyspawn runs in, None where none can be seen."""
+    text = subid.contents(f"/proc/self/{kind}_map")
+    return idmap.parse(text) if text else None
+
+
+def _whole(kernel: "Kernel", spec: "Spec", caller: "Caller", status: str, kind: str) -> IdMap:
     """Return the map that the options add up to."""
     if kind == "uid":
         own, outer, named, auto = spec.map_user, caller.user, spec.user_map, spec.auto_users
@@ -120,11 +146,13 @@ def _whole(kernel: "Kernel", spec: "Spec", caller: "Caller", kind: str) -> IdMap
     if not auto:
         return IdMap(extents)
     IdMap(extents or [Extent(0, 0)])  # an overlap among them is told before anybody is asked
-    return idmap.fill(extents, _ranges(kernel, caller, kind))
+    return idmap.fill(extents, _ranges(kernel, caller, status, kind))
 
 
-def _ranges(kernel: "Kernel", caller: "Caller", kind: str) -> "list[idmap.Run]":
+def _ranges(kernel: "Kernel", caller: "Caller", status: str, kind: str) -> "list[idmap.Run]":
     """Return the caller's subordinate ranges; never anybody else's, also for root."""
+    if not _holds(status, kind):
+        _check_name(kind, caller.user)
     owners = _owners(caller.user)
     getsubids = helper.find("getsubids", caller.search_path)
     ranges = subid.look(kernel, kind, owners, getsubids)
@@ -143,20 +171,49 @@ def _ranges(kernel: "Kernel", caller: "Caller", kind: str) -> "list[idmap.Run]":
         raise _refused(
             what, f"line {number} of {path}, {line!r}, is not OWNER:FIRST:COUNT: mend it"
         )
+    raise _refused(what, _more(owners, kind))
+
+
+def _more(owners: tuple[str, ...], kind: str) -> str:
+    """Return how a user gets a subordinate range."""
+    absent = [run for other in subid.FILES for run in _absent(other)]
+    run = subid.unclaimed(absent)
+    if run is None:
+        return _spare(absent)
     missing = [
         other
         for other, path in subid.FILES.items()
         if other == kind or not subid.read(subid.contents(path), owners).found
     ]
-    first = subid.next_free()
-    last = first + subid.COUNT - 1
+    first, count = run
     files = " and to ".join(subid.FILES[other] for other in missing)
-    options = " ".join(f"--add-sub{other}s {first}-{last}" for other in missing)
-    raise _refused(
-        what,
-        f"as root, add the line `{owners[0]}:{first}:{subid.COUNT}` to {files}, or "
-        f"`usermod {options} {owners[0]}`",
+    options = " ".join(f"--add-sub{other}s {first}-{first + count - 1}" for other in missing)
+    line = f"as root, add the line `{owners[0]}:{first}:{count}` to {files}"
+    return line if len(owners) == 1 else f"{line}, or `usermod {options} {owners[0]}`"
+
+
+def _spare(absent: "list[idmap.Run]") -> str:
+    """Return what to do where there are too few ids for a range: `absent` are those not here."""
+    runs = list(idmap.free(1, subid.EVERY_ID - 1, absent))
+    if not runs:
+        return (
+            "the user namespace that pyspawn runs in has no id to give away: start pyspawn outside "
+            "of it, or do without --map-auto"
+        )
+    first, count = max(runs, key=lambda run: run[1])
+    extent = f"{first}:{first}:{count}"
+    return (
+        "the user namespace that pyspawn runs in has too few ids for a range: as root, name some, "
+        f"`--map-root-user --map-users {extent} --map-groups {extent}`"
     )
+
+
+def _absent(kind: str) -> "Iterable[idmap.Run]":
+    """Return the ids that the user namespace here doesn't have."""
+    around = _around(kind)
+    if around is None:
+        return ()
+    return idmap.free(0, subid.EVERY_ID, [(item.inner, item.count) for item in around.extents])
 
 
 def _owners(user: int) -> tuple[str, ...]:
@@ -182,8 +239,15 @@ def _helper(kind: str, wanted: IdMap, own: int, caller: "Caller", status: str) -
         and wanted.to_inner(own) is not None
     ):
         return None
+    _check_name(kind, caller.user)
     name = f"new{kind}map"
     what = f"map {_WORDS[kind]} ids with {name}"
+    if not _is_own_proc():
+        raise _refused(
+            f"{what}: it would find another process, or none, by the /proc that is mounted here",
+            "mount one of this PID namespace first, `mount -t proc proc /proc` (unshare has "
+            "--mount-proc for that)",
+        )
     path = helper.find(name, caller.search_path)
     if path is None:
         raise _refused(
@@ -203,10 +267,29 @@ def _helper(kind: str, wanted: IdMap, own: int, caller: "Caller", status: str) -
     return path
 
 
+def _is_own_proc() -> bool:
+    """Say whether /proc shows the PID namespace that this process is in, pid_namespaces(7)."""
+    try:
+        return posix.readlink("/proc/self") == str(posix.getpid())
+    except OSError:
+        return False
+
+
+def _check_name(kind: str, user: int) -> None:
+    """Refuse a user without a name, whom newuidmap and newgidmap don't serve."""
+    if len(_owners(user)) == 1:
+        raise _refused(
+            f"map {_WORDS[kind]} ids with new{kind}map: it serves nobody without a name, and user "
+            f"{user} has none in passwd(5)",
+            f"have root add one, `useradd --uid {user} NAME`, or map your own id alone, "
+            "--map-root-user",
+        )
+
+
 def _split(wanted: IdMap, kind: str) -> IdMap:
     """Return a map as the kernel takes it: see IdMap.split; raises SpecError and SetupError."""
-    around = subid.contents(f"/proc/self/{kind}_map")
-    found = wanted.split(idmap.parse(around)) if around else wanted
+    around = _around(kind)
+    found = wanted if around is None else wanted.split(around)
     page = posix.sysconf("SC_PAGESIZE")
     if len(found.text) >= page:
         raise _refused(
@@ -225,11 +308,13 @@ def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) 
     ):
         word = _WORDS[kind]
         if chosen is None and wanted.to_inner(own) is None:
+            runs = [(item.inner, item.count) for item in wanted.extents]
+            unused = next(idmap.free(0, subid.EVERY_ID, runs), None)
+            mapped = f"map it as well, --map-{word} {unused[0]}, or " if unused else ""
             raise _refused(
                 f"the program would have no {word} id inside: the caller's, {own}, isn't mapped "
                 f"by {wanted}",
-                f"map it as well, {_OWN[kind]}, or choose one that is mapped, --set{kind} "
-                f"{wanted.extents[0].inner}",
+                f"{mapped}choose one that is mapped, --set{kind} {wanted.extents[0].inner}",
             )
         if chosen is not None and wanted.to_outer(chosen) is None:
             raise _refused(

@@ -165,8 +165,10 @@ TABLE = (
         convert=_allow_or_deny,
         help="Allow or deny setgroups in the new user namespace.",
     ),
-    Option("setuid", metavar="UID", convert=_id, help="Run PROGRAM as this user, as seen inside."),
-    Option("setgid", metavar="GID", convert=_id, help="Run PROGRAM as this group."),
+    Option(
+        "setuid", "S", metavar="UID", convert=_id, help="Run PROGRAM as this user, as seen inside."
+    ),
+    Option("setgid", "G", metavar="GID", convert=_id, help="Run PROGRAM as this group."),
     Option(
         "groups",
         metavar="GID,...",

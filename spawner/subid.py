@@ -8,11 +8,15 @@ line `subid:` of nsswitch.conf(5) names it, and getsubids(1) asks it.
 import errno
 import posix
 
+from spawner.errors import LAUNCHER, SetupError
+from spawner.idmap import free
 from spawner.linux import SyscallError
 from spawner.spec import MAX_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spawner.idmap import Run
     from spawner.linux import Kernel
 
@@ -22,9 +26,8 @@ FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
 FIRST, COUNT = 100000, 65536
 """Where useradd(8) begins to give ranges, and how long they are, login.defs(5)."""
 
-
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
-"""What a file gives that isn't there, or not for us."""
+EVERY_ID = MAX_ID + 1
+"""Ids that the first user namespace has."""
 
 
 class Ranges:
@@ -45,7 +48,8 @@ def read(text: str, owners: "tuple[str, ...]") -> Ranges:
     """Return the ranges that the lines of a subuid(5) file give to one of `owners`."""
     found: list[Run] = []
     malformed = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # By line feeds alone, as the helpers do: what else may end a line is part of a wrong one.
+    for number, line in enumerate(text.split("\n"), 1):
         owner, _, rest = line.partition(":")
         if owner not in owners:
             continue
@@ -58,11 +62,14 @@ def read(text: str, owners: "tuple[str, ...]") -> Ranges:
 
 
 def _run(text: str) -> "Run | None":
-    """Return the range in `FIRST:COUNT`, None where it can't be one."""
+    """Return the range in `FIRST:COUNT`, None where it can't be one.
+
+    To newuidmap a zero in front means octal digits: that is nothing to guess about.
+    """
     words = text.split(":")
     if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
         return None
-    if max(map(len, words)) > 10:
+    if any(len(word) > 10 or (len(word) > 1 and word.startswith("0")) for word in words):
         return None
     first, count = map(int, words)
     return (first, count) if count and first + count - 1 <= MAX_ID else None
@@ -97,7 +104,7 @@ def look(kernel: "Kernel", kind: str, owners: "tuple[str, ...]", getsubids: str 
     """Return the ranges of a user; `kind` is "uid" or "gid", `owners` are name and number.
 
     `getsubids` is the path of the program of that name, if there is one. It is asked where ids
-    come from a directory service, and where the file has none. Raises SyscallError.
+    come from a directory service, and where the file has none. Raises SyscallError and SetupError.
     """
     here = read(contents(FILES[kind]), owners)
     if getsubids is None or (here.found and not elsewhere()):
@@ -109,27 +116,40 @@ def look(kernel: "Kernel", kind: str, owners: "tuple[str, ...]", getsubids: str 
     return Ranges(found, here.malformed)
 
 
-def next_free() -> int:
-    """Return the first id from which on nobody has a range, in either file."""
-    first = FIRST
+def unclaimed(absent: "Iterable[Run]") -> "Run | None":
+    """Return COUNT ids from FIRST on that nobody has a range of in either file, None for none.
+
+    `absent` are those that this user namespace doesn't have. Raises SyscallError and SetupError.
+    """
+    taken = list(absent)
     for path in FILES.values():
-        for line in contents(path).splitlines():
+        for line in contents(path).split("\n"):
             run = _run(line.partition(":")[2])
             if run is not None:
-                first = max(first, sum(run))
-    return first
+                taken.append(run)
+    for first, count in free(FIRST, EVERY_ID - FIRST, taken):
+        if count >= COUNT:
+            return first, COUNT
+    return None
 
 
 def contents(path: str) -> str:
-    """Return the text of a file of the machine's set-up, "" where there is none for us to read.
+    """Return the text of a file of the machine's set-up, "" where there is no such file.
 
-    Raises SyscallError where that can't be known.
+    Raises SetupError where it is closed to us, and SyscallError.
     """
     try:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
-        if error.errno in _NOT_THERE:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return ""
+        if error.errno == errno.EACCES:
+            raise SetupError(
+                f"{path} is closed to user {posix.geteuid()}",
+                stage=LAUNCHER,
+                path=path,
+                hint=f"everybody has to be able to read it: `chmod a+r {path}` as root",
+            ) from None
         raise SyscallError("openat", error.errno or 0, path) from None
     blocks = []
     try:

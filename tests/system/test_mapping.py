@@ -163,16 +163,16 @@ def test_ranges_that_are_named() -> None:
 
 def test_no_subordinate_range_and_the_line_that_gives_one() -> None:
     require_mapper()
-    lines = "other:300000:65536\n"
+    lines = "other:100000:65536\n"
     message = "mapper has no subordinate user ids in /etc/subuid"
     hint = refused(room(MAPPER, "--map-auto", subuid=lines), message)
     assert "to /etc/subuid and to /etc/subgid" in hint
     line = re.search("`(mapper:[0-9:]+)`", hint)
     assert line is not None
-    assert line[1] == "mapper:365536:65536"  # nobody's yet
-    assert "`usermod --add-subuids 365536-431071 --add-subgids 365536-431071 mapper`" in hint
+    assert line[1] == "mapper:165536:65536"  # nobody's yet
+    assert "`usermod --add-subuids 165536-231071 --add-subgids 165536-231071 mapper`" in hint
     heeded = room(MAPPER, "--map-auto", subuid=f"{lines}{line[1]}\n")
-    assert rows(heeded) == [f"0 {USER} 1", "1 365536 65536"]
+    assert rows(heeded) == [f"0 {USER} 1", "1 165536 65536"]
 
 
 def test_no_range_of_groups() -> None:
@@ -183,11 +183,74 @@ def test_no_range_of_groups() -> None:
     assert rows(room(MAPPER, "--map-users", "auto", subgid=""))[1:] == ["1 100000 65536"]
 
 
-def test_a_malformed_line_is_named() -> None:
+@pytest.mark.parametrize("line", ["mapper:100000", "mapper:100000:10\r"])
+def test_a_malformed_line_is_named(line: str) -> None:
     require_mapper()
-    ended = room(MAPPER, "--map-auto", subuid="# mine\nmapper:100000\n")
+    ended = room(MAPPER, "--map-auto", subuid=f"# mine\n{line}\n")
     hint = refused(ended, "mapper has no subordinate user ids in /etc/subuid")
-    assert "line 2 of /etc/subuid, 'mapper:100000', is not OWNER:FIRST:COUNT" in hint
+    assert f"line 2 of /etc/subuid, {line!r}, is not OWNER:FIRST:COUNT" in hint
+
+
+@pytest.mark.parametrize("name", ["subuid", "subgid", "nsswitch.conf"])
+def test_a_file_that_is_closed(name: str) -> None:
+    require_mapper()
+    code = f"os.chmod('/mnt/{name}', 0o600)\n"
+    switch = {"nsswitch.conf": "passwd: files\n"}
+    hint = refused(room(code + MAPPER, "--map-auto", more=switch),
+                   f"/etc/{name} is closed to user {USER}")  # fmt: skip
+    assert f"`chmod a+r /etc/{name}` as root" in hint
+    assert rows(room(code + MAPPER, *ALONE, more=switch)) == [f"0 {USER} 1"]
+
+
+def test_more_ranges_than_a_map_has_room_for() -> None:
+    require_mapper()
+    lines = "".join(f"mapper:{first}:1\n" for first in range(200001, 201001, 2))
+    ended = room(MAPPER, "--map-auto", subuid=lines)
+    message = "an id map has 340 extents at most, user_namespaces(7), and this would have more"
+    assert "fewer" in refused(ended, message)
+
+
+def test_another_group_than_that_of_the_login() -> None:
+    require_mapper()
+    ended = room("GROUP = 5\nbecome()\n", "--map-auto")
+    assert (ended.status, ended.out) == (125, b"")
+    first, second = ended.errors.splitlines()
+    assert "newgidmap: Target" in first
+    assert "in your login group alone" in second
+    grant = {"login.defs": "GRANT_AUX_GROUP_SUBIDS yes\n"}
+    assert "GRANT_AUX_GROUP_SUBIDS yes" in second
+    assert rows(room("GROUP = 5\nbecome()\n", "--map-auto", more=grant))[0] == f"0 {USER} 1"
+
+
+def test_a_user_without_a_name() -> None:
+    require_mapper()
+    code = "USER = 64996\nbecome()\n"
+    message = (
+        "map user ids with newuidmap: it serves nobody without a name, and user 64996 has none in "
+        "passwd(5)"
+    )
+    for words in (["--map-auto"], ["--map-users", "0:100000:5", "--setuid", "0"]):
+        hint = refused(room(code, *words, subuid="64996:100000:10\n"), message)
+        assert "useradd --uid 64996" in hint
+    assert rows(room(code, *ALONE)) == ["0 64996 1"]
+
+
+def test_the_proc_of_another_pid_namespace() -> None:
+    require_mapper()
+    code = """
+check(libc.unshare(0x20000000))  # CLONE_NEWPID
+pid = os.fork()
+if pid:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    hint = refused(
+        room(code + MAPPER, "--map-auto"),
+        "map user ids with newuidmap: it would find another process, or none, by the /proc that is "
+        "mounted here",
+    )
+    assert "`mount -t proc proc /proc`" in hint
+    heeded = code + "mount('proc', '/proc', 'proc')\n" + MAPPER
+    assert rows(room(heeded, "--map-auto"))[0] == f"0 {USER} 1"
 
 
 def test_a_directory_service_without_a_range() -> None:
@@ -349,10 +412,10 @@ def test_root_maps_its_own_range_and_nobody_elses() -> None:
     hint = refused(room("", "--map-auto"), "root has no subordinate user ids in /etc/subuid")
     line = re.search("`(root:[0-9:]+)`", hint)
     assert line is not None
-    assert line[1] == "root:365536:65536"
+    assert line[1] == "root:165536:65536"
     nowhere = "os.environ['PATH'] = '/nowhere'\n"
     ended = room(nowhere, "--map-auto", subuid=f"{RANGES}{line[1]}\n")
-    assert rows(ended) == ["0 0 1", "1 365536 65536"]
+    assert rows(ended) == ["0 0 1", "1 165536 65536"]
 
 
 def test_ranges_of_a_directory_service() -> None:
@@ -389,9 +452,15 @@ def test_a_gap_where_the_program_would_be() -> None:
         pyspawn("--map-users", "0:100000:9"),
         "the program would have no user id inside: the caller's, 0, isn't mapped by 0:100000:9",
     )
-    assert "--map-root-user" in hint
+    assert "--map-user 9," in hint
     assert "--setuid 0" in hint
     assert pyspawn("--map-users", "0:100000:9", "--setuid", "0").out == b"ran\n"
+    assert pyspawn("--map-users", "0:100000:9", "--map-user", "9").out == b"ran\n"
+    hint = refused(
+        pyspawn("--map-users", "1:100000:9"),
+        "the program would have no user id inside: the caller's, 0, isn't mapped by 1:100000:9",
+    )
+    assert "--map-user 0," in hint
     both = pyspawn("--map-users", "1:100000:9", "--map-root-user")
     assert both.out == b"ran\n"
     words = ("--map-users", "0:100000:9", "--map-groups", "5:100000:9", "--setuid", "8")
@@ -425,7 +494,7 @@ def test_more_lines_than_the_kernel_takes() -> None:
     require("root", "userns")
     words = [f"--map-users={n}:{n}:1" for n in range(340)]
     assert len(rows(pyspawn(*words, program=("/bin/cat", "/proc/self/uid_map")))) == 340
-    message = "an id map has 340 extents at most, user_namespaces(7): this would be 341"
+    message = "an id map has 340 extents at most, user_namespaces(7), and this would have more"
     refused(pyspawn(*words, "--map-users=340:340:1"), message)
     long = [f"--map-users={n}:{1000000000 + n}:1" for n in range(300)]
     hint = refused(
@@ -456,6 +525,65 @@ def test_ids_that_the_user_namespace_around_does_not_have() -> None:
         "is 0:100000:10 10:200000:10: so 0:15:10 can't be mapped",
     )
     assert "take ids that are there" in hint
+
+
+def within(*words: Word, ids: str = "65536") -> Ended:
+    """Run `pyspawn --user WORDS` in a user namespace of root, and so many more ids, by root."""
+    require_room()
+    extents = ("--map-root-user", f"--map-users=1:100000:{ids}", f"--map-groups=1:100000:{ids}")
+    inner = (*initpath.pyspawn(), "--user", *words, "--", "/bin/cat", "/proc/self/uid_map")
+    return pyspawn(*extents, program=inner)
+
+
+def test_no_range_in_a_user_namespace_that_has_no_room_for_one() -> None:
+    message = "root has no subordinate user ids in /etc/subuid"
+    hint = refused(within("--map-auto"), message)
+    proposal = re.search("`(--map-root-user .*)`", hint)
+    assert proposal is not None
+    assert rows(within(*proposal[1].split())) == ["0 0 1", "1 1 65536"]
+
+
+def test_a_range_that_is_there_in_a_user_namespace() -> None:
+    hint = refused(within("--map-auto", ids="600000000"), "root has no subordinate user ids in "
+                   "/etc/subuid")  # fmt: skip
+    line = re.search("`root:([0-9]+):65536`", hint)
+    assert line is not None
+    assert 100000 <= int(line[1]) <= 600000001 - 65536
+
+
+def test_no_range_in_a_user_namespace_of_one_id() -> None:
+    require("root", "userns")
+    inner = (*initpath.pyspawn(), "--user", "--map-auto", "--", "/bin/true")
+    hint = refused(
+        pyspawn("--map-root-user", program=inner), "root has no subordinate user ids in /etc/subuid"
+    )
+    assert "has no id to give away" in hint
+
+
+@pytest.mark.parametrize("words", [["--map-auto"], ["--map-users", "0:0:1"], ["--setgroups=deny"]])
+def test_an_own_id_that_has_no_mapping(words: list[str]) -> None:
+    require("userns")
+    argv = ["unshare", "--user", "--", *initpath.pyspawn(), "--user", *words, "--", "/bin/true"]
+    hint = refused(
+        run(argv),
+        "uid 65534 has no mapping in the user namespace that pyspawn runs in, and without one "
+        "nobody can make another",
+    )
+    assert "unshare has --map-root-user" in hint
+    heeded = ["unshare", "--map-root-user", *argv[1:3], *initpath.pyspawn(), "--user"]
+    assert run([*heeded, "--", "/bin/echo", "ran"]).out == b"ran\n"
+
+
+def test_setgroups_can_not_be_allowed_where_it_is_denied() -> None:
+    require("userns")
+    inner = (*initpath.pyspawn(), "--user", "--setgroups")
+    words = ("--setgroups=deny", "--user")
+    hint = refused(
+        pyspawn(*words, program=(*inner, "allow", "--", "/bin/true")),
+        "setgroups can't be allowed, since it is denied in the user namespace that pyspawn runs in",
+    )
+    assert "leave out --setgroups" in hint
+    assert pyspawn(*words, program=(*inner, "deny", "--", "/bin/echo", "ran")).out == b"ran\n"
 
 
 # Credentials.

@@ -71,6 +71,12 @@ def test_what_is_no_extent(word: str) -> None:
         idmap.extent_or_auto(word)
 
 
+@pytest.mark.parametrize(("word", "instead"), [("all", "0:0:4294967295"), ("subids", "auto")])
+def test_words_of_unshares_alone(word: str, instead: str) -> None:
+    with pytest.raises(ValueError, match=f"'{word}' is a word of unshare's alone.*{instead}"):
+        idmap.extent_or_auto(word)
+
+
 def test_commas_have_another_order_and_are_not_guessed_at() -> None:
     with pytest.raises(ValueError, match=r"would be 0:100000:65536 here"):
         idmap.extent("100000,0,65536")
@@ -112,7 +118,7 @@ def test_overlaps_are_refused_and_the_map_shown(extents: list[tuple[int, int, in
 
 def test_more_extents_than_the_kernel_takes() -> None:
     IdMap((n, n, 1) for n in range(MAX_EXTENTS))
-    with pytest.raises(SpecError, match=f"{MAX_EXTENTS} extents at most.*would be 341"):
+    with pytest.raises(SpecError, match=f"{MAX_EXTENTS} extents at most"):
         IdMap((n, n, 1) for n in range(MAX_EXTENTS + 1))
 
 
@@ -175,6 +181,11 @@ def test_a_subordinate_range_fills_what_is_free_and_wastes_nothing(
     assert [added[inner] for inner in sorted(added)] == offered  # all of them, each once, in order
     lowest = [inner for inner in range(len(both) + 60) if inner not in before]
     assert sorted(added) == lowest[: len(added)]
+
+
+def test_ranges_without_number_are_refused_at_once() -> None:
+    with pytest.raises(SpecError, match="extents at most"):
+        idmap.fill([Extent(0, 0)], ((first, 1) for first in range(1, MAX_ID, 2)))
 
 
 def test_the_callers_own_id_first_and_then_the_range() -> None:

@@ -25,12 +25,47 @@ def test_a_name_or_a_number_matches_exactly() -> None:
 
 @pytest.mark.parametrize(
     "rest",
-    ["", "100000", "100000:", ":5", "a:5", "5:0", "5:1:", "-5:9", "²:5", f"{MAX_ID}:2", " 5:9"],
+    [
+        "",
+        "100000",
+        "100000:",
+        ":5",
+        "a:5",
+        "5:0",
+        "5:1:",
+        "-5:9",
+        "²:5",
+        f"{MAX_ID}:2",
+        " 5:9",
+        "05:9",
+        "5:09",
+        "00:9",
+        "0x5:9",
+        "+5:9",
+        "5:9\r",
+        "5:9\x0b",
+        "5:9\0",
+        "5:9\u2028",
+        "5:9:",
+        "99999999999:1",
+        "5:99999999999",
+        f"0:{MAX_ID + 2}",
+    ],
 )
 def test_malformed_lines_are_told_and_skipped(rest: str) -> None:
     found = subid.read(f"# a comment\n\nalice:{rest}\nalice:5:6\n", OWNERS)
     assert found.found == [(5, 6)]
     assert found.malformed == [(3, f"alice:{rest}")]
+
+
+def test_a_range_from_zero_on() -> None:
+    assert subid.read(f"alice:0:{MAX_ID + 1}", OWNERS).found == [(0, MAX_ID + 1)]
+
+
+@pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\0", " "])
+def test_only_a_line_feed_ends_a_line_of_somebody_elses(end: str) -> None:
+    found = subid.read(f"bob:5:6{end}alice:7:8\n", OWNERS)
+    assert (found.found, found.malformed) == ([], [])
 
 
 @given(st.text(), st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 2**31 - 2))))
@@ -100,8 +135,16 @@ def test_the_file_or_a_directory_service(
 
 
 def test_what_nobody_has_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = {"/etc/subuid": "bob:100000:65536\nbad\n", "/etc/subgid": "eve:300000:5\n"}
+    texts = {"/etc/subuid": "bob:100000:65536\nbad\n", "/etc/subgid": "eve:165541:5\n"}
     monkeypatch.setattr(subid, "contents", lambda path: texts.get(path, ""))
-    assert subid.next_free() == 300005
+    assert subid.unclaimed([]) == (165546, 65536)
+    assert subid.unclaimed([(0, 200000), (300000, 5)]) == (200000, 65536)
+    assert subid.unclaimed([(0, MAX_ID + 1 - 65536)]) == (MAX_ID + 1 - 65536, 65536)
+    assert subid.unclaimed([(0, MAX_ID + 2 - 65536)]) is None
     texts.clear()
-    assert subid.next_free() == subid.FIRST
+    assert subid.unclaimed([]) == (subid.FIRST, subid.COUNT)
+
+
+def test_the_gap_below_a_range_that_goes_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subid, "contents", lambda _: f"bob:200000:{MAX_ID - 200000 + 1}\n")
+    assert subid.unclaimed([]) == (subid.FIRST, subid.COUNT)
