@@ -233,6 +233,12 @@ TEXTS = {
         "After the caller's variables were kept or cleared, so that it wins.",
         "setenv(3), environ(7)",
     ),
+    "pass-listeners": Text(
+        "The variable says that the sockets which systemd passed are for this process: its pid is "
+        "the one that the program will see.",
+        "By the init, who has that pid: pyspawn itself, whom the variable named, has another.",
+        "sd_listen_fds(3), setenv(3)",
+    ),
     # Who the program is.
     "set-groups": Text(
         "The supplementary groups are replaced.",

@@ -281,6 +281,7 @@ def pass_listeners() -> Step:
         "name the program as the one who listens",
         'setenv("LISTEN_PID", getpid(), 1)',
         lambda kernel, _: kernel.set_variable("LISTEN_PID", str(posix.getpid())),
+        topic="pass-listeners",
     )
 
 
