@@ -19,6 +19,9 @@ STAGE = "stage"
 INIT = "init"
 """The process that sets up the inside and then becomes the program, or pyinit as its PID 1."""
 
+WITNESS = "witness"
+"""The process that learns of the terminal's stops where the program can't be stopped by them."""
+
 
 OURS = 125
 """The exit status for failures of ours, as in pyinit.status, which is read only on failure."""

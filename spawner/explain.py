@@ -44,6 +44,13 @@ TEXTS = {
         "exists.",
         "PR_SET_CHILD_SUBREAPER(2const)",
     ),
+    "fork-witness": Text(
+        "A copy of the launcher, the witness, begins to run. It does nothing but to stop (^Z) when "
+        "the terminal stops the process group of the program, which it will be put into.",
+        "There's a terminal, and the program will be PID 1, which no terminal can stop: the "
+        "launcher would never know. Before the PID namespace, since the witness is to be outside.",
+        "fork(2), setpgid(2), pid_namespaces(7)",
+    ),
     "fork-stage": Text(
         "A copy of the launcher, the stage, begins to run. It will enter what the launcher must "
         "not.",
@@ -222,6 +229,12 @@ TEXTS = {
         "After the mounts, so that the path leads where it will lead for the program.",
         "chdir(2)",
     ),
+    "pass-listeners": Text(
+        "The descriptors that systemd passed to pyspawn, to listen on, are meant for the program: "
+        "the variable that names a process names the init now.",
+        "Only the init can say which pid it has inside.",
+        "sd_listen_fds(3), environ(7)",
+    ),
     "clear-environment": Text(
         "No variable of the caller reaches the program.",
         "Before those that were asked for are set.",
@@ -313,6 +326,7 @@ FORK_STAGE = Act(LAUNCHER, "fork the stage", "fork()", "fork-stage")
 FORK_KEEPER = FORK_STAGE._replace(topic="fork-keeper")
 MAKE_STAGE_GROUP = Act(STAGE, "make a process group", "setpgid(0, 0)", "make-stage-group")
 KEEP = Act(STAGE, "become a subreaper", "prctl(PR_SET_CHILD_SUBREAPER, 1)", "keep")
+FORK_WITNESS = Act(LAUNCHER, "fork the witness of terminal stops", "fork()", "fork-witness")
 FORK_INIT = Act(LAUNCHER, "fork the init", "fork()", "fork-init")
 OPEN_PIDFD = Act(LAUNCHER, "open a pidfd", "pidfd_open(INIT, 0)", "open-pidfd")
 

@@ -24,7 +24,7 @@ import _signal
 import posix
 
 from spawner import channel, init
-from spawner.errors import LAUNCHER
+from spawner.errors import INIT, LAUNCHER, STAGE
 from spawner.planning import find_maps, is_staged, plan, take
 from spawner.steps import attempt
 
@@ -266,7 +266,7 @@ class Launch:
         return at_once
 
     def _prepare(self) -> None:
-        """Open the pipes, and plan the steps."""
+        """Open the pipes, plan the steps, and fork who has to stay outside."""
         made = self.container
         maps = find_maps(self.kernel, self.spec, self.caller)
         namespaces = self.spec.namespaces
@@ -275,11 +275,6 @@ class Launch:
         notice = self.spec.init == "" or may_keep
         attempt(LAUNCHER, "open the pipes", lambda: made.pipes.open(self.kernel, notice=notice))
         self._find_terminal()
-        if made.terminal is not None and self.spec.init is None and not made.keeping:
-            from spawner import witness
-
-            # Now: what this process forks later is in the new PID namespace.
-            made.witness = witness.begin(self.kernel)
         self.steps = plan(
             self.spec,
             self.caller,
@@ -289,6 +284,11 @@ class Launch:
         )
         if self.wrap is not None:
             self.steps = self.wrap(self.spec, self.steps)
+        if made.terminal is not None and self.spec.init is None and not made.keeping:
+            from spawner import witness
+
+            # Now: what this process forks later is in the new PID namespace.
+            made.witness = witness.begin(self.kernel)
         if may_keep:
             from spawner import descendants
 
@@ -297,7 +297,7 @@ class Launch:
     def _fork_init(self) -> None:
         """Fork the init into the namespaces for children."""
         made = self.container
-        pid = attempt(LAUNCHER, "fork the init", self.kernel.fork)
+        pid = attempt(LAUNCHER, "fork the init", lambda: self.kernel.fork(INIT))
         if pid == 0:
             tell = self.observer.wants_namespaces
             init.become(self.kernel, self.steps, made.pipes, tell=tell)
@@ -311,7 +311,7 @@ class Launch:
 
         made = self.container
         attempt(LAUNCHER, "become a subreaper", self.kernel.become_subreaper)
-        pid = attempt(LAUNCHER, "fork the stage", self.kernel.fork)
+        pid = attempt(LAUNCHER, "fork the stage", lambda: self.kernel.fork(STAGE))
         if pid == 0:
             tell = self.observer.wants_namespaces
             stage.become(self.kernel, self.steps, made.pipes, keep=made.keeping, tell=tell)

@@ -193,10 +193,10 @@ class Kernel:
 
     # Processes
 
-    def fork(self) -> int:
+    def fork(self, child: str) -> int:
         """Duplicate this process; return the child's pid, and 0 in the child.
 
-        See fork(2).
+        `child` says what it will be, to whoever tells of it (`telling`). See fork(2).
         """
         return _named("fork", posix.fork)
 

@@ -12,7 +12,7 @@ What goes wrong is an ERROR record. The stage doesn't print, and doesn't return.
 import posix
 
 from spawner import channel, init
-from spawner.errors import LAUNCHER, OURS, STAGE, SetupError
+from spawner.errors import INIT, LAUNCHER, OURS, STAGE, SetupError
 from spawner.planning import take
 from spawner.steps import attempt
 
@@ -65,7 +65,7 @@ def _run(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool, tell: 
     keep = keep or "pid" in refused
     if keep:
         attempt(STAGE, "become a subreaper", kernel.become_subreaper)
-    pid = attempt(STAGE, "fork the init", kernel.fork)
+    pid = attempt(STAGE, "fork the init", lambda: kernel.fork(INIT))
     if pid == 0:
         init.become(kernel, left, pipes, tell=tell)
     pipes.tell(channel.encode(channel.FORKED, pid=pid))

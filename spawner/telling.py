@@ -11,7 +11,7 @@ import _signal
 from typing import TYPE_CHECKING
 
 from spawner import explain, report
-from spawner.errors import INIT, LAUNCHER, STAGE
+from spawner.errors import LAUNCHER, STAGE, WITNESS
 from spawner.linux import Kernel, SyscallError
 from spawner.planning import is_staged
 from spawner.steps import SELF, Step
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 class Telling(Kernel):
     """The machine's kernel, which is told of before it's asked."""
 
-    __slots__ = ("_in_step", "_keeping", "_staged", "_where")
+    __slots__ = ("_in_step", "_keeping", "_where")
 
     def __init__(self) -> None:
         self._where = LAUNCHER
-        self._staged = self._keeping = False
+        self._keeping = False
         self._in_step = False
 
     def tells(self, spec: Spec, planned: Steps) -> Steps:
@@ -64,7 +64,6 @@ class Telling(Kernel):
     def become_subreaper(self) -> None:
         """Tell, and do it; a launcher does where it will fork a stage."""
         if self._where == LAUNCHER:
-            self._staged = True
             _say(explain.tell(explain.BECOME_SUBREAPER))
         else:
             _say(explain.tell(explain.KEEP))
@@ -76,16 +75,16 @@ class Telling(Kernel):
             _say(explain.tell(explain.MAKE_STAGE_GROUP))
         super().make_process_group()
 
-    def fork(self) -> int:
-        """Tell, and do it; the child is the stage, or the init."""
-        if self._where == LAUNCHER and self._staged:
-            child = STAGE
+    def fork(self, child: str) -> int:
+        """Tell, and do it."""
+        if child == STAGE:
             _say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
+        elif child == WITNESS:
+            _say(explain.tell(explain.FORK_WITNESS))
         else:
-            child = INIT
             _say(explain.tell(explain.FORK_INIT._replace(where=self._where)))
             _say(explain.tell(explain.OPEN_PIDFD))
-        pid = super().fork()
+        pid = super().fork(child)
         if pid == 0:
             self._where = child
         return pid

@@ -15,7 +15,7 @@ would be if there were none.
 import _signal
 import posix
 
-from spawner.errors import LAUNCHER
+from spawner.errors import LAUNCHER, WITNESS
 from spawner.machine import STOPS
 from spawner.steps import attempt
 
@@ -32,7 +32,7 @@ def begin(kernel: "Kernel") -> int:
     Raises SetupError. Signals have to be blocked.
     """
     launcher = posix.getpid()
-    pid = attempt(LAUNCHER, "fork the witness of terminal stops", kernel.fork)
+    pid = attempt(LAUNCHER, "fork the witness of terminal stops", lambda: kernel.fork(WITNESS))
     if pid == 0:
         _be(kernel, launcher)
     return pid
