@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from subprocess import DEVNULL as DEVNULL
     from subprocess import PIPE as PIPE
     from subprocess import STDOUT as STDOUT
-    from subprocess import CalledProcessError as CalledProcessError
     from subprocess import TimeoutExpired as TimeoutExpired
 
     from spawner.errors import ExecError as ExecError
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from spawner.errors import SpecError as SpecError
     from spawner.idmap import Extent as Extent
     from spawner.idmap import IdMap as IdMap
+    from spawner.process import CalledProcessError as CalledProcessError
     from spawner.process import CompletedProcess as CompletedProcess
     from spawner.process import Process as Process
     from spawner.process import run as run
@@ -43,10 +43,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "subprocess": ("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired"),
+    "subprocess": ("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
     "spawner.idmap": ("Extent", "IdMap"),
-    "spawner.process": ("CompletedProcess", "Process", "run"),
+    "spawner.process": ("CalledProcessError", "CompletedProcess", "Process", "run"),
     "spawner.spec": ("Namespaces",),
 }
 """The modules that define the public names."""

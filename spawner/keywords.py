@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Command: TypeAlias = Word | Sequence[Word]
     Environment: TypeAlias = Mapping[str, Word] | Mapping[bytes, Word]
+    Init: TypeAlias = bool | str | os.PathLike[str]
     Stream: TypeAlias = int | IO[Any] | None
     Names: TypeAlias = str | Iterable[str]
     Extents: TypeAlias = IdMap | str | Iterable[Extent | tuple[int, int, int] | str]
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         cwd: Word | None
         env: Environment | None
         pass_fds: Iterable[int]
-        init: bool | str | os.PathLike[str]
+        init: Init
         namespaces: Namespaces | None
         unshare: Names
         share: Names

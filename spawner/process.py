@@ -1,45 +1,35 @@
 """Run programs in namespaces of their own, with the manners of `subprocess`.
 
-Who does what:
-
-1. Each call execs one lean `pyspawn`, the launcher, by `subprocess.Popen`. The caller may have
-   threads, so its process is never unshared (unshare(CLONE_NEWUSER) would be refused) and never
-   forked to run Python.
-2. The *status* pipe carries the launcher's JSON lines (docs/architecture.md). The constructor reads
-   it up to `started` or `failed`; `exited` stays in the pipe until the launcher's end, so no thread
-   has to read.
-3. The *lifeline* pipe ends the container: the launcher kills all of it at the first byte or at the
-   end of file. Only this process holds the write end, so the container dies with it, also by
-   SIGKILL. kill() writes a byte, because EOF can't come while a fork that ran no callback of ours
-   (one made in C) has a copy of that end.
-4. The launcher ends after everything in the container has, so to wait for it is to wait for the
-   whole tree.
+`container` says who does what. Any thread may call any method: two that wait both get the status,
+and two that communicate get the same output.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import subprocess
 import threading
 import time
 import warnings
-from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from signal import SIGTERM
 from subprocess import PIPE, TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
-from pyinit.status import of_signal
-from spawner import initpath, keywords, spec, ties
-from spawner.errors import LAUNCHER, SetupError
+from pyinit import signames
+from spawner import keywords, spec
+from spawner.container import Container
+from spawner.exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import IO, Literal, Unpack
 
-    from spawner.keywords import Command, Environment, Extents, Names, Options, Stream, Word
+    from spawner.keywords import Command, Environment, Extents, Init, Names, Options, Stream, Word
     from spawner.spec import Namespaces
+
+
+_BEGUN = "Cannot send input after starting communication"
 
 
 class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
@@ -58,8 +48,35 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
         self.signal = signal
         self.missing = dict(missing or {})
 
+    def check_returncode(self) -> None:
+        """Raise CalledProcessError for a status other than 0."""
+        if self.returncode:
+            raise CalledProcessError(
+                self.returncode, self.args, self.stdout, self.stderr, self.signal
+            )
 
-class Process(Generic[AnyStr]):
+
+class CalledProcessError(subprocess.CalledProcessError):
+    """The program's status wasn't 0: as in subprocess, and `signal` as in `Process`."""
+
+    def __init__(
+        self,
+        returncode: int,
+        cmd: Command,
+        output: Any = None,
+        stderr: Any = None,
+        signal: int | None = None,
+    ) -> None:
+        super().__init__(returncode, cmd, output, stderr)
+        self.signal = signal
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return super().__str__()
+        return f"Command '{self.cmd}' was killed by {signames.name(self.signal)}."
+
+
+class Process(Container, Generic[AnyStr]):
     """A program in namespaces of its own, with the interface of `subprocess.Popen`.
 
     The constructor returns once the program's exec has happened. It raises ExecError where the
@@ -74,22 +91,12 @@ class Process(Generic[AnyStr]):
     n it is 128 + n, and `signal` is n.
     """
 
-    args: Command
-    pid: int
-    namespaces: dict[str, int]
-    missing: dict[str, str]
-    returncode: int | None
-    signal: int | None
     stdin: IO[AnyStr] | None
     stdout: IO[AnyStr] | None
     stderr: IO[AnyStr] | None
 
-    _launcher: subprocess.Popen[Any]
-    _lifeline: ties.Lifeline
-    _report: ties.Report
-    _first: ties.FirstProcess
-    _settling: contextlib.AbstractContextManager[bool]
-    _running = False  # until the start has succeeded, for __del__
+    _exchange: Exchange | None = None
+    _output: tuple[AnyStr | None, AnyStr | None] | None = None
 
     @overload
     def __init__(
@@ -160,7 +167,7 @@ class Process(Generic[AnyStr]):
         cwd: Word | None = None,
         env: Environment | None = None,
         pass_fds: Iterable[int] = (),
-        init: bool | str | os.PathLike[str] = True,
+        init: Init = True,
         namespaces: Namespaces | None = None,
         unshare: Names = (),
         share: Names = (),
@@ -201,32 +208,22 @@ class Process(Generic[AnyStr]):
         pass_fds = keywords.descriptors(pass_fds)
         start_timeout = keywords.duration("start_timeout", start_timeout)
         self.args = args
-        self.returncode = self.signal = None
-        self._settling = threading.RLock()
+        self._talking = threading.Lock()
         with contextlib.ExitStack() as undo:
-            self._lifeline = undo.enter_context(contextlib.closing(ties.Lifeline()))
-            self._report = undo.enter_context(contextlib.closing(ties.Report()))
-            tied: dict[str, int] = {"lifeline": self._lifeline.end, "json-status": self._report.end}
-            argv = [*initpath.pyspawn(), *(f"--{tie}={end}" for tie, end in tied.items()), *words]
-            try:
-                self._launcher = subprocess.Popen(
-                    argv,
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=stderr,
-                    text=text,
-                    encoding=encoding,
-                    errors=errors,
-                    bufsize=bufsize,
-                    env=env,
-                    pass_fds=(*pass_fds, *tied.values()),
-                )
-            except OSError as error:
-                if error.filename != argv[0]:
-                    raise
-                raise _no_launcher(error) from error
+            self._launch(
+                undo,
+                words,
+                pass_fds,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                text=text,
+                encoding=encoding,
+                errors=errors,
+                bufsize=bufsize,
+                env=env,
+            )
             undo.callback(self._abandon)
-            self._launcher.args = args  # what a TimeoutExpired of its shows
             self.stdin = self._launcher.stdin
             self.stdout = self._launcher.stdout
             self.stderr = self._launcher.stderr
@@ -236,21 +233,10 @@ class Process(Generic[AnyStr]):
 
     def _await_start(self, seconds: float | None) -> None:
         """Return once the program's exec has happened, or raise what happened instead."""
-        deadline = None if seconds is None else time.monotonic() + seconds
-        events = self._report.events
-        self._report.launched()
-        while "started" not in events:
+        deadline = _deadline(seconds)
+        while not self._has_started():
             if not self._report.wait(_left(deadline)):
                 raise TimeoutExpired(self.args, seconds or 0)
-            if "failed" in events:
-                raise ties.failure(events["failed"])
-            if self._report.ended and "started" not in events:
-                status = self._launcher.wait()
-                raise SetupError(f"the launcher ended early, with status {status}", stage=LAUNCHER)
-        self.pid = events["created"]["host_pid"]
-        self.namespaces = events["created"]["namespaces"]
-        self.missing = events.get("missing", {}).get("namespaces", {})
-        self._first = ties.FirstProcess(self.pid)
 
     def _abandon(self) -> None:
         """Kill what a failed start may have made, and wait until it's gone."""
@@ -274,7 +260,9 @@ class Process(Generic[AnyStr]):
         Raises `subprocess.TimeoutExpired` after `timeout` seconds.
         """
         self._check_owner()
-        self._launcher.wait(keywords.duration("timeout", timeout, from_now=True))
+        seconds = keywords.duration("timeout", timeout, from_now=True)
+        if not self._end.wait(seconds):
+            raise TimeoutExpired(self.args, timeout or 0)
         return self._settle()
 
     def communicate(
@@ -284,63 +272,39 @@ class Process(Generic[AnyStr]):
     ) -> tuple[AnyStr | None, AnyStr | None]:
         """Send `input`, read stdout and stderr to their ends, and wait, as Popen.communicate.
 
-        Raises `subprocess.TimeoutExpired` after `timeout` seconds; call it again to go on.
+        Raises `subprocess.TimeoutExpired` after `timeout` seconds; call it again to go on, without
+        `input`. All of the output comes then, and comes again in every later call.
         """
         self._check_owner()
-        timeout = keywords.duration("timeout", timeout, from_now=True)
-        output: tuple[AnyStr | None, AnyStr | None] = self._launcher.communicate(input, timeout)
+        deadline = _deadline(keywords.duration("timeout", timeout, from_now=True))
+        if not self._talking.acquire(timeout=-1 if deadline is None else _left(deadline) or 0):
+            raise TimeoutExpired(self.args, timeout or 0)
+        try:
+            if self._output is None:
+                self._output = self._communicate(input, timeout, deadline)
+            elif input:
+                raise ValueError(_BEGUN)
+        finally:
+            self._talking.release()
+        return self._output
+
+    def _communicate(
+        self, data: AnyStr | None, timeout: float | None, deadline: float | None
+    ) -> tuple[AnyStr | None, AnyStr | None]:
+        if self._exchange is not None and data:
+            raise ValueError(_BEGUN)
+        if self._exchange is None and deadline is None:
+            output: tuple[AnyStr | None, AnyStr | None] = self._launcher.communicate(data)
+            self._settle()
+            return output
+        if self._exchange is None:
+            self._exchange = Exchange(data, self.stdin, (self.stdout, self.stderr))
+        if not (self._exchange.go_on(deadline) and self._end.wait(_left(deadline))):
+            stdout, stderr = self._exchange.raw
+            raise TimeoutExpired(self.args, timeout or 0, stdout or None, stderr or None)
         self._settle()
-        return output
-
-    def send_signal(self, sig: int) -> None:
-        """Send a signal to the program, through the launcher; SIGKILL is kill().
-
-        Raises ValueError for SIGSTOP, which would stop the launcher only.
-        """
-        self._check_owner()
-        if sig == SIGKILL:
-            self.kill()
-        elif sig == SIGSTOP:
-            raise ValueError("SIGSTOP can't be forwarded: send SIGTSTP")
-        else:
-            self._launcher.send_signal(sig)
-
-    def terminate(self) -> None:
-        """Stop the program: `stop_signal`, and `stop_timeout` later SIGKILL for everything."""
-        self.send_signal(SIGTERM)
-
-    def kill(self) -> None:
-        """Kill everything in the container; wait() returns when all of it is gone."""
-        self._check_owner()
-        with self._settling:
-            if self._lifeline.closed:
-                return
-            self._lifeline.cut()
-        # A launcher that was stopped together with its terminal's job would not see it.
-        self._launcher.send_signal(SIGCONT)
-
-    def _check_owner(self) -> None:
-        """Raise ChildProcessError in a fork of the process that started the container."""
-        # In this order: another thread that settles sets the return code, then closes.
-        if self._report.closed and self.returncode is None:
-            raise ChildProcessError(errno.ECHILD, "another process started this container")
-
-    def _settle(self) -> int:
-        """Take over the status from the report of the launcher, which has ended; return it."""
-        with self._settling:
-            if self.returncode is not None:
-                return self.returncode
-            self._report.update()
-            exited = self._report.events.get("exited")
-            if exited is None:
-                # Somebody killed the launcher, so the kernel kills the container, prctl(2).
-                self._first.kill()
-                exited = {"signal": SIGKILL, "status": of_signal(SIGKILL)}
-            self.signal = exited["signal"]
-            self.returncode = status = int(exited["status"])
-            for tie in (self._lifeline, self._report, self._first):
-                tie.close()
-            return status
+        stdout, stderr = self._exchange.output
+        return stdout, stderr
 
     def __enter__(self) -> Process[AnyStr]:
         return self
@@ -367,9 +331,6 @@ class Process(Generic[AnyStr]):
         self.kill()
         self.wait()
         warnings.warn(f"{self!r} was not waited for", ResourceWarning, source=self, stacklevel=2)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: returncode: {self.returncode} args: {self.args!r}>"
 
 
 @overload
@@ -453,8 +414,9 @@ def run(
 
     The `options` are those of `Process`. After `timeout` seconds, the start included, everything
     in the container is killed, and once it is gone `subprocess.TimeoutExpired` is raised. With
-    `check`, a status other than 0 raises `subprocess.CalledProcessError`. Raises what `Process`
-    raises where the program could not be started.
+    `check`, a status other than 0 raises CalledProcessError, which is a
+    `subprocess.CalledProcessError`. Raises what `Process` raises where the program could not be
+    started.
     """
     if input is not None:
         if options.get("stdin") is not None:
@@ -465,7 +427,7 @@ def run(
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
         options["stdout"] = options["stderr"] = PIPE
     timeout = keywords.duration("timeout", timeout)
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = _deadline(timeout)
     with Process[Any](
         args, text=text, encoding=encoding, errors=errors, start_timeout=timeout, **options
     ) as process:
@@ -480,16 +442,9 @@ def run(
     return ended
 
 
-def _no_launcher(error: OSError) -> SetupError:
-    """Return the error for an interpreter that can't be executed: not the program's fault."""
-    return SetupError(
-        f"start the launcher with {error.filename}",
-        stage=LAUNCHER,
-        syscall="execve",
-        errno=error.errno,
-        path=error.filename,
-        hint="sys.executable has to be the path of a Python interpreter",
-    )
+def _deadline(seconds: float | None) -> float | None:
+    """Return the moment `seconds` from now; None for none."""
+    return None if seconds is None else time.monotonic() + seconds
 
 
 def _left(deadline: float | None) -> float | None:

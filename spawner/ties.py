@@ -107,26 +107,54 @@ class Lifeline:
         _close(self._writer, self._reader)
 
 
-class FirstProcess:
-    """A pidfd of the container's first process, for the day when the launcher was killed."""
+class Pidfd:
+    """A hold on a process, for whom no later owner of its pid can be taken; pidfd_open(2).
+
+    Any thread may use it: it stays open until nobody waits any more.
+    """
 
     def __init__(self, pid: int) -> None:
-        with _no_fork:
-            self._pidfd: FileIO | None = None
-            with contextlib.suppress(ProcessLookupError):  # it may have ended already
-                self._pidfd = _keep(os.pidfd_open(pid), "rb")
+        self._file: FileIO | None = None  # it may have ended already
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._let_go = False
+        with _no_fork, contextlib.suppress(ProcessLookupError):
+            self._file = _keep(os.pidfd_open(pid), "rb")
 
-    def kill(self) -> None:
-        """Kill the process and wait until it, and so its PID namespace, has ended."""
-        if self._pidfd is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
-            _wait_readable(self._pidfd, None)
+    @property
+    def descriptor(self) -> int | None:
+        """The pidfd, which can be read once the process has ended; None where it had at once."""
+        return None if self._file is None else self._file.fileno()
+
+    def send(self, number: int) -> None:
+        """Send a signal to the process, unless it has ended."""
+        if self._file is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._file.fileno(), number)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the process has ended; False when the time is over."""
+        with self._lock:
+            if self._file is None or self._let_go:  # who lets go has seen the end
+                return True
+            self._waiting += 1
+        try:
+            return _wait_readable(self._file, seconds)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+            self._close_unused()
 
     def close(self) -> None:
-        """Close the pidfd."""
-        if self._pidfd is not None:
-            _close(self._pidfd)
+        """Close the pidfd, of a process that has ended or that nobody will ask after."""
+        self._let_go = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        with self._lock:
+            unused = self._let_go and not self._waiting
+        if unused and self._file is not None:
+            _close(self._file)
 
 
 class Report:
@@ -142,6 +170,11 @@ class Report:
         self.events: dict[str, dict[str, Any]] = {}
         self.ended = False
         self._partial = b""
+
+    @property
+    def source(self) -> int:
+        """The descriptor that can be read when there is news."""
+        return self._reader.fileno()
 
     @property
     def closed(self) -> bool:

@@ -6,11 +6,13 @@ import contextlib
 import ctypes
 import errno
 import gc
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -300,6 +302,109 @@ until_cut(); exited(137, 9)
         process.kill()
     with pytest.raises(KeyboardInterrupt):
         spawner.run(["app"], input=b"!")
+
+
+def test_output_outlives_time_outs_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before a time-out isn't lost, on both streams, with input underway."""
+    code = """
+started()
+os.write(1, b"one "); os.write(2, b"un ")
+data = b""
+while select.select([0, lifeline], [], [])[0] == [0]:
+    block = os.read(0, 65536)
+    data += block
+    if not block:
+        break
+os.write(1, b"%d" % len(data)); os.write(2, b"deux")
+exited(0)
+"""
+    launcher(monkeypatch, code)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), spawner.PIPE)
+    process = spawner.Process(["app"], **pipes)
+    data = b"x" * 1_000_000
+    with pytest.raises(TimeoutExpired):
+        process.communicate(data, timeout=0)
+    with pytest.raises(ValueError, match="Cannot send input after"):
+        process.communicate(data)
+    for _ in range(2):
+        assert process.communicate() == (b"one 1000000", b"un deux")
+    assert process.communicate(timeout=-1) == (b"one 1000000", b"un deux")
+
+
+def test_time_outs_without_streams_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No poll stands between the end and who waits for it with a time-out."""
+    launcher(monkeypatch, "started(); sys.stdin.buffer.read(1); exited(0)")
+    slept: list[float] = []
+    monkeypatch.setattr(subprocess.time, "sleep", slept.append)  # type: ignore[attr-defined]
+    with spawner.Process(["app"], stdin=spawner.PIPE) as process:
+        with pytest.raises(TimeoutExpired):
+            process.wait(0.01)
+        assert process.stdin is not None
+        process.stdin.write(b"!")
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert slept == []
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf])
+def test_a_wait_for_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    launcher(monkeypatch, PATIENT)
+    with pytest.raises(ValueError, match="no number"), spawner.Process(["app"]) as process:
+        process.wait(seconds)
+    with pytest.raises(ValueError, match="no number"), spawner.Process(["app"]) as process:
+        process.communicate(timeout=seconds)
+    with pytest.raises(TimeoutExpired), spawner.Process(["app"]) as process:
+        process.wait(-1)  # what is left of a time may be less than nothing, as in subprocess
+
+
+def test_arguments_that_are_too_long_are_not_the_interpreters_fault() -> None:
+    with pytest.raises(SetupError, match="E2BIG") as caught:
+        spawner.run(["app", "x" * 4_000_000])
+    assert caught.value.errno == errno.E2BIG
+    assert "too long" in (caught.value.hint or "")
+
+
+# Threads
+
+
+def test_all_threads_that_communicate_get_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher(monkeypatch, "started(); os.write(1, b'out' + sys.stdin.buffer.read()); exited(3)")
+    process = spawner.Process(["app"], stdin=spawner.PIPE, stdout=spawner.PIPE)
+    results: list[object] = []
+
+    def talk() -> None:
+        results.append(process.communicate())
+
+    def wait() -> None:
+        results.append(process.wait(60))
+
+    threads = [threading.Thread(target=work) for work in (talk, wait, talk, wait, talk)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, results)) == ["(b'out', None)"] * 3 + ["3"] * 2
+
+
+def test_a_second_thread_waits_its_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher(monkeypatch, PATIENT)
+    process = spawner.Process(["app"], stdout=spawner.PIPE)
+    results: list[object] = []
+    talking = threading.Event()
+
+    def talk() -> None:
+        talking.set()
+        results.append(process.communicate())
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    talking.wait()
+    with pytest.raises(TimeoutExpired):
+        process.communicate(timeout=0.01)
+    process.kill()
+    thread.join()
+    assert results == [(b"", None)]
+    assert process.returncode == 137
 
 
 # The garbage collector

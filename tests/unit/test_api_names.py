@@ -45,7 +45,7 @@ def test_all_that_the_modules_offer_is_public() -> None:
     offered = own(process, "spawner.process") | own(errors, "spawner.errors")
     assert offered <= set(spawner.__all__)
     assert set(spawner.__all__) - offered == {
-        *("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired"),
+        *("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
         *("Extent", "IdMap", "Namespaces"),
     }
 
@@ -89,8 +89,25 @@ def test_an_error_costs_no_import_of_subprocess() -> None:
 
 
 def test_constants_and_errors_are_those_of_subprocess() -> None:
-    for name in ("DEVNULL", "PIPE", "STDOUT", "CalledProcessError", "TimeoutExpired"):
+    for name in ("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"):
         assert getattr(spawner, name) is getattr(subprocess, name)
+    assert issubclass(spawner.CalledProcessError, subprocess.CalledProcessError)
+
+
+@pytest.mark.parametrize(
+    ("signal", "text"),
+    [
+        (None, "Command '['a']' returned non-zero exit status 137."),
+        (9, "Command '['a']' was killed by SIGKILL."),
+        (36, "Command '['a']' was killed by SIGRTMIN+2."),
+    ],
+)
+def test_a_failed_command_pickles_and_says_why(signal: int | None, text: str) -> None:
+    error = spawner.CalledProcessError(137, ["a"], b"out", b"err", signal)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is spawner.CalledProcessError
+    assert vars(again) == vars(error)
+    assert str(again) == str(error) == text
 
 
 def test_what_subprocess_has_is_spelt_alike() -> None:

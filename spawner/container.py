@@ -1,0 +1,180 @@
+"""A running container, as who started it holds it: what `process` and `aio` have in common.
+
+Who does what:
+
+1. Each call execs one lean `pyspawn`, the launcher, by `subprocess.Popen`. The caller may have
+   threads, so its process is never unshared (unshare(CLONE_NEWUSER) would be refused) and never
+   forked to run Python.
+2. The *status* pipe carries the launcher's JSON lines (docs/architecture.md). The start reads it up
+   to `started` or `failed`; `exited` stays in the pipe until the launcher's end, so nobody has to
+   read meanwhile.
+3. The *lifeline* pipe ends the container: the launcher kills all of it at the first byte or at the
+   end of file. Only this process holds the write end, so the container dies with it, also by
+   SIGKILL. kill() writes a byte, because EOF can't come while a fork that ran no callback of ours
+   (one made in C) has a copy of that end.
+4. The launcher ends after everything in the container has, so to wait for it is to wait for the
+   whole tree. Its pidfd says so without a poll, and takes signals that no other process can get.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import subprocess
+import threading
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from typing import TYPE_CHECKING, Any
+
+from pyinit.status import of_signal
+from spawner import initpath, ties
+from spawner.errors import LAUNCHER, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from spawner.keywords import Command
+
+
+class Container:
+    """A container and the launcher that made it; see `process.Process` for what users may know."""
+
+    args: Command
+    pid: int
+    namespaces: dict[str, int]
+    missing: dict[str, str]
+    returncode: int | None = None
+    signal: int | None = None
+
+    _launcher: subprocess.Popen[Any]
+    _lifeline: ties.Lifeline
+    _report: ties.Report
+    _end: ties.Pidfd
+    _first: ties.Pidfd
+    _settling: contextlib.AbstractContextManager[bool]
+    _running = False  # until the start has succeeded, for __del__
+
+    def _launch(
+        self,
+        undo: contextlib.ExitStack,
+        words: Sequence[str],
+        pass_fds: Iterable[int],
+        **streams: Any,
+    ) -> None:
+        """Start the launcher with its ties to us, which `undo` closes.
+
+        Raises SetupError, and what subprocess.Popen raises for what is meant for it.
+        """
+        self._settling = threading.RLock()
+        self._lifeline = undo.enter_context(contextlib.closing(ties.Lifeline()))
+        self._report = undo.enter_context(contextlib.closing(ties.Report()))
+        tied = {"lifeline": self._lifeline.end, "json-status": self._report.end}
+        argv = [*initpath.pyspawn(), *(f"--{tie}={end}" for tie, end in tied.items()), *words]
+        try:
+            self._launcher = subprocess.Popen(argv, pass_fds=(*pass_fds, *tied.values()), **streams)
+        except OSError as error:
+            if error.filename != argv[0]:
+                raise
+            raise _no_launcher(error) from error
+        self._end = ties.Pidfd(self._launcher.pid)
+        undo.callback(self._end.close)
+        self._launcher.args = self.args  # what a TimeoutExpired of its shows
+        self._report.launched()
+
+    def _has_started(self) -> bool:
+        """Tell whether the program's exec has happened, by the news that came; raise the failure.
+
+        Where the launcher has told all and this isn't part of it, it's about to end, or has.
+        """
+        events = self._report.events
+        if "failed" in events:
+            raise ties.failure(events["failed"])
+        if "started" in events:
+            self.pid = events["created"]["host_pid"]
+            self.namespaces = events["created"]["namespaces"]
+            self.missing = events.get("missing", {}).get("namespaces", {})
+            self._first = ties.Pidfd(self.pid)
+            return True
+        if self._report.ended:
+            status = self._launcher.wait()
+            raise SetupError(f"the launcher ended early, with status {status}", stage=LAUNCHER)
+        return False
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the program, through the launcher; SIGKILL is kill().
+
+        Of no effect once all has ended. Raises ValueError for SIGSTOP, which would stop the
+        launcher only.
+        """
+        self._check_owner()
+        if sig == SIGKILL:
+            self.kill()
+        elif sig == SIGSTOP:
+            raise ValueError("SIGSTOP can't be forwarded: send SIGTSTP")
+        else:
+            self._signal_launcher(sig)
+
+    def terminate(self) -> None:
+        """Stop the program: `stop_signal`, and `stop_timeout` later SIGKILL for everything."""
+        self.send_signal(SIGTERM)
+
+    def kill(self) -> None:
+        """Kill everything in the container; wait() returns when all of it is gone."""
+        self._check_owner()
+        with self._settling:
+            if self._lifeline.closed:
+                return
+            self._lifeline.cut()
+        # A launcher that was stopped together with its terminal's job would not see it.
+        self._signal_launcher(SIGCONT)
+
+    def _signal_launcher(self, sig: int) -> None:
+        with self._settling:
+            if self.returncode is None:
+                self._end.send(sig)
+
+    def _check_owner(self) -> None:
+        """Raise ChildProcessError in a fork of the process that started the container."""
+        # In this order: another thread that settles sets the return code, then closes.
+        if self._report.closed and self.returncode is None:
+            raise ChildProcessError(errno.ECHILD, "another process started this container")
+
+    def _settle(self) -> int:
+        """Take over the status from the report of the launcher, which has ended; return it."""
+        with self._settling:
+            if self.returncode is not None:
+                return self.returncode
+            self._launcher.wait()  # to reap it
+            self._report.update()
+            exited = self._report.events.get("exited")
+            if exited is None:
+                # Somebody killed the launcher, so the kernel kills the container, prctl(2).
+                with contextlib.suppress(PermissionError):
+                    self._first.send(SIGKILL)
+                self._first.wait()
+                exited = {"signal": SIGKILL, "status": of_signal(SIGKILL)}
+            self.signal = exited["signal"]
+            self.returncode = status = int(exited["status"])
+            for tie in (self._lifeline, self._report, self._first, self._end):
+                tie.close()
+            return status
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: returncode: {self.returncode} args: {self.args!r}>"
+
+
+def _no_launcher(error: OSError) -> SetupError:
+    """Return the error for an interpreter that can't be executed: not the program's fault."""
+    hint = "sys.executable has to be the path of a Python interpreter"
+    if error.errno == errno.E2BIG:
+        hint = (
+            "arguments and environment are too long together, or one of them is, execve(2): give "
+            "the program what is long through stdin or a file"
+        )
+    return SetupError(
+        f"start the launcher with {error.filename}",
+        stage=LAUNCHER,
+        syscall="execve",
+        errno=error.errno,
+        path=error.filename,
+        hint=hint,
+    )

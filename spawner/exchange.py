@@ -1,0 +1,118 @@
+"""What goes into a program and comes out of it, as far as it has by now; text is bytes until then.
+
+subprocess forgets what is left of the input where a time-out interrupts `communicate` (before
+Python 3.14), and then waits for ever for who waits for that input's end. Here all is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import selectors
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+_BLOCK = 65536
+"""Bytes in a pipe, pipe(7): more can't come at once."""
+
+
+def encode(data: Any, encoding: str | None, errors: str | None) -> bytes:
+    """Return text as the bytes that a stream of subprocess would write; raises TypeError."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
+    stream.write(data)
+    stream.flush()
+    return raw.getvalue()
+
+
+def decode(data: bytes, encoding: str | None, errors: str | None) -> str:
+    """Return the text that a stream of subprocess would read, which has one kind of newline."""
+    return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, errors=errors).read()
+
+
+class Exchange:
+    """An exchange with a program through pipes, which can be interrupted and gone on with."""
+
+    def __init__(self, data: Any, stdin: Any, outputs: Sequence[Any]) -> None:
+        """Begin one: `data` is for `stdin`, and `outputs` are stdout and stderr."""
+        self._left = memoryview(b"")
+        self._stdin = None if stdin is None or stdin.closed else stdin
+        self._outputs = outputs
+        self._open = [stream for stream in outputs if stream is not None and not stream.closed]
+        self._blocks: dict[Any, list[bytes]] = {stream: [] for stream in self._open}
+        if data and self._stdin is not None:
+            if isinstance(self._stdin, io.TextIOBase):
+                data = encode(data, self._stdin.encoding, self._stdin.errors)
+            self._left = memoryview(data).cast("B")
+        if self._stdin is not None:
+            try:
+                self._stdin.flush()
+            except BrokenPipeError:
+                self._left = memoryview(b"")
+            if not self._left:
+                self._end(self._stdin)
+
+    @property
+    def raw(self) -> list[bytes | None]:
+        """What has come by now from each of the outputs; None for one that isn't ours to read."""
+        return [
+            None if stream is None else b"".join(self._blocks.get(stream, ()))
+            for stream in self._outputs
+        ]
+
+    @property
+    def output(self) -> list[Any]:
+        """What has come, as text from a stream of text."""
+        return [
+            decode(data, stream.encoding, stream.errors)
+            if isinstance(stream, io.TextIOBase) and data is not None
+            else data
+            for stream, data in zip(self._outputs, self.raw, strict=True)
+        ]
+
+    def go_on(self, deadline: float | None) -> bool:
+        """Write and read to the ends of all streams; return False at the deadline (monotonic)."""
+        with selectors.PollSelector() as selector:
+            if self._stdin is not None:
+                selector.register(self._stdin, selectors.EVENT_WRITE)
+            for stream in self._open:
+                selector.register(stream, selectors.EVENT_READ)
+            while selector.get_map():
+                seconds = None if deadline is None else deadline - time.monotonic()
+                ready = selector.select(seconds)
+                for key, _ in ready:
+                    stream = key.fileobj
+                    if self._write(stream) if stream is self._stdin else self._read(stream):
+                        selector.unregister(stream)
+                        self._end(stream)
+                if not ready and seconds is not None and seconds <= 0:
+                    return False
+        return True
+
+    def _read(self, stream: Any) -> bool:
+        """Read what is there; tell whether that was all."""
+        block = os.read(stream.fileno(), _BLOCK)
+        self._blocks[stream].append(block)
+        return not block
+
+    def _write(self, stream: Any) -> bool:
+        """Write as much as never blocks; tell whether that was all."""
+        try:
+            written = os.write(stream.fileno(), self._left[: select.PIPE_BUF])
+        except BrokenPipeError:
+            written = len(self._left)
+        self._left = self._left[written:]
+        return not self._left
+
+    def _end(self, stream: Any) -> None:
+        """Close a stream that is at its end."""
+        if stream is self._stdin:
+            self._stdin = None
+        else:
+            self._open.remove(stream)
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
