@@ -229,12 +229,6 @@ TEXTS = {
         "After the mounts, so that the path leads where it will lead for the program.",
         "chdir(2)",
     ),
-    "pass-listeners": Text(
-        "The descriptors that systemd passed to pyspawn, to listen on, are meant for the program: "
-        "the variable that names a process names the init now.",
-        "Only the init can say which pid it has inside.",
-        "sd_listen_fds(3), environ(7)",
-    ),
     "clear-environment": Text(
         "No variable of the caller reaches the program.",
         "Before those that were asked for are set.",
