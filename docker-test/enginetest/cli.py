@@ -51,37 +51,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.geteuid() != 0:
         say("needs root: it starts daemons, makes namespaces and cgroups")
         return 1
-    try:
-        return outside(names, figures=not options.no_figures)
-    except CommandError as error:
-        say(str(error))
-        return 1
-    except KeyboardInterrupt:
-        return nest.INTERRUPTED
+    return outside(names, figures=not options.no_figures)
 
 
 def outside(names: Sequence[str], *, figures: bool) -> int:
     """Prepare, run the inner program in its nest, and see that nothing is left of it."""
-    say("preparing")
-    prepare(names)
+    nest.interruptible()
+    nest.sweep()
+    try:
+        materials.install_packages()  # what they bring is theirs, not left behind
+    except CommandError as error:
+        say(str(error))
+        return 1
     before = leftovers.Snapshot.take()
     with nest.run_directory() as place:
-        materials.context(place / "context", materials.wheels())
-        words = [word for name in names for word in ("--engine", name)]
-        words += [] if figures else ["--no-figures"]
-        program = str(materials.CHECKOUT / "docker-test")
-        status = nest.enter([sys.executable, "-I", program, INSIDE, str(place), *words], place.name)
-        nest.clean(place.name)
+        try:
+            status = run(names, place, figures=figures)
+        except CommandError as error:
+            say(str(error))
+            status = 1
+        except KeyboardInterrupt as interrupt:
+            say("interrupted; what runs is ended")
+            status = 128 + int(interrupt.args[0])
     left = leftovers.left(before, leftovers.Snapshot.take(), place.name)
-    left += [f"directory {place}"] if place.exists() else []
-    print("\nLeft behind:", "; ".join(left) or "no mount, cgroup, process or file", flush=True)
+    print("\nLeft behind:", "; ".join(left) or leftovers.NOTHING, flush=True)
     say("done")
     return status or (1 if left else 0)
 
 
+def run(names: Sequence[str], place: Path, *, figures: bool) -> int:
+    """Prepare, and run the inner program with the run's directory; return its exit status."""
+    temporary = place / "tmp"
+    temporary.mkdir()
+    # All that is started now bears the run's name, and puts its temporary files where they go.
+    os.environ.update({leftovers.MARK: place.name, "TMPDIR": str(temporary)})
+    say("preparing")
+    prepare(names)
+    materials.context(place / "context", materials.wheels())
+    words = [word for name in names for word in ("--engine", name)]
+    words += [] if figures else ["--no-figures"]
+    program = str(materials.CHECKOUT / "docker-test")
+    return nest.enter([sys.executable, "-I", program, INSIDE, str(place), *words])
+
+
 def prepare(names: Sequence[str]) -> None:
     """Have everything there that comes from outside: inside there is no network."""
-    materials.install_packages()
     materials.base()
     if "containerd" in names:
         materials.dependencies()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginetest import materials, measure, nest, report
+from enginetest import leftovers, materials, measure, nest, report
 from enginetest.client import ClientEngine
 from enginetest.docker import Docker
 from enginetest.engine import Engine, RefusalError
@@ -96,7 +96,7 @@ def _podman(place: Place, column: Column) -> None:
 
 
 def _rootless(place: Place, column: Column) -> None:
-    engine = RootlessPodman(*place.state("rootless"), place.run, nest.USER)
+    engine = RootlessPodman(*place.state("rootless"), place.run, leftovers.USER)
     engine.set_up(archive=materials.base(), context=place.context)
     hold_client(engine, place, column)
 

@@ -1,21 +1,39 @@
-"""What a run has left on the machine: compared before and after, mounts, cgroups, processes.
+"""What a run has left on the machine: compared before and after.
 
-Others may use the machine meanwhile. So a mount, which only the outer process could have left, is
-laid to our charge whoever made it; a cgroup or a process is when it bears the run's name: in its
-path, in its environment, or in the places that it holds.
+Others may use the machine meanwhile. So a mount, a network interface or a file where engines keep
+theirs is laid to our charge whoever made it; a cgroup, a process, a loop device or a directory is
+when it bears the run's name: in its path, in its environment, or in the places that it holds; a
+user is when it has the name of ours.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pwd
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from enginetest import cgroups
 
+USER = "pidone-rootless"
+"""The user without privileges, who exists inside the nest only."""
+
 MARK = "PIDONE_DOCKER_TEST"
 """The environment variable that names the run to all that it starts."""
+
+
+NOTHING = "no process, mount, cgroup, loop device, network interface, user or file"
+
+STATE = (
+    *("/etc/cni", "/etc/containerd", "/etc/containers", "/etc/docker"),
+    *("/run/containerd", "/run/containers", "/run/docker", "/run/docker.sock", "/run/libpod"),
+    *("/run/runc", "/usr/sbin/policy-rc.d", "/var/lib/cni", "/var/lib/containerd"),
+    *("/var/lib/containers", "/var/lib/docker"),
+)
+"""Where engines keep what is theirs, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,11 @@ class Snapshot:
     cgroups: frozenset[str]
     processes: frozenset[tuple[int, str]]
     """(pid, start time), since a pid may be used again."""
+    loops: frozenset[str]
+    """The files behind loop devices."""
+    interfaces: frozenset[str]
+    users: frozenset[str]
+    files: frozenset[str]
 
     @classmethod
     def take(cls) -> Snapshot:
@@ -35,6 +58,10 @@ class Snapshot:
             frozenset(line.split()[4] for line in mountinfo.splitlines()),
             frozenset(cgroups.directories()),
             frozenset(_processes()),
+            frozenset(_loops()),
+            frozenset(name for _, name in socket.if_nameindex()),
+            frozenset(user.pw_name for user in pwd.getpwall()),
+            frozenset(_files()),
         )
 
 
@@ -46,7 +73,27 @@ def left(before: Snapshot, after: Snapshot, run: str) -> list[str]:
         why = _ours(pid, run)
         if why and (pid, started) in set(_processes()):
             found.append(f"process {pid}: {why}")
+    found += [f"loop device on {name}" for name in after.loops - before.loops if run in name]
+    found += [f"network interface {name}" for name in after.interfaces - before.interfaces]
+    found += [f"user {name}" for name in after.users - before.users if name == USER]
+    found += [f"file {name}" for name in sorted(after.files - before.files)]
+    found += [f"directory {place}" for place in Path("/var/tmp").glob(run)]
     return found
+
+
+def _loops() -> Iterator[str]:
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            yield backing.read_text().strip()
+
+
+def _files() -> Iterator[str]:
+    for top in STATE:
+        for directory, _, names in os.walk(top):
+            yield directory
+            yield from (os.path.join(directory, name) for name in names)
+        if os.path.lexists(top) and not os.path.isdir(top):
+            yield top
 
 
 def _processes() -> set[tuple[int, str]]:

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import os
 import shutil
+import signal
 import sys
 import time
 import tomllib
@@ -51,6 +52,9 @@ KERNEL = "linux-image-cloud-amd64"
 STARTED = "PIDONE_DOCKER_TEST_STARTED"
 """The environment variable that says when the run began, by the monotonic clock."""
 
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a run before its time."""
+
 POLICY = Path("/usr/sbin/policy-rc.d")
 """What Debian's packages ask whether they may start a daemon when they are installed."""
 
@@ -72,7 +76,12 @@ def install_packages() -> None:
         POLICY.write_text("#!/bin/sh\nexit 101\n")
         POLICY.chmod(0o755)
     try:
-        ended = complete([CHECKOUT / "tools" / "debian", *DEBIAN], patience=600)
+        # Not to be interrupted: what dpkg has begun, it has to end.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+        try:
+            ended = complete([CHECKOUT / "tools" / "debian", *DEBIAN], patience=600)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     finally:
         if mine:
             POLICY.unlink()
@@ -121,7 +130,8 @@ def base() -> Path:
         say("making the base image of Debian's packages")
         making = _fresh(place)
         succeed(
-            *("unshare", "--mount", "--propagation", "private"),
+            *("unshare", "--mount", "--propagation", "private", "--pid", "--mount-proc"),
+            *("--fork", "--kill-child=KILL"),
             *("mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(BASE)}"),
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
             f"--extract-hook={COMPILE}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,16 +36,24 @@ def complete(
 
     Raises CommandError where it takes more than `patience` seconds.
     """
-    try:
-        return subprocess.run(
-            argv,
-            env=env,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=patience,
-        )
-    except subprocess.TimeoutExpired:
-        raise CommandError(f"{' '.join(map(str, argv))}: not done after {patience:.0f} s") from None
+    with subprocess.Popen(
+        argv,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=patience)
+        except BaseException as error:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=10)  # to the end of file: what it started ends too
+            if isinstance(error, subprocess.TimeoutExpired):
+                said = f"{' '.join(map(str, argv))}: not done after {patience:.0f} s"
+                raise CommandError(said) from None
+            raise
+    return subprocess.CompletedProcess(argv, process.returncode, output, errors)
