@@ -205,6 +205,27 @@ TEXTS = {
         "first thing done in there.",
         "mount_namespaces(7), mount(2)",
     ),
+    "make-slave": Text(
+        "What the machine mounts or unmounts from now on happens in here as well, but nothing that "
+        "is mounted in here is seen outside.",
+        "A new mount namespace is a copy whose mounts are still peers of the originals: on most "
+        "machines they're shared, both ways. So this is the first thing done in there.",
+        "mount_namespaces(7), mount(2)",
+    ),
+    "make-shared": Text(
+        "Mounts and unmounts spread, within this tree of mounts and, without a new user namespace, "
+        "between it and the machine's own.",
+        "First thing in there, so that it holds for whatever is mounted next.",
+        "mount_namespaces(7), mount(2)",
+    ),
+    "mount-proc-apart": Text(
+        "What is mounted there takes no part in the propagation any more, and then a new proc "
+        "covers it, which shows the processes of the PID namespace that the init is in.",
+        "By the init, since a proc file system belongs to the PID namespace of whoever mounts it. "
+        "Mounts spread to the machine's own tree, as was asked for: a /proc that did would cover "
+        "the machine's.",
+        "mount_namespaces(7), proc(5), mount(2)",
+    ),
     "mount-proc": Text(
         "A new /proc covers the old one. It shows the processes of the new PID namespace, and "
         "nobody else's.",

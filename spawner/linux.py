@@ -51,6 +51,8 @@ MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
 
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -272,6 +274,22 @@ class Kernel:
             return posix.open(path, flags | _CLOEXEC)
         except OSError as error:
             raise SyscallError("openat", error.errno or 0, path) from None
+
+    def open_directory(self, path: str) -> int:
+        """Return a descriptor of a directory, to which no part of `path` is a symbolic link."""
+        from spawner import paths
+
+        try:
+            return paths.open_directory(path)
+        except OSError as error:
+            raise SyscallError("openat", error.errno or 0, error.filename) from None
+
+    def fchdir(self, directory: int) -> None:
+        """Change the working directory to an open one.
+
+        See fchdir(2).
+        """
+        _named("fchdir", posix.fchdir, directory)
 
     def signalfd(self, signals: "Iterable[int]") -> int:
         """Return a descriptor from which the pending ones of `signals` can be read.

@@ -175,6 +175,18 @@ TABLE = (
         convert=_ids,
         help="Give PROGRAM these supplementary groups; none for an empty list.",
     ),
+    Option(
+        "propagation",
+        metavar="HOW",
+        help="Let mounts spread to the new mount namespace (slave), both ways (shared), not at all "
+        "(private, the default), or leave that unchanged.",
+    ),
+    Option(
+        "mount-proc",
+        metavar="DIR",
+        optional=True,
+        help="Mount proc on DIR in place of /proc, in a new mount namespace.",
+    ),
     Option("hostname", metavar="NAME", help="Set the host name inside."),
     Option(
         "monotonic",
@@ -262,9 +274,12 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     mappings += [name for name in ("map_auto", "map_users", "map_groups") if values.get(name)]
     if mappings and "user" not in attempt:
         unshare.append("user")
+    mount_proc = values.get("mount_proc")
+    if mount_proc is not None and "mount" not in (*share, *attempt):
+        unshare.append("mount")
     given = {
         name: values[name]
-        for name in ("hostname", "monotonic", "boottime", "workdir", "stop_signal",
+        for name in ("hostname", "propagation", "monotonic", "boottime", "workdir", "stop_signal",
                      "stop_timeout", "die_with_parent")
         if name in values
     }  # fmt: skip
@@ -278,6 +293,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         group=values.get("setgid"),
         groups=values.get("groups"),
         init="" if init is True else init,
+        mount_proc="/proc" if mount_proc is True else mount_proc,
         environment=values.get("env", ()),
         clear_environment=values.get("clearenv", False),
         **given,

@@ -168,8 +168,13 @@ def _inside(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
     for kind in ("mount", "uts", "ipc", "net", "cgroup"):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, INIT)
-    yield steps.make_private()
-    yield steps.mount_proc()
+    if spec.names_mounts:
+        from spawner import mounts
+
+        yield from mounts.inside(spec)
+    else:
+        yield steps.make_private()
+        yield steps.mount_proc()
     if spec.hostname is not None:
         yield steps.set_hostname(spec.hostname)
     yield steps.bring_up_loopback()

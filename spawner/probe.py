@@ -375,8 +375,13 @@ def _fresh_proc(case: Case) -> str | None:
 
     An unmasked one, so that the mount reveals nothing (fs/namespace.c, mount_too_revealing).
     """
-    if case.syscall != "mount" or not case.path.endswith("/proc"):
+    if case.syscall != "mount" or (case.path != "/proc" and not _is_proc(case)):
         return None
+    if "user" in case.wanted and "pid" not in case.wanted:
+        return (
+            "a new user namespace has no right to the PID namespace around it, and a /proc would "
+            "show that: make a new one, --pid, or leave out --mount-proc"
+        )
     if "user" not in case.wanted and case.filtered:
         return None
     mounts = case.mounts()
@@ -482,9 +487,16 @@ def _other(case: Case) -> str:
     """Return what could be named in place of the path that failed."""
     if case.syscall == "chdir":
         return "name another directory with --workdir"
+    if _is_proc(case):
+        return "name another directory with --mount-proc"
     if case.spec is None or case.spec.init == "":
         return "run pyspawn by another Python, such as /usr/bin/python3"
     return "run another program" if case.spec.init is None else "name another init, --init=PATH"
+
+
+def _is_proc(case: Case) -> bool:
+    """Say whether it is about the directory that --mount-proc names."""
+    return case.spec is not None and case.path == case.spec.mount_proc
 
 
 def _obstacle(case: Case) -> tuple[int, str] | None:
@@ -509,7 +521,9 @@ def _obstacle(case: Case) -> tuple[int, str] | None:
             target = case.machine.link(place) or ""
             place = "/" if target.startswith("/") else here
             rest = target.split("/") + rest
-        elif found.st_mode & _FORMAT != _DIRECTORY and (any(rest) or case.syscall == "chdir"):
+        elif found.st_mode & _FORMAT != _DIRECTORY and (
+            any(rest) or case.syscall == "chdir" or _is_proc(case)
+        ):
             return errno.ENOTDIR, place
     if _refusing(case, place) or _noexec(case, place):
         return errno.EACCES, place

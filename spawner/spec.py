@@ -27,6 +27,9 @@ ALL = "all"
 STOP_TIMEOUT = 10.0
 """Seconds between the stop signal and SIGKILL, as `docker stop` has it."""
 
+PRIVATE, SLAVE, SHARED, UNCHANGED = "private", "slave", "shared", "unchanged"
+"""How mounts spread between the new mount namespace and the old one, in unshare(1)'s words."""
+
 MAX_ID = 4294967294
 """The greatest user or group id: the one above it, (uid_t) -1, means none, credentials(7)."""
 
@@ -172,11 +175,12 @@ class Spec(Frozen):
     `user_map` and `group_map` give; with `auto_users` and `auto_groups` the caller's subordinate
     ranges fill what these leave free. `setgroups` is "allow" or "deny" for setgroups(2) inside,
     None for what has to be. `user`, `group` and `groups` (supplementary) are who the program is
-    inside, None for the caller. `init` is None where the program
-    itself is PID 1, "" for pyinit, else the path of another init. `hostname`, `monotonic` and
-    `boottime` (clock offsets in whole seconds) need their namespace. `workdir` is where the
-    program starts, None for here. `environment` holds (name, value) pairs set on top of the
-    caller's variables, or on top of none where `clear_environment`. `stop_signal` is what a
+    inside, None for the caller. `propagation` says how mounts spread, and `mount_proc` where a proc
+    file system goes, None for on /proc if the PID and mount namespaces are new. `init` is None
+    where the program itself is PID 1, "" for pyinit, else the path of another init. `hostname`,
+    `monotonic` and `boottime` (clock offsets in whole seconds) need their namespace. `workdir` is
+    where the program starts, None for here. `environment` holds (name, value) pairs set on top of
+    the caller's variables, or on top of none where `clear_environment`. `stop_signal` is what a
     SIGTERM becomes; `stop_timeout` is in seconds, None for no end. With `die_with_parent` the
     container ends with the process that started the launcher.
 
@@ -199,7 +203,9 @@ class Spec(Frozen):
         "map_group",
         "map_user",
         "monotonic",
+        "mount_proc",
         "namespaces",
+        "propagation",
         "setgroups",
         "stop_signal",
         "stop_timeout",
@@ -222,6 +228,8 @@ class Spec(Frozen):
     groups: tuple[int, ...] | None
     init: str | None
     hostname: str | None
+    propagation: str
+    mount_proc: str | None
     monotonic: int | None
     boottime: int | None
     workdir: str | None
@@ -248,6 +256,8 @@ class Spec(Frozen):
         groups: "Iterable[int] | None" = None,
         init: str | None = None,
         hostname: str | None = None,
+        propagation: str = PRIVATE,
+        mount_proc: str | None = None,
         monotonic: int | None = None,
         boottime: int | None = None,
         workdir: str | None = None,
@@ -273,6 +283,8 @@ class Spec(Frozen):
             groups=None if groups is None else tuple(groups),
             init=init,
             hostname=hostname,
+            propagation=propagation,
+            mount_proc=mount_proc,
             monotonic=monotonic,
             boottime=boottime,
             workdir=workdir,
@@ -299,6 +311,11 @@ class Spec(Frozen):
             or self.groups is not None
         )
 
+    @property
+    def names_mounts(self) -> bool:
+        """Whether there's more to be known about mounts than that they're private."""
+        return self.propagation != PRIVATE or self.mount_proc is not None
+
     def _check(self) -> None:
         """Raise SpecError for what can't be meant, before the kernel can say EINVAL."""
         if not self.arguments:
@@ -307,6 +324,7 @@ class Spec(Frozen):
             _check_text("an argument", word)
         self._check_ids()
         self._check_hostname()
+        self._check_mounts()
         self._check_clocks()
         if self.init is not None:
             _check_text("the path of the init", self.init)
@@ -366,6 +384,21 @@ class Spec(Frozen):
         if not 0 < len(self.hostname.encode("utf-8", "surrogateescape")) <= HOST_NAME_MAX:
             raise SpecError(f"a host name has 1 to {HOST_NAME_MAX} bytes: {self.hostname!r}")
         self._check_needed("a host name", "uts")
+
+    def _check_mounts(self) -> None:
+        if self.propagation != PRIVATE:
+            known = (PRIVATE, SLAVE, SHARED, UNCHANGED)
+            if self.propagation not in known:
+                raise SpecError(
+                    f"the propagation of mounts can't be {self.propagation!r}",
+                    f"it is one of {', '.join(known)}",
+                )
+            self._check_needed(f"to have mounts {self.propagation}", "mount")
+        if self.mount_proc is not None:
+            _check_text("the directory for proc", self.mount_proc)
+            if not self.mount_proc:
+                raise SpecError("the directory for proc is an empty path")
+            self._check_needed(f"to mount proc on {self.mount_proc}", "mount")
 
     def _check_clocks(self) -> None:
         for clock, offset in (("monotonic", self.monotonic), ("boottime", self.boottime)):

@@ -1,0 +1,126 @@
+"""The steps for mounts beyond those of a plain run: another propagation, a /proc elsewhere.
+
+A directory that somebody names is opened part by part, through no symbolic link, and the mount is
+made on what was opened: so who may write to a part of the path can't lead it elsewhere.
+"""
+
+import errno
+import posix
+
+from spawner import linux
+from spawner.errors import INIT, SetupError
+from spawner.linux import SyscallError
+from spawner.spec import PRIVATE, SHARED, SLAVE, UNCHANGED
+from spawner.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
+
+_FLAGS = {PRIVATE: "MS_PRIVATE", SLAVE: "MS_SLAVE", SHARED: "MS_SHARED"}
+_PROC_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+
+
+def inside(spec: "Spec") -> "Iterator[Step]":
+    """Yield the steps that give the new mount namespace its propagation and its /proc."""
+    if spec.propagation != UNCHANGED:
+        yield propagate(spec.propagation)
+    apart = spec.propagation in (SHARED, UNCHANGED)
+    if spec.mount_proc is not None:
+        yield mount_proc(spec.mount_proc, needs=("mount",), apart=apart)
+    else:
+        yield mount_proc("/proc", needs=("mount", "pid"), apart=apart)
+
+
+def propagate(how: str) -> Step:
+    """Say how mounts spread between the new mount namespace and the old, mount_namespaces(7)."""
+    name = _FLAGS[how]
+    flags = linux.MS_REC | getattr(linux, name)
+    return Step(
+        INIT,
+        f"make every mount {how}",
+        f'mount(NULL, "/", NULL, MS_REC|{name}, NULL)',
+        lambda kernel, _: kernel.mount(None, "/", None, flags, None),
+        topic=f"make-{how}",
+        needs=("mount",),
+    )
+
+
+def mount_proc(path: str, *, needs: "Iterable[str]", apart: bool) -> Step:
+    """Mount a proc file system on the directory `path`.
+
+    With `apart` mounts spread to the machine's own tree, so what is mounted there is made private
+    first: a mount belongs to the propagation of what it's made on. A plain directory belongs to
+    that of the mount around it, which stays as it is: so it's refused.
+    """
+    what = f"mount proc on {path}"
+
+    def act(kernel: "Kernel", _: str) -> None:
+        here = kernel.open(".", posix.O_PATH | posix.O_DIRECTORY)
+        try:
+            place = _open(kernel, what, path)
+            try:
+                kernel.fchdir(place)
+            finally:
+                posix.close(place)
+            if apart:
+                _keep_apart(kernel, what, path)
+            _mount(kernel, path)
+            kernel.fchdir(here)
+        finally:
+            posix.close(here)
+
+    calls = f'mount("proc", "{path}", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)'
+    if apart:
+        calls = f'mount(NULL, "{path}", NULL, MS_PRIVATE, NULL), {calls}'
+    return Step(
+        INIT,
+        what,
+        calls,
+        act,
+        topic="mount-proc-apart" if apart else "mount-proc",
+        needs=needs,
+    )
+
+
+def _mount(kernel: "Kernel", path: str) -> None:
+    """Mount proc on the working directory, which is `path`."""
+    try:
+        kernel.mount("proc", ".", "proc", _PROC_FLAGS, None)
+    except SyscallError as error:
+        raise SyscallError("mount", error.errno or 0, path) from None
+
+
+def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
+    """Have what is mounted on the working directory, which is `path`, spread nothing."""
+    try:
+        kernel.mount(None, ".", None, linux.MS_PRIVATE, None)
+    except SyscallError as error:
+        hint = None
+        if error.errno == errno.EINVAL:
+            hint = (
+                f"nothing is mounted on {path}, so the new /proc would appear outside as well: "
+                "take --propagation private or slave, or `mount --bind` the directory on itself"
+            )
+        raise SetupError(
+            what, stage=INIT, syscall="mount", errno=error.errno, path=path, hint=hint
+        ) from None
+
+
+def _open(kernel: "Kernel", what: str, path: str) -> int:
+    """Return a descriptor of the directory `path`, which leads through no symbolic link."""
+    try:
+        return kernel.open_directory(path)
+    except SyscallError as error:
+        hint = None
+        if error.errno == errno.ELOOP:
+            hint = (
+                f"{error.path} is a symbolic link, and whoever made it chose where it leads: name "
+                f"the directory itself, as `realpath {path}` shows it"
+            )
+        raise SetupError(
+            what, stage=INIT, syscall="openat", errno=error.errno, path=path, hint=hint
+        ) from None

@@ -1,0 +1,245 @@
+"""`--propagation` and `--mount-proc`: what spreads, where a /proc goes, who can't lead it astray.
+
+The tests that need root start in a mount namespace of their own, whose tree is shared, so that what
+spreads can be seen and reaches nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from helpers.capabilities import require
+from helpers.programs import Word, prepared
+from helpers.running import Ended, run
+
+from spawner import initpath
+
+ROOT = os.geteuid() == 0
+
+
+def sh(script: str, *options: Word) -> Ended:
+    return run([*initpath.pyspawn(), *options, "--", "/bin/sh", "-c", script])
+
+
+ROOM = """
+REC, BIND, PRIVATE, SLAVE, SHARED, NEWNS = 16384, 4096, 1 << 18, 1 << 19, 1 << 20, 0x20000
+libc = ctypes.CDLL(None, use_errno=True)
+def check(result):
+    if result == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+def mount(source, target, kind=None, flags=0):
+    words = [word and os.fsencode(word) for word in (source, target, kind)]
+    check(libc.mount(*words, ctypes.c_ulong(flags), None))
+check(libc.unshare(NEWNS))
+mount(None, "/", None, REC | PRIVATE)
+mount("room", "/mnt", "tmpfs")
+os.mkdir("/mnt/inside")
+os.mkdir("/mnt/outside")
+mount(None, "/", None, REC | SHARED)
+def spawn():
+    pid = os.fork()
+    if pid == 0:
+        os.execv(argv[0], argv)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def mounted(place):
+    with open("/proc/self/mountinfo") as file:
+        return sum(line.split()[4] == place for line in file)
+"""
+"""A tree of mounts that is shared, with a place in it, /mnt, for those that are made and seen."""
+
+
+def in_room(code: str, script: str, *options: Word) -> Ended:
+    """Run a shell under pyspawn in the room, then `code`, which finds its status in `status`."""
+    require("root")
+    argv = [*initpath.pyspawn(), *options, "--", "/bin/sh", "-c", script]
+    return run(prepared(f"{ROOM}status = spawn()\n{code}\nos._exit(status)\n", argv))
+
+
+MOUNT = "mount -t tmpfs inside /mnt/inside"
+TELL = "print(mounted('/mnt/inside'), flush=True)"
+
+
+@pytest.mark.parametrize(
+    ("options", "spread"),
+    [
+        ([], 0),
+        (["--propagation=private"], 0),
+        (["--propagation=slave"], 0),
+        (["--propagation=shared"], 1),
+        (["--propagation=unchanged"], 1),
+        (["--propagation=shared", "--user"], 0),
+        (["--propagation=unchanged", "--user"], 0),
+    ],
+)
+def test_what_spreads_to_the_outside(options: list[str], spread: int) -> None:
+    ended = in_room(TELL, MOUNT, *options)
+    assert (ended.status, ended.out, ended.errors) == (0, b"%d\n" % spread, "")
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("private", b""), ("slave", b"master:"), ("shared", b"shared:"), ("unchanged", b"shared:")],
+)
+@pytest.mark.parametrize("init", [[], ["--init"]])
+def test_what_the_mounts_are_inside(how: str, expected: bytes, init: list[str]) -> None:
+    script = (
+        "while read -r a b c d place o tags; do case $place in /mnt) echo ${tags%% *};; esac; done"
+    )
+    ended = in_room("", f"{script} </proc/self/mountinfo", f"--propagation={how}", *init)
+    assert ended.status == 0, ended
+    assert ended.out.partition(b"-")[0].strip()[: len(expected)] == expected, ended
+
+
+@pytest.mark.parametrize("how", ["private", "slave", "shared", "unchanged"])
+@pytest.mark.parametrize("where", [[], ["--mount-proc"], ["--mount-proc=/proc"]])
+def test_the_machine_keeps_its_own_proc(how: str, where: list[str]) -> None:
+    """Whatever spreads: a new /proc over the machine's would hide all of its processes."""
+    code = "print(mounted('/proc'), os.path.exists(f'/proc/{os.getpid()}/stat'), flush=True)"
+    ended = in_room(code, "cd /proc && echo [0-9]*", f"--propagation={how}", *where)
+    assert (ended.status, ended.out, ended.errors) == (0, b"1\n1 True\n", "")
+
+
+@pytest.mark.parametrize("how", ["shared", "unchanged"])
+def test_a_plain_directory_would_show_the_new_proc_outside(how: str) -> None:
+    words = (f"--propagation={how}", "--mount-proc=/mnt/inside")
+    ended = in_room(TELL, "echo ran", *words)
+    assert (ended.status, ended.out) == (125, b"0\n")
+    message, hint = ended.errors.splitlines()
+    assert message == "pyspawn: mount proc on /mnt/inside: Invalid argument (EINVAL)"
+    assert "nothing is mounted on /mnt/inside" in hint
+    slave = in_room(TELL, "ls /mnt/inside/1/status", "--propagation=slave", words[1])
+    assert (slave.status, slave.out) == (0, b"/mnt/inside/1/status\n0\n")
+    bound = run(
+        prepared(
+            f"{ROOM}mount('/mnt/inside', '/mnt/inside', None, BIND)\nos._exit(spawn())\n",
+            [*initpath.pyspawn(), *words, "--", "/bin/ls", "/mnt/inside/1/status"],
+        )
+    )
+    assert (bound.status, bound.out) == (0, b"/mnt/inside/1/status\n"), bound
+
+
+def test_propagation_needs_a_mount_namespace() -> None:
+    ended = sh("true", "--propagation=slave", "--share=mount")
+    assert ended.status == 125
+    assert ended.errors.splitlines() == [
+        "pyspawn: to have mounts slave needs a new mount namespace", "hint: add --mount",
+    ]  # fmt: skip
+
+
+def test_propagation_by_another_word() -> None:
+    ended = sh("true", "--propagation=rslave")
+    assert ended.status == 125
+    assert "'rslave'" in ended.errors
+    assert "private, slave, shared, unchanged" in ended.errors
+
+
+# --mount-proc
+
+
+def test_proc_elsewhere(tmp_path: Path) -> None:
+    require("pidns")
+    script = f"cd {tmp_path} && echo [0-9]*; readlink /proc/self"
+    shown, outer = sh(script, f"--mount-proc={tmp_path}").out.split()
+    assert (shown, outer != b"1") == (b"1", True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_proc_in_a_directory_named_from_here(tmp_path: Path) -> None:
+    require("pidns")
+    (tmp_path / "a/b").mkdir(parents=True)
+    argv = [*initpath.pyspawn(), "--mount-proc=a/../a/b/.", "--", "/bin/sh", "-c",
+            "pwd; cd a/b && echo [0-9]*"]  # fmt: skip
+    assert run(argv, directory=str(tmp_path)).out.decode() == f"{tmp_path}\n1\n"
+
+
+def test_mount_proc_makes_a_mount_namespace() -> None:
+    require("pidns")
+    alone = ["--share=all", "--mount-proc", "--pid", *([] if ROOT else ["--user"])]
+    assert sh("cd /proc && echo [0-9]*", *alone).out == b"1\n"
+
+
+def test_the_proc_of_the_pid_namespace_around() -> None:
+    require("root")
+    ended = sh("readlink /proc/self; grep -c ' /proc ' /proc/self/mountinfo",
+               "--share=pid", "--mount-proc")  # fmt: skip
+    number, procs = ended.out.split()
+    assert int(number) > 1
+    assert int(procs) >= 2
+
+
+def test_a_user_namespace_has_no_right_to_the_processes_around() -> None:
+    require("userns")
+    ended = sh("true", "--user", "--share=pid", "--mount-proc")
+    assert ended.status == 125
+    message, hint = ended.errors.splitlines()
+    assert message == "pyspawn: mount proc on /proc: Operation not permitted (EPERM)"
+    assert "--pid" in hint
+    heeded = sh("cd /proc && echo [0-9]*", "--user", "--pid", "--mount-proc")
+    assert heeded.out == b"1\n"
+
+
+def refused(where: Path | str) -> tuple[str, str]:
+    ended = sh("echo ran", f"--mount-proc={where}")
+    assert (ended.status, ended.out) == (125, b""), ended
+    message, hint = ended.errors.splitlines()
+    start = f"pyspawn: mount proc on {where}: "
+    assert message.startswith(start)
+    return message.removeprefix(start), hint
+
+
+def test_no_such_directory(tmp_path: Path) -> None:
+    require("pidns")
+    reason, hint = refused(tmp_path / "a/b")
+    assert reason == "No such file or directory (ENOENT)"
+    assert f"{tmp_path}/a does not exist" in hint
+    assert "--mount-proc" in hint
+    (tmp_path / "a/b").mkdir(parents=True)
+    assert sh("echo ran", f"--mount-proc={tmp_path}/a/b").out == b"ran\n"
+
+
+@pytest.mark.parametrize("below", ["", "/b"])
+def test_no_directory(tmp_path: Path, below: str) -> None:
+    require("pidns")
+    (tmp_path / "a").touch()
+    reason, hint = refused(f"{tmp_path}/a{below}")
+    assert reason == "Not a directory (ENOTDIR)"
+    assert f"{tmp_path}/a is not a directory" in hint
+
+
+@pytest.mark.parametrize("below", ["", "/b"])
+def test_a_symbolic_link(tmp_path: Path, below: str) -> None:
+    """Where it leads is up to who made it: over /etc, as the case may be."""
+    require("pidns")
+    (tmp_path / "real/b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    reason, hint = refused(f"{tmp_path}/link{below}")
+    assert reason == "Too many levels of symbolic links (ELOOP)"
+    assert f"{tmp_path}/link is a symbolic link" in hint
+    real = os.path.realpath(f"{tmp_path}/link{below}")
+    assert sh("echo ran", f"--mount-proc={real}").out == b"ran\n"
+
+
+def test_an_empty_path() -> None:
+    ended = sh("true", "--mount-proc=")
+    assert ended.status == 125
+    assert "empty path" in ended.errors
+
+
+@pytest.mark.parametrize("option", ["--share=mount", "--unshare-try=mount"])
+def test_proc_without_a_mount_namespace_is_refused(option: str) -> None:
+    ended = sh("true", "--mount-proc", option)
+    assert ended.status == 125
+    assert ended.errors.splitlines()[0].endswith(
+        "to mount proc on /proc needs a new mount namespace"
+    )
+
+
+def test_handlers_of_binary_formats_are_left_alone() -> None:
+    """They're the machine's, in or out of sight: binfmt_misc is neither mounted nor changed."""
+    require("pidns")
+    before = [line for line in Path("/proc/self/mountinfo").read_text().splitlines()
+              if "binfmt_misc" in line]  # fmt: skip
+    ended = sh("grep -c binfmt_misc /proc/self/mountinfo")
+    assert int(ended.out) == len(before)
