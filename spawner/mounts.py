@@ -91,7 +91,7 @@ def _mount(kernel: "Kernel", path: str) -> None:
     try:
         kernel.mount("proc", ".", "proc", _PROC_FLAGS, None)
     except SyscallError as error:
-        raise SyscallError("mount", error.errno or 0, path) from None
+        raise SyscallError(error.syscall, error.errno or 0, path) from None
 
 
 def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
@@ -106,7 +106,7 @@ def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
                 "take --propagation private or slave, or `mount --bind` the directory on itself"
             )
         raise SetupError(
-            what, stage=INIT, syscall="mount", errno=error.errno, path=path, hint=hint
+            what, stage=INIT, syscall=error.syscall, errno=error.errno, path=path, hint=hint
         ) from None
 
 
@@ -122,5 +122,5 @@ def _open(kernel: "Kernel", what: str, path: str) -> int:
                 f"the directory itself, as `realpath {path}` shows it"
             )
         raise SetupError(
-            what, stage=INIT, syscall="openat", errno=error.errno, path=path, hint=hint
+            what, stage=INIT, syscall=error.syscall, errno=error.errno, path=path, hint=hint
         ) from None

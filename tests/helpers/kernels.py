@@ -22,6 +22,8 @@ HARMLESS = (
     "make_process_group",
     "pipe",
     "open",
+    "open_directory",
+    "fchdir",
     "signalfd",
     "keep_over_exec",
     "chdir",

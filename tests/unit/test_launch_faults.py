@@ -33,6 +33,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "a stage forks pyinit": {"required": ["user", *ROOT], "init": ""},
     "a keeper stays": {"required": ["uts", "net", "time"], "init": None},
     "a keeper stays with pyinit": {"required": ["user", "uts", "time"], "init": ""},
+    "mounts spread": {
+        "required": ["user", *ROOT],
+        "init": "",
+        "more": {"propagation": "shared", "mount_proc": "/proc"} | MORE,
+    },
     "the init becomes somebody": {
         "required": ["user", *ROOT],
         "init": "",
@@ -148,6 +153,8 @@ def _unused(shape: dict[str, Any]) -> set[str]:
         unused.add("mount")
     if "net" not in shape["required"]:
         unused.add("bring_up")
+    if "mount_proc" not in shape.get("more", ()):
+        unused |= {"open_directory", "fchdir"}
     if "user" not in shape.get("more", ()):
         unused |= {"setgroups", "setgid", "setuid"}
     elif os.geteuid() != 0:
