@@ -149,7 +149,8 @@ def _dry_run(spec: "Spec", found: "Caller", *, explained: bool) -> int:
     ours = terminal.find()
     descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
     maps = planning.find_maps(Kernel(), spec, found)
-    planned = planning.plan(spec, found, terminal=descriptor, maps=maps)
+    backend = planning.find_backend(spec, found)
+    planned = planning.plan(spec, found, terminal=descriptor, maps=maps, backend=backend)
     if explained:
         from spawner import explain
 

@@ -197,6 +197,14 @@ TEXTS = {
         "The init has to be in its group by now, for the root stays where it was at this moment.",
         "cgroup_namespaces(7), unshare(2)",
     ),
+    "start-backend": Text(
+        "A program outside takes an interface inside for its own, and carries the packets that "
+        "come there to sockets of the machine's, and back: so no right to the machine's network is "
+        "needed.",
+        "The network namespace exists, and nothing runs in it yet. The program is to find its "
+        "network ready, so this waits until the helper says so.",
+        "slirp4netns(1), passt(1), network_namespaces(7)",
+    ),
     # The inside.
     "make-private": Text(
         "Mounts and unmounts no longer spread between this tree of mounts and the machine's.",
@@ -233,6 +241,14 @@ TEXTS = {
         "init, not for the process that forked it, and comes after the tree of mounts is private. "
         "In a user namespace the kernel asks for a /proc on which nothing is masked.",
         "proc(5), pid_namespaces(7), mount(2)",
+    ),
+    "bind-resolver": Text(
+        "A file in memory covers the machine's /etc/resolv.conf. It names the address at which the "
+        "helper answers for the machine's name server, which may listen on the machine's own "
+        "loopback interface, out of reach from here.",
+        "The tree of mounts is private, so the machine keeps its own; and /proc, through which the "
+        "place is named that the path leads to, is there.",
+        "mount(2), umount2(2)",
     ),
     "set-hostname": Text(
         "The container gets its own name.",

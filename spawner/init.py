@@ -60,6 +60,8 @@ def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
     """Set up the inside, and exec."""
     complete = False
     for step in steps:
+        if step.where != INIT:
+            continue  # the launcher has taken it, before GO
         if step.last_act and not complete:
             complete = True
             if not pipes.launcher_lives():

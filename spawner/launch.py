@@ -25,13 +25,14 @@ import posix
 
 from spawner import channel, init
 from spawner.errors import INIT, LAUNCHER, STAGE
-from spawner.planning import find_maps, is_staged, plan, take
+from spawner.planning import find_backend, find_maps, is_staged, plan, take
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from spawner.backend import Backend
     from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.making import Making
@@ -61,6 +62,9 @@ class Observer:
     def signalled(self, number: int) -> None:
         """Take the news that a signal came for the program."""
 
+    def disconnected(self, how: str) -> None:
+        """Take the news that the network inside is gone, and how."""
+
     def killing(self) -> None:
         """Take the news that everything in the container is being killed."""
 
@@ -87,6 +91,7 @@ class Container:
         self.terminal: Terminal | None = None
         self.foreground = False
         self.witness = 0
+        self.backend: Backend | None = None
 
     def refuse(self, kind: str, errno: int) -> None:
         """Go on without an optional namespace."""
@@ -131,6 +136,8 @@ class Container:
     def close(self) -> None:
         """Take the terminal back, see that nothing is left, and close all descriptors."""
         self.dismiss_witness()
+        if self.backend is not None:
+            self.backend.stop()
         if self.terminal is not None and self.foreground:
             self.foreground = False
             self.terminal.take()
@@ -250,25 +257,40 @@ class Launch:
         """
         self._prepare()
         made = self.container
-        at_once = at_once and not made.witness
+        at_once = at_once and not made.witness and made.backend is None
         staged = is_staged(self.spec)
         if not staged:
             self.steps = take(self.kernel, self.steps, LAUNCHER, made.refuse)
         if staged or made.keeping:
             self._fork_stage()
             self.making().listen()
+            self._connect()
             return False
         if at_once:
             self.start()
         self._fork_init()
         if not at_once:
             self.making().listen()
+            self._connect()
         return at_once
+
+    def _connect(self) -> None:
+        """Take the launcher's steps for a container that is made: its network's."""
+        made = self.container
+        if made.backend is None:
+            return
+        made.backend.watched = self.lifelines | {made.pidfd}
+        for step in self.steps:
+            if step.where == LAUNCHER and not step.makes:
+                step.run(self.kernel, str(made.init))
 
     def _prepare(self) -> None:
         """Open the pipes, plan the steps, and fork who has to stay outside."""
         made = self.container
         maps = find_maps(self.kernel, self.spec, self.caller)
+        made.backend = find_backend(self.spec, self.caller)
+        if made.backend is not None:
+            made.backend.begin(self.kernel)
         namespaces = self.spec.namespaces
         made.keeping = "pid" not in namespaces.wanted
         may_keep = "pid" not in namespaces.required
@@ -281,6 +303,7 @@ class Launch:
             terminal=made.terminal.descriptor if made.terminal and made.foreground else None,
             notice=made.pipes.notice_writer if notice else None,
             maps=maps,
+            backend=made.backend,
         )
         if self.wrap is not None:
             self.steps = self.wrap(self.spec, self.steps)

@@ -49,10 +49,14 @@ CLONE_NEWNET = 0x40000000
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
+
+# sys/mount.h
+MNT_DETACH = 2
 
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -132,6 +136,7 @@ _ARGUMENTS = {
     "sethostname": (String, ULong),  # sethostname(2), unistd.h
     "signalfd": (Int, String, Int),  # signalfd(2), sys/signalfd.h
     "socket": (Int, Int, Int),  # socket(2), sys/socket.h
+    "umount2": (String, Int),  # umount2(2), sys/mount.h
     "unshare": (Int,),  # unshare(2), sched.h
 }
 """The functions in use, with the types of their arguments; each returns an int, -1 for errors."""
@@ -200,6 +205,10 @@ class Kernel:
 
         `child` says what it will be, to whoever tells of it (`telling`). See fork(2).
         """
+        return _named("fork", posix.fork)
+
+    def fork_aside(self) -> int:
+        """Do the same for a child that is no part of the container."""
         return _named("fork", posix.fork)
 
     def pidfd_open(self, pid: int) -> int:
@@ -333,6 +342,28 @@ class Kernel:
             call("mount", words[0], words[1], words[2], flags, words[3])
         except SyscallError as error:
             raise SyscallError("mount", error.errno or 0, target) from None
+
+    def unmount(self, target: str) -> None:
+        """Take away what is mounted last at `target`; what is in use stays until it isn't.
+
+        See umount2(2), MNT_DETACH.
+        """
+        try:
+            call("umount2", encode(target), MNT_DETACH)
+        except SyscallError as error:
+            raise SyscallError("umount2", error.errno or 0, target) from None
+
+    def make_file(self, path: str, data: bytes) -> None:
+        """Make a new file that everybody may read, whatever the umask, open(2)."""
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL
+        descriptor = self.open(path, flags)
+        try:
+            posix.write(descriptor, data)
+            posix.fchmod(descriptor, 0o644)
+        except OSError as error:
+            raise SyscallError("write", error.errno or 0, path) from None
+        finally:
+            posix.close(descriptor)
 
     def sethostname(self, name: str) -> None:
         """Set the host name of the UTS namespace.

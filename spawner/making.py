@@ -82,7 +82,7 @@ class Making:
             made.refuse(record.fields.get("namespace", ""), record.number("errno"))
         elif record.kind == channel.USERNS:
             for step in self._launch.steps:
-                if step.where == LAUNCHER:
+                if step.where == LAUNCHER and step.makes:
                     step.run(self._launch.kernel, str(made.awaited))
             made.pipes.let_go(channel.MAPPED)
         elif record.kind == channel.FORKED:

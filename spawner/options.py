@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spawner.idmap import Extent
+    from spawner.network import Network
 
 USAGE = """\
 Usage: pyspawn [run] [OPTIONS] [--] PROGRAM [ARG...]
@@ -128,6 +129,18 @@ TABLE = (
         convert=_names,
         many=True,
         help="Make these new if the kernel agrees, go on without them if not, and say so.",
+    ),
+    Option(
+        "network",
+        metavar="KIND",
+        help="Have a network of this kind inside: host, none, loopback, slirp4netns, pasta, or "
+        "veth:BRIDGE[,address=ADDRESS/LENGTH[,gateway=ADDRESS]].",
+    ),
+    Option(
+        "publish",
+        metavar="[ADDRESS:]PORT[:PORT][/udp]",
+        many=True,
+        help="Have what listens inside on the last PORT answer on this machine's. Repeatable.",
     ),
     Option(
         "map-root-user",
@@ -277,6 +290,9 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     mount_proc = values.get("mount_proc")
     if mount_proc is not None and "mount" not in (*share, *attempt):
         unshare.append("mount")
+    network = _network(values)
+    if network is not None:
+        network.choose(unshare, share, attempt)
     given = {
         name: values[name]
         for name in ("hostname", "propagation", "monotonic", "boottime", "workdir", "stop_signal",
@@ -287,6 +303,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     return Spec(
         program,
         namespaces=choose(unshare, share, attempt, privileged=user == 0),
+        network=network,
         **mapped,
         setgroups=values.get("setgroups"),
         user=values.get("setuid"),
@@ -298,6 +315,17 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         clear_environment=values.get("clearenv", False),
         **given,
     )
+
+
+def _network(values: "Mapping[str, Any]") -> "Network | None":
+    """Return the network that the options name, if any; raises SpecError."""
+    if "network" not in values and "publish" not in values:
+        return None
+    from spawner import network
+
+    if "network" not in values:
+        return network.unnamed()
+    return network.parse(values["network"], values.get("publish", ()))
 
 
 def _maps(values: "Mapping[str, Any]", user: int, group: int) -> "dict[str, Any]":

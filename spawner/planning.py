@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from spawner.backend import Backend
     from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.mapping import Maps
@@ -47,6 +48,15 @@ def find_maps(kernel: "Kernel", spec: "Spec", caller: "Caller") -> "Maps | None"
     return mapping.find(kernel, spec, caller)
 
 
+def find_backend(spec: "Spec", caller: "Caller") -> "Backend | None":
+    """Return what connects the network inside, None where nothing does; raises SetupError."""
+    if spec.network is None or not spec.network.connected:
+        return None
+    from spawner import backend
+
+    return backend.find(spec.network, caller)
+
+
 def plan(
     spec: "Spec",
     caller: "Caller",
@@ -54,15 +64,17 @@ def plan(
     terminal: int | None = None,
     notice: int | None = None,
     maps: "Maps | None" = None,
+    backend: "Backend | None" = None,
 ) -> "Steps":
     """Return the steps that make what `spec` wants for `caller`, in order.
 
     `terminal` is a descriptor of the caller's terminal if the caller is in its foreground;
-    `notice` is the descriptor on which pyinit speaks to the launcher; `maps` comes of `find_maps`.
+    `notice` is the descriptor on which pyinit speaks to the launcher; `maps` comes of `find_maps`,
+    and `backend` of `find_backend`.
     """
     found = [
         *_outside(spec, caller, maps),
-        *_inside(spec, caller),
+        *_inside(spec, caller, backend),
         *_credentials(spec, maps),
         *_program(spec, caller, terminal, notice),
     ]
@@ -162,12 +174,14 @@ def _credentials(spec: "Spec", maps: "Maps | None") -> "Iterator[steps.Step]":
     yield steps.die_with_parent()
 
 
-def _inside(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
+def _inside(spec: "Spec", caller: "Caller", backend: "Backend | None") -> "Iterator[steps.Step]":
     """Yield what the init does to its namespaces and to itself."""
     yield steps.make_group()
     for kind in ("mount", "uts", "ipc", "net", "cgroup"):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, INIT)
+    if backend is not None:
+        yield backend.step(users="user" in spec.namespaces.wanted)
     if spec.names_mounts:
         from spawner import mounts
 
@@ -175,9 +189,12 @@ def _inside(spec: "Spec", caller: "Caller") -> "Iterator[steps.Step]":
     else:
         yield steps.make_private()
         yield steps.mount_proc()
+    if backend is not None:
+        yield from backend.inside()
     if spec.hostname is not None:
         yield steps.set_hostname(spec.hostname)
-    yield steps.bring_up_loopback()
+    if spec.network is None or spec.network.kind != "none":
+        yield steps.bring_up_loopback()
     if spec.workdir is not None:
         yield steps.change_directory(spec.workdir)
     if caller.listens:

@@ -76,6 +76,11 @@ class Report(Observer):
 
             self.say(f"got {signames.name(number)} for the program")
 
+    def disconnected(self, how: str) -> None:
+        """Say that the network inside is gone, and how."""
+        self.say(how)
+        self._tell(event="disconnected", message=how)
+
     def killing(self) -> None:
         """Tell that the end is forced."""
         self._news("killing everything in the container")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from spawner.idmap import IdMap
+    from spawner.network import Network
 
 NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
 """Every kind of namespace, namespaces(7), by the names that unshare(1) gives them."""
@@ -170,19 +171,20 @@ def choose(
 class Spec(Frozen):
     """One program and the container around it; frozen.
 
-    `arguments` is the program's argv. `namespaces` says what is new. `map_user` and `map_group`
-    are the ids that the caller has inside a new user namespace, None for no other than the maps
-    `user_map` and `group_map` give; with `auto_users` and `auto_groups` the caller's subordinate
-    ranges fill what these leave free. `setgroups` is "allow" or "deny" for setgroups(2) inside,
-    None for what has to be. `user`, `group` and `groups` (supplementary) are who the program is
-    inside, None for the caller. `propagation` says how mounts spread, and `mount_proc` where a proc
-    file system goes, None for on /proc if the PID and mount namespaces are new. `init` is None
-    where the program itself is PID 1, "" for pyinit, else the path of another init. `hostname`,
-    `monotonic` and `boottime` (clock offsets in whole seconds) need their namespace. `workdir` is
-    where the program starts, None for here. `environment` holds (name, value) pairs set on top of
-    the caller's variables, or on top of none where `clear_environment`. `stop_signal` is what a
-    SIGTERM becomes; `stop_timeout` is in seconds, None for no end. With `die_with_parent` the
-    container ends with the process that started the launcher.
+    `arguments` is the program's argv. `namespaces` says what is new. `network` is what a new net
+    namespace is connected to, None for nothing but its loopback interface. `map_user` and
+    `map_group` are the ids that the caller has inside a new user namespace, None for no other than
+    the maps `user_map` and `group_map` give; with `auto_users` and `auto_groups` the caller's
+    subordinate ranges fill what these leave free. `setgroups` is "allow" or "deny" for setgroups(2)
+    inside, None for what has to be. `user`, `group` and `groups` (supplementary) are who the
+    program is inside, None for the caller. `propagation` says how mounts spread, and `mount_proc`
+    where a proc file system goes, None for on /proc if the PID and mount namespaces are new. `init`
+    is None where the program itself is PID 1, "" for pyinit, else the path of another init.
+    `hostname`, `monotonic` and `boottime` (clock offsets in whole seconds) need their namespace.
+    `workdir` is where the program starts, None for here. `environment` holds (name, value) pairs
+    set on top of the caller's variables, or on top of none where `clear_environment`. `stop_signal`
+    is what a SIGTERM becomes; `stop_timeout` is in seconds, None for no end. With `die_with_parent`
+    the container ends with the process that started the launcher.
 
     Raises SpecError, which says why.
     """
@@ -205,6 +207,7 @@ class Spec(Frozen):
         "monotonic",
         "mount_proc",
         "namespaces",
+        "network",
         "propagation",
         "setgroups",
         "stop_signal",
@@ -216,6 +219,7 @@ class Spec(Frozen):
 
     arguments: tuple[str, ...]
     namespaces: Namespaces
+    network: "Network | None"
     map_user: int | None
     map_group: int | None
     user_map: "IdMap | None"
@@ -244,6 +248,7 @@ class Spec(Frozen):
         arguments: "Sequence[str]",
         *,
         namespaces: Namespaces,
+        network: "Network | None" = None,
         map_user: int | None = 0,
         map_group: int | None = 0,
         user_map: "IdMap | None" = None,
@@ -271,6 +276,7 @@ class Spec(Frozen):
             arguments=tuple(arguments),
             environment=tuple(environment),
             namespaces=namespaces,
+            network=network,
             map_user=map_user,
             map_group=map_group,
             user_map=user_map,
@@ -326,6 +332,8 @@ class Spec(Frozen):
         self._check_hostname()
         self._check_mounts()
         self._check_clocks()
+        if self.network is not None:
+            self.network.check(self.namespaces)
         if self.init is not None:
             _check_text("the path of the init", self.init)
         if self.workdir is not None:

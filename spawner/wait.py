@@ -86,6 +86,8 @@ class Wait:
         kept = {pipes.status_reader, pipes.go_writer, pipes.notice_reader, self._made.pidfd}
         if self._made.terminal is not None:
             kept.add(self._made.terminal.descriptor)
+        if self._made.backend is not None:
+            kept |= self._made.backend.descriptors
         descriptors.close_all_but(kept | self._kept | self._lifelines)
 
     # What comes in
@@ -182,6 +184,11 @@ class Wait:
                 return None
             if pid == self._made.witness:
                 self._witnessed(changed)
+                continue
+            backend = self._made.backend
+            if backend is not None and pid == backend.pid:
+                if not posix.WIFSTOPPED(changed):
+                    self._observer.disconnected(backend.ended(changed))
                 continue
             if pid != self._made.awaited:
                 continue  # a stranger, or an orphan

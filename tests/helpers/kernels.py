@@ -15,6 +15,7 @@ CALLS = tuple(
 
 HARMLESS = (
     "fork",
+    "fork_aside",
     "pidfd_open",
     "pidfd_send_signal",
     "set_parent_death_signal",

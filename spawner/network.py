@@ -1,0 +1,296 @@
+"""What the network of a container is to be: values, and the words for them; pure.
+
+The kinds:
+
+* `host`: no new network namespace.
+* `none`: a new one with nothing up. `loopback`: with its loopback interface up.
+* `slirp4netns`, `pasta`: a program outside carries the packets of an interface inside, and needs
+  no privileges for it (`backend`).
+* `veth`: a pair of interfaces, one inside and one a port of an existing bridge, by root (`veth`).
+"""
+
+from spawner.errors import SpecError
+from spawner.linux import IFNAMSIZ
+from spawner.spec import ALL, Frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from ipaddress import IPv4Interface, IPv6Interface
+    from typing import NoReturn
+
+    from spawner.spec import Namespaces
+
+KINDS = ("host", "none", "loopback", "slirp4netns", "pasta", "veth")
+"""Every kind of network."""
+
+HELPED = frozenset({"slirp4netns", "pasta"})
+"""Kinds whose packets a program outside carries."""
+
+RESOLVERS = {"slirp4netns": "10.0.2.3", "pasta": "169.254.1.1"}
+"""Where a helper answers for the machine's own name server: slirp4netns(1); passt(1) where we say.
+
+The machine's may be a stub at 127.0.0.53, which inside is nobody.
+"""
+
+LOCAL = "127.0.0.1"
+"""Where a port is published unless an address is given: on this machine only."""
+
+_SPELLING = "a port is published by [ADDRESS:]PORT[:PORT][/udp], as in 127.0.0.1:8080:80"
+
+_VETH = "as in --network veth:BRIDGE,address=10.1.0.2/24,gateway=10.1.0.1"
+
+
+class Publish(Frozen):
+    """A port of the machine's that leads to one inside.
+
+    `address` is the machine's own, an IPv4 or IPv6 address, and `port` is there; `inner` is the
+    port inside; `protocol` is "tcp" or "udp". Raises SpecError.
+    """
+
+    __slots__ = ("address", "inner", "port", "protocol")
+
+    address: str
+    inner: int
+    port: int
+    protocol: str
+
+    def __init__(
+        self, port: int, inner: int | None = None, *, address: str = LOCAL, protocol: str = "tcp"
+    ) -> None:
+        inner = port if inner is None else inner
+        for number in (port, inner):
+            if not 0 < number < 1 << 16:
+                raise SpecError(f"{number} can't be a port: they go from 1 to 65535", _SPELLING)
+        if protocol not in ("tcp", "udp"):
+            raise SpecError(
+                f"{protocol!r} is not a protocol whose ports can be published: tcp, udp"
+            )
+        if address != LOCAL:
+            address = _host(address)
+        self._set(address=address, port=port, inner=inner, protocol=protocol)
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{address}:{self.port}:{self.inner}/{self.protocol}"
+
+
+def _host(address: str) -> str:
+    """Return an address in its shortest form; raises SpecError."""
+    from ipaddress import ip_address
+
+    try:
+        if "%" not in address:
+            return str(ip_address(address))
+    except ValueError:
+        pass
+    raise SpecError(f"{address!r} is not an address of this machine", _SPELLING)
+
+
+def _interface(address: str) -> "IPv4Interface | IPv6Interface":
+    """Return an address with the network that it's in; raises SpecError."""
+    from ipaddress import ip_interface
+
+    host, slash, length = address.partition("/")
+    try:
+        if slash and host and length.isdigit():
+            return ip_interface(address)
+    except ValueError:
+        pass
+    raise SpecError(f"{address!r} is not an address with the length of its prefix", _VETH)
+
+
+def publish(word: str) -> Publish:
+    """Return what `[ADDRESS:]PORT[:PORT][/udp]` means; an IPv6 address is in brackets.
+
+    Raises SpecError.
+    """
+    rest, slash, protocol = word.partition("/")
+    address = LOCAL
+    if rest.startswith("["):
+        address, bracket, rest = rest[1:].partition("]")
+        if not bracket or not rest.startswith(":"):
+            raise SpecError(f"{word!r} can't be published", _SPELLING)
+        rest = rest[1:]
+    elif rest.partition(":")[0] and not _is_number(rest.partition(":")[0]):
+        address, _, rest = rest.partition(":")
+    elif rest.count(":") > 1:
+        raise SpecError(f"{word!r} can't be published", _SPELLING)
+    ports = rest.split(":")
+    if len(ports) > 2 or not all(map(_is_number, ports)):
+        raise SpecError(f"{word!r} can't be published", _SPELLING)
+    return Publish(
+        int(ports[0]), int(ports[-1]), address=address, protocol=protocol if slash else "tcp"
+    )
+
+
+def _is_number(word: str) -> bool:
+    """Tell whether a word is a number that may be a port: no longer than one."""
+    return word.isascii() and word.isdigit() and len(word) <= 5
+
+
+class Network(Frozen):
+    """The network of a container; frozen.
+
+    `kind` is one of KINDS. `publish` are ports of the machine's that lead inside. A `veth` needs
+    the `bridge` that it's to be a port of, and may have an `address` (with the length of its
+    prefix) and a `gateway`.
+
+    Raises SpecError, which says why.
+    """
+
+    __slots__ = ("address", "bridge", "gateway", "kind", "publish")
+
+    kind: str
+    publish: tuple[Publish, ...]
+    bridge: str | None
+    address: str | None
+    gateway: str | None
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        publish: "Iterable[Publish]" = (),
+        bridge: str | None = None,
+        address: str | None = None,
+        gateway: str | None = None,
+    ) -> None:
+        self._set(
+            kind=kind, publish=tuple(publish), bridge=bridge, address=address, gateway=gateway
+        )
+        self._check()
+
+    def __str__(self) -> str:
+        """Return the word that `parse` takes."""
+        pairs = [
+            f",{name}={value}"
+            for name, value in (("address", self.address), ("gateway", self.gateway))
+            if value is not None
+        ]
+        return self.kind if self.bridge is None else f"{self.kind}:{self.bridge}{''.join(pairs)}"
+
+    @property
+    def connected(self) -> bool:
+        """Whether there's more in the namespace than a loopback interface."""
+        return self.kind in HELPED or self.kind == "veth"
+
+    def _check(self) -> None:
+        if self.kind not in KINDS:
+            raise SpecError(f"{self.kind!r} is no kind of network", f"they are {', '.join(KINDS)}")
+        if self.publish:
+            self._check_publish()
+        for name in ("bridge", "address", "gateway"):
+            if getattr(self, name) is not None and self.kind != "veth":
+                raise SpecError(
+                    f"the network {self.kind} takes no {name}", f"only veth does, {_VETH}"
+                )
+        if self.kind == "veth":
+            self._check_veth()
+
+    def _check_publish(self) -> None:
+        if self.kind not in HELPED:
+            hints = {
+                "host": "what listens in the host's network needs no publishing",
+                "veth": "the address of a veth can be reached from the bridge as it is",
+            }
+            raise SpecError(
+                f"a port can't be published into the network {self.kind}",
+                hints.get(self.kind, "use --network slirp4netns or --network pasta"),
+            )
+        taken = set()
+        for port in self.publish:
+            place = (port.address, port.port, port.protocol)
+            if place in taken:
+                raise SpecError(f"{port}: that port of the machine is published twice")
+            taken.add(place)
+            if self.kind == "slirp4netns" and ":" in port.address:
+                raise SpecError(
+                    f"{port}: slirp4netns publishes on IPv4 addresses only", "use --network pasta"
+                )
+
+    def _check_veth(self) -> None:
+        if not self.bridge:
+            raise SpecError("a veth needs the bridge that it shall be a port of", _VETH)
+        raw = self.bridge.encode("utf-8", "surrogateescape")
+        if len(raw) >= IFNAMSIZ or set(raw) & set(b"/:, \t\n\0") or raw in (b".", b".."):
+            raise SpecError(f"{self.bridge!r} can't be the name of an interface")
+        own = None if self.address is None else _interface(self.address)
+        if self.gateway is None:
+            return
+        if own is None:
+            raise SpecError("a gateway can't be reached without an address", _VETH)
+        from ipaddress import ip_address
+
+        try:
+            gateway = ip_address(self.gateway)
+        except ValueError:
+            raise SpecError(f"{self.gateway!r} is not the address of a gateway", _VETH) from None
+        if gateway not in own.network:
+            raise SpecError(f"the gateway {gateway} is not in the network {own.network}")
+
+    def choose(self, unshare: "list[str]", share: "list[str]", tried: "Sequence[str]") -> None:
+        """Add to the namespaces that are named what this network asks for; raises SpecError."""
+        if self.kind == "host":
+            if "net" in unshare or "net" in tried:
+                raise SpecError(
+                    "--network host and a new net namespace exclude each other",
+                    "leave one of them out",
+                )
+            if ALL in unshare or ALL in tried:
+                share.append("net")
+            return
+        if "net" in share or "net" in tried:
+            option = "--share" if "net" in share else "--unshare-try"
+            raise SpecError(
+                f"--network {self.kind} needs a new net namespace, and {option} names it",
+                f"leave net out of {option}",
+            )
+        unshare.append("net")
+
+    def check(self, namespaces: "Namespaces") -> None:
+        """Raise SpecError where the namespaces don't go with this network."""
+        if self.kind == "host":
+            if "net" in namespaces.wanted:
+                raise SpecError("the host's network and a new net namespace exclude each other")
+            return
+        for kind in ("net", "mount") if self.kind in HELPED else ("net",):
+            if kind not in namespaces.required:
+                why = " for its own /etc/resolv.conf" if kind == "mount" else ""
+                raise SpecError(
+                    f"the network {self.kind} needs a new {kind} namespace{why}", f"add --{kind}"
+                )
+
+
+def unnamed() -> "NoReturn":
+    """Refuse ports that are published where no network is named."""
+    raise SpecError(
+        "a port can be published only into a network of its own",
+        "add --network slirp4netns or --network pasta",
+    )
+
+
+def parse(word: str, ports: "Iterable[str]" = ()) -> Network:
+    """Return the network that `KIND[:BRIDGE][,NAME=VALUE]...` means, with the ports published.
+
+    Raises SpecError.
+    """
+    kind, colon, rest = word.partition(":")
+    found: dict[str, str] = {}
+    if colon:
+        bridge, *pairs = rest.split(",")
+        found["bridge"] = bridge
+        for pair in pairs:
+            name, equals, value = pair.partition("=")
+            if not equals or name not in ("address", "gateway"):
+                raise SpecError(f"{pair!r} says nothing of a network", _VETH)
+            if name in found:
+                raise SpecError(f"{word!r} has two of {name}", _VETH)
+            found[name] = value
+    return Network(
+        kind,
+        publish=[publish(port) for port in ports],
+        bridge=found.get("bridge"),
+        address=found.get("address"),
+        gateway=found.get("gateway"),
+    )
