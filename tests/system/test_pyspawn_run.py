@@ -265,7 +265,7 @@ def test_the_environment_is_passed_byte_for_byte(options: list[str], entries: li
 @each_shape
 def test_listen_pid_names_the_program_where_it_named_pyspawn(options: list[str]) -> None:
     """As the service of a systemd socket; another's descriptors stay another's."""
-    program: list[Word] = ["/bin/sh", "-c", "cat /proc/self/environ; echo $$"]
+    program: list[Word] = ["/bin/sh", "-c", "cat /proc/$$/environ; echo $$"]
     for code, passed in (("os.getpid()", True), ("os.getppid()", False)):
         prepare = f"entries = [b'LISTEN_PID=%d' % {code}, b'B=2']\n{EXEC_WITH}"
         ended = run(prepared(prepare, pyspawn(*options, "--", *program)))

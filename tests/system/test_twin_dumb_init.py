@@ -166,7 +166,7 @@ def test_a_death_by_signal_is_128_more(anywhere: Init, words: list[str], number:
 def test_a_failed_exec_is_2(anywhere: Init, program: str) -> None:
     ended = anywhere.run(program)
     assert outcome(ended) == (2, False, True)
-    assert ended.errors.startswith(f"[dumb-init] {program}: ")
+    assert ended.errors.startswith(f"[dumb-init] {program}: " if program else "[dumb-init] ")
 
 
 # --- the session, -c, DUMB_INIT_SETSID -------------------------------------------------------
