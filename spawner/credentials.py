@@ -88,7 +88,7 @@ def set_groups(groups: tuple[int, ...]) -> Step:
     return Step(
         INIT,
         f"set the supplementary groups to {shown}" if groups else "drop the supplementary groups",
-        f"setgroups({len(groups)}, {{{shown}}})" if groups else "setgroups(0, NULL)",
+        f"setgroups({len(groups)}, [{shown}])",
         lambda kernel, _: kernel.setgroups(groups),
         topic="set-groups",
     )

@@ -226,9 +226,19 @@ TEXTS = {
         "First thing in there, so that it holds for whatever is mounted next.",
         "mount_namespaces(7), mount(2)",
     ),
+    "mount-proc-on": Text(
+        "The directory is opened part by part, through no symbolic link, and a new proc file "
+        "system covers what was opened. It shows the processes of the PID namespace that the init "
+        "is in.",
+        "By the init, since a proc file system belongs to the PID namespace of whoever mounts it. "
+        "On what is open and not on a path, since a path can lead elsewhere by the time of the "
+        "mount, if others may write to a part of it.",
+        "mount(2), fchdir(2), open(2), proc(5)",
+    ),
     "mount-proc-apart": Text(
-        "What is mounted there takes no part in the propagation any more, and then a new proc "
-        "covers it, which shows the processes of the PID namespace that the init is in.",
+        "The directory is opened, through no symbolic link. What is mounted there takes no part in "
+        "the propagation any more; then a new proc covers it, which shows the processes of the PID "
+        "namespace that the init is in.",
         "By the init, since a proc file system belongs to the PID namespace of whoever mounts it. "
         "Mounts spread to the machine's own tree, as was asked for: a /proc that did would cover "
         "the machine's.",

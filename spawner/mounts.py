@@ -73,15 +73,17 @@ def mount_proc(path: str, *, needs: "Iterable[str]", apart: bool) -> Step:
         finally:
             posix.close(here)
 
-    calls = f'mount("proc", "{path}", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)'
-    if apart:
-        calls = f'mount(NULL, "{path}", NULL, MS_PRIVATE, NULL), {calls}'
+    calls = [
+        f'fchdir(openat(AT_FDCWD, "{path}", O_PATH|O_NOFOLLOW))',
+        *(['mount(NULL, ".", NULL, MS_PRIVATE, NULL)'] if apart else []),
+        'mount("proc", ".", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)',
+    ]
     return Step(
         INIT,
         what,
-        calls,
+        ", ".join(calls),
         act,
-        topic="mount-proc-apart" if apart else "mount-proc",
+        topic="mount-proc-apart" if apart else "mount-proc-on",
         needs=needs,
     )
 

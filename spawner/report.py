@@ -144,12 +144,13 @@ def _explain(error: SetupError, spec: "Spec | None") -> str | None:
         return None
 
 
-def write(descriptor: int, line: bytes) -> None:
-    """Write one line, or drop it where nobody makes room, or nobody reads."""
+def write(descriptor: int, line: bytes) -> bool:
+    """Write one line, or drop it where nobody makes room, or nobody reads; say whether it's out."""
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
         while line and any(events & select.POLLOUT for _, events in poll.poll(_PATIENCE)):
             line = line[posix.write(descriptor, line[:_PIPE_BUF]) :]
     except OSError:
-        return
+        return False
+    return not line

@@ -222,7 +222,7 @@ def set_hostname(name: str) -> Step:
     return Step(
         INIT,
         f"set the host name to {name}",
-        f'sethostname("{name}")',
+        f'sethostname("{name}", {len(linux.encode(name))})',
         lambda kernel, _: kernel.sethostname(name),
         topic="set-hostname",
         needs=("uts",),

@@ -24,22 +24,21 @@ if TYPE_CHECKING:
 class Telling(Kernel):
     """The machine's kernel, which is told of before it's asked."""
 
-    __slots__ = ("_in_step", "_keeping", "_where")
+    __slots__ = ("_in_step", "_keeping", "_unheard", "_where")
 
     def __init__(self) -> None:
         self._where = LAUNCHER
-        self._keeping = False
-        self._in_step = False
+        self._keeping = self._in_step = self._unheard = False
 
     def tells(self, spec: Spec, planned: Steps) -> Steps:
         """Say what comes before the first step; return the steps in a form that tells."""
         self._keeping = "pid" not in spec.namespaces.wanted
-        _say(explain.introduction(staged=is_staged(spec)))
+        self._say(explain.introduction(staged=is_staged(spec)))
         return tuple(map(self._telling, planned))
 
     def _telling(self, step: Step) -> Step:
         def act(kernel: Kernel, process: str) -> None:
-            _say(explain.tell(step, None if process == SELF else process))
+            self._say(explain.tell(step, None if process == SELF else process))
             self._in_step = True
             try:
                 step.act(kernel, process)
@@ -64,38 +63,42 @@ class Telling(Kernel):
     def become_subreaper(self) -> None:
         """Tell, and do it; a launcher does where it will fork a stage."""
         if self._where == LAUNCHER:
-            _say(explain.tell(explain.BECOME_SUBREAPER))
+            self._say(explain.tell(explain.BECOME_SUBREAPER))
         else:
-            _say(explain.tell(explain.KEEP))
+            self._say(explain.tell(explain.KEEP))
         super().become_subreaper()
 
     def make_process_group(self) -> None:
         """Tell, and do it."""
         if not self._in_step:
-            _say(explain.tell(explain.MAKE_STAGE_GROUP))
+            self._say(explain.tell(explain.MAKE_STAGE_GROUP))
         super().make_process_group()
 
     def fork(self, child: str) -> int:
         """Tell, and do it."""
         if child == STAGE:
-            _say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
+            self._say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
         elif child == WITNESS:
-            _say(explain.tell(explain.FORK_WITNESS))
+            self._say(explain.tell(explain.FORK_WITNESS))
         else:
-            _say(explain.tell(explain.FORK_INIT._replace(where=self._where)))
-            _say(explain.tell(explain.OPEN_PIDFD))
+            self._say(explain.tell(explain.FORK_INIT._replace(where=self._where)))
+            self._say(explain.tell(explain.OPEN_PIDFD))
         pid = super().fork(child)
         if pid == 0:
             self._where = child
         return pid
 
+    def _say(self, text: str) -> None:
+        """Write to stderr, unless nobody has made room there before.
 
-def _say(text: str) -> None:
-    """Write to stderr; a broken pipe there is no end of ours, even once SIGPIPE may come."""
-    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGPIPE})
-    try:
-        report.write(2, text.encode("utf-8", "backslashreplace"))
-    finally:
-        if _signal.SIGPIPE not in mask:
-            _signal.sigtimedwait({_signal.SIGPIPE}, 0)
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        A broken pipe is no end of ours, even once SIGPIPE may come.
+        """
+        if self._unheard:
+            return
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGPIPE})
+        try:
+            self._unheard = not report.write(2, text.encode("utf-8", "backslashreplace"))
+        finally:
+            if _signal.SIGPIPE not in mask:
+                _signal.sigtimedwait({_signal.SIGPIPE}, 0)
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

@@ -656,7 +656,7 @@ def test_the_plan_names_the_helpers() -> None:
     lines = [line for line in ended.out.decode().splitlines() if "map 0" in line or "group" in line]
     assert "newgidmap STAGE" in lines[0]
     assert "newuidmap STAGE" in lines[1]
-    assert lines[-1] == "init      drop the supplementary groups: setgroups(0, NULL)"
+    assert lines[-1] == "init      drop the supplementary groups: setgroups(0, [])"
 
 
 def test_nothing_is_left_of_a_room() -> None:
