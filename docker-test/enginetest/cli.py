@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from enginetest import leftovers, materials, nest
+from enginetest import breaks, leftovers, materials, nest
+from enginetest.breaks import BREAKS
 from enginetest.materials import say
 from enginetest.running import CommandError
 
@@ -31,6 +32,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="only this one; repeatable",
     )
     parser.add_argument("--no-figures", action="store_true", help="leave out the measurements")
+    parser.add_argument(
+        "--break",
+        dest="broken",
+        choices=BREAKS,
+        help="break pyinit on purpose: exit status 0 if just the promises that hang on this fail",
+    )
     parser.add_argument(INSIDE, type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -45,16 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return inner.main(
             options.inside,
             names,
-            measured=not options.no_figures,
+            measured=not (options.no_figures or options.broken),
+            broken=options.broken,
             skips_allowed="CI" not in os.environ,
         )
     if os.geteuid() != 0:
         say("needs root: it starts daemons, makes namespaces and cgroups")
         return 1
-    return outside(names, figures=not options.no_figures)
+    words = [word for name in names for word in ("--engine", name)]
+    words += ["--no-figures"] if options.no_figures else []
+    words += ["--break", options.broken] if options.broken else []
+    return outside(names, words, options.broken)
 
 
-def outside(names: Sequence[str], *, figures: bool) -> int:
+def outside(names: Sequence[str], words: Sequence[str], broken: str | None) -> int:
     """Prepare, run the inner program in its nest, and see that nothing is left of it."""
     nest.interruptible()
     nest.sweep()
@@ -66,7 +77,7 @@ def outside(names: Sequence[str], *, figures: bool) -> int:
     before = leftovers.Snapshot.take()
     with nest.run_directory() as place:
         try:
-            status = run(names, place, figures=figures)
+            status = run(names, words, broken, place)
         except CommandError as error:
             say(str(error))
             status = 1
@@ -79,17 +90,18 @@ def outside(names: Sequence[str], *, figures: bool) -> int:
     return status or (1 if left else 0)
 
 
-def run(names: Sequence[str], place: Path, *, figures: bool) -> int:
-    """Prepare, and run the inner program with the run's directory; return its exit status."""
+def run(names: Sequence[str], words: Sequence[str], broken: str | None, place: Path) -> int:
+    """Prepare, and run the inner program with these words; return its exit status."""
     temporary = place / "tmp"
     temporary.mkdir()
     # All that is started now bears the run's name, and puts its temporary files where they go.
     os.environ.update({leftovers.MARK: place.name, "TMPDIR": str(temporary)})
     say("preparing")
     prepare(names)
-    materials.context(place / "context", materials.wheels())
-    words = [word for name in names for word in ("--engine", name)]
-    words += [] if figures else ["--no-figures"]
+    source = materials.CHECKOUT
+    if broken:
+        source = breaks.apply(broken, source, place / "source")
+    materials.context(place / "context", source)
     program = str(materials.CHECKOUT / "docker-test")
     return nest.enter([sys.executable, "-I", program, INSIDE, str(place), *words])
 

@@ -39,6 +39,8 @@ class Place:
 
     directory: Path
     measured: bool
+    broken: str | None = None
+    """How pyinit was broken; then only containers that have it are looked at."""
 
     @property
     def run(self) -> str:
@@ -70,12 +72,25 @@ class Place:
         return place
 
 
-def main(directory: Path, names: Sequence[str], *, measured: bool, skips_allowed: bool) -> int:
-    """Look at each engine by name, print the tables; return 0 if everything is as promised."""
-    place = Place(directory, measured)
+def main(
+    directory: Path,
+    names: Sequence[str],
+    *,
+    measured: bool,
+    broken: str | None,
+    skips_allowed: bool,
+) -> int:
+    """Look at each engine by name, print the tables; return 0 if everything is as promised.
+
+    Of a broken pyinit it is promised that it breaks what hangs on it.
+    """
+    place = Place(directory, measured, broken)
     nest.furnish(directory)
     columns = [look_at(name, place) for name in names]
     print(report.text(columns), flush=True)
+    if broken:
+        print(f"\nBroken on purpose: {broken}\n{report.breakage(columns, broken)}", flush=True)
+        return 0 if report.breaks(columns, broken) else 1
     return 0 if report.kept(columns, skips_allowed=skips_allowed) else 1
 
 
@@ -173,7 +188,10 @@ def hold(engine: Engine, place: Place, column: Column) -> None:
     column.about = engine.version()
     say(f"{engine.name}: {column.about}")
     asked = [
-        (promise, init) for promise in PROMISES for init in engine.inits if init in promise.inits
+        (promise, init)
+        for promise in PROMISES
+        for init in engine.inits
+        if init in promise.inits and not (place.broken and init in (Init.NONE, Init.ENGINE))
     ]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         seen = pool.map(lambda one: (*one, check(engine, *one)), asked)

@@ -109,14 +109,14 @@ def dependencies() -> None:
     importlib.invalidate_caches()
 
 
-def wheels() -> Path:
-    """Return a directory with the wheel of this checkout and those of what it depends on."""
+def wheels(source: Path = CHECKOUT) -> Path:
+    """Return a directory with the wheel of `source` and those of what it depends on."""
     place = KEPT / "wheels"
     place.mkdir(parents=True, exist_ok=True)
     for old in place.glob("pidone-*.whl"):
         old.unlink()
     say("building the wheel")
-    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", place, CHECKOUT)
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", place, source)
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     if not list(place.glob("psutil-*.whl")):
         _pip("download", "--only-binary=:all:", "--dest", place, *project["dependencies"])
@@ -170,14 +170,14 @@ def kernel() -> Path:
     return found[-1]
 
 
-def context(place: Path, from_wheels: Path) -> None:
-    """Lay out the directory that images are built from."""
+def context(place: Path, source: Path = CHECKOUT) -> None:
+    """Lay out the directory that images are built from, with the packages of `source`."""
     here = CHECKOUT / "docker-test"
     shutil.copytree(here / "images", place)
     shutil.copy(here / "guest" / "app.py", place)
-    shutil.copytree(from_wheels, place / "wheels")
+    shutil.copytree(wheels(source), place / "wheels")
     shutil.copytree(
-        CHECKOUT / "pyinit", place / "pyinit", ignore=shutil.ignore_patterns("__pycache__")
+        source / "pyinit", place / "pyinit", ignore=shutil.ignore_patterns("__pycache__")
     )
     shutil.copy("/usr/bin/tini", place)
     succeed("chmod", "--recursive", "a+rX", place)

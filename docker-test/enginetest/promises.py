@@ -76,15 +76,23 @@ def service(engine: Engine, init: Init) -> Finding:
 
 
 def shell(engine: Engine, init: Init) -> Finding:
-    """An app that a shell started is told to stop, and has the time to do what it does then."""
-    script = " ".join([*APP, "graceful; exit $?"])
-    what = replace(order(init), command=("sh", "-c", script))
+    """An app that a shell started is told to stop, and has the time to do what it does then.
+
+    A shell that dies of the signal ends before the app does: `--wait` waits for both. One that
+    traps it waits for the app itself, and `-g` is enough.
+    """
+    app = " ".join([*APP, "graceful; exit $?"])
+    dying = replace(order(init), command=("sh", "-c", app))
+    trapping = replace(dying, command=("sh", "-c", f"trap : TERM; {app}"))
     if init is Init.PYINIT:
-        what = replace(what, image="group")
-    took, status, lines = stop(engine, what)
-    told = "told SIGTERM" in lines
-    kept = told and took < AT_ONCE
-    return Finding(kept, f"{'told' if told else 'not told'}, {status} after {took:.1f} s")
+        dying, trapping = replace(dying, image="group"), replace(trapping, image="as-tini")
+    kept, said = True, []
+    for what in (dying, trapping):
+        took, status, lines = stop(engine, what)
+        told = "told SIGTERM" in lines
+        kept = kept and told and took < AT_ONCE
+        said.append(f"{'told' if told else 'not told'}, {status} after {took:.1f} s")
+    return Finding(kept, "; with a trap: ".join(said))
 
 
 # Reaping.
@@ -231,7 +239,7 @@ def _image(name: str, text: str) -> Promise:
 
 PROMISES = (
     Promise("stop", "stop ends a Python service at once, with its own status", service, True),
-    Promise("shell", 'sh -c "app" gets the signal (-g --wait)', shell, True, IN_THE_CONTAINER),
+    Promise("shell", 'sh -c "app" gets the signal, with -g', shell, True, IN_THE_CONTAINER),
     Promise("storm", "no zombies after a storm of orphans", storm, True),
     Promise("health", "health checks that time out leave no zombies", health, True),
     Promise("exec", "exec that times out leaves no zombies", executed, True),

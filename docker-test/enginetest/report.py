@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from enginetest.breaks import BREAKS
 from enginetest.findings import Finding, Init, Verdict, judge
 from enginetest.measure import Figures, median
 from enginetest.promises import PROMISES
@@ -141,9 +142,35 @@ def kept(columns: Sequence[Column], *, skips_allowed: bool) -> bool:
             return False
         for promise in PROMISES:
             verdict = column.verdict(promise.key, promise.broken_without)
-            if verdict in (Verdict.NOT_KEPT, Verdict.UNPROVEN):
+            if verdict is not Verdict.KEPT and column.missing is None:
                 return False
     return True
+
+
+def broken(column: Column) -> set[str]:
+    """Return the keys of the promises that are not kept."""
+    return {
+        promise.key
+        for promise in PROMISES
+        if column.verdict(promise.key, promise.broken_without) is Verdict.NOT_KEPT
+    }
+
+
+def breaks(columns: Sequence[Column], name: str) -> bool:
+    """Tell whether a break broke just the promises that it should, under every engine."""
+    return all(not column.failure and broken(column) == BREAKS[name].promises for column in columns)
+
+
+def breakage(columns: Sequence[Column], name: str) -> str:
+    """Return, for each engine, how what is broken differs from what should be."""
+    wanted = BREAKS[name].promises
+    lines = []
+    for column in columns:
+        found = broken(column)
+        said = [f"kept nevertheless: {', '.join(sorted(wanted - found))}"] if wanted - found else []
+        said += [f"broken besides: {', '.join(sorted(found - wanted))}"] if found - wanted else []
+        lines.append(f"  {column.name}: {'; '.join(said) or 'just what hangs on it is not kept'}")
+    return "\n".join(lines)
 
 
 def text(columns: Sequence[Column]) -> str:

@@ -1,0 +1,74 @@
+"""pyinit broken on purpose, to see the promises fail: what nothing can break shows nothing.
+
+Each break is a change of a few words in a copy of the sources, of which wheel and images are made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGES = frozenset({"copied", "as-tini", "as-dumb-init", "multi-stage"})
+"""Promises on images: each is held to reaping and to stopping."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """A change to a file, and the promises that must not be kept any more, by their keys."""
+
+    file: str
+    old: str
+    new: str
+    promises: frozenset[str]
+
+
+BREAKS = {
+    "reaping": Break(
+        "pyinit/supervisor.py",
+        "pid, changed = posix.waitpid(-1, _WAIT_FLAGS)",
+        "pid, changed = posix.waitpid(self.pid, _WAIT_FLAGS) if self.pid else (0, 0)",
+        frozenset({"storm", "health", "exec", "pids", "hardened"}) | IMAGES,
+    ),
+    "forwarding": Break(
+        "pyinit/supervisor.py",
+        "            posix.kill(pid, number)\n",
+        "            posix.kill(pid, 0)\n",
+        frozenset({"stop", "shell", "hardened"}) | IMAGES,
+    ),
+    "group": Break(
+        "pyinit/supervisor.py",
+        "elif target == settings.GROUP and self._workload.own_group:",
+        "elif not self.pid:",
+        frozenset({"shell"}),
+    ),
+    "status": Break(
+        "pyinit/status.py",
+        "return SIGNALLED + signal",
+        "return signal",
+        frozenset({"stop", "status", "hardened"}) | IMAGES,
+    ),
+    "terminal": Break(
+        "pyinit/child.py",
+        "            if self.foreground:\n",
+        "            if self.foreground and not self.pid + 1:\n",
+        frozenset({"terminal"}),
+    ),
+}
+
+
+def apply(name: str, checkout: Path, place: Path) -> Path:
+    """Make a copy of a checkout at `place` with a break in it; return it."""
+    made = BREAKS[name]
+    shutil.copytree(
+        checkout,
+        place,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(".*", "build", "dist", "__pycache__"),
+    )
+    file = place / made.file
+    text = file.read_text()
+    if text.count(made.old) != 1:
+        raise ValueError(f"{made.file} has not one {made.old!r}")
+    file.write_text(text.replace(made.old, made.new))
+    return place

@@ -1,0 +1,230 @@
+"""docker-test judges rightly: what is seen, what is not kept, what is left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def load_enginetest() -> None:
+    """Make the package importable without its directory, which holds more, on the path."""
+    place = CHECKOUT / "docker-test" / "enginetest"
+    spec = importlib.util.spec_from_file_location(
+        "enginetest", place / "__init__.py", submodule_search_locations=[str(place)]
+    )
+    assert spec
+    assert spec.loader
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["enginetest"] = package
+    spec.loader.exec_module(package)
+
+
+if not (CHECKOUT / "docker-test").is_dir():
+    pytest.skip("the tests lie without the sources", allow_module_level=True)
+load_enginetest()
+
+from enginetest import breaks, kernel, leftovers, report, websocket  # noqa: E402
+from enginetest.findings import Finding, Init, Verdict, judge  # noqa: E402
+from enginetest.promises import PROMISES  # noqa: E402
+from enginetest.reading import LineReader, WaitError  # noqa: E402
+from enginetest.report import Column  # noqa: E402
+
+KEPT, NOT = Finding(True, "kept"), Finding(False, "not kept")
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        ({Init.PYINIT: KEPT, Init.NONE: NOT}, Verdict.KEPT),
+        ({Init.PYINIT: KEPT, Init.NONE: NOT, Init.ENGINE: NOT}, Verdict.KEPT),
+        ({Init.PYINIT: NOT, Init.NONE: NOT}, Verdict.NOT_KEPT),
+        ({Init.PYINIT: KEPT, Init.PAUSE: NOT, Init.NONE: NOT}, Verdict.NOT_KEPT),
+        ({Init.PYINIT: KEPT, Init.NONE: KEPT}, Verdict.UNPROVEN),
+        ({Init.PYINIT: NOT, Init.NONE: KEPT}, Verdict.NOT_KEPT),
+        ({Init.NONE: NOT}, Verdict.SKIPPED),
+        ({}, Verdict.SKIPPED),
+    ],
+)
+def test_what_a_container_without_init_keeps_too_shows_nothing(
+    seen: dict[Init, Finding], verdict: Verdict
+) -> None:
+    assert judge(seen, broken_without=True) is verdict
+
+
+def test_what_nothing_breaks_is_kept() -> None:
+    assert judge({Init.PYINIT: KEPT, Init.NONE: KEPT}, broken_without=False) is Verdict.KEPT
+
+
+def column(**changed: Finding) -> Column:
+    """Return a column in which all is kept, but for the changes."""
+    found = {
+        promise.key: {Init.PYINIT: changed.get(promise.key, KEPT), Init.NONE: NOT}
+        for promise in PROMISES
+    }
+    return Column("engine", found=found)
+
+
+def test_a_report_is_good_only_where_all_of_it_is() -> None:
+    def kept(one: Column) -> bool:
+        return report.kept([column(), one], skips_allowed=False)
+
+    assert kept(column())
+    assert not kept(column(storm=NOT))
+    assert not kept(dataclasses.replace(column(), failure="broke off"))
+    assert not kept(dataclasses.replace(column(), extras={"memory": NOT}))
+    unasked = column()
+    del unasked.found["storm"]
+    assert not kept(unasked)
+    missing = Column("engine", missing="can't be started")
+    assert not kept(missing)
+    assert report.kept([missing], skips_allowed=True)
+
+
+def test_the_table_says_why_something_was_skipped() -> None:
+    said = report.verdicts([column(storm=NOT), Column("other", missing="no such engine")])
+    assert re.search(r"^no zombies after a storm.*NOT KEPT +skipped$", said, re.MULTILINE)
+    assert "skipped: other: no such engine (everything)" in said
+
+
+@pytest.mark.parametrize("name", breaks.BREAKS)
+def test_a_break_changes_one_place_and_names_promises(name: str, tmp_path: Path) -> None:
+    made = breaks.BREAKS[name]
+    assert made.promises
+    assert made.promises <= {promise.key for promise in PROMISES}
+    broken = breaks.apply(name, CHECKOUT, tmp_path / "copy") / made.file
+    assert broken.read_text() == (CHECKOUT / made.file).read_text().replace(made.old, made.new)
+    compile(broken.read_text(), made.file, "exec")
+
+
+def test_every_promise_is_one_that_a_break_breaks() -> None:
+    reached = frozenset().union(*(made.promises for made in breaks.BREAKS.values()))
+    assert reached == {promise.key for promise in PROMISES}
+
+
+def test_a_break_has_to_break_just_what_hangs_on_it() -> None:
+    assert report.breaks([column(shell=NOT)], "group")
+    assert not report.breaks([column()], "group")
+    assert not report.breaks([column(shell=NOT, storm=NOT)], "group")
+    assert not report.breaks([column(shell=NOT), column()], "group")
+    assert "kept nevertheless: shell" in report.breakage([column()], "group")
+    assert "broken besides: storm" in report.breakage([column(shell=NOT, storm=NOT)], "group")
+
+
+@given(st.binary(max_size=70000), st.binary(min_size=4, max_size=4), st.binary(max_size=9))
+def test_frames_of_a_websocket(payload: bytes, key: bytes, rest: bytes) -> None:
+    framed = websocket.frame(websocket.BINARY, payload, key)
+    head = len(framed) - len(payload)
+    assert framed[head - 4 : head] == key
+    unmasked = bytes(byte ^ key[i % 4] for i, byte in enumerate(framed[head:]))
+    assert unmasked == payload
+    # As a server would send it: without the mask.
+    plain = bytes([framed[0], framed[1] & 0x7F]) + framed[2 : head - 4] + payload
+    assert websocket.split(plain + rest) == (websocket.BINARY, payload, rest)
+    assert websocket.split(plain[:-1]) is None
+
+
+def boot(*lines: str, clean: bool = True, **findings: Finding) -> kernel.Boot:
+    return kernel.Boot(findings, list(lines), clean)
+
+
+def boots(**changed: kernel.Boot) -> dict[str, kernel.Boot]:
+    """Return what boots say that are as promised, but for the changes."""
+    panic = "Attempted to kill init! exitcode=0x0000{:02x}00"
+    as_promised = {
+        "main": boot(storm=KEPT, stop=KEPT),
+        "bare": boot(storm=NOT),
+        "shell": boot(shell=KEPT),
+        "exit": boot(panic.format(42)),
+        "killed": boot(panic.format(137)),
+        "hardened": boot("who", "zombies 0 of 20", "ready", panic.format(143)),
+        **{way: boot(image=KEPT, stop=KEPT) for way in kernel.WAYS},
+    }
+    return as_promised | changed
+
+
+def not_kept(seen: dict[str, kernel.Boot]) -> set[str]:
+    found = kernel.assemble(seen, "who")
+    return {key for key, row in found.items() if not row[Init.PYINIT].kept}
+
+
+def test_boots_as_promised() -> None:
+    found = kernel.assemble(boots(), "who")
+    assert not_kept(boots()) == set()
+    assert found["storm"] == {Init.PYINIT: KEPT, Init.NONE: NOT}
+    assert found["status"][Init.PYINIT].detail.startswith("exit 42: 42; kill -9: 137")
+
+
+@pytest.mark.parametrize(
+    ("changed", "keys"),
+    [
+        ({"main": boot(storm=NOT, stop=KEPT)}, {"storm"}),
+        ({"main": boot(storm=KEPT, stop=KEPT, clean=False)}, {"stop"}),
+        ({"main": boot(failed=NOT)}, {"failed", "stop"}),
+        ({"shell": boot("last words")}, {"shell"}),
+        ({"exit": boot("no panic")}, {"status"}),
+        ({"killed": boot("Attempted to kill init! exitcode=0x00008f00")}, {"status"}),
+        ({"as-tini": boot(image=NOT, stop=KEPT)}, {"as-tini"}),
+        ({"copied": boot(image=KEPT)}, {"copied"}),
+        ({"multi-stage": boot(image=KEPT, stop=KEPT, clean=False)}, {"multi-stage"}),
+        ({"hardened": boot("root", "zombies 0 of 20", "ready")}, {"hardened"}),
+        ({"hardened": boot("no line")}, {"hardened"}),
+    ],
+)
+def test_boots_that_are_not(changed: dict[str, kernel.Boot], keys: set[str]) -> None:
+    assert not_kept(boots(**changed)) == keys
+
+
+@pytest.mark.parametrize(
+    ("line", "record"),
+    [
+        ('@ {"promise": "storm"}', {"promise": "storm"}),
+        ('[    3.2] noise @ {"a": 1}', {"a": 1}),
+        ("@ {", {}),
+        ('@ {"a": ', {}),
+        ("ready", {}),
+        ("", {}),
+    ],
+)
+def test_records_on_a_console(line: str, record: dict[str, object]) -> None:
+    assert kernel.parse(line) == record
+
+
+def test_a_reader_of_lines_gives_up(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"one\r\ntwo")
+    with file.open("rb") as lines:
+        reader = LineReader(lines.fileno(), "file")
+        assert [reader.line(), reader.line(), reader.line()] == ["one", "two", None]
+        with pytest.raises(WaitError, match="it ended"):
+            reader.until(lambda line: line == "three")
+
+
+def test_leftovers_are_told_from_what_others_made() -> None:
+    before = leftovers.Snapshot.take()
+    after = dataclasses.replace(
+        before,
+        mounts=before.mounts | {"/mnt/of-ours"},
+        cgroups=before.cgroups | {"/sys/fs/cgroup/the-run/one", "/sys/fs/cgroup/theirs"},
+        loops=before.loops | {"/var/tmp/the-run/image", "/srv/theirs"},
+        interfaces=before.interfaces | {"docker0"},
+        users=before.users | {leftovers.USER, "theirs"},
+        files=before.files | {"/etc/docker/of-ours"},
+    )
+    assert leftovers.left(before, before, "the-run") == []
+    assert leftovers.left(before, after, "the-run") == [
+        "mount /mnt/of-ours",
+        "cgroup /sys/fs/cgroup/the-run/one",
+        "loop device on /var/tmp/the-run/image",
+        "network interface docker0",
+        f"user {leftovers.USER}",
+        "file /etc/docker/of-ours",
+    ]
