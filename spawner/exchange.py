@@ -20,6 +20,10 @@ _BLOCK = 65536
 """Bytes in a pipe, pipe(7): more can't come at once."""
 
 
+BEGUN = "Cannot send input after starting communication"
+"""What subprocess says to who gives input twice."""
+
+
 def encode(data: Any, encoding: str | None, errors: str | None) -> bytes:
     """Return text as the bytes that a stream of subprocess would write; raises TypeError."""
     raw = io.BytesIO()
@@ -116,3 +120,13 @@ class Exchange:
             self._open.remove(stream)
         with contextlib.suppress(BrokenPipeError):
             stream.close()
+
+
+def ending(seconds: float | None) -> float | None:
+    """Return the moment `seconds` from now; None for none."""
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def left(deadline: float | None) -> float | None:
+    """Return the seconds until `deadline`, not less than 0; None for no deadline."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

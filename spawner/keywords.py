@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 from pyinit import cmdline
@@ -206,13 +207,15 @@ TABLE = {
 def words(args: Command, given: Mapping[str, Any]) -> list[str]:
     """Return the launcher's command line for a program: options, `--`, and the program's words.
 
-    `given` are the values of keywords; those of others than TABLE's are left out. Raises TypeError
-    and SpecError for what the launcher would refuse to understand.
+    `given` are the values of keywords; those of others than TABLE's are left out. Where nothing is
+    said of an init, it is pyinit; all else is as on the command line. Raises TypeError and
+    SpecError for what the launcher would refuse to understand.
     """
+    given = {"init": True, **given}
     found = ["--quiet", "--die-with-parent"]
     # Without pyinit there is no second chance: a PID 1 isn't stopped by SIGTTIN, and nobody
     # tells of other stops; what can read the terminal gets the foreground at once.
-    if given.get("init", True) is True or given.get("stdin") is not None:
+    if given["init"] is True or given.get("stdin") is not None:
         found.append("--background")
     if given.get("namespaces") is not None:
         for name in ("unshare", "share", "unshare_try"):
@@ -254,6 +257,13 @@ def _check(found: list[str]) -> None:
         options.spec(values, program, user=os.geteuid(), group=os.getegid())
     except cmdline.UsageError as error:
         raise SpecError(str(error), error.hint) from None
+
+
+def check_names(function: str, given: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword that there isn't."""
+    for name in given:
+        if name not in TABLE and name not in OURS:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
 
 def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
@@ -298,3 +308,15 @@ def _finite(seconds: float, lowest: float = 0.0) -> float:
     if found < lowest:
         raise ValueError(f"{seconds!r} seconds are less than none")
     return min(found, cmdline.LONGEST)
+
+
+def pipe_streams(options: Options, *, data: object, capture_output: bool) -> None:
+    """Add the pipes that `run` needs to its options; raises ValueError as subprocess.run."""
+    if data is not None:
+        if options.get("stdin") is not None:
+            raise ValueError("stdin and input arguments may not both be used.")
+        options["stdin"] = PIPE
+    if capture_output:
+        if options.get("stdout") is not None or options.get("stderr") is not None:
+            raise ValueError("stdout and stderr arguments may not be used with capture_output.")
+        options["stdout"] = options["stderr"] = PIPE

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
-import time
 import warnings
 from signal import SIGTERM
-from subprocess import PIPE, TimeoutExpired
+from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from pyinit import signames
 from spawner import keywords, spec
 from spawner.container import Container
-from spawner.exchange import Exchange
+from spawner.exchange import BEGUN, Exchange, ending, left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
     from spawner.keywords import Command, Environment, Extents, Init, Names, Options, Stream, Word
     from spawner.spec import Namespaces
-
-
-_BEGUN = "Cannot send input after starting communication"
 
 
 class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
@@ -233,9 +229,9 @@ class Process(Container, Generic[AnyStr]):
 
     def _await_start(self, seconds: float | None) -> None:
         """Return once the program's exec has happened, or raise what happened instead."""
-        deadline = _deadline(seconds)
+        deadline = ending(seconds)
         while not self._has_started():
-            if not self._report.wait(_left(deadline)):
+            if not self._report.wait(left(deadline)):
                 raise TimeoutExpired(self.args, seconds or 0)
 
     def _abandon(self) -> None:
@@ -276,14 +272,14 @@ class Process(Container, Generic[AnyStr]):
         `input`. All of the output comes then, and comes again in every later call.
         """
         self._check_owner()
-        deadline = _deadline(keywords.duration("timeout", timeout, from_now=True))
-        if not self._talking.acquire(timeout=-1 if deadline is None else _left(deadline) or 0):
+        deadline = ending(keywords.duration("timeout", timeout, from_now=True))
+        if not self._talking.acquire(timeout=-1 if deadline is None else left(deadline) or 0):
             raise TimeoutExpired(self.args, timeout or 0)
         try:
             if self._output is None:
                 self._output = self._communicate(input, timeout, deadline)
             elif input:
-                raise ValueError(_BEGUN)
+                raise ValueError(BEGUN)
         finally:
             self._talking.release()
         return self._output
@@ -292,14 +288,14 @@ class Process(Container, Generic[AnyStr]):
         self, data: AnyStr | None, timeout: float | None, deadline: float | None
     ) -> tuple[AnyStr | None, AnyStr | None]:
         if self._exchange is not None and data:
-            raise ValueError(_BEGUN)
+            raise ValueError(BEGUN)
         if self._exchange is None and deadline is None:
             output: tuple[AnyStr | None, AnyStr | None] = self._launcher.communicate(data)
             self._settle()
             return output
         if self._exchange is None:
             self._exchange = Exchange(data, self.stdin, (self.stdout, self.stderr))
-        if not (self._exchange.go_on(deadline) and self._end.wait(_left(deadline))):
+        if not (self._exchange.go_on(deadline) and self._end.wait(left(deadline))):
             stdout, stderr = self._exchange.raw
             raise TimeoutExpired(self.args, timeout or 0, stdout or None, stderr or None)
         self._settle()
@@ -418,21 +414,14 @@ def run(
     `subprocess.CalledProcessError`. Raises what `Process` raises where the program could not be
     started.
     """
-    if input is not None:
-        if options.get("stdin") is not None:
-            raise ValueError("stdin and input arguments may not both be used.")
-        options["stdin"] = PIPE
-    if capture_output:
-        if options.get("stdout") is not None or options.get("stderr") is not None:
-            raise ValueError("stdout and stderr arguments may not be used with capture_output.")
-        options["stdout"] = options["stderr"] = PIPE
+    keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.duration("timeout", timeout)
-    deadline = _deadline(timeout)
+    deadline = ending(timeout)
     with Process[Any](
         args, text=text, encoding=encoding, errors=errors, start_timeout=timeout, **options
     ) as process:
         try:
-            stdout, stderr = process.communicate(input, _left(deadline))
+            stdout, stderr = process.communicate(input, left(deadline))
         except TimeoutExpired as expired:
             expired.timeout = timeout or 0.0
             raise
@@ -440,13 +429,3 @@ def run(
     if check:
         ended.check_returncode()
     return ended
-
-
-def _deadline(seconds: float | None) -> float | None:
-    """Return the moment `seconds` from now; None for none."""
-    return None if seconds is None else time.monotonic() + seconds
-
-
-def _left(deadline: float | None) -> float | None:
-    """Return the seconds until `deadline`, not less than 0; None for no deadline."""
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -127,8 +127,8 @@ class Pidfd:
         return None if self._file is None else self._file.fileno()
 
     def send(self, number: int) -> None:
-        """Send a signal to the process, unless it has ended."""
-        if self._file is not None:
+        """Send a signal to the process, unless it has ended or was let go of."""
+        if self._file is not None and not self._let_go:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._file.fileno(), number)
 

@@ -1,0 +1,468 @@
+"""`run` and `Process` for asyncio: no threads, no polling, the same keywords and exceptions.
+
+The launcher is started as asyncio starts any process, by `subprocess.Popen`. What comes then is
+awaited: its status pipe and its pidfd are readers of the event loop, and the program's streams are
+asyncio's own. Cancelling kills: whoever leaves `run`, a start or an `async with` block by an
+exception, CancelledError too, leaves no process behind. The wait for that end can't be cancelled
+again; the kernel needs a moment for it, not the program's consent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import warnings
+from subprocess import TimeoutExpired
+from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
+
+from spawner import keywords
+from spawner.container import Container
+from spawner.exchange import BEGUN, decode, encode, ending, left
+from spawner.process import CompletedProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from subprocess import Popen
+    from types import TracebackType
+    from typing import Literal, Unpack
+
+    from spawner.keywords import Command, Options
+    from spawner.ties import Pidfd
+
+__all__ = ["Process", "run"]
+
+_LIMIT = 65536
+"""Bytes that a stream of asyncio holds back by default, asyncio.create_subprocess_exec."""
+
+
+class Process(Container, Generic[AnyStr]):
+    """A program in namespaces of its own, with the interface of `asyncio.subprocess.Process`.
+
+    `process = await Process(args, ...)` returns once the program's exec has happened, and
+    `async with Process(args, ...) as process:` does too. Parameters, attributes and exceptions are
+    those of `spawner.Process`. `stdin` is an asyncio.StreamWriter and `stdout` and `stderr` are
+    asyncio.StreamReaders, of bytes; communicate() takes and gives text where `text`, `encoding` or
+    `errors` ask for it. `limit` is that of the streams, in bytes.
+    """
+
+    stdin: asyncio.StreamWriter | None = None
+    stdout: asyncio.StreamReader | None = None
+    stderr: asyncio.StreamReader | None = None
+
+    _ended: asyncio.Future[None]
+    _begun = False
+    _fed = False
+
+    @overload
+    def __init__(
+        self: Process[str],
+        args: Command,
+        *,
+        text: Literal[True],
+        encoding: str | None = None,
+        errors: str | None = None,
+        start_timeout: float | None = None,
+        limit: int = _LIMIT,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Process[str],
+        args: Command,
+        *,
+        text: bool | None = None,
+        encoding: str,
+        errors: str | None = None,
+        start_timeout: float | None = None,
+        limit: int = _LIMIT,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Process[str],
+        args: Command,
+        *,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str,
+        start_timeout: float | None = None,
+        limit: int = _LIMIT,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Process[bytes],
+        args: Command,
+        *,
+        text: Literal[False] | None = None,
+        encoding: None = None,
+        errors: None = None,
+        start_timeout: float | None = None,
+        limit: int = _LIMIT,
+        **options: Unpack[Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Process[Any],
+        args: Command,
+        *,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        start_timeout: float | None = None,
+        limit: int = _LIMIT,
+        **options: Unpack[Options],
+    ) -> None: ...
+    def __init__(
+        self,
+        args: Command,
+        *,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        start_timeout: float | None = None,
+        limit: int = _LIMIT,
+        **options: Unpack[Options],
+    ) -> None:
+        """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
+        self.args = args
+        self._options = options
+        keywords.check_names("Process", options)
+        if options.get("bufsize", -1) not in (-1, 0):
+            raise ValueError("bufsize: streams of asyncio have buffers of their own, see limit")
+        self._words = keywords.words(args, options)
+        self._start_timeout = keywords.duration("start_timeout", start_timeout)
+        self._limit = limit
+        self._coding = (encoding, errors) if text or encoding or errors else None
+        self._blocks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        self._transports: list[asyncio.BaseTransport] = []
+
+    def _check_owner(self) -> None:
+        if not self._begun:
+            raise RuntimeError("the Process has not been started: await it")
+        super()._check_owner()
+
+    def __await__(self) -> Generator[Any, None, Process[AnyStr]]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Process[AnyStr]:
+        return self if self._running else await self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the streams and wait for the end; an exception kills everything first."""
+        self._check_owner()
+        if kind is not None:
+            self.kill()
+        try:
+            await self._finish()
+        finally:
+            self._settle()
+
+    async def _start(self) -> Process[AnyStr]:
+        """Start the program and return once its exec has happened."""
+        if self._begun:
+            raise RuntimeError("a Process is started once")
+        self._begun = True
+        streams: dict[str, Any] = {
+            name: self._options.get(name) for name in ("stdin", "stdout", "stderr", "env")
+        }
+        pass_fds = keywords.descriptors(self._options.get("pass_fds", ()))
+        with contextlib.ExitStack() as undo:
+            self._launch(undo, self._words, pass_fds, bufsize=0, **streams)
+            self._ended = asyncio.get_running_loop().create_future()
+            _watch(self._end, self._launcher, self._ended)
+            try:
+                await self._connect()
+                await self._await_start()
+            except BaseException:
+                self.kill()
+                await self._finish()
+                raise
+            self._running = True
+            undo.pop_all()
+        return self
+
+    async def _connect(self) -> None:
+        """Make the streams of the pipes."""
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> tuple[asyncio.StreamReader, asyncio.StreamReaderProtocol]:
+            reader = asyncio.StreamReader(self._limit, loop)
+            return reader, asyncio.StreamReaderProtocol(reader, loop=loop)
+
+        launcher = self._launcher
+        if launcher.stdin is not None:
+            _, spoken = protocol()
+            writing, _ = await loop.connect_write_pipe(lambda: spoken, launcher.stdin)
+            self._transports.append(writing)
+            launcher.stdin = None
+            self.stdin = asyncio.StreamWriter(writing, spoken, None, loop)
+        if launcher.stdout is not None:
+            self.stdout, heard = protocol()
+            reading, _ = await loop.connect_read_pipe(lambda: heard, launcher.stdout)
+            self._transports.append(reading)
+            launcher.stdout = None
+        if launcher.stderr is not None:
+            self.stderr, complained = protocol()
+            reading, _ = await loop.connect_read_pipe(lambda: complained, launcher.stderr)
+            self._transports.append(reading)
+            launcher.stderr = None
+
+    async def _await_start(self) -> None:
+        """Return once the program's exec has happened, or raise what happened instead."""
+        loop = asyncio.get_running_loop()
+        deadline = ending(self._start_timeout)
+        while not self._report.ended and not self._has_started():
+            news = loop.create_future()
+            loop.add_reader(self._report.source, _resolve, news)
+            try:
+                come, _ = await asyncio.wait((news,), timeout=left(deadline))
+            finally:
+                loop.remove_reader(self._report.source)
+            if not come:
+                raise TimeoutExpired(self.args, self._start_timeout or 0)
+            self._report.update()
+        if self._report.ended:
+            await asyncio.wait((self._ended,))
+            self._has_started()
+
+    async def _finish(self) -> None:
+        """Close the streams and wait for the end; whoever cancels that kills, and waits too."""
+        for stream in (*self._transports, *self._pipes()):
+            stream.close()
+        cancelled: asyncio.CancelledError | None = None
+        while not self._ended.done():
+            try:
+                await asyncio.wait((self._ended,))
+            except asyncio.CancelledError as error:
+                self.kill()
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    def _pipes(self) -> list[Any]:
+        """Return the pipes that no transport has taken over."""
+        launcher = self._launcher
+        return [pipe for pipe in (launcher.stdin, launcher.stdout, launcher.stderr) if pipe]
+
+    def poll(self) -> int | None:
+        """Return the exit status if all of the container has ended, else None."""
+        self._check_owner()
+        return self._settle() if self._ended.done() else self.returncode
+
+    async def wait(self, timeout: float | None = None) -> int:
+        """Wait until all of the container has ended and return the exit status.
+
+        Raises `subprocess.TimeoutExpired` after `timeout` seconds. To cancel it changes nothing.
+        """
+        await self._wait_for((), timeout, keywords.duration("timeout", timeout, from_now=True))
+        return self._settle()
+
+    async def communicate(
+        self,
+        input: AnyStr | None = None,  # noqa: A002  the name that subprocess gave it
+        timeout: float | None = None,
+    ) -> tuple[AnyStr | None, AnyStr | None]:
+        """Send `input`, read stdout and stderr to their ends, and wait, as `Process.communicate`.
+
+        Raises `subprocess.TimeoutExpired` after `timeout` seconds. Call it again to go on, without
+        `input`, also when it was cancelled: nothing is lost.
+        """
+        seconds = keywords.duration("timeout", timeout, from_now=True)
+        self._check_owner()
+        self._feed(input)
+        await self._wait_for(("stdout", "stderr"), timeout, seconds)
+        self._settle()
+        output: list[Any] = [self._output(name) for name in self._blocks]
+        return output[0], output[1]
+
+    def _feed(self, data: Any) -> None:
+        """Have the loop write the input, and close stdin after it."""
+        if self._fed and data:
+            raise ValueError(BEGUN)
+        if self._fed or self.stdin is None:
+            return
+        if data:
+            self.stdin.write(encode(data, *self._coding) if self._coding else memoryview(data))
+        self.stdin.close()
+        self._fed = True
+
+    async def _drain(self, name: str, reader: asyncio.StreamReader) -> None:
+        """Read a stream to its end; what was read by now is kept if this is cancelled."""
+        while block := await reader.read(_LIMIT):
+            self._blocks[name].append(block)
+
+    async def _wait_for(
+        self, names: tuple[str, ...], timeout: float | None, seconds: float | None
+    ) -> None:
+        """Wait for the ends of streams and of all; raises TimeoutExpired after `seconds`."""
+        self._check_owner()
+        tasks: list[asyncio.Task[None]] = [
+            asyncio.ensure_future(self._drain(name, getattr(self, name)))
+            for name in names
+            if getattr(self, name) is not None
+        ]
+        try:
+            _, pending = await asyncio.wait((*tasks, self._ended), timeout=seconds)
+        finally:
+            for task in tasks:
+                task.cancel()
+            failed = await asyncio.gather(*tasks, return_exceptions=True)
+        if pending:
+            so_far = [b"".join(self._blocks[name]) or None for name in ("stdout", "stderr")]
+            raise TimeoutExpired(self.args, timeout or 0, *so_far)
+        for failure in failed:
+            if failure is not None:
+                raise failure
+
+    def _output(self, name: str) -> Any:
+        if getattr(self, name) is None:
+            return None
+        data = b"".join(self._blocks[name])
+        return decode(data, *self._coding) if self._coding else data
+
+    def __del__(self) -> None:
+        """Kill what nobody can wait for any more, and say so with a ResourceWarning."""
+        if not self._running:
+            return
+        for transport in self._transports:
+            with contextlib.suppress(RuntimeError):  # the event loop may be closed
+                transport.close()
+        if self._report.closed:
+            return
+        self.kill()
+        for tie in (self._report, self._first):
+            tie.close()
+        if self._ended.get_loop().is_closed():
+            self._launcher.wait()
+            self._end.close()
+        warnings.warn(f"{self!r} was not waited for", ResourceWarning, source=self, stacklevel=2)
+
+
+def _watch(end: Pidfd, launcher: Popen[Any], ended: asyncio.Future[None]) -> None:
+    """Resolve `ended` when the launcher has ended; it holds no Process, which may be forgotten."""
+    loop = ended.get_loop()
+    descriptor = end.descriptor
+
+    def see() -> None:
+        if descriptor is not None:
+            loop.remove_reader(descriptor)
+        end.close()
+        launcher.wait()  # to reap it
+        _resolve(ended)
+
+    if descriptor is None:
+        see()
+    else:
+        loop.add_reader(descriptor, see)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+@overload
+async def run(
+    args: Command,
+    *,
+    text: Literal[True],
+    encoding: str | None = None,
+    errors: str | None = None,
+    input: str | None = None,
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Unpack[Options],
+) -> CompletedProcess[str]: ...
+@overload
+async def run(
+    args: Command,
+    *,
+    text: bool | None = None,
+    encoding: str,
+    errors: str | None = None,
+    input: str | None = None,
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Unpack[Options],
+) -> CompletedProcess[str]: ...
+@overload
+async def run(
+    args: Command,
+    *,
+    text: bool | None = None,
+    encoding: str | None = None,
+    errors: str,
+    input: str | None = None,
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Unpack[Options],
+) -> CompletedProcess[str]: ...
+@overload
+async def run(
+    args: Command,
+    *,
+    text: Literal[False] | None = None,
+    encoding: None = None,
+    errors: None = None,
+    input: bytes | None = None,
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Unpack[Options],
+) -> CompletedProcess[bytes]: ...
+@overload
+async def run(
+    args: Command,
+    *,
+    text: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    input: str | bytes | None = None,
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Unpack[Options],
+) -> CompletedProcess[Any]: ...
+async def run(
+    args: Command,
+    *,
+    text: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Unpack[Options],
+) -> CompletedProcess[Any]:
+    """Run `args` in a container to its end and return how it went, as `spawner.run`.
+
+    Whoever cancels it gets CancelledError once all of the container is gone.
+    """
+    keywords.pipe_streams(options, data=input, capture_output=capture_output)
+    timeout = keywords.duration("timeout", timeout)
+    deadline = ending(timeout)
+    process = Process[Any](
+        args, text=text, encoding=encoding, errors=errors, start_timeout=timeout, **options
+    )
+    async with process:
+        try:
+            stdout, stderr = await process.communicate(input, left(deadline))
+        except TimeoutExpired as expired:
+            expired.timeout = timeout or 0.0
+            raise
+    ended = CompletedProcess(
+        args, await process.wait(), stdout, stderr, process.signal, process.missing
+    )
+    if check:
+        ended.check_returncode()
+    return ended

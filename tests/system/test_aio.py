@@ -1,0 +1,196 @@
+"""The asyncio twin for real: cancelling at any moment leaves nothing of the tree."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from helpers import children
+from helpers.capabilities import require
+from helpers.trees import Tree, python
+
+import spawner
+from spawner import PIPE, aio
+
+
+@pytest.fixture(autouse=True)
+def _namespaces() -> None:
+    require("pidns")
+
+
+@pytest.fixture
+def tree() -> Iterator[Tree]:
+    with contextlib.closing(Tree()) as tree:
+        yield tree
+
+
+async def complete(tree: Tree) -> None:
+    """Wait until all of the tree's processes are there."""
+    loop = asyncio.get_running_loop()
+    told = b""
+    while told.count(b"ready") < 4:
+        news = loop.create_future()
+        loop.add_reader(tree.reader, news.set_result, None)
+        await news
+        loop.remove_reader(tree.reader)
+        block = os.read(tree.reader, 4096)
+        assert block, told
+        told += block
+
+
+KINDS: list[dict[str, Any]] = [{}, {"init": False}, {"share": "pid"}]
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_cancelling_a_run_leaves_nothing(tree: Tree, options: dict[str, Any]) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(aio.run(tree.args, **tree.options, **options))
+        await complete(tree)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert tree.is_gone()
+
+    asyncio.run(main())
+
+
+def test_a_time_out_of_asyncio_leaves_nothing(tree: Tree) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(30) as limit:
+            task = asyncio.create_task(complete(tree))
+            async with aio.Process(tree.args, **tree.options) as process:
+                await task
+                limit.reschedule(0)
+                await process.wait()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    assert tree.is_gone()
+
+
+def test_a_failed_sibling_in_a_group_leaves_nothing(tree: Tree) -> None:
+    async def fail() -> None:
+        await complete(tree)
+        raise LookupError
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(aio.run(tree.args, **tree.options))
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(main())
+    assert isinstance(caught.value.exceptions[0], LookupError)
+    assert tree.is_gone()
+
+
+def test_cancelling_at_any_moment_of_a_start_leaves_nothing() -> None:
+    """The moments are spread over more than a start takes."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await aio.run(["true"])
+        whole = loop.time() - begun
+        outcomes = set()
+        for moment in range(30):
+            task = asyncio.create_task(aio.run(["sleep", "inf"], capture_output=True))
+            loop.call_later(whole * moment / 20 * random.uniform(0.9, 1.1), task.cancel)
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            outcomes.add(task.cancelled())
+            assert children.of(os.getpid()) == before
+        assert outcomes == {True}
+
+    before = children.of(os.getpid())
+    asyncio.run(main())
+
+
+def test_the_end_of_the_loop_ends_what_runs(tree: Tree) -> None:
+    """asyncio.run cancels what is left, and that kills."""
+
+    async def main() -> asyncio.Task[Any]:
+        task = asyncio.create_task(aio.run(tree.args, **tree.options))
+        await complete(tree)
+        return task
+
+    assert asyncio.run(main()).cancelled()
+    assert tree.is_gone()
+
+
+def test_a_killed_launcher_leaves_nothing(tree: Tree) -> None:
+    async def main() -> None:
+        async with aio.Process(tree.args, **tree.options) as process:
+            await complete(tree)
+            os.kill(process._launcher.pid, signal.SIGKILL)
+            assert await process.wait() == 137
+        assert tree.is_gone()
+
+    asyncio.run(main())
+
+
+def test_a_hundred_at_once_need_no_thread() -> None:
+    async def main() -> None:
+        async def one(number: int) -> None:
+            shell = f"read -r line; echo $line {number}; exit {number}"
+            ended = await aio.run(
+                ["sh", "-c", shell], input=f"in{number}\n", stdout=PIPE, text=True
+            )
+            assert (ended.returncode, ended.stdout) == (number, f"in{number} {number}\n")
+
+        await asyncio.gather(*map(one, range(100)))
+        assert threading.active_count() == threads
+
+    threads = threading.active_count()
+    before = os.listdir("/proc/self/fd"), children.of(os.getpid())
+    asyncio.run(main())
+    assert (os.listdir("/proc/self/fd"), children.of(os.getpid())) == before
+
+
+def test_a_conversation_and_signals() -> None:
+    code = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+print("ready", flush=True)
+print(input(), signal.sigwait({signal.SIGUSR1}), flush=True)
+signal.pause()
+"""
+
+    async def main() -> None:
+        async with aio.Process(python(code), stdin=PIPE, stdout=PIPE, hostname="box") as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGUSR1)
+            process.stdin.write(b"hello\n")
+            await process.stdin.drain()
+            assert await process.stdout.readline() == b"hello 10\n"
+            process.terminate()
+            assert (await process.wait(), process.signal) == (143, 15)
+
+    asyncio.run(main())
+
+
+def test_failures_are_those_of_the_other_twin() -> None:
+    for args, options in (
+        (["nosuch"], {}),
+        (["true"], {"cwd": "/nosuch"}),
+        (["true"], {"hostname": "x" * 65}),
+        (["false"], {"check": True}),
+        ([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], {"check": True}),
+    ):
+        raised: list[Exception] = []
+        for call in (spawner.run, lambda *a, **k: asyncio.run(aio.run(*a, **k))):
+            with pytest.raises(Exception) as caught:  # noqa: PT011  any, but the same
+                call(args, **options)  # type: ignore[operator]
+            raised.append(caught.value)
+        assert type(raised[0]) is type(raised[1])
+        assert str(raised[0]) == str(raised[1])
