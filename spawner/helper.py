@@ -51,9 +51,10 @@ def powerless(path: str) -> str | None:
         try:
             posix.getxattr(path, "security.capability")
         except OSError:
+            own = f"chown root {path} && " if found.st_uid else ""
             return (
-                f"it has neither the set-user-ID bit of root nor file capabilities: `chmod u+s "
-                f"{path}` as root, or reinstall the package uidmap (shadow-utils on Fedora)"
+                f"it has neither the set-user-ID bit of root nor file capabilities: `{own}chmod "
+                f"u+s {path}` as root, or reinstall the package uidmap (shadow-utils on Fedora)"
             )
     if posix.statvfs(path).f_flag & _NO_SUID:
         return (

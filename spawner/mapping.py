@@ -145,7 +145,6 @@ def _whole(kernel: "Kernel", spec: "Spec", caller: "Caller", status: str, kind: 
         extents += named.extents
     if not auto:
         return IdMap(extents)
-    IdMap(extents or [Extent(0, 0)])  # an overlap among them is told before anybody is asked
     return idmap.fill(extents, _ranges(kernel, caller, status, kind))
 
 
@@ -171,10 +170,10 @@ def _ranges(kernel: "Kernel", caller: "Caller", status: str, kind: str) -> "list
         raise _refused(
             what, f"line {number} of {path}, {line!r}, is not OWNER:FIRST:COUNT: mend it"
         )
-    raise _refused(what, _more(owners, kind))
+    raise _refused(what, _more(owners))
 
 
-def _more(owners: tuple[str, ...], kind: str) -> str:
+def _more(owners: tuple[str, ...]) -> str:
     """Return how a user gets a subordinate range."""
     absent = [run for other in subid.FILES for run in _absent(other)]
     run = subid.unclaimed(absent)
@@ -183,7 +182,7 @@ def _more(owners: tuple[str, ...], kind: str) -> str:
     missing = [
         other
         for other, path in subid.FILES.items()
-        if other == kind or not subid.read(subid.contents(path), owners).found
+        if not subid.read(subid.contents(path), owners).found
     ]
     first, count = run
     files = " and to ".join(subid.FILES[other] for other in missing)

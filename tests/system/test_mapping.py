@@ -14,6 +14,7 @@ from helpers.programs import Word, python
 from helpers.rooms import GROUP, RANGES, USER, entered, room
 from helpers.running import Ended, Running, run
 
+import pyinit
 from spawner import initpath
 
 MAPPER = "become()\n"
@@ -158,6 +159,11 @@ def test_ranges_that_are_named() -> None:
     assert auto == [f"0 {GROUP} 1"]
 
 
+def test_one_id_that_is_not_the_own_one() -> None:
+    require_mapper()
+    assert rows(room(MAPPER, "--map-users", "0:100000:1", "--setuid", "0")) == ["0 100000 1"]
+
+
 # What an ordinary user is refused.
 
 
@@ -230,8 +236,9 @@ def test_a_user_without_a_name() -> None:
         "passwd(5)"
     )
     for words in (["--map-auto"], ["--map-users", "0:100000:5", "--setuid", "0"]):
-        hint = refused(room(code, *words, subuid="64996:100000:10\n"), message)
-        assert "useradd --uid 64996" in hint
+        for lines in ("64996:100000:10\n", ""):
+            hint = refused(room(code, *words, subuid=lines), message)
+            assert "useradd --uid 64996" in hint
     assert rows(room(code, *ALONE)) == ["0 64996 1"]
 
 
@@ -304,11 +311,17 @@ def test_a_missing_set_uid_bit() -> None:
 
 def test_a_set_uid_bit_that_is_not_roots() -> None:
     require_mapper()
-    code = "MODE = 0o755\n" + COPIES
-    code += "os.chown('/mnt/bin/newuidmap', 5, 5)\nos.chmod('/mnt/bin/newuidmap', 0o4755)\n"
-    ended = room(code + MAPPER, "--map-auto")
-    assert "would run without root's rights" in ended.errors
-    assert "neither the set-user-ID bit of root" in ended.errors
+    code = "MODE = 0o4755\n" + COPIES + "os.chown('/mnt/bin/newuidmap', 5, 5)\n"
+    hint = refused(
+        room(code + "os.chmod('/mnt/bin/newuidmap', 0o4755)\n" + MAPPER, "--map-auto"),
+        "map user ids with newuidmap: /mnt/bin/newuidmap would run without root's rights",
+    )
+    assert "neither the set-user-ID bit of root" in hint
+    command = re.search("`(.*)` as root", hint)
+    assert command is not None
+    assert command[1] == "chown root /mnt/bin/newuidmap && chmod u+s /mnt/bin/newuidmap"
+    heeded = f"assert os.system('PATH=/usr/bin:/bin; {command[1]}') == 0\n"
+    assert rows(room(code + heeded + MAPPER, "--map-auto"))[1:] == ["1 100000 65536"]
 
 
 def test_file_capabilities_in_place_of_the_bit() -> None:
@@ -346,6 +359,12 @@ def test_no_newuidmap_in_a_directory_named_from_the_root(path: str) -> None:
     assert rows(room(code + MAPPER, *ALONE)) == [f"0 {USER} 1"]
 
 
+def test_a_directory_of_that_name_is_no_program() -> None:
+    require_mapper()
+    code = "os.makedirs('/mnt/first/newuidmap')\nos.environ['PATH'] = '/mnt/first:/usr/bin:/bin'\n"
+    assert rows(room(code + MAPPER, "--map-auto"))[1:] == ["1 100000 65536"]
+
+
 def test_what_newuidmap_says_is_told() -> None:
     require_mapper()
     ended = room(MAPPER, "--map-users", "0:300000:5", "--setuid", "0")
@@ -354,6 +373,13 @@ def test_what_newuidmap_says_is_told() -> None:
     assert first.startswith("pyspawn: write the uid map 0 300000 5: newuidmap: ")
     assert "not allowed" in first
     assert "/etc/subuid gives to you" in second
+
+
+def test_the_own_id_and_the_next_one() -> None:
+    require_mapper()
+    ended = room(MAPPER, "--map-users", f"0:{USER}:2")
+    assert (ended.status, ended.out) == (125, b"")
+    assert ended.errors.startswith(f"pyspawn: write the uid map 0 {USER} 2: newuidmap: ")
 
 
 def test_newuidmap_without_its_right() -> None:
@@ -415,6 +441,17 @@ def test_root_maps_its_own_range_and_nobody_elses() -> None:
     assert line[1] == "root:165536:65536"
     nowhere = "os.environ['PATH'] = '/nowhere'\n"
     ended = room(nowhere, "--map-auto", subuid=f"{RANGES}{line[1]}\n")
+    assert rows(ended) == ["0 0 1", "1 165536 65536"]
+
+
+def test_root_without_a_name() -> None:
+    require_room()
+    passwd = {"passwd": "mapper:x:5:5::/:/bin/sh\n", "nsswitch.conf": "passwd: files\n"}
+    hint = refused(room("", "--map-auto", more=passwd),
+                   "0 has no subordinate user ids in /etc/subuid")  # fmt: skip
+    assert "`0:165536:65536`" in hint
+    assert "usermod" not in hint
+    ended = room("", "--map-auto", subuid="0:165536:65536\n", more=passwd)
     assert rows(ended) == ["0 0 1", "1 165536 65536"]
 
 
@@ -586,6 +623,24 @@ def test_setgroups_can_not_be_allowed_where_it_is_denied() -> None:
     assert pyspawn(*words, program=(*inner, "deny", "--", "/bin/echo", "ran")).out == b"ran\n"
 
 
+@pytest.mark.parametrize("user", [[], ["--user"]])
+def test_supplementary_groups_where_setgroups_is_denied(user: list[str]) -> None:
+    """They can't be set, and stay where the program becomes somebody."""
+    require("userns")
+
+    def start(*words: str) -> Ended:
+        inner = (*initpath.pyspawn(), *user, *words, "--", "/bin/echo", "ran")
+        return pyspawn("--user", "--setgroups=deny", program=inner)
+
+    ended = start("--groups", "0")
+    assert "leave out --groups" in ended.errors
+    assert ended.errors.startswith(
+        "pyspawn: the supplementary groups can't be set, since setgroups is denied in the user "
+        "namespace"
+    )
+    assert start("--setuid", "0", "--setgid", "0").out == b"ran\n"
+
+
 # Credentials.
 
 
@@ -640,6 +695,20 @@ def test_the_death_of_pyspawn_is_the_death_of_somebody_else(
 def test_a_program_that_somebody_else_can_not_find() -> None:
     require_room()
     ended = pyspawn("--setuid", "64998", program=("no-such-program",))
+    assert ended.status == 127
+    assert ended.errors.startswith("pyspawn: no-such-program: not found in PATH")
+
+
+def test_what_somebody_else_could_not_read_is_read_before() -> None:
+    """A failed exec takes modules, which the program's user may not see."""
+    require_room()
+    package = Path(pyinit.__file__).parent
+    code = f"""
+shutil.copytree("{package}", "/mnt/closed")
+os.chmod("/mnt/closed", 0o700)
+mount("/mnt/closed", "{package}", None, BIND)
+"""
+    ended = room(code, "--setuid", "64998", program=("no-such-program",))
     assert ended.status == 127
     assert ended.errors.startswith("pyspawn: no-such-program: not found in PATH")
 

@@ -49,6 +49,7 @@ def test_a_name_or_a_number_matches_exactly() -> None:
         "5:9:",
         "99999999999:1",
         "5:99999999999",
+        "5:" + "9" * 5000,
         f"0:{MAX_ID + 2}",
     ],
 )
@@ -115,6 +116,7 @@ class Told(Recording):
         ("", "", (0, "0: alice 7 8\n"), [(7, 8)], True),
         ("alice:5:6\n", "subid: sss\n", (0, "0: alice 7 8\n"), [(7, 8)], True),
         ("alice:5:6\n", "subid: sss\n", (1, "Error fetching ranges\n"), [], True),
+        ("", "", (1, "0: alice 7 8\n"), [], True),
     ],
 )
 def test_the_file_or_a_directory_service(

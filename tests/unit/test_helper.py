@@ -1,0 +1,67 @@
+"""Programs of the machine that the launcher runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from spawner import helper
+
+SHELL = "/bin/sh"
+
+
+def test_what_a_program_says_and_how_it_ends() -> None:
+    assert helper.run((SHELL, "-c", "echo out; echo errors >&2; exit 3")) == (
+        3,
+        "out\n",
+        "errors\n",
+    )
+    assert helper.run((SHELL, "-c", "kill -KILL $$")) == (-signal.SIGKILL, "", "")
+
+
+def test_neither_of_two_full_pipes_waits_for_the_other() -> None:
+    code = (
+        "import os\nfor _ in range(40):\n    os.write(1, b'x' * 9999)\n    os.write(2, b'y' * 9999)"
+    )
+    status, out, errors = helper.run((sys.executable, "-c", code))
+    assert (status, len(out), len(errors)) == (0, 399960, 399960)
+
+
+def test_it_speaks_english_and_knows_nothing_of_the_callers_variables() -> None:
+    out = helper.run(("/usr/bin/env",))[1]
+    assert sorted(out.split()) == ["LC_ALL=C", f"PATH={helper.DEFAULT_PATH.decode()}"]
+
+
+def test_it_has_no_input() -> None:
+    reader, writer = os.pipe()
+    kept = os.dup(0)
+    os.dup2(reader, 0)
+    try:
+        assert helper.run(("/bin/cat",)) == (0, "", "")
+    finally:
+        os.dup2(kept, 0)
+        for descriptor in (kept, reader, writer):
+            os.close(descriptor)
+
+
+def test_a_program_that_can_not_be_run_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(FileNotFoundError):
+        helper.run((str(tmp_path / "none"),))
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_which_directories_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "app").touch(mode=0o644)
+    (tmp_path / "bin" / "app").mkdir(parents=True)
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "app").touch(mode=0o755)
+    monkeypatch.chdir(tmp_path / "good")
+    search = os.fsencode(f"::.:../good:{tmp_path}:{tmp_path}/bin:{tmp_path}/none")
+    assert helper.find("app", search) is None
+    assert helper.find("app", search + os.fsencode(f":{tmp_path}/good/")) == f"{tmp_path}/good/app"
+    assert helper.find("sh", None) == helper.find("sh", b"") is not None
