@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from subprocess import STDOUT as STDOUT
     from subprocess import TimeoutExpired as TimeoutExpired
 
+    from spawner.dryrun import PlanStep as PlanStep
+    from spawner.dryrun import plan as plan
     from spawner.errors import ExecError as ExecError
     from spawner.errors import SetupError as SetupError
     from spawner.errors import SpawnerError as SpawnerError
@@ -34,16 +36,19 @@ __all__ = [
     "Extent",
     "IdMap",
     "Namespaces",
+    "PlanStep",
     "Process",
     "SetupError",
     "SpawnerError",
     "SpecError",
     "TimeoutExpired",
+    "plan",
     "run",
 ]
 
 _HOMES = {
     "subprocess": ("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
+    "spawner.dryrun": ("PlanStep", "plan"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
     "spawner.idmap": ("Extent", "IdMap"),
     "spawner.process": ("CalledProcessError", "CompletedProcess", "Process", "run"),

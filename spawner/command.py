@@ -87,7 +87,8 @@ def _launch(
     lifeline = _descriptor(values, "lifeline")
     spec = options.spec(values, program, user=found.user, group=found.group)
     if values.get("dry_run"):
-        return _dry_run(spec, found, explained=values.get("explain", False))
+        form = "page" if values.get("explain") else values["dry_run"]
+        return _dry_run(spec, found, form)
     lifelines = [] if lifeline is None else [lifeline]
     if spec.die_with_parent:
         lifelines += _parent_lifeline(parent)
@@ -142,8 +143,11 @@ def _parent_lifeline(parent: int) -> list[int]:
     return [found]
 
 
-def _dry_run(spec: "Spec", found: "Caller", *, explained: bool) -> int:
-    """Print the steps for `spec` in their order; return the exit status."""
+def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:
+    """Print the steps for `spec` in their order; return the exit status.
+
+    In the `form` "json" for programs, in the form "page" for who wants to know why.
+    """
     from spawner import planning, terminal
 
     ours = terminal.find()
@@ -151,10 +155,16 @@ def _dry_run(spec: "Spec", found: "Caller", *, explained: bool) -> int:
     maps = planning.find_maps(Kernel(), spec, found)
     backend = planning.find_backend(spec, found)
     planned = planning.plan(spec, found, terminal=descriptor, maps=maps, backend=backend)
-    if explained:
+    if form == "page":
         from spawner import explain
 
         return _print(explain.page(spec, planned))
+    if form == "json":
+        from pyinit import jsontext
+
+        names = ("process", "what", "call")
+        objects = (dict(zip(names, step, strict=True)) for step in planning.told(spec, planned))
+        return _print("".join(f"{jsontext.dump(step)}\n" for step in objects))
     return _print("".join(f"{line}\n" for line in planning.lines(spec, planned)))
 
 

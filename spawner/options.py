@@ -62,6 +62,12 @@ def _allow_or_deny(word: str) -> str:
     return word
 
 
+def _json(word: str) -> str:
+    if word != "json":
+        raise ValueError(f"{word!r} is not json, the only form beside the plain one")
+    return word
+
+
 def _whole_seconds(word: str) -> int:
     """Return a number of seconds, which may be negative."""
     digits = word[1:] if word[:1] in ("-", "+") else word
@@ -241,7 +247,13 @@ TABLE = (
         convert=cmdline.descriptor,
         help="Write what happens to descriptor FD, a JSON object a line.",
     ),
-    Option("dry-run", help="Print the steps in their order, and take none."),
+    Option(
+        "dry-run",
+        metavar="json",
+        optional=True,
+        convert=_json,
+        help="Print the steps in their order, and take none; or as JSON, an object a line.",
+    ),
     Option(
         "explain",
         help="Tell of each step as it is taken, on stderr: the call, what it does, and why now.",

@@ -112,20 +112,22 @@ def without(left: "Steps", missing: str) -> "Steps":
 
 def lines(spec: "Spec", planned: "Steps") -> "Iterator[str]":
     """Yield a line for people for each step: the process that takes it, what it does, and how."""
+    for where, what, how in told(spec, planned):
+        yield f"{where:8}  {what}: {how}"
+
+
+def told(spec: "Spec", planned: "Steps") -> "Iterator[tuple[str, str, str]]":
+    """Yield for each step the process that takes it, what it does, and how."""
     forker = LAUNCHER
     if is_staged(spec):
         forker = STAGE
-        yield _line(LAUNCHER, "fork the stage", "fork()")
+        yield LAUNCHER, "fork the stage", "fork()"
     forked = False
     for step in planned:
         if step.where == INIT and not forked:
             forked = True
-            yield _line(forker, "fork the init", "fork()")
-        yield _line(step.where, step.describe(), step.call())
-
-
-def _line(where: str, what: str, how: str) -> str:
-    return f"{where:8}  {what}: {how}"
+            yield forker, "fork the init", "fork()"
+        yield step.where, step.describe(), step.call()
 
 
 def _outside(spec: "Spec", caller: "Caller", maps: "Maps | None") -> "Iterator[steps.Step]":
