@@ -122,50 +122,63 @@ def test_a_limit_of_zero_on_user_namespaces() -> None:
     assert "--share" not in hint
 
 
-NEST_USERS = (
-    ROOM
-    + """
-while True:
+NEST_USERS = """
+depth = 0
+while depth < MOST:
     try:
         enter_user_namespace()
     except OSError as error:
         if error.errno != 28:  # ENOSPC
             raise
         break
+    depth += 1
 """
-)
+"""Enters user namespaces, each in the last, until there are MOST or no more are allowed."""
 
 
 def test_user_namespaces_nested_too_deep() -> None:
+    """There are 33 below the first, user_namespaces(7): the 34th is refused, and one more here."""
     require("userns")
-    hint = refused(inside(NEST_USERS, "--user"), f"make a new user namespace: {ENOSPC}")
+    nest = f"{ROOM}MOST = 99\n{NEST_USERS}os.write(1, b'%d' % depth)\n"
+    ended = inside(nest, "--user")
+    depth = int(ended.out)
+    assert 0 < depth <= 33
+    assert ended.status == 125
+    hint = refusal(ended.errors, f"make a new user namespace: {ENOSPC}")
     assert "can't nest any deeper" in hint
     assert "start pyspawn less deeply nested" in hint
+    ended = inside(f"{ROOM}MOST = {depth - 1}\n{NEST_USERS}", "--user")
+    assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
 
 
-NEST_PIDS = (
-    ROOM
-    + """
+NEST_PIDS = """
 enter_user_namespace()
-while True:
+depth = 0
+while depth < MOST:
     try:
         unshare(NEWPID)
     except OSError as error:
         if error.errno != 28:  # ENOSPC
             raise
         break
+    depth += 1
     pid = os.fork()
     if pid:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-)
 
 
 def test_pid_namespaces_nested_too_deep() -> None:
     require("userns")
-    ended = inside(NEST_PIDS, "--pid", "--share", "mount")
-    hint = refused(ended, f"make a new pid namespace: {ENOSPC}")
+    nest = f"{ROOM}MOST = 99\n{NEST_PIDS}os.write(1, b'%d' % depth)\n"
+    ended = inside(nest, "--pid", "--share", "mount")
+    depth = int(ended.out)
+    assert 0 < depth <= 32
+    assert ended.status == 125
+    hint = refusal(ended.errors, f"make a new pid namespace: {ENOSPC}")
     assert "start pyspawn less deeply nested" in hint
+    ended = inside(f"{ROOM}MOST = {depth - 1}\n{NEST_PIDS}", "--pid", "--share", "mount")
+    assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
 
 
 # User namespaces.
@@ -173,9 +186,17 @@ def test_pid_namespaces_nested_too_deep() -> None:
 
 def test_an_id_without_a_mapping() -> None:
     require("userns")
-    code = "unshare(NEWUSER)\n"
-    hint = refused(inside(ROOM + code, "--user"), f"make a new user namespace: {EPERM}")
+    code = """
+user, group = os.geteuid(), os.getegid()
+unshare(NEWUSER)
+attempt()
+write("/proc/self/setgroups", "deny")
+write("/proc/self/gid_map", f"0 {group} 1")
+write("/proc/self/uid_map", f"0 {user} 1")
+"""
+    hint = mended(inside(ROOM + code, "--user"), f"make a new user namespace: {EPERM}")
     assert "uid 65534 has no mapping" in hint
+    assert "have its uid_map written first" in hint
 
 
 PLAIN_ROOT = (
@@ -201,6 +222,23 @@ def test_a_chroot() -> None:
     hint = refused(inside(code, "--user"), f"make a new user namespace: {EPERM}")
     assert "in a chroot nobody can make a user namespace" in hint
     assert "leave out --user" in hint
+    ended = inside(code, "--share", "mount")
+    assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
+
+
+def test_a_chroot_of_somebody_without_rights() -> None:
+    require("userns")
+    room = PLAIN_ROOT + "mount('/mnt/root', '/mnt/root', None, BIND | REC)\nos.chdir('/mnt/root')\n"
+    # PR_CAPBSET_DROP of all but CAP_SETFCAP, which the map of user id 0 takes.
+    drop = "os.chdir('/')\nfor each in {*range(41)} - {31}:\n    libc.prctl(24, each, 0, 0, 0)\n"
+    hint = refused(
+        inside(f"{room}os.chroot('.')\n{drop}", "--user"), f"make a new user namespace: {EPERM}"
+    )
+    assert "chroot" in hint
+    assert "enter it with pivot_root(2)" in hint
+    pivot = "check(libc.pivot_root(b'.', b'.'))\ncheck(libc.umount2(b'.', 2))\n"  # MNT_DETACH
+    ended = inside(room + pivot + drop, "--user")
+    assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
 
 
 def test_a_chroot_to_a_mount_point_that_a_parent_shows() -> None:
@@ -326,6 +364,8 @@ def test_a_seccomp_filter(call: str, reason: int, words: list[str], message: str
     assert "a seccomp filter is in force" in hint
     assert f"refuses {call}" in hint
     assert "no_new_privs" in hint
+    heeded = run(pyspawn(*words))
+    assert (heeded.status, heeded.out, heeded.errors) == (0, b"ran\n", "")
 
 
 def test_a_seccomp_filter_of_a_container_whose_root_has_few_rights() -> None:
@@ -353,6 +393,9 @@ mount("/dev/null" if os.path.isfile(place) else place, place, None, BIND)
     hint = refused(inside(code, "--user"), f"mount proc on /proc: {EPERM}")
     assert f"(/proc/{place})" in hint
     assert "systempaths=unconfined" in hint
+    unmasked = code + "check(libc.umount2(os.fsencode(place), 0))\n"
+    ended = inside(unmasked, "--user")
+    assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
     ended = inside(code)
     assert (ended.status, ended.out) == (0, b"ran\n"), "its own mask does not bind root"
 
