@@ -197,13 +197,20 @@ TEXTS = {
         "The init has to be in its group by now, for the root stays where it was at this moment.",
         "cgroup_namespaces(7), unshare(2)",
     ),
-    "start-backend": Text(
+    "start-carrier": Text(
         "A program outside takes an interface inside for its own, and carries the packets that "
         "come there to sockets of the machine's, and back: so no right to the machine's network is "
         "needed.",
         "The network namespace exists, and nothing runs in it yet. The program is to find its "
         "network ready, so this waits until the helper says so.",
         "slirp4netns(1), passt(1), network_namespaces(7)",
+    ),
+    "make-veth": Text(
+        "Two interfaces come to be, of which each gets what is sent to the other. One is a port of "
+        "the bridge, the other is inside, with its address and its route.",
+        "The network namespace exists, so there's an inside for the one end, and nothing runs in "
+        "it yet: the program is to find its network ready.",
+        "veth(4), rtnetlink(7), network_namespaces(7)",
     ),
     # The inside.
     "make-private": Text(

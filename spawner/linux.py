@@ -133,6 +133,7 @@ _ARGUMENTS = {
     "ioctl": (Int, ULong, String),  # ioctl(2), sys/ioctl.h
     "mount": (String, String, String, ULong, String),  # mount(2), sys/mount.h
     "prctl": (Int, ULong, ULong, ULong, ULong),  # prctl(2), sys/prctl.h
+    "setns": (Int, Int),  # setns(2), sched.h
     "sethostname": (String, ULong),  # sethostname(2), unistd.h
     "signalfd": (Int, String, Int),  # signalfd(2), sys/signalfd.h
     "socket": (Int, Int, Int),  # socket(2), sys/socket.h
@@ -319,6 +320,13 @@ class Kernel:
         See unshare(2).
         """
         call("unshare", flags)
+
+    def setns(self, descriptor: int, flags: int) -> None:
+        """Enter the namespaces that a descriptor stands for.
+
+        See setns(2).
+        """
+        call("setns", descriptor, flags)
 
     def write_file(self, path: str, data: bytes) -> None:
         """Write `data` into an existing file by one write(2), as files of /proc want it."""

@@ -11,7 +11,7 @@ The kinds:
 
 from spawner.errors import SpecError
 from spawner.linux import IFNAMSIZ
-from spawner.spec import ALL, Frozen
+from spawner.spec import ALL, PRIVATE, SLAVE, Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,10 +204,28 @@ class Network(Frozen):
             if place in taken:
                 raise SpecError(f"{port}: that port of the machine is published twice")
             taken.add(place)
-            if self.kind == "slirp4netns" and ":" in port.address:
-                raise SpecError(
-                    f"{port}: slirp4netns publishes on IPv4 addresses only", "use --network pasta"
-                )
+            self._check_port(port)
+
+    def _check_port(self, port: Publish) -> None:
+        """Refuse what a helper takes, and doesn't do."""
+        if self.kind == "slirp4netns" and ":" in port.address:
+            raise SpecError(
+                f"{port}: slirp4netns publishes on IPv4 addresses only", "use --network pasta"
+            )
+        if port.protocol != "udp":
+            return
+        if self.kind == "slirp4netns" and port.address.startswith("127."):
+            # An answer would go to the machine's loopback, which is closed to what is inside.
+            raise SpecError(
+                f"{port}: slirp4netns loses the answers of UDP ports published on loopback",
+                "publish on another address of this machine, or use --network pasta",
+            )
+        if self.kind == "pasta" and port.port != port.inner:
+            raise SpecError(
+                f"{port}: pasta before 2024_07_26 loses the answers of UDP ports that have another "
+                "number inside",
+                f"publish the same, {port.address}:{port.inner}:{port.inner}/udp, and listen there",
+            )
 
     def _check_veth(self) -> None:
         if not self.bridge:
@@ -248,8 +266,8 @@ class Network(Frozen):
             )
         unshare.append("net")
 
-    def check(self, namespaces: "Namespaces") -> None:
-        """Raise SpecError where the namespaces don't go with this network."""
+    def check(self, namespaces: "Namespaces", propagation: str) -> None:
+        """Raise SpecError where the namespaces, or how mounts spread, don't go with this."""
         if self.kind == "host":
             if "net" in namespaces.wanted:
                 raise SpecError("the host's network and a new net namespace exclude each other")
@@ -260,6 +278,12 @@ class Network(Frozen):
                 raise SpecError(
                     f"the network {self.kind} needs a new {kind} namespace{why}", f"add --{kind}"
                 )
+        if self.kind in HELPED and propagation not in (PRIVATE, SLAVE):
+            raise SpecError(
+                f"the network {self.kind} needs an /etc/resolv.conf of its own, which would "
+                f"spread to the machine with --propagation {propagation}",
+                f"take --propagation {PRIVATE} or {SLAVE}",
+            )
 
 
 def unnamed() -> "NoReturn":

@@ -193,7 +193,7 @@ def test_only_the_command_lines_end_a_process_or_print() -> None:
     forks = {"pyinit.child"}
     forks |= {
         f"spawner.{room}"
-        for room in ("launch", "stage", "init", "keeper", "witness", "backend", "slirpapi")
+        for room in ("launch", "stage", "init", "keeper", "witness", "backend", "slirpapi", "veth")
     }
     wrong = []
     for name, tree in TREES.items():

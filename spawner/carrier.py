@@ -1,0 +1,303 @@
+"""A program that carries a container's packets without privileges: slirp4netns(1) or pasta(1).
+
+1. `find` looks for the program, a /dev/net/tun that this user may open (it's the program who opens
+   it, and pasta would wait for ever), and the ports.
+2. The process aside (`backend`) gets SIGKILL when the launcher dies: PR_SET_PDEATHSIG(2const)
+   outlasts its exec. It executes its words.
+3. Ready is for slirp4netns --ready-fd, and for pasta the file in which --pid writes. slirp4netns
+   also ends with --exit-fd.
+4. slirp4netns is asked to publish ports on a socket, in a directory that is gone before the program
+   starts (`slirpapi`).
+"""
+
+import _signal
+import posix
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOENT, ENXIO
+
+from spawner import helper
+from spawner.backend import Backend, read_words
+from spawner.errors import LAUNCHER, SetupError
+from spawner.network import RESOLVERS
+from spawner.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from spawner.backend import Ends
+    from spawner.caller import Caller
+    from spawner.linux import Kernel
+    from spawner.network import Network, Publish
+    from spawner.slirpapi import Sweeper
+
+TUN = "/dev/net/tun"
+"""The device by which a process makes and holds a network interface, linux/if_tun.h."""
+
+PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
+"""Where a program comes from, in Debian, Fedora and others."""
+
+_HINTS = {
+    EACCES: (
+        "ordinary users may not listen on ports below the sysctl "
+        "net.ipv4.ip_unprivileged_port_start (1024): publish a higher one, or lower that as root"
+    ),
+    EADDRINUSE: "publish another port, or end the program that listens there (`ss -lnp`)",
+    EADDRNOTAVAIL: "publish on an address that this machine has (`ip address`)",
+}
+"""What to do about a port that can't be listened on, by errno."""
+
+
+class Carrier(Backend):
+    """The process that is to execute `program`."""
+
+    def __init__(self, network: "Network", program: str) -> None:
+        super().__init__(network)
+        self.program = program
+        self._sweeper: Sweeper | None = None
+
+    def step(self, *, users: bool) -> Step:
+        """Return the step by which the program starts, and is waited for."""
+        words = self._arguments("INIT", ("READY", "END"), users=users, root=True)
+        return Step(
+            LAUNCHER,
+            f"start {self.network.kind} and wait until it's ready",
+            f"fork(), execve({', '.join(words)})",
+            lambda _, process: self._start(process),
+            topic="start-carrier",
+            needs=("net", "mount"),
+        )
+
+    def inside(self) -> "Iterator[Step]":
+        """Yield the step for a resolver that can be reached from inside."""
+        from spawner import resolver
+
+        yield resolver.step(RESOLVERS[self.network.kind])
+
+    def stop(self) -> None:
+        """Kill the program, and see that nothing of it is left."""
+        super().stop()
+        self._sweep()
+
+    def ended(self, changed: int) -> str:
+        """Take the program's end, by its wait status; return what to tell."""
+        from spawner.wait import how
+
+        self.pid = 0
+        complaint = self._complaint()
+        why = f" ({complaint})" if complaint else ""
+        return f"{self.network.kind} {how(changed)}{why}: there's no network inside any more"
+
+    def _begin(self, kernel: "Kernel") -> None:
+        super()._begin(kernel)
+        if self.network.kind == "slirp4netns" and self.network.publish:
+            from spawner.slirpapi import Sweeper
+
+            self._sweeper = Sweeper(kernel)
+
+    def _serve(self, kernel: "Kernel", ends: "Ends", launcher: int) -> None:
+        kernel.set_parent_death_signal(_signal.SIGKILL)
+        argv = read_words(ends.words)
+        if not argv or posix.getppid() != launcher:
+            return
+        if self.network.kind == "pasta":
+            # It keeps none but the standard ones, and says nothing on stdout. As root it gives up
+            # the right to open another's namespaces before it does so.
+            posix.dup2(posix.open(argv.pop(), posix.O_RDONLY | posix.O_CLOEXEC), 0)
+            posix.dup2(ends.ready, 1)
+        else:
+            for descriptor in (ends.ready, ends.end):
+                posix.set_inheritable(descriptor, True)
+        posix.chdir("/")
+        # pasta takes a SIGPIPE that's ignored, as Python has it, for an error.
+        kernel.set_signals((), ())
+        posix.execve(argv[0], argv, {b"LC_ALL": b"C", b"PATH": helper.DEFAULT_PATH})
+
+    def _start(self, process: str) -> None:
+        """Start the program for the namespaces of `process`, and return when it's ready.
+
+        Raises SyscallError and SetupError.
+        """
+        ends = (str(self._ends.ready), str(self._ends.end))
+        words = self._arguments(
+            process, ends, users=not _shares_users(process), root=_has_root(process)
+        )
+        if self.network.kind == "pasta":
+            words.append(f"/proc/{process}/ns/net")
+        self._send(words)
+        self._await()
+        if self._sweeper is not None:
+            self._sweeper.publish(self.network.publish)
+            self._sweep()
+        elif self.network.kind == "pasta":
+            for port in self.network.publish:
+                if _refusal(port) is None:
+                    raise self._failed(f"{port} isn't published")
+
+    def _finish(self) -> None:
+        posix.kill(self.pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
+
+    def _failed(self, why: str | None) -> SetupError:
+        if why is None and self.pid:
+            self._finish()  # if it closed the pipe and lives on
+        return super()._failed(why)
+
+    def _sweep(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.sweep()
+            self._sweeper = None
+
+    def _arguments(
+        self, process: str, ends: "tuple[str, str]", *, users: bool, root: bool
+    ) -> "list[str]":
+        """Return the helper's argv for the namespaces of `process`.
+
+        `users` says whether it has a user namespace of its own, and `root` whether that has a root.
+        """
+        if self.network.kind == "pasta":
+            return pasta(
+                self.program,
+                users=f"/proc/{process}/ns/user" if users else None,
+                ports=self.network.publish,
+                root=posix.geteuid() == 0,
+            )
+        ready, end = ends
+        api = None if self._sweeper is None else self._sweeper.socket
+        return slirp4netns(self.program, process, ready=ready, end=end, sandbox=root, api=api)
+
+
+def find(network: "Network", caller: "Caller") -> Carrier:
+    """Return the carrier of a network, ready to begin; raises SetupError."""
+    kind = network.kind
+    program = helper.find(kind, caller.search_path)
+    if program is None:
+        raise SetupError(
+            f"start {kind}: there's no such program in PATH",
+            stage=LAUNCHER,
+            hint=f"install the package {PACKAGES[kind]}, or do without, --network loopback",
+        )
+    _check_tun(kind)
+    for port in network.publish:
+        refusal = _refusal(port)
+        if refusal is not None:
+            raise SetupError(
+                f"publish {port}",
+                stage=LAUNCHER,
+                syscall="bind",
+                errno=refusal,
+                hint=_HINTS.get(refusal),
+            )
+    return Carrier(network, program)
+
+
+def slirp4netns(
+    program: str, process: str, *, ready: str, end: str, sandbox: bool, api: str | None = None
+) -> "list[str]":
+    """Return the argv of a slirp4netns for the namespaces of the process `process`.
+
+    It writes into the descriptor `ready` when it's done, and ends when `end` is at its end. With
+    `sandbox` it gives up what it doesn't need; that takes a root inside. `api` is the path of the
+    socket that it listens on. See slirp4netns(1).
+    """
+    return [
+        program,
+        "--configure",
+        f"--ready-fd={ready}",
+        f"--exit-fd={end}",
+        "--disable-host-loopback",
+        *(("--enable-sandbox", "--enable-seccomp") if sandbox else ()),
+        *((f"--api-socket={api}",) if api is not None else ()),
+        process,
+        "tap0",
+    ]
+
+
+def pasta(
+    program: str, *, users: str | None, ports: "Sequence[Publish]", root: bool
+) -> "list[str]":
+    """Return the argv of a pasta for the network namespace that its stdin is.
+
+    `users` is the path of its user namespace. It stays in the foreground, as our child, and writes
+    its pid to stdout when it's done. The machine's own loopback stays out of reach. Started by
+    `root` it would become nobody, who may not enter the namespaces. See passt(1).
+    """
+    words = [program, "--foreground", "--config-net", "--quiet", "--stderr"]
+    words += ["--pid", "/proc/self/fd/1"]
+    if root:
+        words += ["--runas", "0:0"]
+    for protocol, option in (("tcp", "--tcp-ports"), ("udp", "--udp-ports")):
+        published = [
+            f"{port.address}/{port.port}:{port.inner}"
+            for port in ports
+            if port.protocol == protocol
+        ]
+        for word in published or ["none"]:
+            words += [option, word]
+    words += ["--tcp-ns", "none", "--udp-ns", "none", "--no-map-gw"]
+    words += ["--dns-forward", RESOLVERS["pasta"]]
+    if users is not None:
+        words += ["--userns", users]
+    return [*words, "--netns", "/proc/self/fd/0"]
+
+
+def _check_tun(kind: str) -> None:
+    """Raise SetupError where this user can't open the device that the helper will."""
+    try:
+        posix.close(posix.open(TUN, posix.O_RDWR | posix.O_CLOEXEC))
+    except OSError as error:
+        hint = f"as root, `chmod 666 {TUN}`; in a container, add `--device {TUN}`"
+        if error.errno == ENOENT:
+            hint = (
+                f"as root, `modprobe tun`, or `mkdir -p /dev/net && mknod -m 666 {TUN} c 10 200`; "
+                f"in a container, add `--device {TUN}`"
+            )
+        elif error.errno in (ENODEV, ENXIO):
+            hint = "the kernel has no such device: as root, `modprobe tun`"
+        from pyinit.status import errno_text
+
+        raise SetupError(
+            f"start {kind}: open {TUN}, which it needs: {errno_text(error.errno or 0)}",
+            stage=LAUNCHER,
+            path=TUN,
+            hint=hint,
+        ) from None
+
+
+def _refusal(port: "Publish") -> int | None:
+    """Return the errno for which nobody can listen on a port of ours now, None if we could."""
+    import _socket
+
+    family = _socket.AF_INET6 if ":" in port.address else _socket.AF_INET
+    stream = port.protocol == "tcp"
+    try:
+        found = _socket.socket(family, _socket.SOCK_STREAM if stream else _socket.SOCK_DGRAM)
+    except OSError as error:
+        return error.errno
+    try:
+        if stream:  # connections that have ended don't count, tcp(7)
+            found.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        found.bind((port.address, port.port))
+        if stream:
+            found.listen(1)
+    except OSError as error:
+        return error.errno
+    finally:
+        found.close()
+    return None
+
+
+def _shares_users(process: str) -> bool:
+    """Tell whether a process is in our user namespace."""
+    try:
+        return (
+            posix.stat(f"/proc/{process}/ns/user").st_ino == posix.stat("/proc/self/ns/user").st_ino
+        )
+    except OSError:
+        return False
+
+
+def _has_root(process: str) -> bool:
+    """Tell whether there's a root in the user namespace of a process, user_namespaces(7)."""
+    from spawner import subid
+
+    lines = subid.contents(f"/proc/{process}/uid_map").splitlines()
+    return any(line.split()[0] == "0" for line in lines)
