@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -77,16 +78,17 @@ def require_mapper() -> None:
 # An ordinary user, through newuidmap and newgidmap.
 
 
-def test_an_ordinary_user_has_the_own_id_and_all_subordinate_ones(tmp_path: Path) -> None:
+def test_an_ordinary_user_has_the_own_id_and_all_subordinate_ones() -> None:
     require_mapper()
-    tmp_path.chmod(0o777)
-    for directory in tmp_path.parents[:2]:
-        directory.chmod(0o755)
-    script = f"id -u; cat /proc/self/uid_map; cd {tmp_path}; echo > f; chown 1:1 f; stat -c %u:%g f"
-    ended = room(MAPPER, "--map-auto", "--init", program=("/bin/sh", "-c", script))
-    assert rows(ended) == ["0", f"0 {USER} 1", "1 100000 65536", "1:1"]
-    found = (tmp_path / "f").stat()
-    assert (found.st_uid, found.st_gid) == (100000, 100000)
+    with tempfile.TemporaryDirectory() as place:  # what pytest makes is closed to others
+        Path(place).chmod(0o777)
+        script = (
+            f"id -u; cat /proc/self/uid_map; cd {place}; echo > f; chown 1:1 f; stat -c %u:%g f"
+        )
+        ended = room(MAPPER, "--map-auto", "--init", program=("/bin/sh", "-c", script))
+        assert rows(ended) == ["0", f"0 {USER} 1", "1 100000 65536", "1:1"]
+        found = Path(place, "f").stat()
+        assert (found.st_uid, found.st_gid) == (100000, 100000)
 
 
 def test_as_whoever_runs_the_tests() -> None:
