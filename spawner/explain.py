@@ -54,9 +54,9 @@ TEXTS = {
     "fork-stage": Text(
         "A copy of the launcher, the stage, begins to run. It will enter what the launcher must "
         "not.",
-        "A process that has entered a user namespace can't come back, and it can't write itself "
-        "more than one id into the maps. So one process goes in, and one stays outside, with all "
-        "the rights that the caller has there.",
+        "A process that has entered a user namespace can't come back, and from inside it could map "
+        "no more than its own id. So one process goes in, and one stays outside, with all the "
+        "rights that the caller has there.",
         "fork(2), user_namespaces(7)",
     ),
     "fork-keeper": Text(
@@ -91,24 +91,25 @@ TEXTS = {
     "map-gid": Text(
         "The group ids of the new user namespace get a meaning: each line is an id inside, the id "
         "outside that it stands for, and how many follow in a row.",
-        "From outside, where the ids are the caller's own; in one write, since a map can be "
-        "written only once. Groups come before users, while the writer still counts as the owner "
-        "of both.",
+        "By the launcher, from outside, where the ids are the caller's own; in one write, since a "
+        "map can be written only once. Whether groups or users come first is all the same to the "
+        "kernel.",
         "user_namespaces(7)",
     ),
     "map-uid": Text(
         "The same for user ids. From here on the caller is somebody inside: root, unless another "
         "id was asked for. On files and to other users it is the caller, as ever.",
-        "Before anything is made inside: what a process without a mapped id creates would belong "
-        "to nobody, and the kernel refuses it (EOVERFLOW).",
-        "user_namespaces(7)",
+        "Before the exec, and before the init becomes anybody: over an exec only root keeps its "
+        "capabilities, and who is root is what this map says; no process can become a user who "
+        "isn't in it.",
+        "user_namespaces(7), capabilities(7)",
     ),
     "map-gid-by-helper": Text(
         "newgidmap, which has the right to, writes the group map: the caller's own group, and "
         "ranges that /etc/subgid gives to the caller, which it checks.",
-        "From outside, since inside it would be set-uid to a user who isn't root; and never after "
-        "no_new_privs, which takes the set-uid bit its meaning. Setgroups can stay allowed: root "
-        "has given the ranges.",
+        "From outside: inside, the machine's root has no id, and its set-uid bits count for "
+        "nothing; and never after no_new_privs, which switches them off. Setgroups can stay "
+        "allowed: it was root who gave the ranges.",
         "newgidmap(1), subgid(5), user_namespaces(7)",
     ),
     "map-uid-by-helper": Text(
@@ -156,8 +157,8 @@ TEXTS = {
     "open-pidfd": Text(
         "The launcher gets hold of the init by a descriptor. Signals go through it, and its end "
         "can be waited for.",
-        "As soon as there's an init, at the same time as that goes on below: a pid may be given to "
-        "another process once its owner is gone, a pidfd never is.",
+        "As soon as there's an init, which goes on meanwhile: a pid may be given to another "
+        "process once its owner is gone and reaped, a pidfd never is.",
         "pidfd_open(2), pidfd_send_signal(2)",
     ),
     "make-group": Text(
@@ -215,9 +216,10 @@ TEXTS = {
     # The inside.
     "make-private": Text(
         "Mounts and unmounts no longer spread between this tree of mounts and the machine's.",
-        "A new mount namespace is a copy whose mounts are still peers of the originals: on most "
-        "machines they're shared, and the next mount would appear outside, too. So this is the "
-        "first thing done in there.",
+        "A new mount namespace is a copy whose mounts are still tied to the originals. On most "
+        "machines these are shared, and the next mount would appear outside, too; in a new user "
+        "namespace what is mounted outside would still appear in here. So this is the first thing "
+        "done.",
         "mount_namespaces(7), mount(2)",
     ),
     "make-slave": Text(
@@ -319,8 +321,8 @@ TEXTS = {
         "setresuid(2), capabilities(7)",
     ),
     "die-with-parent": Text(
-        "When the launcher ends, however that comes, the kernel sends SIGKILL to the init; with it "
-        "ends all of its PID namespace. So a kill -9 of pyspawn leaves nothing.",
+        "When the launcher ends, however that comes, the kernel sends SIGKILL to the init, and "
+        "with the init ends all of its PID namespace. So a kill -9 of pyspawn leaves nothing.",
         "After the launcher became the parent, since it's the end of the parent that counts, and "
         "after the last change of credentials, which would clear it. Then the init looks whether "
         "the launcher still lives, in case it was too late.",
@@ -343,15 +345,22 @@ TEXTS = {
     "execute": Text(
         "The process becomes the program: same pid, same namespaces, other code. Its descriptors "
         "to the launcher are closed by that, which is how the launcher knows that it worked.",
-        "Nothing is left to do. As PID 1 it gets no signal that it has no handler for, and is to "
-        "wait for every orphan: --init puts somebody there who does.",
+        "Nothing is left to do. In a PID namespace of its own the program is process 1 now: it "
+        "gets no signal that it has no handler for, and has to wait for every orphan. With --init "
+        "somebody else is, who does all that.",
         "execve(2), pid_namespaces(7)",
     ),
     "execute-init": Text(
-        "The process becomes the init, the container's PID 1, and that starts the program as its "
-        "child. The init forwards signals, waits for orphans, and ends as the program did.",
+        "The process becomes the init that was named, which is to start the program as its child.",
+        "Nothing is left to do. Its descriptors to the launcher are closed by this, which is how "
+        "the launcher knows that it worked.",
+        "execve(2), pid_namespaces(7)",
+    ),
+    "execute-pyinit": Text(
+        "The process becomes pyinit, the container's PID 1, and that starts the program as its "
+        "child. It forwards signals, waits for orphans, and ends as the program did.",
         "Nothing is left to do. All signals are still blocked, since a PID 1 gets none that it has "
-        "no handler for: a blocked one waits until the init asks for it. Which ones the caller had "
+        "no handler for: a blocked one waits until pyinit asks for it. Which ones the caller had "
         "blocked and ignored goes along in words, for the program to have again.",
         "execve(2), pid_namespaces(7), signal(7)",
     ),
@@ -402,7 +411,13 @@ end tells that the launcher is gone."""
 def introduction(*, staged: bool) -> str:
     """Return what is said before the first step."""
     paragraphs = (_ALL, _THREE if staged else _TWO, _BEFORE)
-    return "".join(f"{textwrap.fill(each, _WIDTH)}\n\n" for each in paragraphs)
+    return "".join(f"{_fill(each)}\n\n" for each in paragraphs)
+
+
+def _fill(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def tell(act: Act | Step, process: str | None = None) -> str:
@@ -415,7 +430,7 @@ def tell(act: Act | Step, process: str | None = None) -> str:
         how = how.replace("STAGE", process, 1)
     text = TEXTS[topic]
     words = (text.does, f"Why now: {text.now}", f"See {text.pages}.")
-    lines = (textwrap.fill(f"  {each}", _WIDTH, subsequent_indent="  ") for each in words)
+    lines = (_fill(each, "  ") for each in words)
     return "\n".join((f"{where}: {what}", f"    {how}", *lines, "", ""))
 
 

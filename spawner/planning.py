@@ -221,7 +221,7 @@ def _program(
         words = initpath.pyinit(
             caller.ignored, caller.mask, foreground=terminal is not None, notice=notice
         )
-        yield steps.execute_init([*map(encode, words), *program], search_path, notice)
+        yield steps.execute_init([*map(encode, words), *program], search_path, notice, ours=True)
         return
     if terminal is not None:
         yield steps.take_foreground(terminal)

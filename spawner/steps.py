@@ -336,11 +336,15 @@ def execute(arguments: "Sequence[bytes]", search_path: bytes | None) -> Step:
 
 
 def execute_init(
-    arguments: "Sequence[bytes]", search_path: bytes | None, notice: int | None = None
+    arguments: "Sequence[bytes]",
+    search_path: bytes | None,
+    notice: int | None = None,
+    *,
+    ours: bool = False,
 ) -> Step:
     """Become the init, which then starts the program; that it can't is a failure of ours.
 
-    `notice` is the descriptor that it takes along, if any.
+    `notice` is the descriptor that it takes along, if any; `ours` says that it is pyinit.
     """
     what = f"execute the init {_text(arguments[0])}"
 
@@ -350,7 +354,12 @@ def execute_init(
         raise _no_init(what, kernel.exec(arguments, search_path))
 
     return Step(
-        INIT, what, f"execvp({_texts(arguments)})", act, topic="execute-init", last_act=True
+        INIT,
+        what,
+        f"execvp({_texts(arguments)})",
+        act,
+        topic="execute-pyinit" if ours else "execute-init",
+        last_act=True,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.programs import PLACE
 
-from spawner import explain
+from spawner import explain, linux
 from spawner.caller import Caller
 from spawner.explain import TEXTS, Act, page, script, tell
 from spawner.planning import lines, plan
@@ -109,3 +109,16 @@ def test_text_is_wrapped_and_calls_are_not() -> None:
     for line in page(spec("all"), planned).splitlines():
         assert len(line) <= 88 or line.startswith("    "), line
     assert any(len(line) > 88 for line in page(spec("all"), planned).splitlines())
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.parametrize("kind", NAMESPACES)
+def test_the_chapter_has_each_kind_with_its_flag_and_its_manual_page(kind: str) -> None:
+    rows = (DOCS / "namespaces.md").read_text().splitlines()
+    (row,) = (row for row in rows if row.startswith(f"| {kind} |"))
+    *_, flag, whom, page, _ = (cell.strip() for cell in row.split("|"))
+    assert flag == f"`{linux.NAMESPACE_FLAGS[kind]}`"
+    assert page in TEXTS[f"unshare-{kind}"].pages
+    assert ("children" in whom) == (kind in ("pid", "time"))
