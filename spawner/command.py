@@ -99,14 +99,14 @@ def _launch(
         lifelines,
         kept,
         background=values.get("background", False),
-        telling=_telling() if values.get("explain") else None,
+        telling=_telling(spec) if values.get("explain") else None,
     )
 
 
-def _telling() -> "Telling":
+def _telling(spec: "Spec") -> "Telling":
     from spawner.telling import Telling
 
-    return Telling()
+    return Telling(spec)
 
 
 def _descriptor(values: "dict[str, Any]", name: str) -> int | None:

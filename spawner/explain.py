@@ -44,6 +44,13 @@ TEXTS = {
         "exists.",
         "PR_SET_CHILD_SUBREAPER(2const)",
     ),
+    "fork-aside": Text(
+        "A copy of the launcher begins to run that is no part of the container: it will see to its "
+        "network, from outside.",
+        "Before the launcher unshares anything, since what is forked later may be in the PID "
+        "namespace of the container.",
+        "fork(2), pid_namespaces(7)",
+    ),
     "fork-witness": Text(
         "A copy of the launcher, the witness, begins to run. It does nothing but to stop (^Z) when "
         "the terminal stops the process group of the program, which it will be put into.",
@@ -379,6 +386,7 @@ class Act(NamedTuple):
 BECOME_SUBREAPER = Act(
     LAUNCHER, "become a subreaper", "prctl(PR_SET_CHILD_SUBREAPER, 1)", "become-subreaper"
 )
+FORK_ASIDE = Act(LAUNCHER, "fork for the network", "fork()", "fork-aside")
 FORK_STAGE = Act(LAUNCHER, "fork the stage", "fork()", "fork-stage")
 FORK_KEEPER = FORK_STAGE._replace(topic="fork-keeper")
 MAKE_STAGE_GROUP = Act(STAGE, "make a process group", "setpgid(0, 0)", "make-stage-group")
@@ -437,6 +445,8 @@ def tell(act: Act | Step, process: str | None = None) -> str:
 def script(spec: Spec, planned: Steps) -> Iterator[Act | Step]:
     """Yield all that is done for a plan, in order, where no optional namespace is refused."""
     forker = LAUNCHER
+    if any(step.where == LAUNCHER and not step.makes for step in planned):
+        yield FORK_ASIDE
     if is_staged(spec):
         forker = STAGE
         yield BECOME_SUBREAPER

@@ -172,7 +172,7 @@ class Launch:
         kept: "Iterable[int]" = (),
         early: "Iterable[int]" = (),
         background: bool = False,
-        wrap: "Callable[[Spec, Steps], Steps] | None" = None,
+        wrap: "Callable[[Steps], Steps] | None" = None,
     ) -> None:
         self.kernel = kernel
         self.spec = spec
@@ -306,7 +306,7 @@ class Launch:
             backend=made.backend,
         )
         if self.wrap is not None:
-            self.steps = self.wrap(self.spec, self.steps)
+            self.steps = self.wrap(self.steps)
         if made.terminal is not None and self.spec.init is None and not made.keeping:
             from spawner import witness
 

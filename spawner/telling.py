@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 class Telling(Kernel):
     """The machine's kernel, which is told of before it's asked."""
 
-    __slots__ = ("_in_step", "_keeping", "_unheard", "_where")
+    __slots__ = ("_in_step", "_introduction", "_keeping", "_unheard", "_where")
 
-    def __init__(self) -> None:
-        self._where = LAUNCHER
-        self._keeping = self._in_step = self._unheard = False
-
-    def tells(self, spec: Spec, planned: Steps) -> Steps:
-        """Say what comes before the first step; return the steps in a form that tells."""
+    def __init__(self, spec: Spec) -> None:
+        self._introduction = explain.introduction(staged=is_staged(spec))
         self._keeping = "pid" not in spec.namespaces.wanted
-        self._say(explain.introduction(staged=is_staged(spec)))
+        self._where = LAUNCHER
+        self._in_step = self._unheard = False
+
+    def tells(self, planned: Steps) -> Steps:
+        """Return the steps in a form that tells."""
         return tuple(map(self._telling, planned))
 
     def _telling(self, step: Step) -> Step:
@@ -88,6 +88,15 @@ class Telling(Kernel):
             self._where = child
         return pid
 
+    def fork_aside(self) -> int:
+        """Tell, and do it; the child says no more: its stderr is for others."""
+        if not self._in_step:
+            self._say(explain.tell(explain.FORK_ASIDE))
+        pid = super().fork_aside()
+        if pid == 0:
+            self._unheard = True
+        return pid
+
     def _say(self, text: str) -> None:
         """Write to stderr, unless nobody has made room there before.
 
@@ -95,6 +104,7 @@ class Telling(Kernel):
         """
         if self._unheard:
             return
+        text, self._introduction = self._introduction + text, ""
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGPIPE})
         try:
             self._unheard = not report.write(2, text.encode("utf-8", "backslashreplace"))
