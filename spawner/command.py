@@ -14,6 +14,7 @@ from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
 
     from spawner.caller import Caller
@@ -59,36 +60,55 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
         gc.enable()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, found.mask)
         return zombies.main(words[1:])
-    if words[:1] == ["run"]:
+    front: ModuleType = options
+    if words[:1] == ["exec"]:
+        from spawner import joinoptions
+
+        front = joinoptions
+    if words[:1] in (["exec"], ["run"]):
         words = words[1:]
     report = Report()
     try:
-        values, program = parse(options.TABLE, words)
+        if front is not options:
+            words = front.split(words)
+        values, program = parse(front.TABLE, words)
         if values.get("help"):
-            return _print(help_text(options.TABLE, options.USAGE, options.FOOTER))
+            return _print(help_text(front.TABLE, front.USAGE, front.FOOTER))
         if values.get("version"):
             from pyinit import __version__
 
             return _print(f"pyspawn {__version__}\n")
-        return _launch(values, program, report, found, parent)
+        return _launch(front, values, program, report, found, parent)
     except UsageError as error:
-        return report.failed(error, hint=error.hint or "see pyspawn --help")
+        return report.failed(error, hint=error.hint or f"see {front.HELP}")
     except SpawnerError as error:
         return report.failed(error)
 
 
 def _launch(
-    values: "dict[str, Any]", program: list[str], report: Report, found: "Caller", parent: int
+    front: "ModuleType",
+    values: "dict[str, Any]",
+    program: list[str],
+    report: Report,
+    found: "Caller",
+    parent: int,
 ) -> Asked | int:
-    """Return what to launch; raises UsageError, SpecError and SetupError."""
+    """Return what to launch, by the options of `front`.
+
+    Raises UsageError, SpecError and SetupError.
+    """
     report.quiet = values.get("quiet", False)
     report.verbose = values.get("verbose", False)
     report.status = _descriptor(values, "json_status")
     lifeline = _descriptor(values, "lifeline")
-    spec = options.spec(values, program, user=found.user, group=found.group)
+    spec: Spec = front.spec(values, program, user=found.user, group=found.group)
     if values.get("dry_run"):
         form = "page" if values.get("explain") else values["dry_run"]
         return _dry_run(spec, found, form)
+    if spec.joins is not None and spec.joins.enters_files:
+        from spawner import sealed
+
+        sealed.restart(Kernel(), found, [each for each in (report.status, lifeline) if each])
     lifelines = [] if lifeline is None else [lifeline]
     if spec.die_with_parent:
         lifelines += _parent_lifeline(parent)
@@ -154,7 +174,10 @@ def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:
     descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
     maps = planning.find_maps(Kernel(), spec, found)
     backend = planning.find_backend(spec, found)
-    planned = planning.plan(spec, found, terminal=descriptor, maps=maps, backend=backend)
+    joined = planning.find_joins(Kernel(), spec, found)
+    planned = planning.plan(
+        spec, found, terminal=descriptor, maps=maps, backend=backend, joined=joined
+    )
     if form == "page":
         from spawner import explain
 

@@ -126,6 +126,53 @@ TEXTS = {
         "at all.",
         "newuidmap(1), subuid(5), user_namespaces(7)",
     ),
+    # What is joined.
+    "hide": Text(
+        "From now on nobody but root of this machine can trace the process, read its memory, or "
+        "reach its descriptors and its program through /proc. Forks inherit that.",
+        "Before anything is entered: from then on processes in there may see this one, and it has "
+        "descriptors of the outside. The exec of the program ends it.",
+        "PR_SET_DUMPABLE(2const), ptrace(2)",
+    ),
+    "join-user": Text(
+        "The process enters a user namespace that exists. In there it has every capability, over "
+        "the namespace and over all that was made in it.",
+        "Who has no rights of their own enters it first, since it gives the right to enter the "
+        "others, if it's their own or below. Who has them, like root, enters it last: the others "
+        "may be out of its reach.",
+        "setns(2), user_namespaces(7)",
+    ),
+    "join": Text(
+        "The process enters a namespace that exists, by a descriptor that the launcher has opened.",
+        "Mounts come last of these: from then on every path is looked up in the file systems of "
+        "the other side.",
+        "setns(2), namespaces(7)",
+    ),
+    "join-pid": Text(
+        "The next child will be a member of that PID namespace. This process itself stays where it "
+        "is: a pid never changes.",
+        "Right before the fork, and after the user namespace that gives the right to.",
+        "setns(2), pid_namespaces(7)",
+    ),
+    "keep-descriptors-out": Text(
+        "Whatever the caller had open, other than the standard streams and what was named, is "
+        "closed when the program is executed.",
+        "While /proc still is the caller's, which lists what there is. In there a descriptor of a "
+        "directory would be a way out.",
+        "fcntl(2), proc_pid_fd(5)",
+    ),
+    "import-no-more": Text(
+        "Python loads the last modules that may be needed, and forgets how to find others.",
+        "Before the mounts are others': a module that is imported later would be read from their "
+        "files, and run with what rights are left here.",
+        "mount_namespaces(7)",
+    ),
+    "drop-groups": Text(
+        "The supplementary groups, which are root's here, are given up.",
+        "Before the user namespace is entered, since it may deny setgroups; then they'd be "
+        "carried along.",
+        "setgroups(2), user_namespaces(7)",
+    ),
     # What is for children.
     "unshare-pid": Text(
         "The next child starts a new PID namespace, as its process 1. This process itself stays "
@@ -287,6 +334,22 @@ TEXTS = {
         "In a new network namespace it is there, but down, and many programs count on it.",
         "netdevice(7), network_namespaces(7)",
     ),
+    "close-namespaces": Text(
+        "What has been entered isn't needed any more, nor is /proc as it is outside.",
+        "Before a path is followed that somebody inside may have laid: one through /proc/self/fd "
+        "would lead out.",
+        "close(2), namespaces(7)",
+    ),
+    "enter-root": Text(
+        "The target's root becomes this process's, by a descriptor that was opened outside.",
+        "After the mounts are the target's: the root of a process may be a directory in them.",
+        "fchdir(2), chroot(2)",
+    ),
+    "enter-directory": Text(
+        "The process goes to where the target is, and looks whether that is inside of the root.",
+        "After the root, which decides what is inside.",
+        "fchdir(2)",
+    ),
     "change-directory": Text(
         "The program will start in this directory.",
         "After the mounts, so that the path leads where it will lead for the program.",
@@ -326,6 +389,19 @@ TEXTS = {
         "loses the capabilities with it.",
         "Last of the credentials: after it there's no right to anything above.",
         "setresuid(2), capabilities(7)",
+    ),
+    "take-environment": Text(
+        "The variables are those of the target, which the launcher has read, and none of the "
+        "caller's.",
+        "For the program alone: they may say anything.",
+        "environ(7), proc_pid_environ(5)",
+    ),
+    "become-inside": Text(
+        "The process becomes root of the user namespace, if that has a root, and drops the groups "
+        "that it has from outside. Where setgroups is denied, which is where only the owner's own "
+        "ids have a meaning, it stays who it is.",
+        "Last of all, since the steps before take rights that may go with this one.",
+        "setgroups(2), setresuid(2), user_namespaces(7)",
     ),
     "die-with-parent": Text(
         "When the launcher ends, however that comes, the kernel sends SIGKILL to the init, and "

@@ -37,9 +37,10 @@ def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, tell: bool) -> "
     """
     try:
         pipes.be_child()
+        own = _own_directory() if tell else None
         rest = take(kernel, steps, INIT, pipes.tell_missing)
         drop_pending()
-        pipes.tell(channel.encode(channel.MADE, **(_namespaces() if tell else {})))
+        pipes.tell(channel.encode(channel.MADE, **_namespaces(own)))
         if pipes.hear() == channel.GO:
             _set_up(kernel, rest, pipes)
     except SetupError as error:
@@ -70,12 +71,23 @@ def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
         step.run(kernel)
 
 
-def _namespaces() -> dict[str, int]:
+def _own_directory() -> int | None:
+    """Return a descriptor of the directory of our namespaces, while /proc is the caller's."""
+    try:
+        return posix.open("/proc/self/ns", posix.O_PATH | posix.O_CLOEXEC)
+    except OSError:  # there's no /proc
+        return None
+
+
+def _namespaces(directory: int | None) -> dict[str, int]:
     """Return the inode number of each of our namespaces, by kind, namespaces(7)."""
-    found = {}
+    found: dict[str, int] = {}
+    if directory is None:
+        return found
     for kind in NAMESPACES:
         try:
-            found[kind] = posix.stat(f"/proc/self/ns/{FILES.get(kind, kind)}").st_ino
-        except OSError:  # there's no /proc, or this kernel doesn't have the kind
+            found[kind] = posix.stat(FILES.get(kind, kind), dir_fd=directory).st_ino
+        except OSError:  # this kernel doesn't have the kind
             continue
+    posix.close(directory)
     return found

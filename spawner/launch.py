@@ -25,7 +25,7 @@ import posix
 
 from spawner import channel, init
 from spawner.errors import INIT, LAUNCHER, STAGE
-from spawner.planning import find_backend, find_maps, is_staged, plan, take
+from spawner.planning import find_backend, find_joins, find_maps, is_staged, plan, take
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -288,6 +288,7 @@ class Launch:
         """Open the pipes, plan the steps, and fork who has to stay outside."""
         made = self.container
         maps = find_maps(self.kernel, self.spec, self.caller)
+        joined = find_joins(self.kernel, self.spec, self.caller)
         made.backend = find_backend(self.spec, self.caller)
         if made.backend is not None:
             made.backend.begin(self.kernel)
@@ -304,6 +305,7 @@ class Launch:
             notice=made.pipes.notice_writer if notice else None,
             maps=maps,
             backend=made.backend,
+            joined=joined,
         )
         if self.wrap is not None:
             self.steps = self.wrap(self.steps)

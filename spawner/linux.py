@@ -60,11 +60,16 @@ MNT_DETACH = 2
 
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
 # bits/socket.h, bits/socket_type.h
 AF_INET = 2
 SOCK_DGRAM = 2
+
+# linux/nsfs.h: _IO(0xb7, n)
+NS_GET_PARENT = 0xB702
+NS_GET_NSTYPE = 0xB703
 
 # linux/sockios.h
 SIOCSIFFLAGS = 0x8914
@@ -133,8 +138,8 @@ _ARGUMENTS = {
     "ioctl": (Int, ULong, String),  # ioctl(2), sys/ioctl.h
     "mount": (String, String, String, ULong, String),  # mount(2), sys/mount.h
     "prctl": (Int, ULong, ULong, ULong, ULong),  # prctl(2), sys/prctl.h
-    "setns": (Int, Int),  # setns(2), sched.h
     "sethostname": (String, ULong),  # sethostname(2), unistd.h
+    "setns": (Int, Int),  # setns(2), sched.h
     "signalfd": (Int, String, Int),  # signalfd(2), sys/signalfd.h
     "socket": (Int, Int, Int),  # socket(2), sys/socket.h
     "umount2": (String, Int),  # umount2(2), sys/mount.h
@@ -321,12 +326,33 @@ class Kernel:
         """
         call("unshare", flags)
 
-    def setns(self, descriptor: int, flags: int) -> None:
-        """Enter the namespaces that a descriptor stands for.
+    def setns(self, descriptor: int, kind: int) -> None:
+        """Enter the namespace of a descriptor, of this kind; NEWPID is for children only.
 
         See setns(2).
         """
-        call("setns", descriptor, flags)
+        call("setns", descriptor, kind)
+
+    def parent_namespace(self, descriptor: int) -> int:
+        """Return a descriptor of the namespace around a user or PID namespace, NS_GET_PARENT.
+
+        It is closed on exec. EPERM: it's out of our sight, NS_GET_PARENT(2const).
+        """
+        return call("ioctl", descriptor, NS_GET_PARENT, None)
+
+    def kind_of_namespace(self, descriptor: int) -> int:
+        """Return the CLONE_NEW flag of the namespace that a file stands for.
+
+        ENOTTY: it stands for none, NS_GET_NSTYPE(2const).
+        """
+        return call("ioctl", descriptor, NS_GET_NSTYPE, None)
+
+    def hide(self) -> None:
+        """Keep this process's memory, descriptors and program from others, PR_SET_DUMPABLE(2const).
+
+        Until the next exec only who has CAP_SYS_PTRACE in our own user namespace gets at them.
+        """
+        call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
 
     def write_file(self, path: str, data: bytes) -> None:
         """Write `data` into an existing file by one write(2), as files of /proc want it."""
@@ -402,6 +428,13 @@ class Kernel:
             posix.chdir(path)
         except OSError as error:
             raise SyscallError("chdir", error.errno or 0, path) from None
+
+    def chroot(self) -> None:
+        """Make the working directory the root.
+
+        See chroot(2).
+        """
+        _named("chroot", posix.chroot, ".")
 
     def clear_environment(self) -> None:
         """Empty the C library's environment, clearenv(3)."""

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 USAGE = """\
 Usage: pyspawn [run] [OPTIONS] [--] PROGRAM [ARG...]
+       pyspawn exec TARGET [OPTIONS] [--] PROGRAM [ARG...]
        pyspawn zombies [OPTIONS] [PID...]
 
 Run PROGRAM in namespaces of its own: processes, mounts with a /proc of its own, IPC, host name and
 control groups are new, and users too (you are root inside) where you aren't root. With --init,
 pyinit is PID 1 inside: it forwards signals and reaps orphans. Nothing outlives pyspawn."""
+
+HELP = "pyspawn --help"
+"""What shows it."""
 
 FOOTER = """\
 LIST is one or more of user, pid, mount, uts, ipc, net, cgroup, time with commas between them, or

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from spawner.backend import Backend
     from spawner.caller import Caller
+    from spawner.joining import Joined
     from spawner.linux import Kernel
     from spawner.mapping import Maps
     from spawner.spec import Spec
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
 
 
 def is_staged(spec: "Spec") -> bool:
-    """Tell whether a stage forks the init: for a user namespace, or to stay as the keeper."""
-    return "user" in spec.namespaces.wanted or "pid" not in spec.namespaces.wanted
+    """Tell whether a stage forks the init: for a user namespace, or to stay as the keeper.
+
+    And where namespaces are joined, which the launcher itself may not enter.
+    """
+    wanted = spec.namespaces.wanted
+    return "user" in wanted or "pid" not in wanted or spec.joins is not None
 
 
 def find_maps(kernel: "Kernel", spec: "Spec", caller: "Caller") -> "Maps | None":
@@ -57,6 +62,18 @@ def find_backend(spec: "Spec", caller: "Caller") -> "Backend | None":
     return backend.find(spec.network, caller)
 
 
+def find_joins(kernel: "Kernel", spec: "Spec", caller: "Caller") -> "Joined | None":
+    """Return hold of the namespaces of others that `spec` joins, None where there are none.
+
+    Raises SetupError where they can't be had.
+    """
+    if spec.joins is None:
+        return None
+    from spawner import joining
+
+    return joining.find(kernel, spec, spec.joins, caller)
+
+
 def plan(
     spec: "Spec",
     caller: "Caller",
@@ -65,18 +82,19 @@ def plan(
     notice: int | None = None,
     maps: "Maps | None" = None,
     backend: "Backend | None" = None,
+    joined: "Joined | None" = None,
 ) -> "Steps":
     """Return the steps that make what `spec` wants for `caller`, in order.
 
     `terminal` is a descriptor of the caller's terminal if the caller is in its foreground;
     `notice` is the descriptor on which pyinit speaks to the launcher; `maps` comes of `find_maps`,
-    and `backend` of `find_backend`.
+    `backend` of `find_backend`, and `joined` of `find_joins`.
     """
     found = [
-        *_outside(spec, caller, maps),
-        *_inside(spec, caller, backend),
-        *_credentials(spec, maps),
-        *_program(spec, caller, terminal, notice),
+        *_outside(spec, caller, maps, joined),
+        *_inside(spec, caller, backend, joined),
+        *_credentials(spec, maps, joined),
+        *_program(spec, caller, terminal, notice, joined),
     ]
     return tuple(step for step in found if step.needs <= spec.namespaces.wanted)
 
@@ -130,9 +148,13 @@ def told(spec: "Spec", planned: "Steps") -> "Iterator[tuple[str, str, str]]":
         yield step.where, step.describe(), step.call()
 
 
-def _outside(spec: "Spec", caller: "Caller", maps: "Maps | None") -> "Iterator[steps.Step]":
-    """Yield what is done before the init exists."""
+def _outside(
+    spec: "Spec", caller: "Caller", maps: "Maps | None", joined: "Joined | None"
+) -> "Iterator[steps.Step]":
+    """Yield what is done before the init exists; first what is joined, then what is made."""
     forker = STAGE if is_staged(spec) else LAUNCHER
+    if joined is not None:
+        yield from joined.before_fork()
     if "user" in spec.namespaces.wanted:
         yield _unshare(spec, "user", STAGE)
         yield from _maps(spec, caller, maps)
@@ -167,18 +189,26 @@ def _maps(spec: "Spec", caller: "Caller", maps: "Maps | None") -> "Iterator[step
             yield credentials.map_ids_by(helper, kind, found)
 
 
-def _credentials(spec: "Spec", maps: "Maps | None") -> "Iterator[steps.Step]":
+def _credentials(
+    spec: "Spec", maps: "Maps | None", joined: "Joined | None"
+) -> "Iterator[steps.Step]":
     """Yield how the init becomes who the program shall be; what that would undo comes after it."""
-    if spec.user is not None or spec.group is not None or spec.groups is not None:
+    if joined is not None and joined.enters_user:
+        yield joined.become()
+    elif spec.user is not None or spec.group is not None or spec.groups is not None:
         from spawner import credentials
 
         yield from credentials.become(spec, maps)
     yield steps.die_with_parent()
 
 
-def _inside(spec: "Spec", caller: "Caller", backend: "Backend | None") -> "Iterator[steps.Step]":
+def _inside(
+    spec: "Spec", caller: "Caller", backend: "Backend | None", joined: "Joined | None"
+) -> "Iterator[steps.Step]":
     """Yield what the init does to its namespaces and to itself."""
     yield steps.make_group()
+    if joined is not None:
+        yield from joined.after_fork()
     for kind in ("mount", "uts", "ipc", "net", "cgroup"):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, INIT)
@@ -197,10 +227,14 @@ def _inside(spec: "Spec", caller: "Caller", backend: "Backend | None") -> "Itera
         yield steps.set_hostname(spec.hostname)
     if spec.network is None or spec.network.kind != "none":
         yield steps.bring_up_loopback()
-    if spec.workdir is not None:
+    if joined is not None:
+        yield from joined.places()
+    elif spec.workdir is not None:
         yield steps.change_directory(spec.workdir)
-    if caller.listens:
+    if caller.listens and (joined is None or not joined.closes):
         yield steps.pass_listeners()
+    if joined is not None:
+        yield from joined.variables()
     if spec.clear_environment:
         yield steps.clear_environment()
     for name, value in spec.environment:
@@ -212,11 +246,15 @@ def _unshare(spec: "Spec", kind: str, where: str) -> steps.Step:
 
 
 def _program(
-    spec: "Spec", caller: "Caller", terminal: int | None, notice: int | None
+    spec: "Spec",
+    caller: "Caller",
+    terminal: int | None,
+    notice: int | None,
+    joined: "Joined | None",
 ) -> "Iterator[steps.Step]":
     """Yield how the init becomes the program, or the init that starts it."""
     program = [encode(word) for word in spec.arguments]
-    search_path = _search_path(spec, caller)
+    search_path = _search_path(spec, caller, joined)
     if spec.init == "":
         words = initpath.pyinit(
             caller.ignored, caller.mask, foreground=terminal is not None, notice=notice
@@ -232,9 +270,11 @@ def _program(
         yield steps.execute_init([encode(spec.init), b"--", *program], search_path)
 
 
-def _search_path(spec: "Spec", caller: "Caller") -> bytes | None:
+def _search_path(spec: "Spec", caller: "Caller", joined: "Joined | None") -> bytes | None:
     """Return the PATH that the program will have: that is where it is looked up."""
     found = None if spec.clear_environment else caller.search_path
+    if joined is not None and joined.environment is not None:
+        found = joined.environment.get(b"PATH")
     for name, value in spec.environment:
         if name == "PATH":
             found = encode(value)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from spawner.idmap import IdMap
+    from spawner.joins import Joins
     from spawner.network import Network
 
 NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
@@ -184,7 +185,8 @@ class Spec(Frozen):
     `workdir` is where the program starts, None for here. `environment` holds (name, value) pairs
     set on top of the caller's variables, or on top of none where `clear_environment`. `stop_signal`
     is what a SIGTERM becomes; `stop_timeout` is in seconds, None for no end. With `die_with_parent`
-    the container ends with the process that started the launcher.
+    the container ends with the process that started the launcher. `joins`
+    are namespaces of others that it enters, None for none.
 
     Raises SpecError, which says why.
     """
@@ -202,6 +204,7 @@ class Spec(Frozen):
         "groups",
         "hostname",
         "init",
+        "joins",
         "map_group",
         "map_user",
         "monotonic",
@@ -242,6 +245,7 @@ class Spec(Frozen):
     stop_signal: int
     stop_timeout: float | None
     die_with_parent: bool
+    joins: "Joins | None"
 
     def __init__(
         self,
@@ -271,6 +275,7 @@ class Spec(Frozen):
         stop_signal: int = _signal.SIGTERM,
         stop_timeout: float | None = STOP_TIMEOUT,
         die_with_parent: bool = False,
+        joins: "Joins | None" = None,
     ) -> None:
         self._set(
             arguments=tuple(arguments),
@@ -298,6 +303,7 @@ class Spec(Frozen):
             stop_signal=stop_signal,
             stop_timeout=stop_timeout,
             die_with_parent=die_with_parent,
+            joins=joins,
         )
         self._check()
 
@@ -329,6 +335,8 @@ class Spec(Frozen):
         for word in self.arguments:
             _check_text("an argument", word)
         self._check_ids()
+        if self.joins is not None:
+            self.joins.check(self.namespaces)
         self._check_hostname()
         self._check_mounts()
         self._check_clocks()

@@ -1,0 +1,741 @@
+"""Enter the namespaces of others: hold of them, and the steps by which they are entered.
+
+The others are taken to be hostile. So
+
+1. Everything is opened by the launcher, before any is entered: the namespaces, and of a process its
+   root, working directory and environment, while its pidfd says that it lives. No path is looked up
+   later that somebody inside decides on, but for the program's own.
+2. Each process that enters is hidden first (PR_SET_DUMPABLE): nobody inside gets at its memory, its
+   descriptors or its program. What the program can reach of the latter is sealed (`sealed`).
+3. From the moment that the mounts are theirs, nothing is imported any more.
+4. Descriptors of directories are closed before the working directory is chosen, which then has to
+   be inside of the root.
+
+The order is the kernel's, setns(2): whoever has no rights here enters the user namespace below ours
+first, whose owner has them all in there; then the others; then the user namespace that is the
+target's, if it's one further below. Whoever has rights enters the user namespace last. The PID
+namespace is entered by who forks, for the fork.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import select
+import sys
+
+from spawner import linux
+from spawner.credentials import set_group, set_groups, set_user
+from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.init import FILES
+from spawner.linux import NAMESPACE_FLAGS, SyscallError
+from spawner.spec import NAMESPACES
+from spawner.steps import Step, attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spawner.caller import Caller
+    from spawner.joins import Joins
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
+
+_ORDER = ("cgroup", "ipc", "net", "uts", "time", "mount")
+"""In which others than user and PID namespaces are entered: mounts last."""
+
+_SYS_ADMIN = 1 << 21
+"""CAP_SYS_ADMIN among the capabilities, linux/capability.h."""
+
+_REGULAR, _DIRECTORY, _FORMAT = 0o100000, 0o040000, 0o170000
+"""File types in a mode, inode(7)."""
+
+_PF_KTHREAD = 0x00200000
+"""Flag of a process that is part of the kernel, linux/sched.h."""
+
+_LONGEST = 8 << 20
+"""Bytes of an environment: more than an exec could have brought, execve(2)."""
+
+
+class Joined:
+    """Hold of the namespaces that a container enters, by descriptors closed on exec.
+
+    `namespaces` are those that differ from ours; `first` is the user namespace to enter before all
+    others, if it isn't the one in `namespaces`. `root` and `directory` are a process's, and
+    `environment` its variables, where they are wanted. `closes` says that the program doesn't get
+    the caller's descriptors.
+    """
+
+    def __init__(self, spec: Spec, joins: Joins, caller: Caller, proc: int) -> None:
+        self.spec = spec
+        self.joins = joins
+        self.privileged = False
+        self.namespaces: dict[str, int] = {}
+        self.first: int | None = None
+        self.root: int | None = None
+        self.directory: int | None = None
+        self.environment: dict[bytes, bytes] | None = None
+        self.closes = joins.target is not None
+        self._user = caller.user
+        self._proc = proc
+        self._inside = Inside(proc)
+
+    @property
+    def enters_user(self) -> bool:
+        """Whether a user namespace is among them."""
+        return "user" in self.namespaces
+
+    @property
+    def _early(self) -> bool:
+        """Whether all are entered before the fork: a user namespace, and others that are new.
+
+        Those are to be made in it, and what is joined may be out of its reach.
+        """
+        new = self.spec.namespaces.wanted
+        return "user" in new or (self.enters_user and bool(new))
+
+    @property
+    def _hostile(self) -> bool:
+        """Whether somebody inside can see the processes that enter."""
+        return bool(self.namespaces.keys() & {"user", "pid", "mount"}) or self.root is not None
+
+    def before_fork(self) -> Iterator[Step]:
+        """Yield the steps of the stage."""
+        if self._hostile:
+            yield _hide()
+        if self._early:
+            yield from self._enter(STAGE)
+        elif self.enters_user and not self.privileged:
+            yield self._enter_user(STAGE, self._outermost)
+        if "pid" in self.namespaces:
+            yield _enter("pid", self.namespaces["pid"], STAGE)
+
+    def after_fork(self) -> Iterator[Step]:
+        """Yield the steps of the init before the container is made."""
+        if self.closes:
+            yield _keep_descriptors_out(self.joins.passed)
+        if "mount" in self.namespaces or self.root is not None:
+            yield _import_no_more()
+        if not self._early:
+            yield from self._enter(INIT)
+
+    def places(self) -> Iterator[Step]:
+        """Yield how the init gets to the root and the working directory."""
+        yield self._close_namespaces()
+        if self.root is not None:
+            yield _enter_root(self.root)
+        if self.spec.workdir is not None:
+            yield _change_directory(self.spec.workdir, self.directory, checked=self._hostile)
+        elif self.directory is not None:
+            yield _enter_directory(self.directory, checked=self._hostile)
+
+    def variables(self) -> Iterator[Step]:
+        """Yield how the program gets the target's environment."""
+        if self.environment is not None:
+            yield _take_environment(self.environment)
+
+    def become(self) -> Step:
+        """Become who the program is in the user namespace.
+
+        Root, or else the lowest id that there is: ids without a mapping own nothing and can't be
+        passed on. Where setgroups(2) is denied, an ordinary caller's ids that have a mapping stay.
+        """
+        spec = self.spec
+
+        def act(kernel: Kernel, process: str) -> None:
+            inside = self._inside
+            users, groups = inside.users, inside.groups
+            stays = inside.denied and self._user != 0
+            user, group = spec.user, spec.group
+            if user is None and not (stays and users.holds(posix.geteuid())):
+                user = users.lowest
+            if group is None and not (stays and groups.holds(posix.getegid())):
+                group = groups.lowest
+            if spec.groups is not None or not inside.denied:
+                set_groups(spec.groups or ()).act(kernel, process)
+            if group is not None:
+                set_group(group).act(kernel, process)
+            if user is not None:
+                set_user(user).act(kernel, process)
+            kernel.hide()
+
+        chosen = [f"user {spec.user}"] if spec.user is not None else []
+        chosen += [f"group {spec.group}"] if spec.group is not None else []
+        return Step(
+            INIT,
+            f"become {' and '.join(chosen)}" if chosen else "become root, where that is mapped",
+            "setgroups(), setresgid(), setresuid()",
+            act,
+            topic="become-inside",
+        )
+
+    @property
+    def _outermost(self) -> int:
+        return self.namespaces["user"] if self.first is None else self.first
+
+    def _enter(self, where: str) -> Iterator[Step]:
+        """Yield how namespaces are entered, other than the PID namespace."""
+        entered = not self._early and self.enters_user and not self.privileged
+        if self._early and self.enters_user and not self.privileged:
+            yield self._enter_user(where, self._outermost)
+            entered = True
+        for kind in _ORDER:
+            if kind in self.namespaces:
+                yield _enter(kind, self.namespaces[kind], where)
+        if self.enters_user and (not entered or self.first is not None):
+            if self._user == 0:
+                yield self._drop_groups(where)
+            yield self._enter_user(where, self.namespaces["user"])
+
+    def _enter_user(self, where: str, descriptor: int) -> Step:
+        step = _enter("user", descriptor, where)
+
+        def act(kernel: Kernel, process: str) -> None:
+            step.act(kernel, process)
+            kernel.hide()  # the new credentials may have undone it, PR_SET_DUMPABLE(2const)
+            self._inside.look()
+
+        return Step(where, step.what, step.how, act, topic="join-user", makes=True)
+
+    def _drop_groups(self, where: str) -> Step:
+        """Drop the groups of root here, which could not be dropped where setgroups is denied."""
+
+        def act(kernel: Kernel, _: str) -> None:
+            if _read(self._proc, "self/setgroups").strip() != b"deny":
+                kernel.setgroups(())
+
+        return Step(
+            where,
+            "drop the supplementary groups",
+            "setgroups(0, NULL)",
+            act,
+            topic="drop-groups",
+            makes=True,
+        )
+
+    def _close_namespaces(self) -> Step:
+        """Close what has been entered: a path of the program's could lead through a descriptor."""
+        held = [*self.namespaces.values(), self._proc]
+        if self.first is not None:
+            held.append(self.first)
+
+        def act(_: Kernel, __: str) -> None:
+            for descriptor in held:
+                posix.close(descriptor)
+
+        return Step(
+            INIT,
+            "close the descriptors of the namespaces",
+            "close()",
+            act,
+            topic="close-namespaces",
+        )
+
+
+class Ids:
+    """The ids that have a meaning in a user namespace, by its uid_map or gid_map."""
+
+    def __init__(self, text: bytes) -> None:
+        rows = (tuple(map(int, line.split())) for line in text.splitlines())
+        self.ranges = [range(first, first + count) for first, _, count in rows]
+
+    def holds(self, number: int) -> bool:
+        """Tell whether an id is among them."""
+        return any(number in each for each in self.ranges)
+
+    @property
+    def lowest(self) -> int | None:
+        """The lowest of them: 0 where that is one; None where there is none."""
+        return min((each.start for each in self.ranges), default=None)
+
+
+class Inside:
+    """What there is to be known of the user namespace that we are in; `proc` is our /proc."""
+
+    def __init__(self, proc: int) -> None:
+        self._proc = proc
+        self.users = self.groups = Ids(b"")
+        self.denied = False
+
+    def look(self) -> None:
+        """Find it out, right after we have entered it; raises SyscallError."""
+        self.users = Ids(_read(self._proc, "self/uid_map"))
+        self.groups = Ids(_read(self._proc, "self/gid_map"))
+        self.denied = _read(self._proc, "self/setgroups").strip() == b"deny"
+
+
+def find(kernel: Kernel, spec: Spec, joins: Joins, caller: Caller) -> Joined:
+    """Return hold of all that `joins` names, of `spec`; raises SetupError."""
+    proc = attempt(
+        LAUNCHER, "open /proc", lambda: kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
+    )
+    joined = Joined(spec, joins, caller, proc)
+    found: dict[str, int] = {}
+    if joins.pid is not None:
+        found = _of_process(kernel, joined, joins.pid)
+    elif joins.target is not None:
+        found = _of_path(kernel, joins.target, joins.kinds)
+    for kind, path in joins.files:
+        found[kind] = _of_file(kernel, path, kind)
+    for kind in NAMESPACES:
+        descriptor = found.get(kind)
+        if descriptor is None:
+            continue
+        if _is_ours(descriptor, kind):
+            posix.close(descriptor)
+        else:
+            joined.namespaces[kind] = descriptor
+    joined.privileged = _is_privileged()
+    if joined.enters_user and not joined.privileged:
+        joined.first = _below_ours(kernel, joined.namespaces["user"])
+    return joined
+
+
+def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
+    """Return the namespaces of a process, and note its root, directory and environment."""
+    joins = joined.joins
+    what = f"join process {pid}"
+    pidfd = attempt(LAUNCHER, what, lambda: kernel.pidfd_open(pid))
+    try:
+        place = _place(kernel, what, pid, pidfd)
+        found = {}
+        for kind in NAMESPACES if joins.kinds is None else sorted(joins.kinds):
+            path = f"{place}/ns/{FILES.get(kind, kind)}"
+            try:
+                found[kind] = kernel.open(path, posix.O_RDONLY)
+            except SyscallError as error:
+                if error.errno != errno.ENOENT or joins.kinds is not None:
+                    raise
+        if joins.kinds is None or "mount" in joins.kinds:
+            flags = posix.O_PATH | posix.O_DIRECTORY
+            root = kernel.open(f"{place}/root", flags)
+            if _is_root(root) and _is_ours(found["mount"], "mount"):
+                posix.close(root)
+            else:
+                joined.root = root
+            joined.directory = kernel.open(f"{place}/cwd", flags)
+        if joins.environment:
+            joined.environment = _variables(_read(joined._proc, f"{place}/environ"[6:]))
+    except SyscallError as error:
+        if _has_ended(pidfd):
+            raise _gone(what, pid) from None
+        raise SetupError(
+            what, stage=LAUNCHER, syscall=error.syscall, errno=error.errno, path=error.path
+        ) from None
+    else:
+        # It lives: so all of this was its own, and not of another with the same number.
+        if _has_ended(pidfd):
+            raise _gone(what, pid)
+        return found
+    finally:
+        posix.close(pidfd)
+
+
+def _place(kernel: Kernel, what: str, pid: int, pidfd: int) -> str:
+    """Return the directory of the process in our /proc, which may be of another PID namespace."""
+    descriptor = kernel.open(f"/proc/self/fdinfo/{pidfd}", posix.O_RDONLY)
+    try:
+        lines = posix.read(descriptor, 4096).splitlines()
+    finally:
+        posix.close(descriptor)
+    number = next((int(line[4:]) for line in lines if line.startswith(b"Pid:")), pid)
+    if number < 0:
+        raise _gone(what, pid)
+    place = f"/proc/{number}"
+    try:
+        descriptor = kernel.open(f"{place}/stat", posix.O_RDONLY)
+    except SyscallError as error:
+        if error.errno != errno.ENOENT or _has_ended(pidfd):
+            raise
+        raise SetupError(
+            f"{what}: it doesn't show in /proc",
+            stage=LAUNCHER,
+            hint="/proc is of another PID namespace, or mounted with hidepid: ask as root",
+        ) from None
+    try:
+        # After the command name, in parentheses, which may hold anything: proc_pid_stat(5).
+        fields = posix.read(descriptor, 4096).rpartition(b")")[2].split()
+    finally:
+        posix.close(descriptor)
+    if int(fields[6]) & _PF_KTHREAD:
+        raise SetupError(
+            f"{what}: it is part of the kernel",
+            stage=LAUNCHER,
+            hint="name a process of the container: `ps -e` shows those of the kernel in brackets",
+        )
+    return place
+
+
+def _has_ended(pidfd: int) -> bool:
+    """Tell whether the process of a pidfd has ended, reaped or not, pidfd_open(2)."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _gone(what: str, pid: int) -> SetupError:
+    return SetupError(
+        f"{what}: it has ended",
+        stage=LAUNCHER,
+        hint=f"what is left of process {pid}, if anything, is a zombie: see `pyspawn zombies`, and "
+        "name a process that runs",
+    )
+
+
+def _of_path(kernel: Kernel, path: str, kinds: frozenset[str] | None) -> dict[str, int]:
+    """Return the namespaces of a file, or of the files of a directory, by their names."""
+    what = f"join {path}"
+    try:
+        mode = posix.stat(path).st_mode
+    except OSError as error:
+        raise SetupError(
+            what, stage=LAUNCHER, syscall="newfstatat", errno=error.errno, path=path
+        ) from None
+    if mode & _FORMAT != _DIRECTORY:
+        descriptor = _of_file(kernel, path, None)
+        (kind,) = (kind for kind in NAMESPACES if _is_kind(kernel, descriptor, kind))
+        for wanted in sorted((kinds or frozenset()) - {kind}):
+            raise SetupError(
+                f"{what}: it is a {kind} namespace, not the {wanted} namespace",
+                stage=LAUNCHER,
+                path=path,
+                hint="leave the flag out, or name another file",
+            )
+        return {kind: descriptor}
+    found = {}
+    for kind in NAMESPACES if kinds is None else sorted(kinds):
+        place = f"{path}/{FILES.get(kind, kind)}"
+        try:
+            found[kind] = _of_file(kernel, place, kind)
+        except SetupError as error:
+            if error.errno != errno.ENOENT or kinds is not None:
+                raise
+    if not found:
+        names = ", ".join(FILES.get(kind, kind) for kind in NAMESPACES)
+        raise SetupError(
+            f"{what}: there is no namespace in this directory",
+            stage=LAUNCHER,
+            path=path,
+            hint=f"its files are called {names}, as `pyspawn --persist` and /proc/PID/ns have them",
+        )
+    return found
+
+
+def _of_file(kernel: Kernel, path: str, kind: str | None) -> int:
+    """Return a descriptor of a namespace file, of this kind; raises SetupError."""
+    what = f"join {path}"
+    # Nothing that lies there may hold us.
+    flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
+    descriptor = attempt(LAUNCHER, what, lambda: kernel.open(path, flags))
+    try:
+        actual = next((each for each in NAMESPACES if _is_kind(kernel, descriptor, each)), None)
+    except SyscallError as error:
+        raise SetupError(what, stage=LAUNCHER, syscall="ioctl", errno=error.errno) from None
+    if actual is None:
+        raise SetupError(
+            f"{what}: it is no namespace",
+            stage=LAUNCHER,
+            path=path,
+            hint="name a file like /proc/PID/ns/net, or one that is bound to it (--persist, "
+            "`ip netns add`)",
+        )
+    if kind is not None and actual != kind:
+        raise SetupError(
+            f"{what}: it is a {actual} namespace, not a {kind} namespace",
+            stage=LAUNCHER,
+            path=path,
+            hint=f"give it to --{actual}",
+        )
+    return descriptor
+
+
+def _is_kind(kernel: Kernel, descriptor: int, kind: str) -> bool:
+    if posix.fstat(descriptor).st_mode & _FORMAT != _REGULAR:
+        return False  # a device might take the question for something else
+    try:
+        flag = kernel.kind_of_namespace(descriptor)
+    except SyscallError as error:
+        if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
+            return False
+        raise
+    return flag == _flag(kind)
+
+
+def _flag(kind: str) -> int:
+    flag: int = getattr(linux, NAMESPACE_FLAGS[kind])
+    return flag
+
+
+def _is_ours(descriptor: int, kind: str) -> bool:
+    """Tell whether we are in this namespace already, namespaces(7)."""
+    return _identity(posix.fstat(descriptor)) == _own(kind)
+
+
+def _own(kind: str) -> tuple[int, int] | None:
+    try:
+        return _identity(posix.stat(f"/proc/self/ns/{FILES.get(kind, kind)}"))
+    except OSError:
+        return None
+
+
+def _identity(status: posix.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_root(descriptor: int) -> bool:
+    return _identity(posix.fstat(descriptor)) == _identity(posix.stat("/"))
+
+
+def _is_privileged() -> bool:
+    """Tell whether we have CAP_SYS_ADMIN in our user namespace, proc_pid_status(5)."""
+    descriptor = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        lines = posix.read(descriptor, 65536).splitlines()
+    finally:
+        posix.close(descriptor)
+    effective = next((line[7:] for line in lines if line.startswith(b"CapEff:")), b"0")
+    return bool(int(effective, 16) & _SYS_ADMIN)
+
+
+def _below_ours(kernel: Kernel, descriptor: int) -> int | None:
+    """Return the user namespace between ours and another that is right below ours.
+
+    None where that's the other itself. Raises SetupError where it isn't below ours at all.
+    """
+    above: int | None = None
+    at = descriptor
+    while True:
+        try:
+            parent = kernel.parent_namespace(at)
+        except SyscallError as error:
+            raise SetupError(
+                "join the user namespace: it isn't below the caller's",
+                stage=LAUNCHER,
+                syscall=error.syscall,
+                errno=error.errno,
+                hint="only root, and who made it or is above, can join a user namespace",
+            ) from None
+        if _is_ours(parent, "user"):
+            posix.close(parent)
+            return above
+        if above is not None:
+            posix.close(above)
+        above = at = parent
+
+
+def _variables(raw: bytes) -> dict[bytes, bytes]:
+    """Return the variables in an environment; what isn't one is left out."""
+    found: dict[bytes, bytes] = {}
+    for entry in raw.split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if name and equals:
+            found.setdefault(name, value)
+    return found
+
+
+def _read(proc: int, path: str) -> bytes:
+    """Return what a file of /proc holds; raises SyscallError."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=proc)
+    except OSError as error:
+        raise SyscallError("openat", error.errno or 0, f"/proc/{path}") from None
+    data = b""
+    try:
+        while len(data) < _LONGEST and (block := posix.read(descriptor, 65536)):
+            data += block
+    except OSError as error:
+        raise SyscallError("read", error.errno or 0, f"/proc/{path}") from None
+    finally:
+        posix.close(descriptor)
+    return data
+
+
+def _hide() -> Step:
+    """Hide the processes that enter, before they do."""
+    return Step(
+        STAGE,
+        "hide from who is inside",
+        "prctl(PR_SET_DUMPABLE, 0)",
+        lambda kernel, _: kernel.hide(),
+        topic="hide",
+        makes=True,
+    )
+
+
+def _enter(kind: str, descriptor: int, where: str) -> Step:
+    """Enter a namespace by its descriptor, setns(2)."""
+    flag = NAMESPACE_FLAGS[kind]
+    return Step(
+        where,
+        f"join the {kind} namespace",
+        f"setns({descriptor}, {flag})",
+        lambda kernel, _: kernel.setns(descriptor, _flag(kind)),
+        topic="join-pid" if kind == "pid" else "join",
+        makes=True,
+    )
+
+
+def _keep_descriptors_out(passed: frozenset[int]) -> Step:
+    """Have the exec close what the caller had open, but for the standard ones and `passed`."""
+
+    def act(_: Kernel, __: str) -> None:
+        try:
+            for name in posix.listdir("/proc/self/fd"):
+                descriptor = int(name)
+                if descriptor > 2 and descriptor not in passed:
+                    _close_on_exec(descriptor)
+        except OSError as error:
+            raise SyscallError("openat", error.errno or 0, "/proc/self/fd") from None
+
+    return Step(
+        INIT,
+        "keep the caller's descriptors out",
+        "fcntl(3..., F_SETFD, FD_CLOEXEC)",
+        act,
+        topic="keep-descriptors-out",
+        makes=True,
+    )
+
+
+def _close_on_exec(descriptor: int) -> None:
+    try:
+        posix.set_inheritable(descriptor, False)
+    except OSError as error:
+        if error.errno != errno.EBADF:  # the listing's own
+            raise
+
+
+def _import_no_more() -> Step:
+    """Read in what may be needed yet, and have nothing read in any more.
+
+    What would be found from here on in the directories of our modules is theirs, not ours.
+    """
+
+    def act(_: Kernel, __: str) -> None:
+        from pyinit import execerror, execvp, signames, status  # noqa: F401
+
+        built_in = ("BuiltinImporter", "FrozenImporter")
+        sys.meta_path[:] = [
+            each for each in sys.meta_path if getattr(each, "__name__", "") in built_in
+        ]
+        sys.path.clear()
+        sys.path_hooks.clear()
+        sys.path_importer_cache.clear()
+
+    return Step(
+        INIT,
+        "import nothing from here on",
+        "sys.meta_path",
+        act,
+        topic="import-no-more",
+        makes=True,
+    )
+
+
+def _enter_root(root: int) -> Step:
+    """Make the target's root ours, by its descriptor, chroot(2)."""
+
+    def act(kernel: Kernel, _: str) -> None:
+        kernel.fchdir(root)
+        kernel.chroot()
+        posix.close(root)
+
+    return Step(
+        INIT,
+        "enter the target's root",
+        f'fchdir({root}), chroot(".")',
+        act,
+        topic="enter-root",
+    )
+
+
+def _change_directory(path: str, directory: int | None, *, checked: bool) -> Step:
+    """Go where the program shall start, and not to the target's own directory, if one is given.
+
+    With `checked` it has to be inside the root: a path may lead out through a descriptor.
+    """
+
+    def act(kernel: Kernel, _: str) -> None:
+        if directory is not None:
+            posix.close(directory)
+        kernel.chdir(path)
+        if checked:
+            _check_directory(path)
+
+    return Step(
+        INIT,
+        f"change to the directory {path}",
+        f'chdir("{path}")',
+        act,
+        topic="change-directory",
+    )
+
+
+def _enter_directory(directory: int, *, checked: bool) -> Step:
+    """Go to the target's directory, by its descriptor, which may be outside of its root."""
+
+    def act(kernel: Kernel, _: str) -> None:
+        kernel.fchdir(directory)
+        posix.close(directory)
+        if checked:
+            _check_directory(None)
+
+    return Step(
+        INIT,
+        "change to the target's directory",
+        f"fchdir({directory})",
+        act,
+        topic="enter-directory",
+    )
+
+
+def _check_directory(path: str | None) -> None:
+    if not _inside_root():
+        raise SetupError(
+            "change to a directory that is outside of the root",
+            stage=INIT,
+            syscall="chdir",
+            path=path,
+            hint="name one that is inside: --workdir /",
+        )
+
+
+def _inside_root() -> bool:
+    """Tell whether the way up from the working directory leads to the root.
+
+    By descriptors: getcwd(3) would read directories where the kernel says "(unreachable)".
+    """
+    flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+    root = _identity(posix.stat("/"))
+    at = posix.open(".", flags)
+    try:
+        while True:
+            here = _identity(posix.fstat(at))
+            if here == root:
+                return True
+            above = posix.open("..", flags, dir_fd=at)
+            posix.close(at)
+            at = above
+            if _identity(posix.fstat(at)) == here:
+                return False
+    except OSError as error:
+        raise SyscallError("openat", error.errno or 0, "..") from None
+    finally:
+        posix.close(at)
+
+
+def _take_environment(variables: dict[bytes, bytes]) -> Step:
+    """Give the program the variables of the target in place of ours."""
+
+    def act(kernel: Kernel, _: str) -> None:
+        kernel.clear_environment()
+        for name, value in variables.items():
+            posix.putenv(name, value)
+
+    return Step(
+        INIT,
+        "take the target's environment",
+        "clearenv(), setenv()",
+        act,
+        topic="take-environment",
+    )

@@ -1,0 +1,80 @@
+"""Which namespaces of others a container enters: a frozen value, checked with words."""
+
+from spawner.errors import SpecError
+from spawner.spec import Frozen, Namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Joins(Frozen):
+    """Namespaces to enter: those of `target`, and those that `files` name, path by kind.
+
+    `target` is a pid, the path of a namespace file, or that of a directory of them. `kinds` are
+    those of the target's that are entered, None for all. With `environment` the program gets the
+    target's variables in place of the caller's; only a process has some. `passed` are descriptors
+    that the program gets besides the standard ones; it gets all where there's no target.
+    """
+
+    __slots__ = ("environment", "files", "kinds", "passed", "target")
+
+    target: str | None
+    files: tuple[tuple[str, str], ...]
+    kinds: frozenset[str] | None
+    environment: bool
+    passed: frozenset[int]
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        files: "Mapping[str, str] | Iterable[tuple[str, str]]" = (),
+        kinds: "Iterable[str] | None" = None,
+        environment: bool = False,
+        passed: "Iterable[int]" = (),
+    ) -> None:
+        self._set(
+            target=target,
+            files=tuple(dict(files).items()),
+            kinds=None if kinds is None else frozenset(kinds),
+            environment=environment,
+            passed=frozenset(passed),
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The process that is the target, if it is one."""
+        word = self.target
+        return int(word) if word is not None and word.isascii() and word.isdigit() else None
+
+    @property
+    def enters_files(self) -> bool:
+        """Whether the program may be one that somebody else has put where it is found."""
+        return self.target is not None or "mount" in dict(self.files)
+
+    def check(self, new: Namespaces) -> None:
+        """Raise SpecError for what can't be meant, with these namespaces new."""
+        if self.target == "":
+            raise SpecError("the target is an empty word", "name a pid, or a path")
+        for word in (self.target or "", *(path for _, path in self.files)):
+            if "\0" in word:
+                raise SpecError(f"{word!r} contains a NUL, which no path can hold")
+        pid = self.pid
+        if pid is not None and not 0 < pid < 1 << 31:
+            raise SpecError(f"{self.target} can't be a process id")
+        if self.environment and pid is None:
+            raise SpecError("only a process has an environment", "name the target by its pid")
+        joined = dict(self.files)
+        for kind in joined:
+            if kind in new.wanted:
+                raise SpecError(
+                    f"the {kind} namespace can't be new and that of {joined[kind]}, both",
+                    "name it once",
+                )
+        if "mount" in joined and new.wanted and ("user" in joined or "user" in new.wanted):
+            raise SpecError(
+                "new namespaces can't be made around a mount namespace and a user namespace that "
+                "is joined or new",
+                "join both by `pyspawn exec DIR`, where none is new",
+            )

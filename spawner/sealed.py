@@ -1,0 +1,104 @@
+"""Start pyspawn anew from a sealed copy of its interpreter, before it goes to somebody hostile.
+
+A program there may be a script whose interpreter is /proc/self/exe, or lead to it by a link: then
+the kernel executes what we are, an interpreter of this machine, in their hands, and whoever may
+write the file can open it for writing from there (CVE-2019-5736 of runc). What they get hold of
+like this is a copy in memory that nobody can write, memfd_create(2).
+
+It is needed where the file belongs to who goes in, as it does for root: it costs the copy and one
+more start of the interpreter.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import sys
+
+from spawner.errors import LAUNCHER, SetupError
+from spawner.steps import attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from spawner.caller import Caller
+    from spawner.linux import Kernel
+
+_EXE = "/proc/self/exe"
+_NAME = "pyspawn"
+
+_MFD_EXEC = 0x10
+"""The file may be executed, linux/memfd.h; older kernels don't know the flag, and need none."""
+
+_BLOCK = 1 << 20
+
+
+def restart(kernel: Kernel, caller: Caller, kept: Iterable[int]) -> None:
+    """Become the sealed copy, with the same words; return where that is so, or not needed.
+
+    `kept` are descriptors that it gets. Raises SetupError.
+    """
+    try:
+        if posix.readlink(_EXE).startswith(f"/memfd:{_NAME} "):
+            return
+    except OSError as error:
+        raise SetupError(
+            "see which program this is",
+            stage=LAUNCHER,
+            syscall="readlink",
+            errno=error.errno,
+            path=_EXE,
+        ) from None
+    source = attempt(LAUNCHER, "open our interpreter", lambda: kernel.open(_EXE, posix.O_RDONLY))
+    status = posix.fstat(source)
+    if status.st_uid != caller.user and not status.st_mode & 0o022:
+        posix.close(source)
+        return
+    copy = _copy(source, status.st_size)
+    for descriptor in kept:
+        kernel.keep_over_exec(descriptor)
+    kernel.set_signals(caller.ignored, caller.mask)
+    try:
+        posix.execv(f"/proc/self/fd/{copy}", sys.orig_argv)
+    except OSError as error:
+        raise SetupError(
+            "start a sealed copy of the interpreter",
+            stage=LAUNCHER,
+            syscall="execve",
+            errno=error.errno,
+            path=f"memfd:{_NAME}",
+        ) from None
+
+
+def _copy(source: int, size: int) -> int:
+    """Return a descriptor of a sealed copy; raises SetupError."""
+    import fcntl
+
+    try:
+        copy = _memfd()
+        at = 0
+        while at < size:
+            at += posix.sendfile(copy, source, at, min(_BLOCK, size - at))
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, seals)
+    except OSError as error:
+        raise SetupError(
+            "copy our interpreter into memory, so that nobody inside gets at its file",
+            stage=LAUNCHER,
+            syscall="memfd_create",
+            errno=error.errno,
+            hint="allow programs in memory (`sysctl -w vm.memfd_noexec=1`), or run pyspawn as a "
+            "user who can't write its interpreter",
+        ) from None
+    return copy
+
+
+def _memfd() -> int:
+    flags = posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING
+    try:
+        return posix.memfd_create(_NAME, flags | _MFD_EXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return posix.memfd_create(_NAME, flags)
