@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Command: TypeAlias = Word | Sequence[Word]
     Environment: TypeAlias = Mapping[str, Word] | Mapping[bytes, Word]
-    Init: TypeAlias = bool | str | os.PathLike[str]
+    Place: TypeAlias = bool | str | os.PathLike[str]
     Stream: TypeAlias = int | IO[Any] | None
     Names: TypeAlias = str | Iterable[str]
     Extents: TypeAlias = IdMap | str | Iterable[Extent | tuple[int, int, int] | str]
@@ -44,12 +44,14 @@ if TYPE_CHECKING:
         cwd: Word | None
         env: Environment | None
         pass_fds: Iterable[int]
-        init: Init
+        init: Place
         namespaces: Namespaces | None
         unshare: Names
         share: Names
         unshare_try: Names
         hostname: str | None
+        propagation: Literal["private", "slave", "shared", "unchanged"] | None
+        mount_proc: Place
         map: Literal["root", "current", "auto"] | None
         map_users: Extents | None
         map_groups: Extents | None
@@ -115,7 +117,7 @@ def _path(option: str, value: Word) -> list[str]:
     return [_word(option, text)]
 
 
-def _init(option: str, value: object) -> list[str]:
+def _true_or_path(option: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [f"--{option}"] if value else []
     if not isinstance(value, (str, os.PathLike)):
@@ -180,12 +182,14 @@ _ID = "an id, which is a whole number"
 _WHOLE_SECONDS = "a whole number of seconds"
 
 TABLE = {
-    "init": Keyword("True, False or a path", _init, "init"),
+    "init": Keyword("True, False or a path", _true_or_path, "init"),
     "namespaces": Keyword("a Namespaces", _namespaces),
     "unshare": Keyword(_KINDS, _names, "unshare"),
     "share": Keyword(_KINDS, _names, "share"),
     "unshare_try": Keyword(_KINDS, _names, "unshare-try"),
     "hostname": Keyword("text", _text, "hostname"),
+    "propagation": Keyword("text", _text, "propagation"),
+    "mount_proc": Keyword("True, False or a path", _true_or_path, "mount-proc"),
     "cwd": Keyword("a path", _path, "workdir"),
     "map": Keyword("'root', 'current' or 'auto'", _map),
     "map_users": Keyword(_IDS, _extents, "map-users"),

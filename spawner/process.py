@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Literal, Unpack
 
-    from spawner.keywords import Command, Environment, Extents, Init, Names, Options, Stream, Word
+    from spawner.keywords import Command, Environment, Extents, Names, Options, Place, Stream, Word
     from spawner.spec import Namespaces
 
 
@@ -163,12 +163,14 @@ class Process(Container, Generic[AnyStr]):
         cwd: Word | None = None,
         env: Environment | None = None,
         pass_fds: Iterable[int] = (),
-        init: Init = True,
+        init: Place = True,
         namespaces: Namespaces | None = None,
         unshare: Names = (),
         share: Names = (),
         unshare_try: Names = (),
         hostname: str | None = None,
+        propagation: Literal["private", "slave", "shared", "unchanged"] | None = None,
+        mount_proc: Place = False,
         map: Literal["root", "current", "auto"] | None = None,  # noqa: A002  as the man page
         map_users: Extents | None = None,
         map_groups: Extents | None = None,
@@ -193,7 +195,8 @@ class Process(Container, Generic[AnyStr]):
         the caller is in a new user namespace; "auto" is root, and all of the caller's subordinate
         ids as well. `map_users` and `map_groups` are whole maps: an IdMap, or (inner, outer, count)
         or "INNER:OUTER:COUNT" in a list, or "auto"; `setgroups` allows or denies setgroups(2)
-        inside. `user`, `group` and `extra_groups` say who the program is, by ids as seen inside.
+        inside. `propagation` says how mounts spread, and `mount_proc` that proc is mounted, or
+        where. `user`, `group` and `extra_groups` say who the program is, by ids as seen inside.
         `monotonic` and `boottime` move the clocks by whole seconds and need a new time namespace.
         `stop_signal` is what terminate() sends, and `stop_timeout` the seconds from then to a
         SIGKILL for everything (None: no end). What the command line takes as text may be text here.

@@ -193,6 +193,12 @@ def test_pyinit_is_pid_1_unless_it_is_not_wanted(tmp_path: Path) -> None:
     assert output(*own_pid, init=init).splitlines()[0] == "my init: 1"
 
 
+def test_mounts() -> None:
+    assert output("sh", "-c", "cd /mnt && echo [0-9]*", mount_proc="/mnt") == "1 2\n"
+    script = "grep -c master: /proc/self/mountinfo || :"
+    assert output("sh", "-c", script, propagation="private", mount_proc=True) == "0\n"
+
+
 def test_hostname_clocks_and_ids() -> None:
     assert output("cat", "/proc/sys/kernel/hostname", hostname="box") == "box\n"
     clock = python("import time; print(time.clock_gettime(time.CLOCK_BOOTTIME))")

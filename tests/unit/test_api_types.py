@@ -33,6 +33,7 @@ spawner.run(
     ["a"], stdin=spawner.DEVNULL, stdout=io.BytesIO(), stderr=spawner.STDOUT, bufsize=0,
     timeout=1, check=True, cwd=pathlib.Path("/"), env={"A": "b"}, pass_fds=[3], init="/sbin/tini",
     unshare="all", share=["net"], unshare_try={"time"}, hostname="box", map="root", monotonic=1,
+    propagation="slave", mount_proc=pathlib.Path("/mnt"),
     map_users=[(0, 1, 2)], map_groups=spawner.IdMap([(0, 1, 2)]), user=1, group=2,
     extra_groups=(3,),
     boottime=-1, stop_signal=signal.SIGINT, stop_timeout=None, setgroups="deny",
