@@ -203,9 +203,9 @@ TEXTS = {
     ),
     "fork-init": Text(
         "The first process of the container begins to run: inside of the namespaces that are for "
-        "children, as PID 1 if there's a new PID namespace.",
-        "Exactly one fork after unshare(CLONE_NEWPID), when all that has to be there before the "
-        "first process is there.",
+        "children, and as process 1 of a new PID namespace.",
+        "Exactly one fork after what is for children, and when all is there that has to be before "
+        "the first process.",
         "fork(2), pid_namespaces(7)",
     ),
     "open-pidfd": Text(
@@ -474,8 +474,8 @@ OPEN_PIDFD = Act(LAUNCHER, "open a pidfd", "pidfd_open(INIT, 0)", "open-pidfd")
 
 _ALL = """\
 A container is a process that sees less. There is no call that makes one: a process asks the \
-kernel for namespaces, one kind at a time, fills them with what is to be seen, and becomes the \
-program by exec. What follows is all that pyspawn asks for, in order."""
+kernel for namespaces, new ones or some that exist, one kind at a time, sets up what is to be seen \
+there, and becomes the program by exec. What follows is all that pyspawn asks for, in order."""
 
 _TWO = """\
 Two processes take part. The launcher is pyspawn itself: it stays outside, forwards signals, and \
