@@ -263,6 +263,28 @@ def test_what_fails_was_told_before_it_failed() -> None:
     assert paragraphs(ended.errors)[-1][1] == "change to the directory /no/such"
 
 
+def test_a_namespace_that_goes_missing() -> None:
+    """Without the one of processes a stage stays, as the keeper: that is told, and nothing else."""
+    require("userns")
+    code = """
+user, group = os.geteuid(), os.getegid()
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x10000000) == 0  # CLONE_NEWUSER
+for file, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
+    with open(f"/proc/self/{file}", "w") as opened:
+        opened.write(text)
+with open("/proc/sys/user/max_pid_namespaces", "w") as file:
+    file.write("0")
+"""
+    ended = run(prepared(code, pyspawn("--explain", "--unshare-try=pid")))
+    assert ended.status == 0, ended
+    told = [(where, what) for where, what, _ in paragraphs(ended.errors)]
+    assert ("launcher", "make a new pid namespace, if possible") in told
+    assert ("stage", "become a subreaper") in told
+    assert ("init", "mount proc on /proc") not in told
+    assert "It will stay, as the keeper." in " ".join(ended.errors.split())
+
+
 @pytest.mark.parametrize("init", [[], ["--init"]])
 def test_nobody_has_to_listen(init: list[str]) -> None:
     """A stderr that is closed, or a pipe that nobody reads, ends nothing."""

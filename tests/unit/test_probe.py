@@ -632,6 +632,36 @@ def test_a_read_only_proc() -> None:
     assert "`mount -o remount,bind,rw /proc`" in why(machine, proc_refused())
 
 
+def test_the_proc_of_a_pid_namespace_that_is_not_ours() -> None:
+    found = why(Fake(), proc_refused(), ["user", "mount"], mount_proc="/proc")
+    assert "no right to the PID namespace around it" in found
+    assert "--pid" in found
+
+
+def test_a_masked_proc_and_one_that_was_to_go_elsewhere() -> None:
+    machine = Fake()
+    machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
+    error = failed(errno.EPERM, "mount", "mount proc on /x", "/x", INIT)
+    assert "parts of /proc are masked (/proc/kcore)" in why(machine, error, mount_proc="/x")
+    assert probe.explain(error, spec(*DEFAULTS), machine) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "number", "words"),
+    [
+        (None, errno.ENOENT, "/x does not exist: make it, or name another directory with "),
+        (stat.S_IFREG | 0o644, errno.ENOTDIR, "/x is not a directory: name another directory with"),
+    ],
+)
+def test_a_directory_for_proc_that_is_none(mode: int | None, number: int, words: str) -> None:
+    machine = Fake()
+    if mode is not None:
+        machine.add("/x", mode)
+    found = why(machine, failed(number, "openat", "mount proc on /x", "/x", INIT), mount_proc="/x")
+    assert found.startswith(words)
+    assert found.endswith("--mount-proc")
+
+
 def test_masks_count_for_root_of_a_user_namespace_entered_before() -> None:
     machine = Fake(0)
     machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")

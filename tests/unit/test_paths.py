@@ -1,0 +1,93 @@
+"""A directory is opened through no symbolic link, whatever the path looks like."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.kernels import open_descriptors
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spawner.linux import Kernel, SyscallError
+from spawner.paths import open_directory
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tree of directories, with links that lead up, down, out, nowhere and round."""
+    place = tmp_path_factory.mktemp("tree").resolve()
+    (place / "a/a/a").mkdir(parents=True)
+    (place / "a/b").mkdir()
+    (place / "a/file").touch()
+    for name, target in (("up", ".."), ("down", "a"), ("out", "/etc"), ("none", "x"), ("me", "me")):
+        (place / "a" / name).symlink_to(target)
+    here = os.open(".", os.O_RDONLY)
+    os.chdir(place)
+    yield place
+    os.fchdir(here)
+    os.close(here)
+
+
+PARTS = st.sampled_from(["a", "a", "a", "b", "file", "up", "down", "out", "none", "me", "x",
+                         ".", "..", ""])  # fmt: skip
+
+
+def expected(path: str) -> tuple[str, int] | None:
+    """Return the part that refuses and the errno, by a look at each part in turn."""
+    place = ""
+    for word in path.split("/"):
+        if word in ("", "."):
+            continue
+        place = f"{place}/{word}" if place else word
+        if not os.path.lexists(place):
+            return place, errno.ENOENT
+        if os.path.islink(place):
+            return place, errno.ELOOP
+        if not os.path.isdir(place):
+            return place, errno.ENOTDIR
+    return None
+
+
+@given(st.lists(PARTS, max_size=6).map("/".join))
+def test_every_path(tree: Path, path: str) -> None:
+    path = f"./{path}"
+    before = open_descriptors()
+    refused = expected(path)
+    if refused is not None:
+        with pytest.raises(OSError, match=re.escape(os.strerror(refused[1]))) as caught:
+            open_directory(path)
+        assert (caught.value.filename, caught.value.errno) == refused
+    else:
+        found = open_directory(path)
+        assert os.path.samestat(os.fstat(found), os.stat(path))
+        assert not os.get_inheritable(found)
+        os.close(found)
+    assert open_descriptors() == before
+
+
+def test_a_path_from_the_root(tree: Path) -> None:
+    found = open_directory(f"{tree}//a/./b/")
+    assert os.path.samestat(os.fstat(found), (tree / "a/b").stat())
+    os.close(found)
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        open_directory(f"{tree}/a/out/ssl")
+    assert caught.value.filename == f"{tree}/a/out"
+
+
+def test_the_root_itself() -> None:
+    found = open_directory("/")
+    assert os.path.samestat(os.fstat(found), os.stat("/"))
+    os.close(found)
+
+
+def test_a_refusal_names_the_system_call(tree: Path) -> None:
+    with pytest.raises(SyscallError) as caught:
+        Kernel().open_directory("a/up/a")
+    assert (caught.value.syscall, caught.value.errno, caught.value.path) == (
+        "openat", errno.ELOOP, "a/up",
+    )  # fmt: skip
