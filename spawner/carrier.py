@@ -83,7 +83,7 @@ class Carrier(Backend):
         from spawner.wait import how
 
         self.pid = 0
-        complaint = self._complaint()
+        complaint = "" if posix.WIFSIGNALED(changed) else self._complaint()
         why = f" ({complaint})" if complaint else ""
         return f"{self.network.kind} {how(changed)}{why}: there's no network inside any more"
 
@@ -125,6 +125,7 @@ class Carrier(Backend):
             words.append(f"/proc/{process}/ns/net")
         self._send(words)
         self._await()
+        self._complaint()  # what it said until here was no reason to end
         if self._sweeper is not None:
             self._sweeper.publish(self.network.publish)
             self._sweep()

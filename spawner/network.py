@@ -244,8 +244,8 @@ class Network(Frozen):
             gateway = ip_address(self.gateway)
         except ValueError:
             raise SpecError(f"{self.gateway!r} is not the address of a gateway", _VETH) from None
-        if gateway not in own.network:
-            raise SpecError(f"the gateway {gateway} is not in the network {own.network}")
+        if gateway not in own.network or gateway == own.ip:
+            raise SpecError(f"the gateway {gateway} is no other address in {own.network}")
 
     def choose(self, unshare: "list[str]", share: "list[str]", tried: "Sequence[str]") -> None:
         """Add to the namespaces that are named what this network asks for; raises SpecError."""

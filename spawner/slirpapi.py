@@ -7,7 +7,7 @@ launcher holds, and so sweeps also after a SIGKILL of the launcher.
 
 import contextlib
 import posix
-from errno import ENOTEMPTY
+from errno import ENOTEMPTY, ETIMEDOUT
 
 from spawner import descriptors
 from spawner.errors import LAUNCHER, SetupError
@@ -58,7 +58,7 @@ class Sweeper:
             raise SyscallError("mkdir", error.errno or 0, self._directory) from None
 
     def publish(self, ports: "Iterable[Publish]") -> None:
-        """Have the slirp4netns that listens publish ports; raises SetupError and SyscallError."""
+        """Have the slirp4netns that listens publish ports; raises SetupError."""
         for port in ports:
             answer = _ask(self.socket, hostfwd(port))
             if "error" in answer:
@@ -141,7 +141,13 @@ def _ask(path: str, request: "dict[str, Any]") -> "dict[str, Any]":
             blocks.append(block)
         answer = json.loads(b"".join(blocks))
     except OSError as error:
-        raise SyscallError("connect", error.errno or 0, path) from None
+        raise SetupError(
+            f"publish ports at the socket {path} of slirp4netns",
+            stage=LAUNCHER,
+            syscall="connect",
+            errno=error.errno or ETIMEDOUT,
+            path=path,
+        ) from None
     except ValueError:
         answer = {"error": {"desc": f"its answer makes no sense: {b''.join(blocks)!r}"}}
     finally:

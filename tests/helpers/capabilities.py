@@ -88,6 +88,17 @@ def _seccomp() -> str | None:
     return None if Path("/proc/sys/kernel/seccomp").exists() else "no seccomp filters"
 
 
+def _tun() -> str | None:
+    """A place for a /dev/net/tun of a test's own, and a kernel that has the device."""
+    if os.geteuid() != 0:
+        return "not run by root"
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return str(error)
+    return None
+
+
 def _x86_64() -> str | None:
     return None if platform.machine() == "x86_64" else f"the machine is {platform.machine()}"
 
@@ -119,6 +130,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "pidns": _pidns,
     "seccomp": _seccomp,
     "subordinate-ids": _subordinate_ids,
+    "tun": _tun,
     "x86_64": _x86_64,
     "other-user": _other_user,
     "pids-cgroup": _pids_cgroup,
