@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from spawner.errors import SpecError as SpecError
     from spawner.idmap import Extent as Extent
     from spawner.idmap import IdMap as IdMap
+    from spawner.network import Network as Network
+    from spawner.network import Publish as Publish
     from spawner.process import CalledProcessError as CalledProcessError
     from spawner.process import CompletedProcess as CompletedProcess
     from spawner.process import Process as Process
@@ -36,8 +38,10 @@ __all__ = [
     "Extent",
     "IdMap",
     "Namespaces",
+    "Network",
     "PlanStep",
     "Process",
+    "Publish",
     "SetupError",
     "SpawnerError",
     "SpecError",
@@ -51,6 +55,7 @@ _HOMES = {
     "spawner.dryrun": ("PlanStep", "plan"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
     "spawner.idmap": ("Extent", "IdMap"),
+    "spawner.network": ("Network", "Publish"),
     "spawner.process": ("CalledProcessError", "CompletedProcess", "Process", "run"),
     "spawner.spec": ("Namespaces",),
 }

@@ -18,6 +18,7 @@ from pyinit import cmdline
 from spawner import options
 from spawner.errors import SpecError
 from spawner.idmap import AUTO, IdMap
+from spawner.network import Network, Publish
 from spawner.spec import ALL, Namespaces
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Place: TypeAlias = bool | str | os.PathLike[str]
     Stream: TypeAlias = int | IO[Any] | None
     Names: TypeAlias = str | Iterable[str]
+    Ports: TypeAlias = int | str | Publish | Iterable[int | str | Publish]
     Extents: TypeAlias = IdMap | str | Iterable[Extent | tuple[int, int, int] | str]
 
     class Options(TypedDict, total=False):
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
         share: Names
         unshare_try: Names
         hostname: str | None
+        network: Network | str | None
+        publish: Ports
         propagation: Literal["private", "slave", "shared", "unchanged"] | None
         mount_proc: Place
         map: Literal["root", "current", "auto"] | None
@@ -137,6 +141,20 @@ def _namespaces(_: str, value: Namespaces) -> list[str]:
     return [word for option, names in sets.items() for word in _names(option, sorted(names))]
 
 
+def _network(option: str, value: Network | str) -> list[str]:
+    if not isinstance(value, (Network, str)):
+        raise TypeError
+    ports = value.publish if isinstance(value, Network) else ()
+    return [_word(option, str(value)), *(_word("publish", str(port)) for port in ports)]
+
+
+def _ports(option: str, value: Ports) -> list[str]:
+    ports = [value] if isinstance(value, (int, str, Publish)) else value
+    return [
+        _word(option, str(port) if isinstance(port, Publish) else _number(port)) for port in ports
+    ]
+
+
 def _whole(option: str, value: int | str) -> list[str]:
     return [_word(option, _number(value))]
 
@@ -188,6 +206,8 @@ TABLE = {
     "share": Keyword(_KINDS, _names, "share"),
     "unshare_try": Keyword(_KINDS, _names, "unshare-try"),
     "hostname": Keyword("text", _text, "hostname"),
+    "network": Keyword("a kind of network, or a Network", _network, "network"),
+    "publish": Keyword("a port or several, as 80, '8080:80' or a Publish", _ports, "publish"),
     "propagation": Keyword("text", _text, "propagation"),
     "mount_proc": Keyword("True, False or a path", _true_or_path, "mount-proc"),
     "cwd": Keyword("a path", _path, "workdir"),

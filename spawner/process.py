@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Literal, Unpack
 
-    from spawner.keywords import Command, Environment, Extents, Names, Options, Place, Stream, Word
+    from spawner.keywords import (
+        Command,
+        Environment,
+        Extents,
+        Names,
+        Options,
+        Place,
+        Ports,
+        Stream,
+        Word,
+    )
+    from spawner.network import Network
     from spawner.spec import Namespaces
 
 
@@ -169,6 +180,8 @@ class Process(Container, Generic[AnyStr]):
         share: Names = (),
         unshare_try: Names = (),
         hostname: str | None = None,
+        network: Network | str | None = None,
+        publish: Ports = (),
         propagation: Literal["private", "slave", "shared", "unchanged"] | None = None,
         mount_proc: Place = False,
         map: Literal["root", "current", "auto"] | None = None,  # noqa: A002  as the man page
@@ -195,7 +208,9 @@ class Process(Container, Generic[AnyStr]):
         the caller is in a new user namespace; "auto" is root, and all of the caller's subordinate
         ids as well. `map_users` and `map_groups` are whole maps: an IdMap, or (inner, outer, count)
         or "INNER:OUTER:COUNT" in a list, or "auto"; `setgroups` allows or denies setgroups(2)
-        inside. `propagation` says how mounts spread, and `mount_proc` that proc is mounted, or
+        inside. `network` is a Network, or what --network takes, and `publish` are ports of this
+        machine's that lead inside: a number, what --publish takes, a Publish, or several.
+        `propagation` says how mounts spread, and `mount_proc` that proc is mounted, or
         where. `user`, `group` and `extra_groups` say who the program is, by ids as seen inside.
         `monotonic` and `boottime` move the clocks by whole seconds and need a new time namespace.
         `stop_signal` is what terminate() sends, and `stop_timeout` the seconds from then to a

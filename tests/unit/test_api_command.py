@@ -69,6 +69,23 @@ def test_the_defaults() -> None:
         ({"share": "ipc"}, [b"--share=ipc"]),
         ({"unshare_try": ("cgroup",)}, [b"--unshare-try=cgroup"]),
         ({"hostname": "box"}, [b"--hostname=box"]),
+        ({"network": "none"}, [b"--network=none"]),
+        (
+            {"network": "pasta", "publish": 80},
+            [b"--network=pasta", b"--publish=80"],
+        ),
+        (
+            {"network": spawner.Network("pasta"), "publish": ["8080:80", spawner.Publish(81)]},
+            [b"--network=pasta", b"--publish=8080:80", b"--publish=127.0.0.1:81:81/tcp"],
+        ),
+        (
+            {"network": spawner.Network("pasta", publish=[spawner.Publish(8080, 80)])},
+            [b"--network=pasta", b"--publish=127.0.0.1:8080:80/tcp"],
+        ),
+        (
+            {"network": spawner.Network("veth", bridge="br0", address="10.1.0.2/24")},
+            [b"--network=veth:br0,address=10.1.0.2/24"],
+        ),
         ({"propagation": "slave"}, [b"--propagation=slave"]),
         ({"mount_proc": True}, [b"--mount-proc"]),
         ({"mount_proc": False}, []),
@@ -129,6 +146,10 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
     ("options", "message"),
     [
         ({"map": "me"}, "map: 'me' is none of root, current, auto"),
+        ({"network": "some"}, "'some' is no kind of network"),
+        ({"network": "pasta", "publish": "some"}, "'some' can't be published"),
+        ({"publish": 80}, "only into a network of its own"),
+        ({"network": "none", "publish": 80}, "can't be published into the network none"),
         ({"map_users": "some"}, "map_users: 'some' is not INNER:OUTER:COUNT|'some' is not INNER"),
         ({"map_users": ()}, "maps nothing"),
         ({"map_users": ""}, "maps nothing"),
@@ -164,6 +185,8 @@ def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], mess
     ("options", "message"),
     [
         ({"map": 5}, "map takes 'root', 'current' or 'auto', not 5"),
+        ({"network": 5}, "network takes a kind of network, or a Network, not 5"),
+        ({"network": "pasta", "publish": 1.5}, "publish takes a port or several, .*, not 1.5"),
         ({"map_users": 5}, "map_users takes an IdMap, .*, not 5"),
         ({"map_users": [5]}, r"map_users takes an IdMap, .*, not \[5\]"),
         ({"map_users": [(1, 2)]}, r"map_users takes an IdMap, .*, not \[\(1, 2\)\]"),

@@ -46,7 +46,7 @@ def test_all_that_the_modules_offer_is_public() -> None:
     assert offered <= set(spawner.__all__)
     assert set(spawner.__all__) - offered == {
         *("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
-        *("Extent", "IdMap", "Namespaces", "PlanStep", "plan"),
+        *("Extent", "IdMap", "Namespaces", "Network", "PlanStep", "Publish", "plan"),
     }
 
 

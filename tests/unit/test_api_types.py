@@ -32,14 +32,16 @@ like: subprocess.CompletedProcess[str] = spawner.run(["a"], text=True)
 spawner.run(
     ["a"], stdin=spawner.DEVNULL, stdout=io.BytesIO(), stderr=spawner.STDOUT, bufsize=0,
     timeout=1, check=True, cwd=pathlib.Path("/"), env={"A": "b"}, pass_fds=[3], init="/sbin/tini",
-    unshare="all", share=["net"], unshare_try={"time"}, hostname="box", map="root", monotonic=1,
+    network="pasta", publish=["80", 81, spawner.Publish(82)],
+    unshare="all", share=["pid"], unshare_try={"time"}, hostname="box", map="root", monotonic=1,
     propagation="slave", mount_proc=pathlib.Path("/mnt"),
     map_users=[(0, 1, 2)], map_groups=spawner.IdMap([(0, 1, 2)]), user=1, group=2,
     extra_groups=(3,),
     boottime=-1, stop_signal=signal.SIGINT, stop_timeout=None, setgroups="deny",
 )
 spawner.run(
-    ["a"], namespaces=spawner.Namespaces("pid", optional=["time"]), user="1", extra_groups="1,2",
+    ["a"], network=spawner.Network("pasta", publish=[spawner.Publish(80)]), publish=80,
+    namespaces=spawner.Namespaces("pid", optional=["time"]), user="1", extra_groups="1,2",
     map_users="auto", map_groups=["0:1:2", (2, 3, 4)], stop_timeout="2.5",
 )
 assert_type(spawner.Namespaces(["net"]).wanted, frozenset[str])
