@@ -51,7 +51,7 @@ set-up:
 
 # Without these some tests are skipped, and say so; so they are wanted, not needed.
 test-tools:
-	@tools/debian man-db procps strace tmux || true
+	@tools/debian iproute2 man-db passt procps slirp4netns strace tmux || true
 
 bench-tools:
 	@tools/debian bubblewrap catatonit crun dumb-init runc strace tini || true

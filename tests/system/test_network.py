@@ -28,6 +28,7 @@ from helpers.nets import (
 from helpers.programs import Word
 from helpers.running import Ended, Running, run
 
+import spawner
 from spawner import initpath
 
 CARRIERS = ["slirp4netns", "pasta"]
@@ -209,6 +210,16 @@ def test_the_hosts_network() -> None:
     )
     everything = pyspawn("--network", "host", "--unshare", "all", program=read)
     assert everything.out.decode().strip() == os.readlink("/proc/self/ns/net")
+
+
+def test_the_api_takes_networks() -> None:
+    require("userns")
+    show = ["/bin/cat", "/proc/net/dev"]
+    for wanted in ("loopback", spawner.Network("none")):
+        shown = spawner.run(show, network=wanted, capture_output=True, text=True).stdout
+        assert [line.split(":")[0].strip() for line in shown.splitlines()[2:]] == ["lo"]
+    with pytest.raises(spawner.SpecError, match="no kind of network"):
+        spawner.run(show, network="bridge")
 
 
 # Published ports.
