@@ -329,7 +329,7 @@ class Kernel:
     def setns(self, descriptor: int, kind: int) -> None:
         """Enter the namespace of a descriptor, of this kind; NEWPID is for children only.
 
-        See setns(2).
+        Of a pidfd, those of its process of all the kinds at once. See setns(2).
         """
         call("setns", descriptor, kind)
 

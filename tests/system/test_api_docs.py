@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import doctest
+import re
 from pathlib import Path
 
 import pytest
 from helpers.capabilities import require
 
 import spawner
+
+pytest_plugins = ["pytester"]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
@@ -22,6 +25,18 @@ def test_the_examples_are_true(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert attempts > 15
     assert failures == 0
+
+
+def test_the_examples_for_pytest_are_true(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("pidns")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    conftest, tests = blocks
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(tests)
+    pytester.runpytest_subprocess().assert_outcomes(passed=3)
 
 
 @pytest.mark.parametrize("name", [name for name in spawner.__all__ if not name.isupper()])

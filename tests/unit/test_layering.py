@@ -190,7 +190,7 @@ def reachable(start: str) -> set[str]:
 
 def test_only_the_command_lines_end_a_process_or_print() -> None:
     """Libraries raise. (A forked child that became nothing ends by _exit, in its own room.)"""
-    forks = {"pyinit.child"}
+    forks = {"pyinit.child", "spawner.isolate"}
     forks |= {
         f"spawner.{room}"
         for room in ("launch", "stage", "init", "keeper", "witness", "backend", "slirpapi", "veth")

@@ -1,0 +1,277 @@
+"""Call a Python function in namespaces of its own, for tests: `pytest_plugin` stands on it.
+
+Who does what:
+
+1. A container is made as for any program. What runs in it is `pyinit --pause`, which holds its
+   namespaces and reaps.
+2. The caller forks the *guest*, which joins all of the container's new namespaces by one setns(2).
+   A PID namespace is for children only, so it forks once more: its child calls the function.
+3. The outcome comes back pickled through a pipe. There's no more once the guest has ended.
+4. The container is killed, and with it whatever the function has left behind.
+
+Whoever controls the function controls what is unpickled: it isn't for code that isn't trusted.
+
+A fork of a program with threads has one thread, and the locks that the others held stay held. So
+what the function uses should not be used by other threads: as with any fork, os.fork().
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import traceback
+from subprocess import DEVNULL, TimeoutExpired
+from typing import TYPE_CHECKING, Any
+
+from pyinit import signames
+from spawner import initpath, keywords, linux, ties
+from spawner.errors import LAUNCHER, SetupError, SpecError
+from spawner.linux import Kernel, SyscallError
+from spawner.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NoReturn, TypeVar
+
+    T = TypeVar("T")
+
+FOR_PROGRAMS = (*keywords.OURS, "init", "user", "group", "extra_groups")
+"""Keywords that say something of a program, and nothing of the namespaces around a function."""
+
+_RETURNED, _RAISED = "returned", "raised"
+
+
+class IsolatedError(Exception):
+    """What happened to an isolated function, where neither its result nor its exception says so."""
+
+
+def holder() -> list[str]:
+    """Return the argv of a program that holds its namespaces, and does nothing else."""
+    return [*initpath.lean("import pyinit.__main__"), "--pause"]
+
+
+def hold(options: Mapping[str, Any], timeout: float | None = None) -> Process[bytes]:
+    """Make a container to join; raises SetupError, SpecError and subprocess.TimeoutExpired."""
+    for name in FOR_PROGRAMS:
+        if name in options:
+            raise SpecError(f"{name} is for programs, not for a function", "give it to run()")
+    return Process(
+        holder(), init=False, stdin=DEVNULL, stdout=DEVNULL, start_timeout=timeout, **options
+    )
+
+
+def call(
+    function: Callable[..., T],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    timeout: float | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[T, dict[str, str]]:
+    """Call `function` isolated; return its result and why optional namespaces are missing.
+
+    Raises what the function raises, with its traceback as a note; IsolatedError where that can't be
+    pickled, or the result, or where the process ended by itself; subprocess.TimeoutExpired after
+    `timeout` seconds; and what a container that can't be made raises. The `options` are those of
+    `Process`, but FOR_PROGRAMS.
+    """
+    __tracebackhide__ = True  # by pytest, which shows where the function was called
+    timeout = keywords.duration("timeout", timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    options = options or {}
+    for stream in (sys.stdout, sys.stderr):  # else both processes would write what is in there
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    with hold(options, timeout) as container:
+        try:
+            if "pid" not in _new(container):
+                raise SpecError(
+                    "a function is isolated in a PID namespace of its own, so that nothing is left",
+                    "don't share pid",
+                )
+            outcome = _converse(
+                container, options.get("cwd"), function, args, kwargs or {}, deadline
+            )
+        except TimeoutError:
+            raise TimeoutExpired(_name(function), timeout or 0) from None
+        finally:
+            container.kill()
+    kind, value = outcome
+    if kind == _RAISED:
+        raise value
+    return value, container.missing
+
+
+def _converse(
+    container: Process[bytes],
+    directory: Any,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    deadline: float | None,
+) -> tuple[str, Any]:
+    """Have a guest call the function; return how that went. Raises TimeoutError at the deadline."""
+    __tracebackhide__ = True
+    reader, writer = ties.pipe()
+    with contextlib.closing(reader), contextlib.closing(writer):
+        pidfd = os.pidfd_open(container.pid)
+        new, place = _new(container), os.getcwd() if directory is None else directory
+        # The ties are closed in a fork: the guest keeps a copy of the pipe's end.
+        telling = os.dup(writer.fileno())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _be_guest(pidfd, new, place, telling, lambda: function(*args, **kwargs))
+        finally:
+            os.close(telling)
+            os.close(pidfd)
+        guest = ties.Pidfd(pid)
+        try:
+            told = _listen(reader.fileno(), guest, deadline)
+        except BaseException:
+            # This kills the guest's child, and the guest reaps it. To kill the guest would leave
+            # the child to our subreaper, and the namespace waits for whoever is slow to reap.
+            container.kill()
+            raise
+        finally:
+            _, ended = os.waitpid(pid, 0)
+            guest.close()
+    with contextlib.suppress(Exception):  # it ended before all of it was told
+        outcome: tuple[str, Any] = pickle.loads(told)  # noqa: S301  by the caller's own function
+        return outcome
+    raise IsolatedError(f"{_name(function)} {_ending(os.waitstatus_to_exitcode(ended))}")
+
+
+def _listen(reader: int, guest: ties.Pidfd, deadline: float | None) -> bytes:
+    """Return all that comes until the guest has ended; raises TimeoutError."""
+    os.set_blocking(reader, False)
+    told = bytearray()
+    poller = select.poll()
+    poller.register(reader, select.POLLIN)
+    if guest.descriptor is not None:
+        poller.register(guest.descriptor, select.POLLIN)
+    ended = guest.descriptor is None
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            while block := os.read(reader, 65536):
+                told += block
+        if ended:
+            return bytes(told)
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready = poller.poll(None if left is None else left * 1000)
+        if not ready:
+            raise TimeoutError
+        ended = any(descriptor == guest.descriptor for descriptor, _ in ready)
+
+
+def _be_guest(
+    pidfd: int, new: list[str], place: Any, telling: int, function: Callable[[], Any]
+) -> NoReturn:
+    """Join the container, and have a child call the function; end as the child does."""
+    status = 1
+    try:
+        _join(pidfd, new)
+        os.chdir(place)  # the root of the namespace is where a join leads, setns(2)
+        child = os.fork()
+        if child == 0:
+            _tell(telling, _outcome(function))
+            status = 0
+        else:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child gets it, and so the caller
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            status = code if code >= 0 else 128 - code
+    except BaseException as error:  # noqa: BLE001  it's the caller's
+        _tell(telling, _packed(_RAISED, error))
+    finally:
+        os._exit(status)
+
+
+def _join(pidfd: int, new: list[str]) -> None:
+    flags = 0
+    for kind in new:
+        flags |= getattr(linux, linux.NAMESPACE_FLAGS[kind])
+    try:
+        Kernel().setns(pidfd, flags)
+    except SyscallError as error:
+        raise SetupError(
+            f"join the namespaces {', '.join(new)}",
+            stage=LAUNCHER,
+            syscall=error.syscall,
+            errno=error.errno,
+        ) from None
+
+
+def _new(container: Process[bytes]) -> list[str]:
+    """Return the kinds of the container's namespaces that aren't ours, /proc/PID/ns."""
+    names = {"mount": "mnt"}
+    return [
+        kind
+        for kind, inode in container.namespaces.items()
+        if os.stat(f"/proc/self/ns/{names.get(kind, kind)}").st_ino != inode
+    ]
+
+
+def _outcome(function: Callable[[], Any]) -> bytes:
+    """Call the function; return how that went, pickled."""
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001  whatever it is, the caller gets it
+        packed = _packed(_RAISED, error)
+    else:
+        packed = _packed(_RETURNED, result)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    return packed
+
+
+def _packed(kind: str, value: Any) -> bytes:
+    """Return an outcome pickled, or in its place what there is to say of it."""
+    note = ""
+    if kind == _RAISED:
+        note = "in the isolated process:\n" + "".join(traceback.format_exception(value)).rstrip()
+        with contextlib.suppress(Exception):  # it may forbid new attributes
+            value.add_note(note)
+    try:
+        packed = pickle.dumps((kind, value))
+        _, again = pickle.loads(packed)  # noqa: S301  what was pickled here
+    except Exception as error:  # noqa: BLE001  pickle calls what others wrote
+        what = _shown(value) if kind == _RAISED else f"the result {_shown(value)}"
+        failed = IsolatedError(f"{what} can't come back: {type(error).__name__}: {error}")
+    else:
+        if type(again) is type(value):
+            return packed
+        failed = IsolatedError(f"{_shown(value)} came back as another type")
+    if note:
+        failed.add_note(note)
+    return pickle.dumps((_RAISED, failed))
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  it's somebody else's, and being told of already
+        return object.__repr__(value)
+
+
+def _tell(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def _ending(code: int) -> str:
+    """Say how the guest ended; a signal of its child's is 128 + n, of its own -n."""
+    number = -code if code < 0 else code - 128
+    if number in signal.valid_signals():
+        return f"was killed by {signames.name(number)}"
+    return f"ended its process with status {code}"

@@ -1,0 +1,245 @@
+"""Functions in namespaces of their own: what they see, what comes back, and what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from helpers import children
+from helpers.capabilities import require
+
+import spawner
+from spawner import PIPE, isolate
+from spawner.isolate import IsolatedError, call
+
+KINDS = {"user": "user", "pid": "pid", "mount": "mnt", "uts": "uts", "ipc": "ipc", "net": "net",
+         "cgroup": "cgroup", "time": "time"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _namespaces() -> None:
+    require("pidns")
+
+
+def inodes() -> dict[str, int]:
+    return {kind: os.stat(f"/proc/self/ns/{name}").st_ino for kind, name in KINDS.items()}
+
+
+def test_the_result_comes_back() -> None:
+    assert call(lambda *words, end: [*words, end], (1, "a"), {"end": None}) == ([1, "a", None], {})
+
+
+def test_large_results_come_back() -> None:
+    assert call(lambda: b"x" * 5_000_000)[0] == b"x" * 5_000_000
+
+
+def test_everything_that_was_asked_for_is_new() -> None:
+    ours = inodes()
+    theirs, missing = call(inodes, options={"unshare": "all"})
+    assert missing == {}
+    assert not set(ours.values()) & set(theirs.values())
+    theirs, _ = call(inodes, options={"share": ["ipc", "uts"]})
+    shared = {kind for kind in KINDS if ours[kind] == theirs[kind]}
+    assert shared == {"ipc", "uts", "net", "time"} | ({"user"} if os.geteuid() == 0 else set())
+
+
+def test_it_is_a_process_of_its_own_with_its_own_proc_and_root() -> None:
+    pid, first, ids = call(
+        lambda: (os.getpid(), Path("/proc/1/cmdline").read_bytes(), (os.getuid(), os.getgid()))
+    )[0]
+    assert pid < 20
+    assert b"pyinit" in first
+    assert ids == (0, 0)
+
+
+def test_the_directory_is_ours_or_the_one_asked_for(tmp_path: Path) -> None:
+    assert call(os.getcwd)[0] == os.getcwd()
+    assert call(os.getcwd, options={"cwd": tmp_path})[0] == str(tmp_path)
+
+
+def test_what_it_changes_is_changed_in_there_only(tmp_path: Path) -> None:
+    state = []
+
+    def change() -> str:
+        state.append(1)
+        with open("/proc/sys/kernel/hostname", "w") as file:
+            file.write("elsewhere")
+        return os.uname().nodename
+
+    before = os.uname().nodename
+    assert call(change)[0] == "elsewhere"
+    assert (state, os.uname().nodename) == ([], before)
+
+
+class SpecialError(Exception):
+    def __init__(self, code: int, *, reason: str) -> None:
+        super().__init__(code)
+        self.reason = reason
+
+
+def test_exceptions_come_back_with_their_traceback() -> None:
+    def fail() -> NoReturn:
+        {}["key"]
+        raise AssertionError
+
+    with pytest.raises(KeyError, match="key") as caught:
+        call(fail)
+    (note,) = caught.value.__notes__
+    assert note.startswith("in the isolated process:")
+    assert '{}["key"]' in note
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), OSError(2, "no", "file")])
+def test_every_kind_of_exception_comes_back(error: BaseException) -> None:
+    def fail() -> NoReturn:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        call(fail)
+    assert caught.value.args == error.args
+
+
+def test_an_exception_that_does_not_pickle_is_told_in_words() -> None:
+    def fail() -> NoReturn:
+        raise SpecialError(3, reason="so")
+
+    with pytest.raises(
+        IsolatedError, match=r"SpecialError\(3\) can't come back: TypeError"
+    ) as caught:
+        call(fail)
+    assert 'raise SpecialError(3, reason="so")' in caught.value.__notes__[0]
+
+
+def test_a_result_that_does_not_pickle_is_told_in_words() -> None:
+    with pytest.raises(IsolatedError, match=r"the result <function .* can't come back"):
+        call(lambda: lambda: 1)
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (lambda: os._exit(7), "ended its process with status 7"),
+        (lambda: os._exit(0), "ended its process with status 0"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL"),
+        (lambda: os.kill(os.getpid(), signal.SIGABRT), "was killed by SIGABRT"),
+    ],
+)
+def test_a_process_that_ends_by_itself(end: Any, words: str) -> None:
+    with pytest.raises(IsolatedError, match=words):
+        call(end)
+
+
+@pytest.mark.parametrize("how", ["returns", "raises", "hangs"])
+def test_nothing_is_left(how: str) -> None:
+    """Not even a daemon that can't be talked to; its end is an end of file on the pipe."""
+    reader, writer = os.pipe()
+
+    def leave() -> None:
+        if os.fork() == 0:
+            os.setsid()
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            os.write(writer, b"!")
+            while True:
+                signal.pause()
+        assert os.read(reader, 1) == b"!"
+        if how == "hangs":
+            signal.pause()
+        assert how == "returns"
+
+    before = os.listdir("/proc/self/fd"), children.of(os.getpid())
+    expected: Any = {"raises": AssertionError, "hangs": spawner.TimeoutExpired}.get(how)
+    with pytest.raises(expected) if expected else contextlib.nullcontext():
+        call(leave, timeout=2 if how == "hangs" else None)
+    assert (os.listdir("/proc/self/fd"), children.of(os.getpid())) == before
+    os.close(writer)
+    os.set_blocking(reader, False)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_the_time_out_says_how_long_it_was() -> None:
+    with pytest.raises(spawner.TimeoutExpired) as caught:
+        call(signal.pause, timeout=0.3)
+    assert (caught.value.cmd, caught.value.timeout) == ("pause", 0.3)
+
+
+def test_an_interrupt_leaves_nothing() -> None:
+    """Nobody in there can send us signals: somebody out here does, when told to."""
+    script = 'read -r line; kill -INT "$1"'
+    with subprocess.Popen(["sh", "-c", script, "sh", str(os.getpid())], stdin=PIPE) as helper:
+        before = children.of(os.getpid())
+        word = helper.stdin
+        assert word is not None
+
+        def interrupt() -> None:
+            os.write(word.fileno(), b"now\n")
+            signal.pause()
+
+        with pytest.raises(KeyboardInterrupt):
+            call(interrupt)
+        helper.wait()
+        assert children.of(os.getpid()) <= before
+
+
+def test_the_end_of_the_caller_ends_it() -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+
+        def hang() -> None:
+            os.write(writer, b"ready")
+            signal.pause()
+
+        call(hang)
+        os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 5) == b"ready"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_output_is_written_once(capfd: pytest.CaptureFixture[str]) -> None:
+    sys.stdout.write("before ")
+    call(lambda: print("inside"))
+    assert capfd.readouterr().out == "before inside\n"
+
+
+def test_a_program_with_threads_can_call() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        assert call(threading.active_count)[0] == 1
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"share": "pid"}, "PID namespace of its own"),
+        ({"share": "all"}, "PID namespace of its own"),
+        *(({name: 1}, f"{name} is for programs") for name in isolate.FOR_PROGRAMS),
+        ({"unshare": "nets"}, "nets"),
+    ],
+)
+def test_what_makes_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(spawner.SpecError, match=message):
+        call(os.getpid, options=options)
+
+
+def test_errors_of_its_own_pickle() -> None:
+    error = IsolatedError("words")
+    assert pickle.loads(pickle.dumps(error)).args == error.args
