@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 
+from spawner.errors import INIT
 from spawner.evidence import MAKERS, NET_ADMIN, SETFCAP, SYS_ADMIN, Case, Machine, number, shown
 
 TYPE_CHECKING = False
@@ -48,7 +49,14 @@ def explain(error: SetupError, spec: Spec | None, machine: Machine | None = None
 
     `spec` is what was asked for, as far as that is known. Never raises.
     """
-    case = Case(error, spec, machine or Machine())
+    machine = machine or Machine()
+    if spec is not None and spec.joins is not None:
+        from spawner import joinprobe
+
+        found = joinprobe.explain(error, spec.joins, machine)
+        if found or error.hint or error.stage == INIT:  # whose paths are others' by now
+            return found
+    case = Case(error, spec, machine)
     for errnos, rule in _RULES:
         if case.errno in errnos:
             found = rule(case)
