@@ -6,6 +6,7 @@ subreaper, prctl(2), and are killed there one generation after the other.
 
 import _signal
 import posix
+import select
 
 
 def children() -> set[int]:
@@ -37,9 +38,41 @@ def kill(spared: set[int]) -> None:
                 continue
 
 
-def _kill(pid: int) -> bool:
+def kill_tree(pid: int) -> None:
+    """Kill a process and all that is below it now, wherever orphans of it would go.
+
+    In a PID namespace that was joined they'd go to its PID 1. So each is stopped first, until
+    there's no new one: who is stopped forks none, and reaps none, so that no pid is another's.
+    """
+    found: set[int] = set()
+    new = {pid}
+    while new:
+        for each in new:
+            _kill(each, _signal.SIGSTOP)
+        found |= new
+        listed = [int(name) for name in posix.listdir("/proc") if name.isdigit()]
+        new = {each for each in listed if _parent(str(each)) in found} - found
+    for each in found:
+        _kill(each)
+
+
+def kill_kept(keeper: int, init: int, pidfd: int) -> None:
+    """Kill the tree of an init whose parent is a keeper, which is our child.
+
+    The keeper is stopped first: an init that it has reaped could be another process by now.
+    """
+    if not _kill(keeper, _signal.SIGSTOP):
+        return
+    posix.waitid(posix.P_PID, keeper, posix.WSTOPPED | posix.WEXITED | posix.WNOWAIT)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(0):
+        kill_tree(init)
+
+
+def _kill(pid: int, number: int = _signal.SIGKILL) -> bool:
     try:
-        posix.kill(pid, _signal.SIGKILL)
+        posix.kill(pid, number)
     except OSError:
         return False
     return True

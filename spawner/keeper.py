@@ -37,6 +37,7 @@ def keep(kernel: "Kernel", init: int, pipes: "Pipes") -> int:
             ready = dict(poll.poll())
             if pipes.go_reader in ready:
                 _tell(pipes.notice_writer, f"{notice.EXITED} {code} {int(_signal.SIGKILL)}")
+                descendants.kill_tree(init)
                 break
             posix.read(news, 65536)
     finally:

@@ -77,7 +77,8 @@ class Container:
     All are 0, and descriptors -1, while they don't exist. `refused` are the optional namespaces
     that could not be had, with the errno. `strangers` are children that the launcher had before.
     `foreground` says whether the program has the foreground of `terminal`, and `witness` is the
-    process that learns of its stops (`witness.py`).
+    process that learns of its stops (`witness.py`). Where `joining`, orphans of the program may be
+    others' to reap.
     """
 
     def __init__(self) -> None:
@@ -86,6 +87,7 @@ class Container:
         self.awaited = 0
         self.pidfd = -1
         self.keeping = False
+        self.joining = False
         self.refused: dict[str, int] = {}
         self.strangers: set[int] = set()
         self.terminal: Terminal | None = None
@@ -118,6 +120,10 @@ class Container:
 
         The keeper would kill the rest by itself, had no program that may signal it stopped it.
         """
+        if self.joining and self.keeping and self.pidfd >= 0 and self.awaited:
+            from spawner import descendants
+
+            descendants.kill_kept(self.awaited, self.init, self.pidfd)
         self.pipes.close("go_writer")
         if self.keeping and self.awaited:
             posix.kill(self.awaited, _signal.SIGKILL)  # our child, unreaped: the pid is its own
@@ -289,6 +295,7 @@ class Launch:
         made = self.container
         maps = find_maps(self.kernel, self.spec, self.caller)
         joined = find_joins(self.kernel, self.spec, self.caller)
+        made.joining = joined is not None
         made.backend = find_backend(self.spec, self.caller)
         if made.backend is not None:
             made.backend.begin(self.kernel)
