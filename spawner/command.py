@@ -60,6 +60,10 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
         gc.enable()
         _signal.pthread_sigmask(_signal.SIG_SETMASK, found.mask)
         return zombies.main(words[1:])
+    if words[:1] == ["release"]:
+        from spawner import persist
+
+        return persist.main(words[1:])
     front: ModuleType = options
     if words[:1] == ["exec"]:
         from spawner import joinoptions
@@ -175,8 +179,9 @@ def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:
     maps = planning.find_maps(Kernel(), spec, found)
     backend = planning.find_backend(spec, found)
     joined = planning.find_joins(Kernel(), spec, found)
+    kept = planning.find_kept(spec)
     planned = planning.plan(
-        spec, found, terminal=descriptor, maps=maps, backend=backend, joined=joined
+        spec, found, terminal=descriptor, maps=maps, backend=backend, joined=joined, kept=kept
     )
     if form == "page":
         from spawner import explain

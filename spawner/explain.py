@@ -334,6 +334,13 @@ TEXTS = {
         "In a new network namespace it is there, but down, and many programs count on it.",
         "netdevice(7), network_namespaces(7)",
     ),
+    "persist": Text(
+        "Each new namespace, but for that of processes, gets a file that stands for it, and that "
+        "keeps it when the last process has left.",
+        "When all of them exist, and before the program runs: it is there once the program is. "
+        "From outside, since the files are to be seen there.",
+        "mount(2), namespaces(7)",
+    ),
     "close-namespaces": Text(
         "What has been entered isn't needed any more, nor is /proc as it is outside.",
         "Before a path is followed that somebody inside may have laid: one through /proc/self/fd "

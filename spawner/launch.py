@@ -25,7 +25,7 @@ import posix
 
 from spawner import channel, init
 from spawner.errors import INIT, LAUNCHER, STAGE
-from spawner.planning import find_backend, find_joins, find_maps, is_staged, plan, take
+from spawner.planning import find_backend, find_joins, find_kept, find_maps, is_staged, plan, take
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.making import Making
+    from spawner.persist import Kept
     from spawner.planning import Steps
     from spawner.spec import Spec
     from spawner.terminal import Terminal
@@ -88,6 +89,7 @@ class Container:
         self.pidfd = -1
         self.keeping = False
         self.joining = False
+        self.kept: Kept | None = None
         self.refused: dict[str, int] = {}
         self.strangers: set[int] = set()
         self.terminal: Terminal | None = None
@@ -240,7 +242,14 @@ class Launch:
         return Wait(self, self.making()).run()
 
     def abort(self) -> None:
-        """Kill everything, and wait until it's gone."""
+        """Kill everything, wait until it's gone, and keep nothing; raises SetupError."""
+        try:
+            self._kill()
+        finally:
+            if self.container.kept is not None:
+                self.container.kept.undo(self.kernel)
+
+    def _kill(self) -> None:
         if self._making is None and not self.container.awaited:
             # Nothing was forked, so nothing is to be killed; our descriptors may be the last ones.
             self.container.keeping = False
@@ -263,7 +272,7 @@ class Launch:
         """
         self._prepare()
         made = self.container
-        at_once = at_once and not made.witness and made.backend is None
+        at_once = at_once and not made.witness and made.backend is None and made.kept is None
         staged = is_staged(self.spec)
         if not staged:
             self.steps = take(self.kernel, self.steps, LAUNCHER, made.refuse)
@@ -281,11 +290,10 @@ class Launch:
         return at_once
 
     def _connect(self) -> None:
-        """Take the launcher's steps for a container that is made: its network's."""
+        """Take the launcher's steps for a container that is made: to keep it, its network's."""
         made = self.container
-        if made.backend is None:
-            return
-        made.backend.watched = self.lifelines | {made.pidfd}
+        if made.backend is not None:
+            made.backend.watched = self.lifelines | {made.pidfd}
         for step in self.steps:
             if step.where == LAUNCHER and not step.makes:
                 step.run(self.kernel, str(made.init))
@@ -296,6 +304,7 @@ class Launch:
         maps = find_maps(self.kernel, self.spec, self.caller)
         joined = find_joins(self.kernel, self.spec, self.caller)
         made.joining = joined is not None
+        made.kept = find_kept(self.spec)
         made.backend = find_backend(self.spec, self.caller)
         if made.backend is not None:
             made.backend.begin(self.kernel)
@@ -313,6 +322,7 @@ class Launch:
             maps=maps,
             backend=made.backend,
             joined=joined,
+            kept=made.kept,
         )
         if self.wrap is not None:
             self.steps = self.wrap(self.steps)

@@ -387,6 +387,26 @@ class Kernel:
         except SyscallError as error:
             raise SyscallError("umount2", error.errno or 0, target) from None
 
+    def mkdir(self, path: str) -> None:
+        """Make a directory that others may enter.
+
+        See mkdir(2).
+        """
+        try:
+            posix.mkdir(path, 0o755)
+        except OSError as error:
+            raise SyscallError("mkdir", error.errno or 0, path) from None
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory.
+
+        See rmdir(2).
+        """
+        try:
+            posix.rmdir(path)
+        except OSError as error:
+            raise SyscallError("rmdir", error.errno or 0, path) from None
+
     def make_file(self, path: str, data: bytes) -> None:
         """Make a new file that everybody may read, whatever the umask, open(2)."""
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from spawner.idmap import Extent
+    from spawner.joins import Joins
     from spawner.network import Network
 
 USAGE = """\
 Usage: pyspawn [run] [OPTIONS] [--] PROGRAM [ARG...]
        pyspawn exec TARGET [OPTIONS] [--] PROGRAM [ARG...]
+       pyspawn release DIR
        pyspawn zombies [OPTIONS] [PID...]
 
 Run PROGRAM in namespaces of its own: processes, mounts with a /proc of its own, IPC, host name and
@@ -99,16 +101,27 @@ def _variable(word: str) -> tuple[str, str]:
     return name, value
 
 
+def _file(word: str) -> str:
+    """Return the path of a namespace file; raises ValueError for none."""
+    if not word:
+        raise ValueError("the path of the namespace is empty")
+    return word
+
+
+def _flag(kind: str, short: str, words: str) -> Option:
+    return Option(kind, short, metavar="FILE", optional=True, convert=_file, help=words)
+
+
 # The flags of unshare(1), in its spelling.
 _FLAGS = (
-    Option("mount", "m", help="Make a new mount namespace."),
-    Option("uts", "u", help="Make a new UTS namespace (the host name)."),
-    Option("ipc", "i", help="Make a new IPC namespace."),
-    Option("net", "n", help="Make a new network namespace, with nothing but loopback in it."),
-    Option("pid", "p", help="Make a new PID namespace."),
-    Option("user", "U", help="Make a new user namespace."),
-    Option("cgroup", "C", help="Make a new cgroup namespace."),
-    Option("time", "T", help="Make a new time namespace (offsets of the clocks)."),
+    _flag("mount", "m", "Make a new mount namespace, or join that of FILE."),
+    _flag("uts", "u", "Make a new UTS namespace (the host name), or join."),
+    _flag("ipc", "i", "Make a new IPC namespace, or join."),
+    _flag("net", "n", "Make a new network namespace, with nothing but loopback in it, or join."),
+    _flag("pid", "p", "Make a new PID namespace, or join."),
+    _flag("user", "U", "Make a new user namespace, or join."),
+    _flag("cgroup", "C", "Make a new cgroup namespace, or join."),
+    _flag("time", "T", "Make a new time namespace (offsets of the clocks), or join."),
 )
 
 TABLE = (
@@ -210,6 +223,11 @@ TABLE = (
         optional=True,
         help="Mount proc on DIR in place of /proc, in a new mount namespace.",
     ),
+    Option(
+        "persist",
+        metavar="DIR",
+        help="Keep the new namespaces as files in DIR, for others to join, until pyspawn release.",
+    ),
     Option("hostname", metavar="NAME", help="Set the host name inside."),
     Option(
         "monotonic",
@@ -286,9 +304,10 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
 
     Raises UsageError and SpecError.
     """
-    unshare = [flag.name for flag in _FLAGS if values.get(flag.name)]
+    unshare = [flag.name for flag in _FLAGS if values.get(flag.name) is True]
+    joined = {flag.name: values[flag.name] for flag in _FLAGS if _is_file(values.get(flag.name))}
     unshare += [name for names in values.get("unshare", ()) for name in names]
-    share = [name for names in values.get("share", ()) for name in names]
+    share = [name for names in values.get("share", ()) for name in names] + list(joined)
     attempt = [name for names in values.get("unshare_try", ()) for name in names]
     mappings = [name for name in ("map_root_user", "map_current_user") if values.get(name)]
     if len(mappings) > 1:
@@ -326,11 +345,27 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         group=values.get("setgid"),
         groups=values.get("groups"),
         init="" if init is True else init,
+        joins=_joins(joined),
+        persist=values.get("persist"),
         mount_proc="/proc" if mount_proc is True else mount_proc,
         environment=values.get("env", ()),
         clear_environment=values.get("clearenv", False),
         **given,
     )
+
+
+def _is_file(value: "str | bool | None") -> bool:
+    """Tell whether the flag of a namespace names one to join."""
+    return isinstance(value, str)
+
+
+def _joins(files: dict[str, str]) -> "Joins | None":
+    """Return the namespaces that are joined, None for none."""
+    if not files:
+        return None
+    from spawner.joins import Joins
+
+    return Joins(files=files)
 
 
 def _network(values: "Mapping[str, Any]") -> "Network | None":

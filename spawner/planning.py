@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spawner.joining import Joined
     from spawner.linux import Kernel
     from spawner.mapping import Maps
+    from spawner.persist import Kept
     from spawner.spec import Spec
 
     Steps = tuple[steps.Step, ...]
@@ -62,6 +63,15 @@ def find_backend(spec: "Spec", caller: "Caller") -> "Backend | None":
     return backend.find(spec.network, caller)
 
 
+def find_kept(spec: "Spec") -> "Kept | None":
+    """Return what keeps the namespaces of the container, None where nothing does."""
+    if spec.persist is None:
+        return None
+    from spawner import persist
+
+    return persist.Kept(spec, spec.persist)
+
+
 def find_joins(kernel: "Kernel", spec: "Spec", caller: "Caller") -> "Joined | None":
     """Return hold of the namespaces of others that `spec` joins, None where there are none.
 
@@ -83,16 +93,17 @@ def plan(
     maps: "Maps | None" = None,
     backend: "Backend | None" = None,
     joined: "Joined | None" = None,
+    kept: "Kept | None" = None,
 ) -> "Steps":
     """Return the steps that make what `spec` wants for `caller`, in order.
 
     `terminal` is a descriptor of the caller's terminal if the caller is in its foreground;
     `notice` is the descriptor on which pyinit speaks to the launcher; `maps` comes of `find_maps`,
-    `backend` of `find_backend`, and `joined` of `find_joins`.
+    `backend` of `find_backend`, `joined` of `find_joins`, and `kept` of `find_kept`.
     """
     found = [
         *_outside(spec, caller, maps, joined),
-        *_inside(spec, caller, backend, joined),
+        *_inside(spec, caller, backend, joined, kept),
         *_credentials(spec, maps, joined),
         *_program(spec, caller, terminal, notice, joined),
     ]
@@ -203,7 +214,11 @@ def _credentials(
 
 
 def _inside(
-    spec: "Spec", caller: "Caller", backend: "Backend | None", joined: "Joined | None"
+    spec: "Spec",
+    caller: "Caller",
+    backend: "Backend | None",
+    joined: "Joined | None",
+    kept: "Kept | None",
 ) -> "Iterator[steps.Step]":
     """Yield what the init does to its namespaces and to itself."""
     yield steps.make_group()
@@ -212,6 +227,8 @@ def _inside(
     for kind in ("mount", "uts", "ipc", "net", "cgroup"):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, INIT)
+    if kept is not None:
+        yield kept.step()
     if backend is not None:
         yield backend.step(users="user" in spec.namespaces.wanted)
     if spec.names_mounts:

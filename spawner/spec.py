@@ -186,7 +186,8 @@ class Spec(Frozen):
     set on top of the caller's variables, or on top of none where `clear_environment`. `stop_signal`
     is what a SIGTERM becomes; `stop_timeout` is in seconds, None for no end. With `die_with_parent`
     the container ends with the process that started the launcher. `joins`
-    are namespaces of others that it enters, None for none.
+    are namespaces of others that it enters, None for none. `persist` is a directory, not there
+    yet, in which the new namespaces are kept.
 
     Raises SpecError, which says why.
     """
@@ -211,6 +212,7 @@ class Spec(Frozen):
         "mount_proc",
         "namespaces",
         "network",
+        "persist",
         "propagation",
         "setgroups",
         "stop_signal",
@@ -246,6 +248,7 @@ class Spec(Frozen):
     stop_timeout: float | None
     die_with_parent: bool
     joins: "Joins | None"
+    persist: str | None
 
     def __init__(
         self,
@@ -276,6 +279,7 @@ class Spec(Frozen):
         stop_timeout: float | None = STOP_TIMEOUT,
         die_with_parent: bool = False,
         joins: "Joins | None" = None,
+        persist: str | None = None,
     ) -> None:
         self._set(
             arguments=tuple(arguments),
@@ -304,6 +308,7 @@ class Spec(Frozen):
             stop_timeout=stop_timeout,
             die_with_parent=die_with_parent,
             joins=joins,
+            persist=persist,
         )
         self._check()
 
@@ -337,6 +342,13 @@ class Spec(Frozen):
         self._check_ids()
         if self.joins is not None:
             self.joins.check(self.namespaces)
+        if self.persist is not None:
+            _check_text("the directory to keep namespaces in", self.persist)
+            if not self.namespaces.wanted - {"pid"}:
+                raise SpecError(
+                    "there is no new namespace to keep (a PID namespace ends with its process 1)",
+                    "add one, as --net",
+                )
         self._check_hostname()
         self._check_mounts()
         self._check_clocks()

@@ -1,0 +1,209 @@
+"""Keep namespaces as files, and let go of them: `--persist DIR` and `pyspawn release DIR`.
+
+A namespace lives as long as a process is in it, or a file that stands for it is mounted somewhere,
+namespaces(7). DIR gets a small file system of its own, whose name says that it's ours and which
+nobody but root can have mounted; in it each file of /proc/PID/ns is bound to one of the same name.
+It is private, so that none of it spreads: a mount namespace can't be mounted in itself.
+
+A PID namespace isn't kept: it ends with its process 1.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from pyinit import cmdline, execerror
+from spawner import linux
+from spawner.errors import LAUNCHER, SetupError
+from spawner.init import FILES
+from spawner.linux import SyscallError
+from spawner.spec import NAMESPACES
+from spawner.steps import Step, attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
+
+_SOURCE = "pyspawn-persist"
+"""What /proc/self/mounts shows as the source of a directory of ours."""
+
+_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+
+_NO_RIGHT = "it takes root to mount outside of a namespace: `sudo pyspawn --persist DIR ...`"
+
+TABLE = (cmdline.Option("help", "h", help="Show this help and exit."),)
+
+HELP = "pyspawn release --help"
+"""What shows it."""
+
+USAGE = """\
+Usage: pyspawn release DIR
+
+Let go of the namespaces that `pyspawn --persist DIR` keeps, and remove DIR. A namespace in which
+processes are, or that is kept elsewhere too, lives on."""
+
+
+class Kept:
+    """The namespaces of a container that are kept in a directory; `undo` lets go of them."""
+
+    def __init__(self, spec: Spec, path: str) -> None:
+        wanted = spec.namespaces.wanted
+        self._kinds = [kind for kind in NAMESPACES if kind in wanted and kind != "pid"]
+        self._path = path
+        self._made = False
+        self._mounted = False
+
+    def step(self) -> Step:
+        """Keep them, once they all are made and before the program runs."""
+        return Step(
+            LAUNCHER,
+            f"keep the namespaces in {self._path}",
+            f'mount("/proc/INIT/ns/...", "{self._path}/...", NULL, MS_BIND, NULL)',
+            self._keep,
+            topic="persist",
+        )
+
+    def _keep(self, kernel: Kernel, process: str) -> None:
+        path = self._path
+        try:
+            kernel.mkdir(path)
+        except SyscallError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            raise self._refused(
+                error, "name a directory that isn't there yet, or `pyspawn release` it first"
+            ) from None
+        self._made = True
+        # By descriptors: nobody whose directory it lies in can lead us elsewhere.
+        below = kernel.open_directory(path)
+        try:
+            options = "mode=755,size=64k,nr_inodes=16"
+            kernel.mount(_SOURCE, _place(below), "tmpfs", _FLAGS, options)
+        except SyscallError as error:
+            raise self._refused(error, _NO_RIGHT) from None
+        finally:
+            posix.close(below)
+        self._mounted = True
+        top = kernel.open_directory(path)
+        try:
+            self._bind(kernel, process, _place(top))
+        finally:
+            posix.close(top)
+
+    def _refused(self, error: SyscallError, hint: str) -> SetupError:
+        return SetupError(
+            f"keep the namespaces in {self._path}",
+            stage=LAUNCHER,
+            syscall=error.syscall,
+            errno=error.errno,
+            path=self._path,
+            hint=hint,
+        )
+
+    def _bind(self, kernel: Kernel, process: str, top: str) -> None:
+        kernel.mount(None, top, None, linux.MS_PRIVATE, None)
+        for kind in self._kinds:
+            name = FILES.get(kind, kind)
+            source = f"/proc/{process}/ns/{name}"
+            if _is_shared(source, f"/proc/self/ns/{name}"):
+                continue  # an optional one that could not be made
+            kernel.make_file(f"{top}/{name}", b"")
+            kernel.mount(source, f"{top}/{name}", None, linux.MS_BIND, None)
+
+    def undo(self, kernel: Kernel) -> None:
+        """Leave nothing of it behind; raises SetupError."""
+        if self._mounted:
+            self._mounted = self._made = False
+            release(kernel, self._path)
+        if self._made:
+            self._made = False
+            kernel.rmdir(self._path)
+
+
+def _place(descriptor: int) -> str:
+    """Return the path of an open directory, which nobody can lead elsewhere, proc_pid_fd(5)."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _is_shared(first: str, second: str) -> bool:
+    found = [posix.stat(path) for path in (first, second)]
+    return (found[0].st_dev, found[0].st_ino) == (found[1].st_dev, found[1].st_ino)
+
+
+def release(kernel: Kernel, path: str) -> None:
+    """Let go of what is kept in a directory, and remove it; raises SetupError.
+
+    Nothing is touched that isn't a directory of ours.
+    """
+    what = f"release {path}"
+    descriptor = attempt(LAUNCHER, what, lambda: kernel.open_directory(path))
+    try:
+        if not _is_kept(descriptor):
+            raise SetupError(
+                f"{what}: no namespaces are kept there by pyspawn",
+                stage=LAUNCHER,
+                path=path,
+                hint=f"`grep {_SOURCE} /proc/self/mounts` shows where they are",
+            )
+        attempt(LAUNCHER, what, lambda: kernel.unmount(_place(descriptor)))
+    finally:
+        posix.close(descriptor)
+    attempt(LAUNCHER, f"remove {path}", lambda: kernel.rmdir(path))
+
+
+def _is_kept(descriptor: int) -> bool:
+    """Tell whether an open directory is the top of a mount of ours, proc_pid_mountinfo(5)."""
+    number = _field(_read(f"/proc/self/fdinfo/{descriptor}"), "mnt_id:")
+    for line in _read("/proc/self/mountinfo").splitlines():
+        words, _, rest = line.partition(" - ")
+        fields = words.split(" ")
+        if fields[0] == number:
+            kept = fields[3] == "/" and rest.split(" ")[:2] == ["tmpfs", _SOURCE]
+            return kept and posix.stat("..", dir_fd=descriptor).st_dev != _device(descriptor)
+    return False
+
+
+def _device(descriptor: int) -> int:
+    return posix.fstat(descriptor).st_dev
+
+
+def _field(text: str, name: str) -> str | None:
+    words = (line.split() for line in text.splitlines())
+    return next((each[1] for each in words if each[:1] == [name]), None)
+
+
+def _read(path: str) -> str:
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        blocks = list(iter(lambda: posix.read(descriptor, 65536), b""))
+    finally:
+        posix.close(descriptor)
+    return b"".join(blocks).decode("utf-8", "surrogateescape")
+
+
+def main(words: list[str]) -> int:
+    """Do what the words after `release` ask for; return the exit status."""
+    from spawner.report import Report
+
+    report = Report()
+    try:
+        values, rest = cmdline.parse(TABLE, words)
+        if values.get("help"):
+            posix.write(1, cmdline.help_text(TABLE, USAGE).encode())
+            return 0
+        if len(rest) != 1:
+            return report.failed(cmdline.UsageError("name one directory"), hint=f"see {HELP}")
+        release(linux.Kernel(), rest[0])
+    except cmdline.UsageError as error:
+        return report.failed(error, hint=error.hint or f"see {HELP}")
+    except SetupError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            error.hint = f"only root lets go of mounts: `sudo pyspawn release {_shown(rest[0])}`"
+        return report.failed(error)
+    return 0
+
+
+def _shown(path: str) -> str:
+    return execerror.text(path.encode("utf-8", "surrogateescape"))
