@@ -61,9 +61,9 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, found.mask)
         return zombies.main(words[1:])
     if words[:1] == ["release"]:
-        from spawner import persist
+        from spawner import release
 
-        return persist.main(words[1:])
+        return release.main(words[1:])
     front: ModuleType = options
     if words[:1] == ["exec"]:
         from spawner import joinoptions

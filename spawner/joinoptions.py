@@ -44,7 +44,7 @@ def _flag(kind: str) -> Option:
     return Option(kind, _RUN[kind].short, help=f"Join the {what} namespace.")
 
 
-TABLE = (
+OWN = (
     *(_flag(kind) for kind in ("mount", "uts", "ipc", "net", "pid", "user", "cgroup", "time")),
     Option("target-env", help="Give PROGRAM the environment of the process TARGET, not yours."),
     Option(
@@ -54,8 +54,10 @@ TABLE = (
         many=True,
         help="Give PROGRAM descriptor FD of yours, too. Repeatable.",
     ),
-    *(_RUN[name] for name in _SHARED),
 )
+"""What is said only here, or means something else."""
+
+TABLE = (*OWN, *(_RUN[name] for name in _SHARED))
 
 
 def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: int) -> Spec:

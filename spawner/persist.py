@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import posix
 
-from pyinit import cmdline, execerror
 from spawner import linux
 from spawner.errors import LAUNCHER, SetupError
 from spawner.init import FILES
@@ -32,17 +31,6 @@ _SOURCE = "pyspawn-persist"
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 _NO_RIGHT = "it takes root to mount outside of a namespace: `sudo pyspawn --persist DIR ...`"
-
-TABLE = (cmdline.Option("help", "h", help="Show this help and exit."),)
-
-HELP = "pyspawn release --help"
-"""What shows it."""
-
-USAGE = """\
-Usage: pyspawn release DIR
-
-Let go of the namespaces that `pyspawn --persist DIR` keeps, and remove DIR. A namespace in which
-processes are, or that is kept elsewhere too, lives on."""
 
 
 class Kept:
@@ -181,29 +169,3 @@ def _read(path: str) -> str:
     finally:
         posix.close(descriptor)
     return b"".join(blocks).decode("utf-8", "surrogateescape")
-
-
-def main(words: list[str]) -> int:
-    """Do what the words after `release` ask for; return the exit status."""
-    from spawner.report import Report
-
-    report = Report()
-    try:
-        values, rest = cmdline.parse(TABLE, words)
-        if values.get("help"):
-            posix.write(1, cmdline.help_text(TABLE, USAGE).encode())
-            return 0
-        if len(rest) != 1:
-            return report.failed(cmdline.UsageError("name one directory"), hint=f"see {HELP}")
-        release(linux.Kernel(), rest[0])
-    except cmdline.UsageError as error:
-        return report.failed(error, hint=error.hint or f"see {HELP}")
-    except SetupError as error:
-        if error.errno in (errno.EPERM, errno.EACCES):
-            error.hint = f"only root lets go of mounts: `sudo pyspawn release {_shown(rest[0])}`"
-        return report.failed(error)
-    return 0
-
-
-def _shown(path: str) -> str:
-    return execerror.text(path.encode("utf-8", "surrogateescape"))

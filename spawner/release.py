@@ -1,0 +1,47 @@
+"""`pyspawn release`: let go of namespaces that are kept as files (`persist`)."""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from pyinit import cmdline, execerror
+from spawner import linux
+from spawner.errors import SetupError
+from spawner.persist import release
+from spawner.report import Report
+
+TABLE = (cmdline.Option("help", "h", help="Show this help and exit."),)
+
+HELP = "pyspawn release --help"
+"""What shows it."""
+
+USAGE = """\
+Usage: pyspawn release DIR
+
+Let go of the namespaces that `pyspawn --persist DIR` keeps, and remove DIR. A namespace in which
+processes are, or that is kept elsewhere too, lives on."""
+
+
+def main(words: list[str]) -> int:
+    """Do what the words after `release` ask for; return the exit status."""
+    report = Report()
+    try:
+        values, rest = cmdline.parse(TABLE, words)
+        if values.get("help"):
+            posix.write(1, cmdline.help_text(TABLE, USAGE).encode())
+            return 0
+        if len(rest) != 1:
+            return report.failed(cmdline.UsageError("name one directory"), hint=f"see {HELP}")
+        release(linux.Kernel(), rest[0])
+    except cmdline.UsageError as error:
+        return report.failed(error, hint=error.hint or f"see {HELP}")
+    except SetupError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            error.hint = f"only root lets go of mounts: `sudo pyspawn release {_shown(rest[0])}`"
+        return report.failed(error)
+    return 0
+
+
+def _shown(path: str) -> str:
+    return execerror.text(path.encode("utf-8", "surrogateescape"))
