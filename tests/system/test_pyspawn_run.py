@@ -949,7 +949,7 @@ def test_a_dry_run_prints_the_steps_and_takes_none() -> None:
         "unshare(CLONE_NEWPID)",
         'write("/proc/self/timens_offsets", "monotonic 5 0")',
         'mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)',
-        'sethostname("box")',
+        'sethostname("box", 3)',
         'chdir("/no/such")',
     ]
     assert [call for call in calls if call in expected[1:]] == expected[1:]
