@@ -5,12 +5,13 @@ right that goes with the next. Supplementary groups that aren't named are droppe
 another user or group: they'd be the caller's. Only where setgroups(2) is denied they stay.
 """
 
+from spawner import helper
 from spawner.errors import INIT, LAUNCHER, SetupError
 from spawner.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from spawner.idmap import IdMap
     from spawner.linux import Kernel
@@ -18,24 +19,25 @@ if TYPE_CHECKING:
     from spawner.spec import Spec
 
 
-def map_ids_by(helper: str, kind: str, wanted: "IdMap") -> Step:
-    """Have newuidmap or newgidmap, at `helper`, write a map of the stage's user namespace.
+def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" = ()) -> Step:
+    """Have newuidmap or newgidmap, at `path`, write a map of the stage's user namespace.
 
     From outside: it runs with root's rights there, and checks that the ranges are the caller's.
+    `watched` are the launcher's lifelines.
     """
     name = f"new{kind}map"
     lines = wanted.text.splitlines()
     numbers = " ".join(lines)
 
     def act(kernel: "Kernel", process: str) -> None:
-        status, _, errors = kernel.run_helper((helper, process, *numbers.split()))
+        status, _, errors = helper.ask(kernel, (path, process, *numbers.split()), watched)
         if status == 0:
             return
         said = " ".join(errors.split()) or f"{name} said nothing, and ended with status {status}"
         raise SetupError(
             f"write the {kind} map {', '.join(lines)}: {said}",
             stage=LAUNCHER,
-            path=helper,
+            path=path,
             hint=_hint(name, kind, said),
         )
 

@@ -2,14 +2,31 @@
 
 They are found by PATH, in directories named from the root only, so that nothing that lies in the
 working directory is ever run. They run from outside of every new namespace, with all signals
-blocked, as the launcher has them: a ^C meanwhile is the launcher's, and comes after.
+blocked, as the launcher has them: a ^C meanwhile is the launcher's, and comes after. But they may
+ask a directory service that doesn't answer: so a signal to end has them killed after PATIENCE, and
+the end of the caller at once.
 """
 
+import _signal
 import posix
+import sys
+
+from spawner.errors import LAUNCHER, SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from spawner.linux import Kernel
+
+    Answer = tuple[int, str, str]
+    """Exit status (or -SIGNAL), output and complaints."""
+
+PATIENCE = 2.0
+"""Seconds that a program may still take when pyspawn has been told to end."""
+
+_ENDINGS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
+"""What a terminal, or a manager of services, sends to have a program end."""
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are where no PATH says so."""
@@ -64,12 +81,49 @@ def powerless(path: str) -> str | None:
     return None
 
 
-def run(arguments: "Sequence[str]") -> tuple[int, str, str]:
+class Stopped(Exception):  # noqa: N818  it's no error of the program's
+    """A program was killed before it was done; `signal` had us do so, None for a lost caller."""
+
+    def __init__(self, signal: int | None) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+def ask(kernel: "Kernel", arguments: "Sequence[str]", watched: "Iterable[int]" = ()) -> "Answer":
+    """Run a program as `Kernel.run_helper` does; raises SetupError where it had to be killed."""
+    try:
+        return kernel.run_helper(arguments, watched)
+    except Stopped as stopped:
+        name = arguments[0].rpartition("/")[2]
+        if stopped.signal is None:
+            raise SetupError(
+                f"nobody waits any more for what {name} was asked", stage=LAUNCHER
+            ) from None
+        from pyinit import signames
+        from pyinit.status import SIGNALLED
+
+        raise SetupError(
+            f"got {signames.name(stopped.signal)} while {name} was running",
+            stage=LAUNCHER,
+            hint=f"if {name} hangs, a directory service that it asks may not answer",
+            status=SIGNALLED + stopped.signal,
+        ) from None
+
+
+def endings() -> set[int]:
+    """Return the signals that are to end pyspawn, without those that it was started to ignore."""
+    return {number for number in _ENDINGS if _signal.getsignal(number) is not _signal.SIG_IGN}
+
+
+def run(arguments: "Sequence[str]", signals: int = -1, watched: "Iterable[int]" = ()) -> "Answer":
     """Run a program to its end; return its exit status (or -SIGNAL), output and complaints.
 
-    It gets an environment that has it speak English, and no input. Raises OSError.
+    It gets an environment that has it speak English, and no input. `signals` is a signalfd(2), -1
+    for none; `watched` are descriptors that become readable when nobody waits any more. Raises
+    OSError, and Stopped.
     """
     ends: list[int] = []
+    pid = 0
     try:
         ends += posix.pipe()
         ends += posix.pipe()
@@ -80,29 +134,45 @@ def run(arguments: "Sequence[str]") -> tuple[int, str, str]:
             (posix.POSIX_SPAWN_DUP2, errors_writer, 2),
         ]
         environment = {b"LC_ALL": b"C", b"PATH": DEFAULT_PATH}
-        pid = posix.posix_spawn(arguments[0], list(arguments), environment, file_actions=actions)
+        pid = posix.posix_spawn(
+            arguments[0], list(arguments), environment, file_actions=actions, setpgroup=0
+        )
         for writer in (out_writer, errors_writer):
             ends.remove(writer)
             posix.close(writer)
-        texts = _read((out, errors))
-        changed = posix.waitpid(pid, 0)[1]
+        texts = _read((out, errors), signals, frozenset(watched))
+        found, pid = posix.waitpid(pid, 0)[1], 0
     finally:
         for descriptor in ends:
             posix.close(descriptor)
-    return posix.waitstatus_to_exitcode(changed), texts[0], texts[1]
+        if pid:
+            posix.killpg(pid, _signal.SIGKILL)
+            posix.waitpid(pid, 0)
+    return posix.waitstatus_to_exitcode(found), texts[0], texts[1]
 
 
-def _read(readers: tuple[int, int]) -> list[str]:
-    """Return what comes on both until both are at their end."""
+def _read(readers: tuple[int, int], signals: int, watched: "frozenset[int]") -> list[str]:
+    """Return what comes on both until both are at their end; raises Stopped."""
     import select
 
     blocks: dict[int, list[bytes]] = {reader: [] for reader in readers}
     poll = select.poll()
-    for reader in readers:
-        poll.register(reader, select.POLLIN)
+    for descriptor in (*readers, *watched, *((signals,) if signals >= 0 else ())):
+        poll.register(descriptor, select.POLLIN)
     left = set(readers)
+    patience = None
     while left:
-        for reader, _ in poll.poll():
+        ready = {descriptor for descriptor, _ in poll.poll(patience)}
+        if ready & watched:
+            raise Stopped(None)
+        if not ready:
+            # struct signalfd_siginfo begins with the number, signalfd(2).
+            raise Stopped(int.from_bytes(posix.read(signals, 128)[:4], sys.byteorder))
+        if signals in ready:
+            # Left to be read by whoever forwards it, if the program is done in time.
+            poll.unregister(signals)
+            patience = PATIENCE * 1000
+        for reader in ready & left:
             block = posix.read(reader, 65536)
             blocks[reader].append(block)
             if not block:

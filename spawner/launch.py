@@ -301,7 +301,7 @@ class Launch:
     def _prepare(self) -> None:
         """Open the pipes, plan the steps, and fork who has to stay outside."""
         made = self.container
-        maps = find_maps(self.kernel, self.spec, self.caller)
+        maps = find_maps(self.kernel, self.spec, self.caller, self.lifelines)
         joined = find_joins(self.kernel, self.spec, self.caller)
         made.joining = joined is not None
         made.kept = find_kept(self.spec)

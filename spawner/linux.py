@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from pyinit.execvp import ExecError
+    from spawner.helper import Answer
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -265,11 +266,18 @@ class Kernel:
         """Become a user: real, effective and saved, setresuid(2)."""
         _named("setresuid", posix.setresuid, user, user, user)
 
-    def run_helper(self, arguments: "Sequence[str]") -> tuple[int, str, str]:
-        """Run a program to its end; return its exit status (or -SIGNAL), output and complaints."""
+    def run_helper(self, arguments: "Sequence[str]", watched: "Iterable[int]" = ()) -> "Answer":
+        """Run a program to its end; return its exit status (or -SIGNAL), output and complaints.
+
+        Raises `helper.Stopped` where one of `watched` becomes readable, or a signal has us end.
+        """
         from spawner import helper
 
-        return _named("posix_spawn", helper.run, arguments)
+        signals = self.signalfd(helper.endings())
+        try:
+            return _named("posix_spawn", helper.run, arguments, signals, watched)
+        finally:
+            posix.close(signals)
 
     # Descriptors
 

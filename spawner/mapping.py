@@ -18,11 +18,13 @@ from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from spawner.caller import Caller
+    from spawner.helper import Answer
     from spawner.linux import Kernel
     from spawner.spec import Spec
+    from spawner.subid import Ask
 
 _CAPABILITIES = {"gid": 6, "uid": 7}
 """Bits in the capability sets, linux/capability.h (CAP_SETGID, CAP_SETUID)."""
@@ -35,10 +37,11 @@ class Maps(Frozen):
 
     A helper is the path of newuidmap or newgidmap, None where the launcher writes the map itself.
     With `deny` setgroups(2) is given up inside; `groups_stay` says that it can't be called, for
-    that or another reason, so that the supplementary groups stay as they are.
+    that or another reason, so that the supplementary groups stay as they are. `watched` are the
+    launcher's lifelines, whose end is the end of a helper.
     """
 
-    __slots__ = ("deny", "group_helper", "groups", "groups_stay", "user_helper", "users")
+    __slots__ = ("deny", "group_helper", "groups", "groups_stay", "user_helper", "users", "watched")
 
     users: IdMap | None
     groups: IdMap | None
@@ -46,6 +49,7 @@ class Maps(Frozen):
     group_helper: str | None
     deny: bool
     groups_stay: bool
+    watched: "frozenset[int]"
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Maps(Frozen):
         group_helper: str | None = None,
         deny: bool = False,
         groups_stay: bool = False,
+        watched: "Iterable[int]" = (),
     ) -> None:
         self._set(
             users=users,
@@ -64,15 +69,24 @@ class Maps(Frozen):
             group_helper=group_helper,
             deny=deny,
             groups_stay=groups_stay,
+            watched=frozenset(watched),
         )
 
 
-def find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
-    """Return the maps that `spec` wants for `caller`; raises SetupError and SpecError."""
-    return attempt(LAUNCHER, "look up the ids to map", lambda: _find(kernel, spec, caller))
+def find(kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()) -> Maps:
+    """Return the maps that `spec` wants for `caller`; raises SetupError and SpecError.
+
+    `lifelines` are descriptors that become readable when nobody waits for the container any more.
+    """
+    watched = frozenset(lifelines)
+
+    def ask(arguments: "Sequence[str]") -> "Answer":
+        return helper.ask(kernel, arguments, watched)
+
+    return attempt(LAUNCHER, "look up the ids to map", lambda: _find(ask, spec, caller, watched))
 
 
-def _find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
+def _find(ask: "Ask", spec: "Spec", caller: "Caller", watched: "frozenset[int]") -> Maps:
     status = subid.contents("/proc/self/status")
     denied = subid.contents("/proc/self/setgroups").strip() == "deny"
     if "user" not in spec.namespaces.wanted:
@@ -80,8 +94,8 @@ def _find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
         return Maps(groups_stay=denied)
     for kind, own in (("uid", caller.user), ("gid", caller.group)):
         _check_mapped(kind, own)
-    users = _whole(kernel, spec, caller, status, "uid")
-    groups = _whole(kernel, spec, caller, status, "gid")
+    users = _whole(ask, spec, caller, status, "uid")
+    groups = _whole(ask, spec, caller, status, "gid")
     user_helper = _helper("uid", users, caller.user, caller, status)
     group_helper = _helper("gid", groups, caller.group, caller, status)
     alone = group_helper is None and not _holds(status, "gid")
@@ -113,6 +127,7 @@ def _find(kernel: "Kernel", spec: "Spec", caller: "Caller") -> Maps:
         group_helper=group_helper,
         deny=deny,
         groups_stay=deny or denied,
+        watched=watched,
     )
 
 
@@ -134,7 +149,7 @@ def _around(kind: str) -> IdMap | None:
     return idmap.parse(text) if text else None
 
 
-def _whole(kernel: "Kernel", spec: "Spec", caller: "Caller", status: str, kind: str) -> IdMap:
+def _whole(ask: "Ask", spec: "Spec", caller: "Caller", status: str, kind: str) -> IdMap:
     """Return the map that the options add up to."""
     if kind == "uid":
         own, outer, named, auto = spec.map_user, caller.user, spec.user_map, spec.auto_users
@@ -145,16 +160,16 @@ def _whole(kernel: "Kernel", spec: "Spec", caller: "Caller", status: str, kind: 
         extents += named.extents
     if not auto:
         return IdMap(extents)
-    return idmap.fill(extents, _ranges(kernel, caller, status, kind))
+    return idmap.fill(extents, _ranges(ask, caller, status, kind))
 
 
-def _ranges(kernel: "Kernel", caller: "Caller", status: str, kind: str) -> "list[idmap.Run]":
+def _ranges(ask: "Ask", caller: "Caller", status: str, kind: str) -> "list[idmap.Run]":
     """Return the caller's subordinate ranges; never anybody else's, also for root."""
     if not _holds(status, kind):
         _check_name(kind, caller.user)
     owners = _owners(caller.user)
     getsubids = helper.find("getsubids", caller.search_path)
-    ranges = subid.look(kernel, kind, owners, getsubids)
+    ranges = subid.look(ask, kind, owners, getsubids)
     if ranges.found:
         return ranges.found
     path = subid.FILES[kind]

@@ -20,7 +20,7 @@ from spawner.linux import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from spawner.backend import Backend
     from spawner.caller import Caller
@@ -42,16 +42,19 @@ def is_staged(spec: "Spec") -> bool:
     return "user" in wanted or "pid" not in wanted or spec.joins is not None
 
 
-def find_maps(kernel: "Kernel", spec: "Spec", caller: "Caller") -> "Maps | None":
+def find_maps(
+    kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
+) -> "Maps | None":
     """Return the maps of ids for `spec`, None where an ordinary caller maps only the own ids.
 
-    Raises SetupError and SpecError where they can't be had.
+    `lifelines` are descriptors whose becoming readable ends the start. Raises SetupError and
+    SpecError where the maps can't be had.
     """
     if not spec.names_ids and (caller.user or "user" not in spec.namespaces.wanted):
         return None
     from spawner import mapping
 
-    return mapping.find(kernel, spec, caller)
+    return mapping.find(kernel, spec, caller, lifelines)
 
 
 def find_backend(spec: "Spec", caller: "Caller") -> "Backend | None":
@@ -197,7 +200,7 @@ def _maps(spec: "Spec", caller: "Caller", maps: "Maps | None") -> "Iterator[step
         else:
             from spawner import credentials
 
-            yield credentials.map_ids_by(helper, kind, found)
+            yield credentials.map_ids_by(helper, kind, found, maps.watched)
 
 
 def _credentials(

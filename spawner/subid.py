@@ -15,10 +15,13 @@ from spawner.spec import MAX_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from spawner.helper import Answer
     from spawner.idmap import Run
-    from spawner.linux import Kernel
+
+    Ask = Callable[[Sequence[str]], Answer]
+    """Runs a program of the machine."""
 
 FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
 """Where the ranges stand, for user ids and for group ids."""
@@ -100,17 +103,18 @@ def elsewhere() -> bool:
     return source(contents("/etc/nsswitch.conf")) != "files"
 
 
-def look(kernel: "Kernel", kind: str, owners: "tuple[str, ...]", getsubids: str | None) -> Ranges:
+def look(ask: "Ask", kind: str, owners: "tuple[str, ...]", getsubids: str | None) -> Ranges:
     """Return the ranges of a user; `kind` is "uid" or "gid", `owners` are name and number.
 
     `getsubids` is the path of the program of that name, if there is one. It is asked where ids
-    come from a directory service, and where the file has none. Raises SyscallError and SetupError.
+    come from a directory service, and where the file has none: `ask` runs it. Raises SyscallError
+    and SetupError.
     """
     here = read(contents(FILES[kind]), owners)
     if getsubids is None or (here.found and not elsewhere()):
         return here
     options = ("-g",) if kind == "gid" else ()
-    status, out, _ = kernel.run_helper((getsubids, *options, owners[0]))
+    status, out, _ = ask((getsubids, *options, owners[0]))
     # It ends with 1 for a user who has none.
     found = asked(out, owners) if status == 0 else []
     return Ranges(found, here.malformed)

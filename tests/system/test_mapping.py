@@ -473,6 +473,63 @@ os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
     assert rows(ended) == expected
 
 
+HANGS = """
+os.mkdir("/mnt/bin")
+script = "#!/bin/sh\\nexec 9>/proc/$PPID/fd/1\\necho asked >&9\\nexec sleep 1000\\n"
+write("/mnt/bin/getsubids", script, 0o755)
+os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
+"""
+"""For `room`: a directory service that doesn't answer. What asks it has stdout open as well."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> None:
+    require_room()
+    with Running(entered(HANGS, "--map-auto", subuid="")) as running:
+        assert running.line() == "asked"
+        running.send(number)
+        assert running.out.rest() == b""
+        assert running.wait() == 128 + number
+        message, hint = running.errors().splitlines()
+    assert message == f"pyspawn: got {number.name} while getsubids was running"
+    assert "a directory service" in hint
+
+
+def test_a_helper_that_hangs_while_the_stage_waits() -> None:
+    require_mapper()
+    code = "MODE = 0o4755\n" + COPIES
+    # A script that has file capabilities, which the kernel doesn't heed, capabilities(7).
+    code += """
+import struct
+script = "#!/bin/sh\\nexec 9>/proc/$PPID/fd/1\\necho asked >&9\\nexec /bin/sleep 1000\\n"
+write("/mnt/bin/newgidmap", script, 0o755)
+capabilities = struct.pack("<5I", 0x02000001, 1 << 6, 0, 0, 0)
+os.setxattr("/mnt/bin/newgidmap", "security.capability", capabilities)
+"""
+    with Running(entered(code + MAPPER, "--map-auto", "--init")) as running:
+        assert running.line() == "asked"
+        running.send(signal.SIGTERM)
+        assert running.out.rest() == b""
+        assert running.wait() == 128 + signal.SIGTERM
+        message, _ = running.errors().splitlines()
+    assert message == "pyspawn: got SIGTERM while newgidmap was running"
+
+
+def test_a_time_out_while_a_directory_service_does_not_answer() -> None:
+    require_room()
+    code = f"sys.path.insert(0, {initpath.HERE!r})"
+    code += """
+import spawner, subprocess
+try:
+    spawner.run(["true"], map="auto", timeout=1)
+except subprocess.TimeoutExpired:
+    os.write(1, b"timed out\\n")
+os._exit(0)
+"""
+    ended = run(entered(HANGS + code, subuid=""))  # stdout's end: nothing is left
+    assert (ended.status, ended.out) == (0, b"asked\ntimed out\n"), ended
+
+
 def test_root_maps_what_it_names() -> None:
     require("root", "userns")
     words = ("--map-users", "0:100000:65536", "--map-groups", "0:200000:65536")

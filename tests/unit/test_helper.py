@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,54 @@ def test_a_program_that_can_not_be_run_leaves_no_descriptor(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError):
         helper.run((str(tmp_path / "none"),))
     assert os.listdir("/proc/self/fd") == before
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[tuple[tuple[str, ...], int]]:
+    """Give a program that hangs, with a child; at the end of the block both have to be gone.
+
+    It writes what a signalfd tells of SIGTERM to a pipe, whose reading end is given as well.
+    """
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    place = f"/proc/self/fd/{writer}"
+    with open(reader, "rb", buffering=0) as file:
+        try:
+            script = f"sleep 1000 & printf '\\017\\000\\000\\000' >{place}; exec sleep 1000"
+            yield (SHELL, "-c", script), reader
+        finally:
+            os.close(writer)
+            file.readall()
+
+
+def test_a_program_that_hangs_while_a_signal_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper, "PATIENCE", 0.1)
+    with hanging() as (command, signals), pytest.raises(helper.Stopped) as caught:
+        helper.run(command, signals)
+    assert caught.value.signal == signal.SIGTERM
+
+
+def test_a_program_that_hangs_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper, "PATIENCE", 1000)
+    with hanging() as (command, lifeline), pytest.raises(helper.Stopped) as caught:
+        helper.run(command, watched=[lifeline])
+    assert caught.value.signal is None
+
+
+def test_a_signal_is_left_where_the_program_ends_in_time() -> None:
+    signals, writer = os.pipe()
+    with open(signals, "rb"), open(writer, "wb", buffering=0) as file:
+        file.write(b"x" * 128)
+        assert helper.run((SHELL, "-c", "echo a"), signals) == (0, "a\n", "")
+        assert os.read(signals, 200) == b"x" * 128
+
+
+def test_signals_that_end_us_but_for_those_that_are_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert helper.endings() == {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_which_directories_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,7 +228,7 @@ RANGES = {"users": IdMap([(0, 1000, 1), (1, 100000, 9)]), "groups": IdMap([(0, 1
 
 @pytest.mark.parametrize("deny", [False, True])
 def test_maps_that_helpers_write(deny: bool) -> None:
-    maps = Maps(**RANGES, user_helper="/bin/newuidmap", deny=deny)  # type: ignore[arg-type]
+    maps = Maps(**RANGES, user_helper="/bin/newuidmap", deny=deny, watched=[9])  # type: ignore[arg-type]
     planned = plan(make(namespaces=Namespaces({"user", "pid"})), CALLER, maps=maps)
     planned = tuple(step for step in planned if step.where == LAUNCHER)
     kernel = Helping()
@@ -237,15 +237,15 @@ def test_maps_that_helpers_write(deny: bool) -> None:
     assert kernel.calls == [
         *([("write_file", "/proc/42/setgroups", b"deny")] if deny else []),
         ("write_file", "/proc/42/gid_map", b"0 100 1"),
-        ("run_helper", ("/bin/newuidmap", "42", "0", "1000", "1", "1", "100000", "9")),
+        ("run_helper", ("/bin/newuidmap", "42", "0", "1000", "1", "1", "100000", "9"), {9}),
     ]
 
 
 class Helping(Recording):
     """A kernel whose programs do what they are asked for."""
 
-    def run_helper(self, arguments: object) -> tuple[int, str, str]:
-        self.calls.append(("run_helper", arguments))
+    def run_helper(self, arguments: object, watched: object = ()) -> tuple[int, str, str]:
+        self.calls.append(("run_helper", arguments, watched))
         return 0, "", ""
 
 

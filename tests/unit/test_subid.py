@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
-from helpers.kernels import Recording
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,15 +98,15 @@ def test_where_ids_come_from(text: str, expected: str) -> None:
     assert subid.source(text) == expected
 
 
-class Told(Recording):
+class Told:
     """A machine whose getsubids knows ranges."""
 
     def __init__(self, status: int, out: str) -> None:
-        super().__init__()
+        self.asked: list[object] = []
         self.answer = (status, out, "")
 
-    def run_helper(self, arguments: object) -> tuple[int, str, str]:
-        self.calls.append(("run_helper", arguments))
+    def __call__(self, arguments: Sequence[str]) -> tuple[int, str, str]:
+        self.asked.append(arguments)
         return self.answer
 
 
@@ -129,9 +130,9 @@ def test_the_file_or_a_directory_service(
 ) -> None:
     texts = {"/etc/subgid": file, "/etc/nsswitch.conf": switch}
     monkeypatch.setattr(subid, "contents", lambda path: texts.get(path, ""))
-    kernel = Told(*answer)
-    assert subid.look(kernel, "gid", OWNERS, "/bin/getsubids").found == expected
-    assert kernel.calls == [("run_helper", ("/bin/getsubids", "-g", "alice"))] * asked
+    machine = Told(*answer)
+    assert subid.look(machine, "gid", OWNERS, "/bin/getsubids").found == expected
+    assert machine.asked == [("/bin/getsubids", "-g", "alice")] * asked
     without = subid.look(Told(*answer), "gid", OWNERS, None)
     assert without.found == subid.read(file, OWNERS).found
 
