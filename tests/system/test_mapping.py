@@ -505,6 +505,7 @@ script = "#!/bin/sh\\nexec 9>/proc/$PPID/fd/1\\necho asked >&9\\nexec /bin/sleep
 write("/mnt/bin/newgidmap", script, 0o755)
 capabilities = struct.pack("<5I", 0x02000001, 1 << 6, 0, 0, 0)
 os.setxattr("/mnt/bin/newgidmap", "security.capability", capabilities)
+os.fchown(1, USER, GROUP)
 """
     with Running(entered(code + MAPPER, "--map-auto", "--init")) as running:
         assert running.line() == "asked"
