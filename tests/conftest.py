@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -21,6 +22,9 @@ def pytest_configure() -> None:
     # Nothing is kept between runs: a checkout need not be writable by who runs its tests.
     settings.register_profile("tests", database=InMemoryExampleDatabase())
     settings.load_profile("tests")
+    # A shell without job control has what it starts in the background ignore these.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     # Orphans of a test become ours, so that none can hide from `no_process_left`; and a fault
     # provoked on purpose must not leave a core file in the checkout.
     children.become_subreaper()

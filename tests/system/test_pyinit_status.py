@@ -264,9 +264,10 @@ if os.fork() == 0:
     with open("/proc/self/comm", "w") as name:
         name.write("careless")
     for _ in range(2):
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             os._exit(0)
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     os.write(told, b"x")
     os.close(1)
     signal.pause()
