@@ -316,11 +316,12 @@ def _split(wanted: IdMap, kind: str) -> IdMap:
 
 def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) -> None:
     """Refuse a map with a gap where the program is to be."""
-    for kind, wanted, chosen, own in (
-        ("uid", users, spec.user, caller.user),
-        ("gid", groups, spec.group, caller.group),
+    for kind, wanted, chosen, own, auto in (
+        ("uid", users, spec.user, caller.user, spec.auto_users),
+        ("gid", groups, spec.group, caller.group, spec.auto_groups),
     ):
         word = _WORDS[kind]
+        or_auto = "" if auto else " or --map-auto"
         if chosen is None and wanted.to_inner(own) is None:
             runs = [(item.inner, item.count) for item in wanted.extents]
             unused = next(idmap.free(0, subid.EVERY_ID, runs), None)
@@ -333,14 +334,15 @@ def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) 
         if chosen is not None and wanted.to_outer(chosen) is None:
             raise _refused(
                 f"--set{kind} {chosen}: there's no such {word} inside, by the map {wanted}",
-                f"map it, --map-{word} {chosen} or --map-{word}s {chosen}:OUTER:COUNT or "
-                "--map-auto, or choose one that is mapped",
+                f"map it, --map-{word} {chosen} or --map-{word}s {chosen}:OUTER:COUNT{or_auto}, or "
+                "choose one that is mapped",
             )
+    or_auto = "" if spec.auto_groups else " or --map-auto"
     for group in spec.groups or ():
         if groups.to_outer(group) is None:
             raise _refused(
                 f"--groups: there's no group {group} inside, by the map {groups}",
-                f"map it, --map-groups {group}:OUTER:COUNT or --map-auto, or leave it out",
+                f"map it, --map-groups {group}:OUTER:COUNT{or_auto}, or leave it out",
             )
 
 

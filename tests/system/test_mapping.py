@@ -779,6 +779,17 @@ def test_mapped_users_and_a_keeper() -> None:
     assert rows(room(MAPPER, "--map-auto", "--share", "pid", program=script)) == ["0"]
 
 
+def test_an_id_beyond_the_whole_range() -> None:
+    require_mapper()
+    for words, name in (("--setuid", "user"), ("--setgid", "group"), ("--groups", "group")):
+        ended = room(MAPPER, "--map-auto", words, "65537")
+        first, second = ended.errors.splitlines()
+        assert f"no {name} 65537" in first or f"no such {name} inside" in first
+        assert "65537:OUTER:COUNT" in second
+        assert "--map-auto" not in second
+        assert rows(room(MAPPER, "--map-auto", words, "65536"))[1:] == ["1 100000 65536"]
+
+
 def test_the_plan_names_the_helpers() -> None:
     require_mapper()
     ended = room(MAPPER, "--dry-run", "--map-auto", "--setuid", "5")
