@@ -88,6 +88,20 @@ def test_an_error_costs_no_import_of_subprocess() -> None:
     assert printed == "False\n"
 
 
+def test_a_call_costs_no_import_of_asyncio_and_its_like() -> None:
+    heavy = {"asyncio", "pytest", "inspect", "dataclasses", "logging", "pickle", "spawner.planning"}
+    code = f"import spawner; spawner.run; import sys; print(*sorted({heavy} & set(sys.modules)))"
+    assert fresh(code) == "\n"
+
+
+def test_help_and_signatures_name_all_that_can_be_said() -> None:
+    code = "import pydoc, spawner; print(pydoc.render_doc(spawner.run), {})"
+    shown = fresh(code.format("pydoc.render_doc(spawner.Process)"))
+    for name in inspect.signature(spawner.Process.__init__).parameters:
+        assert name in shown
+    assert str(inspect.signature(spawner.Process.__init__)) != "(self, *args, **kwargs)"
+
+
 def test_constants_and_errors_are_those_of_subprocess() -> None:
     for name in ("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"):
         assert getattr(spawner, name) is getattr(subprocess, name)

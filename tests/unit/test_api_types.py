@@ -12,9 +12,11 @@ import pytest
 import spawner
 
 GOOD = """
-import io, pathlib, signal, subprocess
+import asyncio, io, pathlib, signal, subprocess
 from typing import IO, Any, assert_type
 import spawner
+from spawner import aio
+from spawner.pytest_plugin import Isolated
 
 flag = bool(input())
 assert_type(spawner.run(["a"]).stdout, bytes)
@@ -60,6 +62,29 @@ assert_type(spawner.Process(["a"], start_timeout=3), spawner.Process[bytes])
 assert_type(spawner.Process(["a"], encoding="latin-1"), spawner.Process[str])
 assert_type(spawner.Process(["a"], text=flag), spawner.Process[Any])
 
+async def twin() -> None:
+    assert_type(await aio.run(["a"]), spawner.CompletedProcess[bytes])
+    assert_type(await aio.run(["a"], text=True, input="x"), spawner.CompletedProcess[str])
+    assert_type(await aio.run(["a"], text=flag), spawner.CompletedProcess[Any])
+    process = await aio.Process(["a"], encoding="utf-8", unshare="net", limit=5)
+    assert_type(process, aio.Process[str])
+    assert_type(await process.communicate("x", timeout=1), tuple[str | None, str | None])
+    async with aio.Process(["a"], stdin=spawner.PIPE) as process2:
+        assert_type(process2, aio.Process[bytes])
+        assert_type(process2.stdin, asyncio.StreamWriter | None)
+        assert_type(process2.stdout, asyncio.StreamReader | None)
+        assert_type(await process2.wait(1.5), int)
+
+for step in spawner.plan(["a"], hostname="box"):
+    assert_type(step.what, str)
+
+def double(number: int, *, times: int = 2) -> str:
+    return str(number) * times
+def test(isolated: Isolated) -> None:
+    assert_type(isolated(double, 2, times=3), str)
+    assert_type(isolated.run(["a"]).returncode, int)
+    assert_type(isolated.missing, dict[str, str])
+
 try:
     spawner.run(["a"])
 except spawner.SpecError as error:
@@ -85,6 +110,10 @@ BAD = (
     'spawner.Process(["a"]).returncode + 1',
     "spawner.run([1])",
     "spawner.Popen",
+    'spawner.plan(["a"], hostname=3)',
+    'from spawner import aio\naio.Process(["a"], shell=True)',
+    "import spawner.aio as a\nasync def f(p: a.Process[bytes]) -> None: await p.communicate('x')",
+    "import spawner.pytest_plugin as p\ndef f(i: p.Isolated) -> None:\n    i(len, 5)",
 )
 
 
