@@ -528,7 +528,7 @@ def tell(act: Act | Step, process: str | None = None) -> str:
 def script(spec: Spec, planned: Steps) -> Iterator[Act | Step]:
     """Yield all that is done for a plan, in order, where no optional namespace is refused."""
     forker = LAUNCHER
-    if any(step.where == LAUNCHER and not step.makes for step in planned):
+    if spec.network is not None and spec.network.connected:
         yield FORK_ASIDE
     if is_staged(spec):
         forker = STAGE

@@ -13,7 +13,8 @@ from helpers.programs import PLACE
 from spawner import explain, linux
 from spawner.caller import Caller
 from spawner.explain import TEXTS, Act, page, script, tell
-from spawner.planning import lines, plan
+from spawner.network import Network
+from spawner.planning import find_kept, lines, plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
 CALLER = Caller(user=1000, group=100, mask=(), ignored=(), search_path=b"/bin")
@@ -122,3 +123,20 @@ def test_the_chapter_has_each_kind_with_its_flag_and_its_manual_page(kind: str) 
     assert flag == f"`{linux.NAMESPACE_FLAGS[kind]}`"
     assert page in TEXTS[f"unshare-{kind}"].pages
     assert ("children" in whom) == (kind in ("pid", "time"))
+
+
+@pytest.mark.parametrize(
+    ("more", "forks"),
+    [
+        ({}, 0),
+        ({"network": Network("loopback")}, 0),
+        ({"network": Network("slirp4netns")}, 1),
+        ({"persist": "/run/x"}, 0),
+    ],
+)
+def test_a_fork_for_the_network_is_told_where_there_is_one(
+    more: dict[str, object], forks: int
+) -> None:
+    wanted = spec("all", **more)
+    told = list(script(wanted, plan(wanted, CALLER, kept=find_kept(wanted))))
+    assert told.count(explain.FORK_ASIDE) == forks
