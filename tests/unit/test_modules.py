@@ -109,3 +109,40 @@ def test_another_start_ends_up_as_lean() -> None:
     assert len(calls) == 3
     assert '"-I", "-S"' in calls[1]
     assert '"/bin/true"' in calls[2]
+
+
+SPAWNER = {
+    "pyinit",
+    "pyinit.status",
+    "spawner",
+    "spawner.__main__",
+    "spawner.caller",
+    "spawner.channel",
+    "spawner.cli",
+    "spawner.descriptors",
+    "spawner.errors",
+    "spawner.init",
+    "spawner.initpath",
+    "spawner.launch",
+    "spawner.linux",
+    "spawner.machine",
+    "spawner.making",
+    "spawner.notice",
+    "spawner.planning",
+    "spawner.spec",
+    "spawner.steps",
+    "spawner.wait",
+}
+"""What `pyspawn --init -- PROGRAM` reads; whoever isn't root needs the stage as well."""
+
+
+SMALL = {"_ctypes", "errno", "gc", "select"}
+"""What else it may read, which costs next to nothing."""
+
+
+@pytest.mark.parametrize("init", [[], ["--init"]])
+def test_pyspawn_loads_exactly_this(init: list[str]) -> None:
+    require("pidns", "setsid")  # with a terminal it takes more
+    start = f"import sys;sys.path[:0]=[{PLACE!r}];from spawner.__main__ import main;main()"
+    found = beyond(["setsid", "--wait", *python(start, *init, "--", "/bin/true")])
+    assert found - SMALL == SPAWNER | (set() if os.geteuid() == 0 else {"spawner.stage"})
