@@ -140,7 +140,13 @@ class Carrier(Backend):
     def _failed(self, why: str | None) -> SetupError:
         if why is None and self.pid:
             self._finish()  # if it closed the pipe and lives on
-        return super()._failed(why)
+        error = super()._failed(why)
+        if "xternal interface" in error.step:
+            error.hint = (
+                "pasta gives the addresses of the interface with the default route to the inside, "
+                "and finds none: have a default route, or use --network slirp4netns"
+            )
+        return error
 
     def _sweep(self) -> None:
         if self._sweeper is not None:

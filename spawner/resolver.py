@@ -22,6 +22,9 @@ PATH = "/etc/resolv.conf"
 _DIRECTORY = "/etc"
 """A directory that is there, for a file system that is there for a moment."""
 
+_NEW = f"{_DIRECTORY}/resolv.conf"
+_OPTIONS = "mode=0755,size=1M"
+
 _LONGEST = 65536
 """Bytes of the machine's file that are read."""
 
@@ -36,8 +39,9 @@ def step(server: str) -> Step:
     return Step(
         INIT,
         f"have names looked up at {server}, by a {PATH} of our own",
-        f'mount("tmpfs", "{_DIRECTORY}", "tmpfs", MS_NOSUID|MS_NODEV|MS_NOEXEC, "mode=0755"), '
-        f'mount("{_DIRECTORY}/resolv.conf", "{PATH}", NULL, MS_BIND, NULL), '
+        f'open("{PATH}", O_PATH), '
+        f'mount("tmpfs", "{_DIRECTORY}", "tmpfs", MS_NOSUID|MS_NODEV|MS_NOEXEC, "{_OPTIONS}"), '
+        f'mount("{_NEW}", "/proc/self/fd/PLACE", NULL, MS_BIND, NULL), '
         f'umount2("{_DIRECTORY}", MNT_DETACH)',
         lambda kernel, _: _bind(kernel, server),
         topic="bind-resolver",
@@ -70,11 +74,9 @@ def _bind(kernel: "Kernel", server: str) -> None:
     try:
         raw = text(_read(place), server).encode("utf-8", "surrogateescape")
         flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-        kernel.mount("tmpfs", _DIRECTORY, "tmpfs", flags, "mode=0755,size=1M")
-        kernel.make_file(f"{_DIRECTORY}/resolv.conf", raw)
-        kernel.mount(
-            f"{_DIRECTORY}/resolv.conf", f"/proc/self/fd/{place}", None, linux.MS_BIND, None
-        )
+        kernel.mount("tmpfs", _DIRECTORY, "tmpfs", flags, _OPTIONS)
+        kernel.make_file(_NEW, raw)
+        kernel.mount(_NEW, f"/proc/self/fd/{place}", None, linux.MS_BIND, None)
         kernel.unmount(_DIRECTORY)
     finally:
         posix.close(place)

@@ -351,6 +351,13 @@ def test_no_tun_at_all(kind: str) -> None:
     assert "mknod" in hint
 
 
+def test_pasta_without_a_default_route() -> None:
+    require("root", "userns", "tun", "ip", "pasta")
+    ended = run(nest(OPEN_TUN + "ip('route delete default')\n", "--network", "pasta"))
+    hint = refused(ended, "start pasta: .*xternal interface.*")
+    assert "default route" in hint
+
+
 @pytest.mark.parametrize(("kind", "package"), [("slirp4netns", "slirp4netns"), ("pasta", "passt")])
 def test_a_missing_program_names_its_package(kind: str, package: str, tmp_path: Path) -> None:
     require("userns")
