@@ -57,7 +57,7 @@ class Carrier(Backend):
 
     def step(self, *, users: bool) -> Step:
         """Return the step by which the program starts, and is waited for."""
-        words = self._arguments("INIT", ("READY", "END"), users=users, root=True)
+        words = self._arguments("INIT", ("READY", "END"), users=users)
         return Step(
             LAUNCHER,
             f"start {self.network.kind} and wait until it's ready",
@@ -118,9 +118,7 @@ class Carrier(Backend):
         Raises SyscallError and SetupError.
         """
         ends = (str(self._ends.ready), str(self._ends.end))
-        words = self._arguments(
-            process, ends, users=not _shares_users(process), root=_has_root(process)
-        )
+        words = self._arguments(process, ends, users=not _shares_users(process))
         if self.network.kind == "pasta":
             words.append(f"/proc/{process}/ns/net")
         self._send(words)
@@ -153,23 +151,22 @@ class Carrier(Backend):
             self._sweeper.sweep()
             self._sweeper = None
 
-    def _arguments(
-        self, process: str, ends: "tuple[str, str]", *, users: bool, root: bool
-    ) -> "list[str]":
+    def _arguments(self, process: str, ends: "tuple[str, str]", *, users: bool) -> "list[str]":
         """Return the helper's argv for the namespaces of `process`.
 
-        `users` says whether it has a user namespace of its own, and `root` whether that has a root.
+        `users` says whether it has a user namespace of its own.
         """
+        root = posix.geteuid() == 0
         if self.network.kind == "pasta":
             return pasta(
                 self.program,
                 users=f"/proc/{process}/ns/user" if users else None,
                 ports=self.network.publish,
-                root=posix.geteuid() == 0,
+                root=root,
             )
         ready, end = ends
         api = None if self._sweeper is None else self._sweeper.socket
-        return slirp4netns(self.program, process, ready=ready, end=end, sandbox=root, api=api)
+        return slirp4netns(self.program, process, ready=ready, end=end, root=root, api=api)
 
 
 def find(network: "Network", caller: "Caller") -> Carrier:
@@ -197,25 +194,25 @@ def find(network: "Network", caller: "Caller") -> Carrier:
 
 
 def slirp4netns(
-    program: str, process: str, *, ready: str, end: str, sandbox: bool, api: str | None = None
+    program: str, process: str, *, ready: str, end: str, root: bool, api: str | None = None
 ) -> "list[str]":
-    """Return the argv of a slirp4netns for the namespaces of the process `process`.
+    """Return the argv of a slirp4netns for the network namespace of the process `process`.
 
-    It writes into the descriptor `ready` when it's done, and ends when `end` is at its end. With
-    `sandbox` it gives up what it doesn't need; that takes a root inside. `api` is the path of the
-    socket that it listens on. See slirp4netns(1).
+    It writes into the descriptor `ready` when it's done, and ends when `end` is at its end. `api`
+    is the path of the socket that it listens on. See slirp4netns(1).
+
+    It has to stay out of the user namespace inside, where a program that is root could reach into
+    it by ptrace(2), or /proc/PID/mem, and so into the machine's network. As an ordinary user's it
+    does, but with --enable-sandbox it would enter. As `root` it needs no user namespace, and the
+    sandbox takes its capabilities.
     """
-    return [
-        program,
-        "--configure",
-        f"--ready-fd={ready}",
-        f"--exit-fd={end}",
-        "--disable-host-loopback",
-        *(("--enable-sandbox", "--enable-seccomp") if sandbox else ()),
-        *((f"--api-socket={api}",) if api is not None else ()),
-        process,
-        "tap0",
-    ]
+    words = [program, "--configure", f"--ready-fd={ready}", f"--exit-fd={end}"]
+    words += ["--disable-host-loopback", "--enable-seccomp"]
+    if api is not None:
+        words.append(f"--api-socket={api}")
+    if root:
+        return [*words, "--enable-sandbox", "--netns-type=path", f"/proc/{process}/ns/net", "tap0"]
+    return [*words, process, "tap0"]
 
 
 def pasta(
@@ -300,11 +297,3 @@ def _shares_users(process: str) -> bool:
         )
     except OSError:
         return False
-
-
-def _has_root(process: str) -> bool:
-    """Tell whether there's a root in the user namespace of a process, user_namespaces(7)."""
-    from spawner import subid
-
-    lines = subid.contents(f"/proc/{process}/uid_map").splitlines()
-    return any(line.split()[0] == "0" for line in lines)

@@ -603,6 +603,44 @@ def test_the_helper_has_no_descriptor_of_the_callers_and_the_program_none_of_our
     os.close(reader)
 
 
+WAIT = 'echo up; read line; exec "$0" "$@"'
+
+REACH = """
+import ctypes, os
+if os.path.isdir("/proc/self"):
+    ctypes.CDLL(None).umount2(b"/proc", 2)
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            name = file.read().strip()
+    except OSError:
+        continue
+    if name.startswith(("slirp4netns", "pasta", "passt")):
+        try:
+            os.open(f"/proc/{pid}/mem", os.O_RDWR)
+            print(pid, "reached")
+        except PermissionError:
+            print(pid, "shut")
+"""
+"""A program that is root inside, takes away its own /proc, and tries to write into the helper."""
+
+
+@pytest.mark.parametrize("caller", ["root in a user namespace", "a user", "a user with a keeper"])
+@carriers
+def test_a_program_that_is_root_inside_can_not_reach_into_the_helper(
+    kind: str, caller: str
+) -> None:
+    """The helper is in the machine's network: who could change it would be, too."""
+    argv = as_caller(caller, kind, program=(SHELL, "-c", WAIT))
+    with Running([*argv, *program(REACH)]) as running:
+        assert running.line() == "up"
+        helper = helper_of(running)
+        running.write(b"\n")
+        found = running.out.rest().decode().split("\n")
+        assert f"{helper} shut" in found
+        assert not [line for line in found if "reached" in line]
+
+
 @carriers
 def test_the_helper_gives_up_its_rights(kind: str) -> None:
     """Started by root it keeps none but those for ports and interfaces."""
@@ -624,8 +662,6 @@ ip("link add br0 type bridge")
 ip("address add 10.7.0.1/24 dev br0")
 ip("link set br0 up")
 """
-
-LINKS = "import os\nprint(*sorted(os.listdir('/sys/class/net')))"
 
 
 def links(running: Running) -> set[str]:

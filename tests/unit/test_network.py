@@ -237,14 +237,13 @@ def test_loopback_comes_up_but_for_none() -> None:
 
 
 def test_slirp4netns_is_shut_in() -> None:
-    words = carrier.slirp4netns("/bin/s", "42", ready="5", end="6", sandbox=True, api="/tmp/a")
-    assert words == [
-        "/bin/s", "--configure", "--ready-fd=5", "--exit-fd=6", "--disable-host-loopback",
-        "--enable-sandbox", "--enable-seccomp", "--api-socket=/tmp/a", "42", "tap0",
-    ]  # fmt: skip
-    assert "--enable-sandbox" not in carrier.slirp4netns(
-        "/bin/s", "42", ready="5", end="6", sandbox=False
-    )
+    shared = ["/bin/s", "--configure", "--ready-fd=5", "--exit-fd=6", "--disable-host-loopback",
+              "--enable-seccomp"]  # fmt: skip
+    words = carrier.slirp4netns("/bin/s", "42", ready="5", end="6", root=False, api="/tmp/a")
+    assert words == [*shared, "--api-socket=/tmp/a", "42", "tap0"]
+    words = carrier.slirp4netns("/bin/s", "42", ready="5", end="6", root=True)
+    place = ["--netns-type=path", "/proc/42/ns/net", "tap0"]
+    assert words == [*shared, "--enable-sandbox", *place]
 
 
 def test_pasta_forwards_what_is_published_and_nothing_else() -> None:
