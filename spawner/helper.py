@@ -1,4 +1,4 @@
-"""Programs of the machine that the launcher runs: newuidmap, newgidmap, getsubids.
+"""Programs of the machine that the launcher runs: newuidmap, newgidmap, getsubids, getent.
 
 They are found by PATH, in directories named from the root only, so that nothing that lies in the
 working directory is ever run. They run from outside of every new namespace, with all signals

@@ -83,10 +83,39 @@ def find(kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[
     def ask(arguments: "Sequence[str]") -> "Answer":
         return helper.ask(kernel, arguments, watched)
 
-    return attempt(LAUNCHER, "look up the ids to map", lambda: _find(ask, spec, caller, watched))
+    who = Who(ask, caller)
+    return attempt(LAUNCHER, "look up the ids to map", lambda: _find(who, spec, watched))
 
 
-def _find(ask: "Ask", spec: "Spec", caller: "Caller", watched: "frozenset[int]") -> Maps:
+class Who:
+    """The caller, as the machine knows it: `ask` runs the programs that tell."""
+
+    def __init__(self, ask: "Ask", caller: "Caller") -> None:
+        self.caller = caller
+        self._ask = ask
+        self._owners: tuple[str, ...] = ()
+
+    def owners(self) -> tuple[str, ...]:
+        """Return what a line of /etc/subuid may call the user: the name, if there is one, the id.
+
+        It's looked up once.
+        """
+        if not self._owners:
+            user = self.caller.user
+            name = subid.name(self._ask, user, self._program("getent"))
+            self._owners = (str(user),) if name is None else (name, str(user))
+        return self._owners
+
+    def ranges(self, kind: str) -> subid.Ranges:
+        """Return the user's subordinate ranges."""
+        return subid.look(self._ask, kind, self.owners(), self._program("getsubids"))
+
+    def _program(self, name: str) -> str | None:
+        return helper.find(name, self.caller.search_path)
+
+
+def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
+    caller = who.caller
     status = subid.contents("/proc/self/status")
     denied = subid.contents("/proc/self/setgroups").strip() == "deny"
     if "user" not in spec.namespaces.wanted:
@@ -94,10 +123,10 @@ def _find(ask: "Ask", spec: "Spec", caller: "Caller", watched: "frozenset[int]")
         return Maps(groups_stay=denied)
     for kind, own in (("uid", caller.user), ("gid", caller.group)):
         _check_mapped(kind, own)
-    users = _whole(ask, spec, caller, status, "uid")
-    groups = _whole(ask, spec, caller, status, "gid")
-    user_helper = _helper("uid", users, caller.user, caller, status)
-    group_helper = _helper("gid", groups, caller.group, caller, status)
+    users = _whole(who, spec, status, "uid")
+    groups = _whole(who, spec, status, "gid")
+    user_helper = _helper("uid", users, caller.user, who, status)
+    group_helper = _helper("gid", groups, caller.group, who, status)
     alone = group_helper is None and not _holds(status, "gid")
     if alone and spec.setgroups == "allow":
         raise _refused(
@@ -149,8 +178,9 @@ def _around(kind: str) -> IdMap | None:
     return idmap.parse(text) if text else None
 
 
-def _whole(ask: "Ask", spec: "Spec", caller: "Caller", status: str, kind: str) -> IdMap:
+def _whole(who: Who, spec: "Spec", status: str, kind: str) -> IdMap:
     """Return the map that the options add up to."""
+    caller = who.caller
     if kind == "uid":
         own, outer, named, auto = spec.map_user, caller.user, spec.user_map, spec.auto_users
     else:
@@ -160,16 +190,14 @@ def _whole(ask: "Ask", spec: "Spec", caller: "Caller", status: str, kind: str) -
         extents += named.extents
     if not auto:
         return IdMap(extents)
-    return idmap.fill(extents, _ranges(ask, caller, status, kind))
+    return idmap.fill(extents, _ranges(who, status, kind))
 
 
-def _ranges(ask: "Ask", caller: "Caller", status: str, kind: str) -> "list[idmap.Run]":
+def _ranges(who: Who, status: str, kind: str) -> "list[idmap.Run]":
     """Return the caller's subordinate ranges; never anybody else's, also for root."""
     if not _holds(status, kind):
-        _check_name(kind, caller.user)
-    owners = _owners(caller.user)
-    getsubids = helper.find("getsubids", caller.search_path)
-    ranges = subid.look(ask, kind, owners, getsubids)
+        _check_name(kind, who)
+    owners, ranges = who.owners(), who.ranges(kind)
     if ranges.found:
         return ranges.found
     path = subid.FILES[kind]
@@ -230,17 +258,7 @@ def _absent(kind: str) -> "Iterable[idmap.Run]":
     return idmap.free(0, subid.EVERY_ID, [(item.inner, item.count) for item in around.extents])
 
 
-def _owners(user: int) -> tuple[str, ...]:
-    """Return what a line of /etc/subuid may call a user: the name, if there is one, the number."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(user).pw_name, str(user)
-    except KeyError:
-        return (str(user),)
-
-
-def _helper(kind: str, wanted: IdMap, own: int, caller: "Caller", status: str) -> str | None:
+def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: str) -> str | None:
     """Return the program that has to write a map, None where the launcher may; raises SetupError.
 
     Who may not, may write one extent that maps the own id alone.
@@ -253,7 +271,7 @@ def _helper(kind: str, wanted: IdMap, own: int, caller: "Caller", status: str) -
         and wanted.to_inner(own) is not None
     ):
         return None
-    _check_name(kind, caller.user)
+    _check_name(kind, who)
     name = f"new{kind}map"
     what = f"map {_WORDS[kind]} ids with {name}"
     if not _is_own_proc():
@@ -262,7 +280,7 @@ def _helper(kind: str, wanted: IdMap, own: int, caller: "Caller", status: str) -
             "mount one of this PID namespace first, `mount -t proc proc /proc` (unshare has "
             "--mount-proc for that)",
         )
-    path = helper.find(name, caller.search_path)
+    path = helper.find(name, who.caller.search_path)
     if path is None:
         raise _refused(
             f"{what}: there's no such program in PATH",
@@ -289,9 +307,10 @@ def _is_own_proc() -> bool:
         return False
 
 
-def _check_name(kind: str, user: int) -> None:
+def _check_name(kind: str, who: Who) -> None:
     """Refuse a user without a name, whom newuidmap and newgidmap don't serve."""
-    if len(_owners(user)) == 1:
+    if len(who.owners()) == 1:
+        user = who.caller.user
         raise _refused(
             f"map {_WORDS[kind]} ids with new{kind}map: it serves nobody without a name, and user "
             f"{user} has none in passwd(5)",

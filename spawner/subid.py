@@ -120,6 +120,29 @@ def look(ask: "Ask", kind: str, owners: "tuple[str, ...]", getsubids: str | None
     return Ranges(found, here.malformed)
 
 
+def name(ask: "Ask", user: int, getent: str | None) -> str | None:
+    """Return the name of a user by passwd(5), or by a directory service; None for none.
+
+    `getent` is the path of getent(1), if there is one, which `ask` runs: a look-up of our own could
+    not be ended where the service doesn't answer. Raises SyscallError and SetupError.
+    """
+    here = name_in(contents("/etc/passwd"), user)
+    if here is not None or getent is None:
+        return here
+    status, out, _ = ask((getent, "passwd", str(user)))
+    return name_in(out, user) if status == 0 else None
+
+
+def name_in(text: str, user: int) -> str | None:
+    """Return the name of a user by the lines of a passwd(5) file."""
+    for line in text.split("\n"):
+        words = line.split(":")
+        # With a sign in front it's not a user, but says who else is one, nsswitch.conf(5).
+        if words[0] and words[0][0] not in "+-#" and words[2:3] == [str(user)]:
+            return words[0]
+    return None
+
+
 def unclaimed(absent: "Iterable[Run]") -> "Run | None":
     """Return COUNT ids from FIRST on that nobody has a range of in either file, None for none.
 

@@ -457,6 +457,18 @@ def test_root_without_a_name() -> None:
     assert rows(ended) == ["0 0 1", "1 165536 65536"]
 
 
+def test_a_name_of_a_directory_service() -> None:
+    require_room()
+    code = """
+os.mkdir("/mnt/bin")
+script = '#!/bin/sh\\n[ "$*" = "passwd 0" ] && echo far:x:0:0::/:/bin/sh\\n'
+write("/mnt/bin/getent", script, 0o755)
+os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
+"""
+    ended = room(code, "--map-auto", subuid="far:5000:6\nroot:7:8\n", more={"passwd": ""})
+    assert rows(ended) == ["0 0 1", "1 5000 6"]
+
+
 def test_ranges_of_a_directory_service() -> None:
     require_room()
     code = """

@@ -151,3 +151,43 @@ def test_what_nobody_has_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_gap_below_a_range_that_goes_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subid, "contents", lambda _: f"bob:200000:{MAX_ID - 200000 + 1}\n")
     assert subid.unclaimed([]) == (subid.FIRST, subid.COUNT)
+
+
+PASSWD = (
+    "root:x:0:0::/root:/bin/sh\n+:1000:1000\n+@staff:x:1000::::\n-bob:x:1000:5::/:\n:x:1000:5::/:\n"
+    "carol:1000\n\n# dave:x:1001\nalice:x:1000:5::/:\nalias:x:1000:5::/:\nlast:x:10000:5::/:"
+)
+
+
+def test_the_name_of_a_user() -> None:
+    names = {user: subid.name_in(PASSWD, user) for user in (0, 1000, 10000, 1, 1001)}
+    assert names == {0: "root", 1000: "alice", 10000: "last", 1: None, 1001: None}
+
+
+@given(st.text(), st.integers(0, MAX_ID))
+def test_whatever_a_passwd_file_says(text: str, user: int) -> None:
+    subid.name_in(text, user)
+    assert subid.name_in(f"alice:x:{user}:5::/:\n{text}", user) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("user", "answer", "expected", "asked"),
+    [
+        (1000, (0, "other:x:1000:5::/:\n"), "alice", False),
+        (7, (0, "far:x:7:5::/:\n"), "far", True),
+        (7, (0, "far:x:8:5::/:\n"), None, True),
+        (7, (2, "far:x:7:5::/:\n"), None, True),
+    ],
+)
+def test_a_name_from_a_directory_service(
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    answer: tuple[int, str],
+    expected: str | None,
+    asked: bool,
+) -> None:
+    monkeypatch.setattr(subid, "contents", {"/etc/passwd": PASSWD}.__getitem__)
+    machine = Told(*answer)
+    assert subid.name(machine, user, "/bin/getent") == expected
+    assert machine.asked == [("/bin/getent", "passwd", str(user))] * asked
+    assert subid.name(machine, 7, None) is None
