@@ -50,8 +50,8 @@ BREAKS = {
     ),
     "terminal": Break(
         "pyinit/child.py",
-        "            if self.foreground:\n",
-        "            if self.foreground and not self.pid + 1:\n",
+        "self.own_group, self.foreground = _place(asked, handover, self.has_terminal)",
+        "self.own_group, self.foreground = True, False",
         frozenset({"terminal"}),
     ),
 }

@@ -1,9 +1,9 @@
 """What a run has left on the machine: compared before and after.
 
-Others may use the machine meanwhile. So a mount, a network interface or a file where engines keep
-theirs is laid to our charge whoever made it; a cgroup, a process, a loop device or a directory is
-when it bears the run's name: in its path, in its environment, or in the places that it holds; a
-user is when it has the name of ours.
+Others may use the machine meanwhile, with engines of their own. So something is laid to our charge
+where it bears the run's name: in its path, in its environment, or in the places that it holds; and
+where it is what only a run makes: a mount on a place that is covered inside, our user, our file
+that keeps Debian's packages from starting daemons.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ MARK = "PIDONE_DOCKER_TEST"
 
 NOTHING = "no process, mount, cgroup, loop device, network interface, user or file"
 
-STATE = (
-    *("/etc/cni", "/etc/containerd", "/etc/containers", "/etc/docker"),
-    *("/run/containerd", "/run/containers", "/run/docker", "/run/docker.sock", "/run/libpod"),
-    *("/run/runc", "/usr/sbin/policy-rc.d", "/var/lib/cni", "/var/lib/containerd"),
-    *("/var/lib/containers", "/var/lib/docker"),
-)
-"""Where engines keep what is theirs, unless told otherwise."""
+COVERED = ("/dev/shm", "/etc", "/run", "/var/lib")
+"""Where engines keep what they share with others of their kind: covered inside a run."""
+
+INTERFACES = ("br-", "cni", "docker", "podman")
+"""How the names begin of the network interfaces that engines make on a host."""
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+"""What Debian's packages ask whether they may start a daemon when they are installed."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Snapshot:
     """The files behind loop devices."""
     interfaces: frozenset[str]
     users: frozenset[str]
-    files: frozenset[str]
+    policy: bool
 
     @classmethod
     def take(cls) -> Snapshot:
@@ -61,22 +62,27 @@ class Snapshot:
             frozenset(_loops()),
             frozenset(name for _, name in socket.if_nameindex()),
             frozenset(user.pw_name for user in pwd.getpwall()),
-            frozenset(_files()),
+            POLICY.exists(),
         )
 
 
 def left(before: Snapshot, after: Snapshot, run: str) -> list[str]:
     """Return what this run has left, in words."""
-    found = [f"mount {place}" for place in sorted(after.mounts - before.mounts)]
+    mounts = sorted(after.mounts - before.mounts)
+    found = [f"mount {place}" for place in mounts if run in place or place in COVERED]
     found += [f"cgroup {name}" for name in sorted(after.cgroups - before.cgroups) if run in name]
     for pid, started in sorted(after.processes - before.processes):
         why = _ours(pid, run)
         if why and (pid, started) in set(_processes()):
             found.append(f"process {pid}: {why}")
     found += [f"loop device on {name}" for name in after.loops - before.loops if run in name]
-    found += [f"network interface {name}" for name in after.interfaces - before.interfaces]
+    found += [
+        f"network interface {name}"
+        for name in sorted(after.interfaces - before.interfaces)
+        if name.startswith(INTERFACES)
+    ]
     found += [f"user {name}" for name in after.users - before.users if name == USER]
-    found += [f"file {name}" for name in sorted(after.files - before.files)]
+    found += [f"file {POLICY}"] if after.policy and not before.policy else []
     found += [f"directory {place}" for place in Path("/var/tmp").glob(run)]
     return found
 
@@ -85,15 +91,6 @@ def _loops() -> Iterator[str]:
     for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
         with contextlib.suppress(OSError):
             yield backing.read_text().strip()
-
-
-def _files() -> Iterator[str]:
-    for top in STATE:
-        for directory, _, names in os.walk(top):
-            yield directory
-            yield from (os.path.join(directory, name) for name in names)
-        if os.path.lexists(top) and not os.path.isdir(top):
-            yield top
 
 
 def _processes() -> set[tuple[int, str]]:

@@ -16,6 +16,7 @@ import time
 import tomllib
 from pathlib import Path
 
+from enginetest.leftovers import POLICY
 from enginetest.running import CommandError, complete, succeed
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ KEPT = CHECKOUT / "build" / "docker-test"
 
 DEBIAN = (
     *("containerd", "docker.io", "podman", "runc", "uidmap"),
-    *("cpio", "mmdebstrap", "qemu-system-x86", "tini", "util-linux"),
+    *("catatonit", "cpio", "mmdebstrap", "qemu-system-x86", "tini", "util-linux"),
 )
 """Packages of the host: the engines, and what makes images and boots kernels."""
 
@@ -54,9 +55,6 @@ STARTED = "PIDONE_DOCKER_TEST_STARTED"
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What ends a run before its time."""
-
-POLICY = Path("/usr/sbin/policy-rc.d")
-"""What Debian's packages ask whether they may start a daemon when they are installed."""
 
 
 def say(text: str) -> None:

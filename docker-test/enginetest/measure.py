@@ -87,3 +87,9 @@ def interleaved(trials: dict[str, Callable[[], float]]) -> dict[str, list[float]
 def median(values: list[float]) -> float:
     """Return the middle one."""
     return statistics.median(values)
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Return what a quarter, half and three quarters of the values lie below."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from enginetest.breaks import BREAKS
 from enginetest.findings import Finding, Init, Verdict, judge
-from enginetest.measure import Figures, median
+from enginetest.measure import Figures, median, quartiles
 from enginetest.promises import PROMISES
 
 INITS = (Init.PYINIT, Init.NONE, Init.ENGINE, Init.PAUSE)
@@ -113,22 +113,28 @@ def stops(columns: Sequence[Column]) -> str:
 
 
 def costs(columns: Sequence[Column]) -> str:
-    """Return the table of what an init adds: bytes, and milliseconds from start to end."""
-    rows = [["", "init", "image bytes", "start to end, ms", "added, ms"]]
+    """Return the table of what an init adds: bytes, and milliseconds from start to end.
+
+    What is added is told of the rounds: the middle of the differences within each, and their
+    quartiles, so that the machine's moods can be told from what an init costs.
+    """
+    heads = ["", "init", "image bytes", "start to end, ms", "added, ms", "quartiles"]
+    rows = [heads]
     for column in columns:
         if column.figures:
-            bare = median(column.figures.starts["no init"])
+            bare = column.figures.starts["no init"]
             for number, (name, samples) in enumerate(column.figures.starts.items()):
-                middle = median(samples)
                 size = column.figures.sizes.get(name)
+                row = [column.name if number == 0 else "", name, f"{size:,}" if size else "-"]
+                row.append(f"{median(samples) * 1000:.0f}")
+                if number:
+                    added = [(one - other) * 1000 for one, other in zip(samples, bare, strict=True)]
+                    low, middle, high = quartiles(added)
+                    row += [f"{middle:+.0f}", f"{low:+.0f} to {high:+.0f}"]
+                else:
+                    row += ["", ""]
                 rows.append(
-                    [
-                        column.name if number == 0 else "",
-                        name,
-                        f"{size:,}".rjust(11) if size is not None else "-".rjust(11),
-                        f"{middle * 1000:.0f}".rjust(16),
-                        f"{(middle - bare) * 1000:+.0f}".rjust(9) if number else "",
-                    ]
+                    row[:2] + [c.rjust(len(h)) for c, h in zip(row, heads, strict=True)][2:]
                 )
     return lay_out(rows)
 

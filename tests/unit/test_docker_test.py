@@ -32,8 +32,9 @@ if not (CHECKOUT / "docker-test").is_dir():
     pytest.skip("the tests lie without the sources", allow_module_level=True)
 load_enginetest()
 
-from enginetest import breaks, kernel, leftovers, report, websocket  # noqa: E402
+from enginetest import breaks, cli, kernel, leftovers, report, websocket  # noqa: E402
 from enginetest.findings import Finding, Init, Verdict, judge  # noqa: E402
+from enginetest.measure import Figures  # noqa: E402
 from enginetest.promises import PROMISES  # noqa: E402
 from enginetest.reading import LineReader, WaitError  # noqa: E402
 from enginetest.report import Column  # noqa: E402
@@ -95,6 +96,16 @@ def test_the_table_says_why_something_was_skipped() -> None:
     assert "skipped: other: no such engine (everything)" in said
 
 
+def test_what_an_init_adds_is_told_of_the_rounds() -> None:
+    # The machine slows down: the medians lie 200 ms apart, and each round's difference is 10.
+    bare = [0.1, 0.2, 0.3, 0.4, 0.5]
+    with_init = [one + 0.01 for one in bare]
+    figures = Figures({}, {"no init": bare, "pyinit": with_init}, {"pyinit": 1234})
+    said = report.costs([dataclasses.replace(column(), figures=figures)])
+    assert re.search(r"(?m)^engine +no init +- +300$", said)
+    assert re.search(r"(?m)^ +pyinit +1,234 +310 +\+10 +\+10 to \+10$", said)
+
+
 @pytest.mark.parametrize("name", breaks.BREAKS)
 def test_a_break_changes_one_place_and_names_promises(name: str, tmp_path: Path) -> None:
     made = breaks.BREAKS[name]
@@ -117,6 +128,19 @@ def test_a_break_has_to_break_just_what_hangs_on_it() -> None:
     assert not report.breaks([column(shell=NOT), column()], "group")
     assert "kept nevertheless: shell" in report.breakage([column()], "group")
     assert "broken besides: storm" in report.breakage([column(shell=NOT, storm=NOT)], "group")
+
+
+def test_the_page_has_each_promise_engine_and_option() -> None:
+    page = (CHECKOUT / "docs" / "engines.md").read_text()
+    for promise in PROMISES:
+        assert f"\n| {promise.text} | " in page, promise.text
+        assert re.search(rf"(?m)^{re.escape(promise.text)} .*kept", page), promise.text
+    (heads,) = re.findall(r"(?m)^promise +(.*)$", page)
+    assert tuple(heads.split()) == cli.ENGINES
+    assert "NOT KEPT" not in page
+    for option in ("--engine", "--no-figures", "--break"):
+        assert f"{option} " in page or f"{option}\n" in page or f"={option}" in page, option
+        assert cli.parse([option, *{"--engine": ["docker"], "--break": ["group"]}.get(option, [])])
 
 
 @given(st.binary(max_size=70000), st.binary(min_size=4, max_size=4), st.binary(max_size=9))
@@ -209,22 +233,23 @@ def test_a_reader_of_lines_gives_up(tmp_path: Path) -> None:
 
 
 def test_leftovers_are_told_from_what_others_made() -> None:
-    before = leftovers.Snapshot.take()
+    before = dataclasses.replace(leftovers.Snapshot.take(), mounts=frozenset(), policy=False)
     after = dataclasses.replace(
         before,
-        mounts=before.mounts | {"/mnt/of-ours"},
+        mounts=before.mounts | {"/var/tmp/the-run/mounted", "/run", "/mnt/theirs"},
         cgroups=before.cgroups | {"/sys/fs/cgroup/the-run/one", "/sys/fs/cgroup/theirs"},
         loops=before.loops | {"/var/tmp/the-run/image", "/srv/theirs"},
-        interfaces=before.interfaces | {"docker0"},
+        interfaces=before.interfaces | {"docker0", "eth7"},
         users=before.users | {leftovers.USER, "theirs"},
-        files=before.files | {"/etc/docker/of-ours"},
+        policy=True,
     )
     assert leftovers.left(before, before, "the-run") == []
     assert leftovers.left(before, after, "the-run") == [
-        "mount /mnt/of-ours",
+        "mount /run",
+        "mount /var/tmp/the-run/mounted",
         "cgroup /sys/fs/cgroup/the-run/one",
         "loop device on /var/tmp/the-run/image",
         "network interface docker0",
         f"user {leftovers.USER}",
-        "file /etc/docker/of-ours",
+        "file /usr/sbin/policy-rc.d",
     ]
