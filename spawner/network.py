@@ -15,11 +15,11 @@ from spawner.spec import ALL, PRIVATE, SLAVE, Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
     from ipaddress import IPv4Interface, IPv6Interface
     from typing import NoReturn
 
-    from spawner.spec import Namespaces
+    from spawner.spec import Spec
 
 KINDS = ("host", "none", "loopback", "slirp4netns", "pasta", "veth")
 """Every kind of network."""
@@ -247,8 +247,19 @@ class Network(Frozen):
         if gateway not in own.network or gateway == own.ip:
             raise SpecError(f"the gateway {gateway} is no other address in {own.network}")
 
-    def choose(self, unshare: "list[str]", share: "list[str]", tried: "Sequence[str]") -> None:
+    def choose(
+        self,
+        unshare: "list[str]",
+        share: "list[str]",
+        tried: "Sequence[str]",
+        joined: "Container[str]" = (),
+    ) -> None:
         """Add to the namespaces that are named what this network asks for; raises SpecError."""
+        if "net" in joined:
+            raise SpecError(
+                f"--network {self.kind} says what the network is, and --net=FILE names another",
+                "leave one of them out",
+            )
         if self.kind == "host":
             if "net" in unshare or "net" in tried:
                 raise SpecError(
@@ -266,8 +277,9 @@ class Network(Frozen):
             )
         unshare.append("net")
 
-    def check(self, namespaces: "Namespaces", propagation: str) -> None:
-        """Raise SpecError where the namespaces, or how mounts spread, don't go with this."""
+    def check(self, spec: "Spec") -> None:
+        """Raise SpecError where what else is wanted doesn't go with this network."""
+        namespaces = spec.namespaces
         if self.kind == "host":
             if "net" in namespaces.wanted:
                 raise SpecError("the host's network and a new net namespace exclude each other")
@@ -278,10 +290,18 @@ class Network(Frozen):
                 raise SpecError(
                     f"the network {self.kind} needs a new {kind} namespace{why}", f"add --{kind}"
                 )
-        if self.kind in HELPED and propagation not in (PRIVATE, SLAVE):
+        if self.kind not in HELPED:
+            return
+        if spec.joins is not None:
+            raise SpecError(
+                f"{self.kind} can't reach into a container that joins a namespace of others, since "
+                "that is kept from everybody's sight",
+                "make all its namespaces new, or connect it as root, --network veth:BRIDGE",
+            )
+        if spec.propagation not in (PRIVATE, SLAVE):
             raise SpecError(
                 f"the network {self.kind} needs an /etc/resolv.conf of its own, which would "
-                f"spread to the machine with --propagation {propagation}",
+                f"spread to the machine with --propagation {spec.propagation}",
                 f"take --propagation {PRIVATE} or {SLAVE}",
             )
 

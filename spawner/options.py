@@ -327,7 +327,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         unshare.append("mount")
     network = _network(values)
     if network is not None:
-        network.choose(unshare, share, attempt)
+        network.choose(unshare, share, attempt, joined)
     given = {
         name: values[name]
         for name in ("hostname", "propagation", "monotonic", "boottime", "workdir", "stop_signal",

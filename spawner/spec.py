@@ -353,7 +353,7 @@ class Spec(Frozen):
         self._check_mounts()
         self._check_clocks()
         if self.network is not None:
-            self.network.check(self.namespaces, self.propagation)
+            self.network.check(self)
         if self.init is not None:
             _check_text("the path of the init", self.init)
         if self.workdir is not None:
