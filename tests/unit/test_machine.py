@@ -98,7 +98,7 @@ class Supervision(RuleBasedStateMachine):
         sent = self.asked.rewrite.get(number, number)
         if number == signal.SIGTERM and number not in self.asked.rewrite:
             sent = self.asked.term_signal
-        asks = number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+        asks = {number, sent} & {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
         if sent and asks and self.asked.kill_after is not None:
             self.asked_to_end = True
         self.take(actions)
@@ -208,6 +208,12 @@ def test_pause_ends_on_term_and_int_only(number: int) -> None:
     expected = [(machine.EXIT, 0, "")] if number in (signal.SIGTERM, signal.SIGINT) else []
     assert paused.signal(number, 0, 0, 0) == expected
     assert paused.childless() == []
+
+
+def test_a_signal_that_becomes_an_end_sets_the_deadline() -> None:
+    supervisor = make({"kill_after": 5.0, "rewrite": {signal.SIGHUP: signal.SIGTERM}})
+    supervisor.signal(signal.SIGHUP, 1, 0, 10.0)
+    assert supervisor.deadline == 15.0
 
 
 def test_an_earlier_deadline_stays() -> None:
