@@ -30,6 +30,11 @@ _SOURCE = "pyspawn-persist"
 
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
+_NOT_OLDER = (
+    "the kernel keeps a mount namespace only in one that it takes for older, and Linux 6.18 numbers "
+    "them by processor, so that a newer one may count as older: try again, on one processor "
+    "(taskset), or leave it out, --share mount"
+)
 _NO_RIGHT = "it takes root to mount outside of a namespace: `sudo pyspawn --persist DIR ...`"
 
 
@@ -98,7 +103,12 @@ class Kept:
             if _is_shared(source, f"/proc/self/ns/{name}"):
                 continue  # an optional one that could not be made
             kernel.make_file(f"{top}/{name}", b"")
-            kernel.mount(source, f"{top}/{name}", None, linux.MS_BIND, None)
+            try:
+                kernel.mount(source, f"{top}/{name}", None, linux.MS_BIND, None)
+            except SyscallError as error:
+                if kind == "mount" and error.errno == errno.EINVAL:
+                    raise self._refused(error, _NOT_OLDER) from None
+                raise
 
     def undo(self, kernel: Kernel) -> None:
         """Leave nothing of it behind; raises SetupError."""

@@ -1,0 +1,177 @@
+"""Containers of other makers, to be joined: each runs a `cat` that ends with its standard input."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from helpers import children
+from helpers.capabilities import require
+from helpers.programs import Word, prepared
+from helpers.running import Running
+from spawner import initpath
+
+ROOT = os.geteuid() == 0
+OWNER = 64999 if ROOT else os.geteuid()
+"""Who makes the containers that don't take root."""
+
+BECOME_OWNER = f"""
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid({OWNER}, {OWNER}, {OWNER})
+    os.setresuid({OWNER}, {OWNER}, {OWNER})
+"""
+
+PROGRAM = ("/bin/sh", "-c", "cd /tmp && echo ready && exec cat")
+"""What runs inside: it is somewhere else than who joins."""
+
+BY_UNSHARE = ("unshare", "-r", "--fork", "--pid", "--mount-proc", "-n", "-u", "-i", "-C")
+BY_BWRAP = ("bwrap", "--bind", "/", "/", "--unshare-all", "--proc", "/proc", "--dev", "/dev")
+BY_NESTED_BWRAP = (*BY_BWRAP, "--unshare-user", "--disable-userns", "--uid", "5", "--gid", "6")
+
+_PRIVATE = """
+import json
+libc = ctypes.CDLL(None, use_errno=True)
+def check(result):
+    if result == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+def mount(source, target, kind=None, flags=0):
+    words = [word and os.fsencode(word) for word in (source, target, kind)]
+    check(libc.mount(*words, ctypes.c_ulong(flags), None))
+check(libc.unshare(0x20000))
+mount(None, "/", None, 0x4000 | 1 << 18)
+mount("room", "/mnt", "tmpfs")
+os.mkdir("/mnt/rootfs")
+"""
+"""A private mount namespace with a tmpfs on /mnt, which goes with the last process in it."""
+
+
+def as_owner(argv: list[Word]) -> list[Word]:
+    """Return the argv that runs `argv` (absolute path first) as the owner of the containers."""
+    if ROOT:
+        require("other-user")
+    return prepared(BECOME_OWNER, argv)
+
+
+def _found(name: str) -> str:
+    for directory in os.environ["PATH"].split(":"):
+        if os.access(f"{directory}/{name}", os.X_OK):
+            return f"{directory}/{name}"
+    raise AssertionError(name)
+
+
+@contextmanager
+def _running(argv: list[Word]) -> Iterator[int]:
+    with Running(argv) as running:
+        assert running.line() == "ready", running.errors()
+        yield ([running.starter, *children.below(running.starter)])[-1]
+        running.close_input()
+        running.wait()
+
+
+def _by(words: tuple[str, ...]) -> Callable[[Path], object]:
+    @contextmanager
+    def make(_: Path) -> Iterator[int]:
+        require("pidns", words[0])
+        with _running(as_owner([_found(words[0]), *words[1:], *PROGRAM])) as pid:
+            yield pid
+
+    return make
+
+
+@contextmanager
+def _ours(_: Path) -> Iterator[int]:
+    require("pidns")
+    words = ["--init", "--unshare", "all", "--hostname", "box", "--"]
+    with _running(as_owner([*initpath.pyspawn(), *words, *PROGRAM])) as pid:
+        yield pid
+
+
+def _written(pidfile: Path) -> int:
+    """Return the pid in a file that is written at about the time that the program runs."""
+    children.wait_until(lambda: pidfile.exists() and bool(pidfile.read_text()), str(pidfile))
+    return int(pidfile.read_text())
+
+
+@contextmanager
+def _runc(place: Path) -> Iterator[int]:
+    """Run a bundle whose root is /, with a network and all else of its own."""
+    require("root", "runc")
+    kinds = ("pid", "mount", "ipc", "uts", "network", "cgroup")
+    config = {
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": PROGRAM,
+            "env": ["PATH=/usr/bin:/bin"],
+            "cwd": "/",
+        },
+        "root": {"path": "rootfs", "readonly": True},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+        ],
+        "linux": {"namespaces": [{"type": kind} for kind in kinds], "cgroupsPath": f"/{_NAME}"},
+    }
+    code = _PRIVATE + 'mount("/", "/mnt/rootfs", None, 0x1000)\n'
+    code += f'open("/mnt/config.json", "w").write({json.dumps(config)!r})\n'
+    pidfile = place / "pid"
+    argv = [_found("runc"), "--root", "/mnt/state", "run", "--bundle", "/mnt",
+            "--pid-file", str(pidfile), _NAME]  # fmt: skip
+    with _running(prepared(code, argv)):
+        yield _written(pidfile)
+
+
+_NAME = f"pidone-join-{os.getpid()}"
+
+_CONTAINERS = """[containers]
+netns="none"
+default_ulimits=["nofile=20000:20000","nproc=32768:32768"]
+[engine]
+cgroup_manager="cgroupfs"
+runtime="runc"
+events_logger="none"
+"""
+_STORAGE = '[storage]\ndriver="vfs"\nrunroot="/mnt/run"\ngraphroot="/mnt/graph"\n'
+
+
+@contextmanager
+def _podman(place: Path) -> Iterator[int]:
+    """Run what podman takes for a root file system, with storage of its own in memory."""
+    require("root", "podman", "runc")
+    code = (
+        _PRIVATE
+        + f"""
+for name in ("usr", "bin", "sbin", "lib", "lib64", "etc"):
+    if os.path.isdir("/" + name):
+        os.mkdir("/mnt/rootfs/" + name)
+        mount("/" + name, "/mnt/rootfs/" + name, None, 0x1000)
+for name in ("proc", "dev", "sys", "run", "tmp", "var", "var/tmp"):
+    os.mkdir("/mnt/rootfs/" + name)
+for name, text in (("CONTAINERS_CONF", {_CONTAINERS!r}), ("CONTAINERS_STORAGE_CONF", {_STORAGE!r})):
+    os.environ[name] = "/mnt/" + name
+    open("/mnt/" + name, "w").write(text)
+"""
+    )
+    pidfile = place / "pid"
+    argv = [_found("podman"), "run", "--rm", "-i", "--pidfile", str(pidfile), "--rootfs",
+            "/mnt/rootfs", *PROGRAM]  # fmt: skip
+    with _running(prepared(code, argv)):
+        yield _written(pidfile)
+
+
+MAKERS: dict[str, Callable[[Path], object]] = {
+    "pyspawn": _ours,
+    "unshare": _by(BY_UNSHARE),
+    "bwrap": _by(BY_BWRAP),
+    "bwrap, a user namespace in another": _by(BY_NESTED_BWRAP),
+    "runc": _runc,
+    "podman": _podman,
+}
+"""Each takes a directory for its files, and yields the host pid of the program."""
+
+OWNED = ("pyspawn", "unshare", "bwrap", "bwrap, a user namespace in another")
+"""Those whose owner isn't root."""

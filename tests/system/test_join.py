@@ -1,0 +1,410 @@
+"""`pyspawn exec`: the namespaces of containers that others have made, joined by pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+from helpers import children
+from helpers.capabilities import require
+from helpers.containers import MAKERS, OWNED, OWNER, ROOT, as_owner
+from helpers.programs import Word, prepared, python, reporter
+from helpers.running import Ended, Running, run
+
+from spawner import initpath
+from spawner.spec import NAMESPACES
+
+FILES = {kind: {"mount": "mnt"}.get(kind, kind) for kind in NAMESPACES}
+
+LINKS = "cd /proc/self/ns && for kind in " + " ".join(FILES.values()) + "; do readlink $kind; done"
+
+ELSEWHERE = 64998
+"""A user with no container."""
+
+
+def container(maker: str, place: Path) -> AbstractContextManager[int]:
+    return cast("AbstractContextManager[int]", MAKERS[maker](place))
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[int]:
+    """A container of the ordinary user's, by its program's pid."""
+    require("unshare")
+    with container("unshare", tmp_path) as pid:
+        yield pid
+
+
+def join(pid: int | str, *words: Word, owner: bool = True, **how: object) -> Ended:
+    return run(joining(pid, *words, owner=owner), **how)
+
+
+def joining(pid: int | str, *words: Word, owner: bool = True) -> list[Word]:
+    argv: list[Word] = [*initpath.pyspawn(), "exec", str(pid), *words]
+    return as_owner(argv) if owner else argv
+
+
+def links(pid: int) -> list[str]:
+    return [os.readlink(f"/proc/{pid}/ns/{file}") for file in FILES.values()]
+
+
+CASES = [
+    (maker, owner)
+    for maker in MAKERS
+    for owner in (False, True)
+    if (owner and maker in OWNED) or (not owner and ROOT)
+]
+
+
+@pytest.mark.parametrize(
+    ("maker", "owner"), CASES, ids=[f"{m}, {'owner' if o else 'root'}" for m, o in CASES]
+)
+def test_each_namespace_of_each_container(maker: str, owner: bool, tmp_path: Path) -> None:
+    with container(maker, tmp_path) as pid:
+        ended = join(pid, "--", "/bin/sh", "-c", f"pwd; {LINKS}", owner=owner)
+        assert (ended.status, ended.errors) == (0, "")
+        directory, *found = ended.out.decode().split()
+        assert found == links(pid)
+        assert directory == "/tmp"  # where the target is
+
+
+def test_it_is_a_member_of_the_pid_namespace(target: int) -> None:
+    ended = join(target, "--", "/bin/sh", "-c", "cat /proc/1/comm; readlink /proc/self")
+    first, own = ended.out.decode().split()
+    assert first == "cat"
+    assert 1 < int(own) < 100
+
+
+def test_only_the_named_ones(target: int) -> None:
+    ended = join(target, "--net", "--user", "--", "/bin/sh", "-c", f"pwd; {LINKS}")
+    directory, *found = ended.out.decode().split()
+    named = {"net", "user"}
+    own, its = links(os.getpid()), links(target)
+    assert found == [i if kind in named else o for kind, o, i in zip(FILES, own, its, strict=True)]
+    assert directory == str(Path.cwd())
+
+
+def test_options_may_stand_before_the_target(target: int) -> None:
+    argv = [*initpath.pyspawn(), "exec", "--user", "--uts", str(target), "--", "/bin/true"]
+    assert run(as_owner(argv)).status == 0
+
+
+# Who the program is.
+
+
+@pytest.mark.parametrize("owner", [True, False] if ROOT else [True])
+def test_it_is_root_inside(target: int, owner: bool) -> None:
+    ended = join(target, "--", "/bin/sh", "-c", "id -u; id -g; grep Groups /proc/self/status",
+                 owner=owner)  # fmt: skip
+    assert ended.out.decode().split()[:3] == ["0", "0", "Groups:"]
+
+
+def test_groups_of_root_are_not_taken_along(target: int) -> None:
+    require("root")
+    argv = prepared("os.setgroups([4, 24])\n", joining(target, "/bin/grep", "Groups",
+                    "/proc/self/status", owner=False))  # fmt: skip
+    assert run(argv).out.decode().split() == ["Groups:"]
+
+
+def test_who_else_it_is() -> None:
+    """With a range of ids, of a container that root has made in a user namespace."""
+    require("root", "pidns")
+    words = ["--map-users", "0:100000:1000", "--map-groups", "0:100000:1000", "-S0", "-G0", "--",
+             "/bin/sh", "-c", "echo ready; exec cat"]  # fmt: skip
+    with Running([*initpath.pyspawn(), *words]) as running:
+        assert running.line() == "ready"
+        (pid,) = children.below(running.starter)[-1:]
+        show = ("/bin/sh", "-c", "id -u; id -g; id -G")
+        ended = join(pid, *show, owner=False)
+        assert ended.out.decode().split() == ["0", "0", "0"]
+        ended = join(pid, "-S", "5", "-G", "6", "--groups", "7,8", "--", *show, owner=False)
+        assert ended.out.decode().split("\n")[:3] == ["5", "6", "6 7 8"]
+        uid = Path(f"/proc/{pid}/uid_map").read_text().split()[1]
+        assert uid == "100000"
+
+
+# What goes along, and what doesn't.
+
+
+def test_the_environment_is_ours_unless_asked(tmp_path: Path) -> None:
+    require("unshare", "pidns")
+    os.environ["JOIN_TEST"] = "ours"
+    try:
+        with container("unshare", tmp_path) as pid:
+            os.environ["JOIN_TEST"] = "mine"
+            show = ("--", "/bin/sh", "-c", "echo $JOIN_TEST $MORE")
+            assert join(pid, *show).out == b"mine\n"
+            assert join(pid, "--target-env", "--env", "MORE=1", *show).out == b"ours 1\n"
+    finally:
+        del os.environ["JOIN_TEST"]
+
+
+SHOW_FDS = "import os; print(*(each for each in range(256) if os.path.exists(f'/dev/fd/{each}')))"
+
+
+def test_no_descriptor_goes_along_but_the_named(target: int) -> None:
+    with holding("/dev/null") as first, holding("/") as second:
+        given = [first, second]
+        ended = join(target, "--", *python(SHOW_FDS), pass_fds=given)
+        assert ended.out.decode().split() == ["0", "1", "2"]
+        word = f"--pass-fd={given[0]}"
+        ended = join(target, word, "--", *python(SHOW_FDS), pass_fds=given)
+        assert ended.out.decode().split() == ["0", "1", "2", str(given[0])]
+
+
+@contextmanager
+def holding(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def test_signals_and_status(target: int) -> None:
+    for words, status in [
+        (("/bin/sh", "-c", "exit 42"), 42),
+        (("/bin/sh", "-c", "kill -KILL $$"), 128 + signal.SIGKILL),
+        (("/nonesuch",), 127),
+        (("/tmp",), 126),
+    ]:
+        assert join(target, "--", *words).status == status
+    with Running(joining(target, "--", *reporter())) as running:
+        assert running.line().startswith("reporter ready")
+        os.kill(running.starter, signal.SIGUSR1)
+        assert running.line().split()[:2] == ["reporter", str(int(signal.SIGUSR1))]
+
+
+def test_the_mask_and_ignored_signals_are_the_callers(target: int) -> None:
+    code = """
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+"""
+    for owner in (True, False) if ROOT else (True,):
+        argv = joining(target, "/bin/grep", "Sig[BI]", "/proc/self/status", owner=owner)
+        ended = run(prepared(code, argv))
+        blocked, ignored = ended.out.decode().split()[1::2]
+        assert int(blocked, 16) == 1 << signal.SIGUSR1 - 1
+        assert int(ignored, 16) == 1 << signal.SIGUSR2 - 1
+
+
+@pytest.mark.parametrize("sealed", [False, True] if ROOT else [False])
+def test_sigkill_ends_all_that_is_below(target: int, sealed: bool) -> None:
+    """Also what the kernel would re-parent to the target's PID 1."""
+    code = "sleep 1000 & (sleep 1000 & wait) & echo ready; wait"
+    with Running(joining(target, "--", "/bin/sh", "-c", code, owner=not sealed)) as running:
+        assert running.line() == "ready"
+        children.wait_until(lambda: len(children.below(running.starter)) >= 5, "the tree")
+        tree = children.below(running.starter)
+        os.kill(running.starter, signal.SIGKILL)
+        assert children.wait_gone(tree) == set()
+    assert children.state(target) not in ("", "Z")
+
+
+def test_a_lifeline_ends_all_that_is_below(target: int) -> None:
+    reader, writer = os.pipe()
+    code = "sleep 1000 & echo ready; wait"
+    argv = joining(target, f"--lifeline={reader}", "--", "/bin/sh", "-c", code)
+    with Running(argv, pass_fds=[reader]) as running:
+        assert running.line() == "ready"
+        tree = children.below(running.starter)
+        os.close(writer)
+        assert running.wait() == 128 + signal.SIGKILL
+        assert children.wait_gone(tree) == set()
+    os.close(reader)
+
+
+def test_what_it_leaves_in_the_pid_namespace_stays_there(target: int) -> None:
+    ended = join(target, "--", "/bin/sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!")
+    assert ended.status == 0
+    (left,) = (pid for pid in children.of(target) if children.status_field(pid, "Name") == "sleep")
+    assert children.status_field(left, "NSpid").split()[-1] == ended.out.decode().strip()
+
+
+# What can't be joined.
+
+
+def refused(ended: Ended) -> tuple[str, str]:
+    """Return the message and the hint of a refusal."""
+    assert (ended.status, ended.out) == (125, b"")
+    message, hint = ended.errors.splitlines()
+    assert message.startswith("pyspawn: ")
+    assert hint.startswith("hint: ")
+    return message[9:], hint[6:]
+
+
+def test_the_wrong_owner(target: int) -> None:
+    require("root", "other-user")
+    become = f"os.setgroups([]); os.setresgid(*3*[{ELSEWHERE}]); os.setresuid(*3*[{ELSEWHERE}])\n"
+    ended = run(prepared(become, joining(target, "--", "/bin/true", owner=False)))
+    message, hint = refused(ended)
+    assert message == f"join process {target}: Permission denied (EACCES)"
+    assert f"runs as user id {OWNER}, and you are {ELSEWHERE}" in hint
+    assert join(target, "--", "/bin/true", owner=True).status == 0  # as the hint says
+
+
+def test_named_without_the_user_namespace_that_gives_the_right(target: int) -> None:
+    message, hint = refused(join(target, "--uts", "--", "/bin/true"))
+    assert message == "join the uts namespace: Operation not permitted (EPERM)"
+    assert "name --user as well" in hint
+    assert join(target, "--uts", "--user", "--", "/bin/true").status == 0
+
+
+def test_a_pid_that_nobody_has() -> None:
+    message, hint = refused(join(2**22 + 1, "--", "/bin/true"))
+    assert "No such process (ESRCH)" in message or "Invalid argument" in message
+    assert "pid" in hint or "process" in hint
+
+
+def test_a_zombie() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    try:
+        children.wait_state(pid, "Z")
+        message, hint = refused(join(pid, "--", "/bin/true", owner=False))
+        assert message == f"join process {pid}: it has ended"
+        assert "zombie" in hint
+    finally:
+        os.waitpid(pid, 0)
+
+
+def test_a_kernel_thread() -> None:
+    if children.state(2) == "" or "kthreadd" not in Path("/proc/2/comm").read_text():
+        pytest.skip("no kernel thread shows here")
+    message, _ = refused(join(2, "--", "/bin/true", owner=False))
+    assert message == "join process 2: it is part of the kernel"
+
+
+def test_our_own_pid_is_no_join_at_all() -> None:
+    ended = join(os.getpid(), "--", "/bin/sh", "-c", f"pwd; {LINKS}", owner=False)
+    assert ended.out.decode().split() == [str(Path.cwd()), *links(os.getpid())]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no target was given"),
+        (["1"], "no program was given"),
+        (["0", "--", "true"], "0 can't be a process id"),
+        (["99999999999", "--", "true"], "99999999999 can't be a process id"),
+        (["", "--", "true"], "the target is an empty word"),
+        (["/proc/self/ns", "--target-env", "--", "true"], "only a process has an environment"),
+        (["1", "--nonsense", "true"], "unknown option --nonsense"),
+    ],
+)
+def test_what_can_not_be_meant(words: list[str], message: str) -> None:
+    ended = run([*initpath.pyspawn(), "exec", *words])
+    assert refused(ended)[0] == message
+
+
+def test_help() -> None:
+    ended = run([*initpath.pyspawn(), "exec", "--help"])
+    assert ended.status == 0
+    assert ended.out.startswith(b"Usage: pyspawn exec TARGET")
+    assert b"--target-env" in ended.out
+
+
+# A hostile target.
+
+
+def test_a_program_that_is_its_own_interpreter_leads_to_a_sealed_copy(tmp_path: Path) -> None:
+    """A script whose interpreter is /proc/self/exe is run by what we are (CVE-2019-5736)."""
+    require("root", "unshare", "pidns")
+    script = tmp_path / "script"
+    code = (
+        "import os\n"
+        "print(os.readlink('/proc/self/exe'))\n"
+        "try: os.open('/proc/self/exe', os.O_WRONLY)\n"
+        "except OSError as error: print(type(error).__name__, error.errno)\n"
+    )
+    script.write_text(f"#!/proc/self/exe\n{code}")
+    script.chmod(0o755)
+    with Running(["unshare", "--fork", "--pid", "--mount-proc", "/bin/sh", "-c",
+                  "echo ready; exec cat"]) as running:  # fmt: skip
+        assert running.line() == "ready"
+        (pid,) = children.below(running.starter)[-1:]
+        ended = join(pid, "--", str(script), owner=False)
+    lines = ended.out.decode().splitlines()
+    assert lines[0] == "/memfd:pyspawn (deleted)", ended
+    # ETXTBSY while it runs; sealed against writing for ever.
+    assert lines[1].startswith(("OSError", "PermissionError"))
+
+
+def test_the_working_directory_leads_to_no_descriptor(target: int, tmp_path: Path) -> None:
+    """Whatever number a hostile link names, no directory of ours is there (CVE-2024-21626)."""
+    tmp_path.chmod(0o755)
+    for number in range(3, 20):
+        link = tmp_path / f"link{number}"
+        link.symlink_to(f"/proc/self/fd/{number}")
+        ended = join(target, "--workdir", str(link), "--", "/bin/true", owner=not ROOT)
+        assert ended.status == 125, number
+        assert ended.errors.startswith("pyspawn: change to the directory")
+
+
+def test_a_directory_outside_of_the_root(tmp_path: Path) -> None:
+    """A target that has left its root behind takes nobody along."""
+    require("root", "unshare")
+    code = """
+os.chdir("/")
+os.chroot(sys.argv[-1])
+os.write(1, b"ready\\n")
+os.read(0, 1)
+os._exit(0)
+"""
+    inside = tmp_path / "root"
+    inside.mkdir()
+    with Running(prepared(code, [str(inside)])) as running:
+        assert running.line() == "ready"
+        ended = join(running.pid, "--", "/bin/true", owner=False)
+        message, hint = refused(ended)
+        assert message == "change to a directory that is outside of the root"
+        assert "--workdir /" in hint
+        ended = join(running.pid, "--workdir", "/", "--", "/bin/true", owner=False)
+        assert ended.status == 127  # there's nothing inside
+
+
+def test_nothing_of_the_targets_files_is_imported(tmp_path: Path) -> None:
+    """Modules that lie where ours do, in the target's mounts, are never read."""
+    require("root", "unshare", "strace")
+    place = str(Path(initpath.HERE))
+    code = f'mount -t tmpfs none "{place}" && echo ready && exec cat'
+    with Running(["unshare", "--mount", "--fork", "/bin/sh", "-c", code]) as running:
+        assert running.line() == "ready"
+        (pid,) = children.below(running.starter)[-1:]
+        for words, status in ((("/bin/true",), 0), (("nonesuch",), 127), (("-S5", "true"), 0)):
+            ended = join(pid, *words, owner=False)
+            assert ended.status == status, ended
+            assert "Traceback" not in ended.errors
+            assert "unexpected" not in ended.errors
+
+
+def test_who_enters_can_not_be_looked_into(target: int, tmp_path: Path) -> None:
+    """The init is seen from inside before its exec, but neither its program nor descriptors."""
+    require("root", "strace")
+    log = tmp_path / "log"
+    argv = ["strace", "-f", "-qq", "-o", str(log), "-e", "trace=prctl,setns,execve",
+            *joining(target, "--", "/bin/true", owner=False)]  # fmt: skip
+    assert run(argv).status == 0
+    calls = [line.split(None, 1)[1] for line in log.read_text().splitlines()]
+    first = next(at for at, call in enumerate(calls) if call.startswith("setns("))
+    assert any("PR_SET_DUMPABLE, SUID_DUMP_DISABLE" in call for call in calls[:first])
+
+
+def test_it_is_the_interpreter_that_is_sealed_for_root_only() -> None:
+    """An ordinary user can't write the interpreter, unless it's their own."""
+    own = os.stat(os.path.realpath(sys.executable))
+    show = ("/bin/sh", "-c", "readlink /proc/$PPID/exe")
+    for owner in (True, False) if ROOT else (True,):
+        with Running(["cat"]) as running:
+            user = OWNER if owner else os.geteuid()
+            ended = join(running.pid, "--", *show, owner=owner and not ROOT)
+            sealed = user == own.st_uid or bool(own.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+            if not (owner and ROOT):
+                assert ended.out.startswith(b"/memfd:") == sealed, ended
