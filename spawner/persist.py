@@ -31,7 +31,7 @@ _SOURCE = "pyspawn-persist"
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 _NOT_OLDER = (
-    "the kernel keeps a mount namespace only in one that it takes for older, and Linux 6.18 numbers "
+    "the kernel keeps a mount namespace only in one that it takes for older; Linux 6.18 numbers "
     "them by processor, so that a newer one may count as older: try again, on one processor "
     "(taskset), or leave it out, --share mount"
 )

@@ -251,7 +251,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 def check(result):
     if result == -1:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-# A mount namespace is kept only in one that is older, which recent kernels tell by numbers that each
+# A mount namespace is kept only in an older one, which recent kernels tell by numbers that each
 # processor hands out for itself.
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 check(libc.unshare(0x20000))
