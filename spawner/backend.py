@@ -98,6 +98,9 @@ class Backend:
 
     def stop(self) -> None:
         """Have the process end, if there's one, and wait until it has."""
+        if self._words >= 0:
+            posix.close(self._words)  # it may be waiting for words that never come
+            self._words = -1
         if self.pid:
             self._finish()
             self._reap()

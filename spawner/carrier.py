@@ -61,7 +61,7 @@ class Carrier(Backend):
         return Step(
             LAUNCHER,
             f"start {self.network.kind} and wait until it's ready",
-            f"fork(), execve({', '.join(words)})",
+            f"execve({', '.join(words)})",
             lambda _, process: self._start(process),
             topic="start-carrier",
             needs=("net", "mount"),

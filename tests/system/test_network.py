@@ -752,6 +752,28 @@ def test_an_address_that_the_kernel_refuses_leaves_no_pair() -> None:
         assert running.wait() == 1
 
 
+@pytest.mark.parametrize("kind", [*CARRIERS, "veth:br0"])
+def test_a_failure_before_the_network_is_needed_ends_its_process(kind: str) -> None:
+    require("root", "userns", "tun", "ip", *([kind] if kind in CARRIERS else []))
+    if kind not in CARRIERS:
+        require_veth()
+    words = ("--network", kind, "--time", "--monotonic=-9000000000")
+    ended = run(nest(OPEN_TUN + BRIDGE, *words))
+    assert ended.status == 125
+    assert "set the monotonic clock" in ended.errors
+
+
+@pytest.mark.parametrize("kind", [*CARRIERS, "veth:br0"])
+def test_a_failure_after_the_network_is_there_ends_it(kind: str) -> None:
+    require("root", "userns", "tun", "ip", *([kind] if kind in CARRIERS else []))
+    if kind not in CARRIERS:
+        require_veth()
+    ended = run(nest(OPEN_TUN + BRIDGE, "--network", kind, "--workdir", "/nosuch"))
+    assert ended.status == 125
+    assert "change to the directory /nosuch" in ended.errors
+    assert run(nest(OPEN_TUN + BRIDGE, "--network", kind, program=("nosuch",))).status == 127
+
+
 def test_a_veth_takes_root() -> None:
     require("userns")
     if os.geteuid() == 0:

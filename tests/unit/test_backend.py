@@ -132,6 +132,12 @@ def test_the_end_of_the_container_ends_the_wait() -> None:
     os.close(reader)
 
 
+def test_one_that_waits_for_words_ends_too() -> None:
+    found = Acting(lambda ends: backend.read_words(ends.words))
+    found.begin(Kernel())
+    found.stop()
+
+
 def test_it_ends_by_itself_when_the_launcher_is_gone() -> None:
     """All that it holds of the launcher are pipes, and they are at their end."""
 
