@@ -36,6 +36,7 @@ from spawner.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import TracebackType
     from typing import NoReturn, TypeVar
 
     T = TypeVar("T")
@@ -234,7 +235,8 @@ def _packed(kind: str, value: Any) -> bytes:
     """Return an outcome pickled, or in its place what there is to say of it."""
     note = ""
     if kind == _RAISED:
-        note = "in the isolated process:\n" + "".join(traceback.format_exception(value)).rstrip()
+        told = traceback.format_exception(type(value), value, _beyond_us(value.__traceback__))
+        note = "in the isolated process:\n" + "".join(told).rstrip()
         with contextlib.suppress(Exception):  # it may forbid new attributes
             value.add_note(note)
     try:
@@ -250,6 +252,15 @@ def _packed(kind: str, value: Any) -> bytes:
     if note:
         failed.add_note(note)
     return pickle.dumps((_RAISED, failed))
+
+
+def _beyond_us(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames that led to the function."""
+    while trace is not None and trace.tb_next is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith("spawner."):
+            break
+        trace = trace.tb_next
+    return trace
 
 
 def _shown(value: Any) -> str:

@@ -251,6 +251,7 @@ def words(args: Command, given: Mapping[str, Any]) -> list[str]:
         if name in given:
             found += _spell(name, keyword, given[name])
     found += ["--", *_program(args)]
+    _check_environment(given.get("env"))
     _check(found)
     return found
 
@@ -272,6 +273,16 @@ def _program(args: Command) -> list[str]:
     """Return the program and its arguments; a single word is a program without any."""
     listed = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
     return [os.fsdecode(word) for word in listed]
+
+
+def _check_environment(env: Environment | None) -> None:
+    """Raise SpecError for variables that no environment can hold, environ(7)."""
+    for name, value in (env or {}).items():
+        raw = os.fsencode(name)
+        if not raw or b"=" in raw:
+            raise SpecError(f"env: {name!r} can't be the name of a variable")
+        if b"\0" in raw + os.fsencode(value):
+            raise SpecError(f"env: the variable {name!r} contains a NUL")
 
 
 def _check(found: list[str]) -> None:

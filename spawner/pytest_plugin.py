@@ -190,11 +190,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a test that is marked, and doesn't take the fixture, isolated as a whole."""
     __tracebackhide__ = True
-    if pyfuncitem.get_closest_marker("isolated") is None or "isolated" in pyfuncitem.fixturenames:
+    names = inspect.signature(pyfuncitem.obj).parameters
+    if pyfuncitem.get_closest_marker("isolated") is None or "isolated" in names:
         return None
-    arguments = {
-        name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters
-    }
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
     @functools.wraps(pyfuncitem.obj)
     def test() -> None:

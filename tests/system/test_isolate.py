@@ -95,6 +95,7 @@ def test_exceptions_come_back_with_their_traceback() -> None:
     (note,) = caught.value.__notes__
     assert note.startswith("in the isolated process:")
     assert '{}["key"]' in note
+    assert "spawner" not in note  # how it got there is nothing to read
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), OSError(2, "no", "file")])
@@ -238,6 +239,16 @@ def test_a_program_with_threads_can_call() -> None:
 def test_what_makes_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(spawner.SpecError, match=message):
         call(os.getpid, options=options)
+
+
+def test_one_inside_another() -> None:
+    """What is isolated can isolate, by a command and by a function."""
+
+    def outer() -> tuple[str, str]:
+        program = spawner.run(["hostname"], hostname="inner", stdout=PIPE, text=True)
+        return program.stdout, call(socket.gethostname, options={"hostname": "innermost"})[0]
+
+    assert call(outer)[0] == ("inner\n", "innermost")
 
 
 def test_errors_of_its_own_pickle() -> None:

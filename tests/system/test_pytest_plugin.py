@@ -92,6 +92,19 @@ def test_a_marked_test_runs_isolated_as_a_whole(pytester: pytest.Pytester) -> No
             with open("/proc/net/dev") as devices:
                 assert len(devices.read().splitlines()) == 3
 
+    @pytest.fixture
+    def helper(isolated):
+        return isolated
+
+    @pytest.mark.isolated
+    def test_with_a_fixture_that_takes_the_fixture(helper, outside):
+        assert os.getpid() != outside
+
+    @pytest.mark.isolated
+    @pytest.mark.usefixtures("isolated")
+    def test_that_asks_for_the_fixture_in_passing(outside):
+        assert os.getpid() != outside
+
     @pytest.mark.isolated
     def test_that_fails():
         value = {"key": [1, 2, 3]}
@@ -111,7 +124,7 @@ def test_a_marked_test_runs_isolated_as_a_whole(pytester: pytest.Pytester) -> No
         os._exit(3)
     """
     result = suite(pytester, code)
-    result.assert_outcomes(passed=4, failed=2, skipped=1, xfailed=1)
+    result.assert_outcomes(passed=6, failed=2, skipped=1, xfailed=1)
     result.stdout.fnmatch_lines(
         [
             "*AssertionError: assert {'key': [[]1, 2, 3[]]} == {'key': [[]1, 2, 4[]]}*",

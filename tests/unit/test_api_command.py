@@ -174,6 +174,10 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
         ({"timeout": -0.5}, "timeout: -0.5 seconds are less"),
         *(({name: "a\0b"}, "NUL") for name in ("hostname", "cwd", "init", "user")),
         ({"init": Path("/a\0b")}, "NUL"),
+        ({"env": {"A": "a\0b"}}, "env: the variable 'A' contains a NUL"),
+        ({"env": {b"A\0": b""}}, "env: the variable b'A.*' contains a NUL"),
+        ({"env": {"A=B": "c"}}, "env: 'A=B' can't be the name"),
+        ({"env": {"": "c"}}, "env: '' can't be the name"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], message: str) -> None:
@@ -200,6 +204,7 @@ def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], mess
         ({"unshare": Namespaces("net")}, "unshare takes the names of namespaces"),
         ({"namespaces": "net"}, "namespaces takes a Namespaces, not 'net'"),
         ({"cwd": 5}, "cwd takes a path, not 5"),
+        ({"env": {"A": 5}}, "expected str, bytes or os.PathLike object, not int"),
         ({"init": 5}, "init takes True, False or a path, not 5"),
         ({"monotonic": 0.5}, "monotonic takes a whole number of seconds"),
         ({"stop_signal": 1.0}, "stop_signal takes the number or the name of a signal"),
