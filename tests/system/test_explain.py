@@ -126,10 +126,10 @@ def made(trace: str, children: list[str]) -> list[Call]:
         elif name == "close":
             files.pop((pid, call.removeprefix("close(").removesuffix(")")), None)
         elif name == "write":
-            descriptor, data = re.fullmatch(r"write\((\d+), (\".*\"), \d+\)", call).groups()  # type: ignore[union-attr]
+            descriptor, _, rest = call.removeprefix("write(").partition(", ")
             opened = files.get((pid, descriptor), "")
             if '"/proc/' in opened:
-                calls.append((who, f"write({opened.split(', ')[1]}, {data})"))
+                calls.append((who, f"write({opened.split(', ')[1]}, {rest.rpartition(', ')[0]})"))
         elif name == "ioctl":
             descriptor, request, argument = (*call[6:].split(", ", 2), "")[:3]
             if request.startswith("SIOC"):
@@ -211,6 +211,7 @@ JOINING = ("setns(", "fork(", "execvp(", "setpgid(", "prctl(PR_SET_CHILD", "prct
 
 @pytest.mark.parametrize("options", [["--unshare=all"], ["--share=pid", "--net"]])
 def test_a_join(options: list[str]) -> None:
+    require("root")  # for others, who joins hides from strace
     reader, writer = os.pipe()
     target = [*initpath.pyspawn(), f"--json-status={writer}", *options, "--", "/bin/cat"]
     with Running(target, pass_fds=[writer]):
@@ -218,7 +219,7 @@ def test_a_join(options: list[str]) -> None:
         pid = json.loads(Lines(reader).next())["host_pid"]
         os.close(reader)
         words = [*initpath.pyspawn(), "exec", str(pid), "--explain", "--", "/bin/true"]
-        traced = Traced(words, ordinary=not ROOT)
+        traced = Traced(words, ordinary=False)
     expected = [call for call in in_order(traced.told) if call[1].startswith(JOINING)]
     assert [call for call in in_order(traced.made) if call[1].startswith(JOINING)] == expected
     assert ("init", 'execvp("/bin/true")') in expected

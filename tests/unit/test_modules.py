@@ -36,7 +36,12 @@ HEAVY = {
 
 def loaded(argv: Sequence[Word], status: int = 0) -> set[str]:
     """Return the modules that the interpreters of a command say they loaded (-X importtime)."""
-    ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    # Without a locale the interpreter chooses one, which is one thing more to undo.
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    environment.pop("LC_CTYPE", None)
+    ended = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment
+    )
     assert ended.returncode == status, ended
     lines = (line for line in ended.stderr.splitlines() if line.startswith("import time:"))
     names = {line.rpartition("|")[2].strip() for line in lines}
