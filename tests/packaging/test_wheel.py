@@ -77,8 +77,10 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert says["Version"] == pyinit.__version__
     assert says["Requires-Python"] == ">=3.11"
     assert says["License-Expression"] == "MIT"
-    assert says.get_all("Requires-Dist") == ["psutil>=5.9"]
-    assert says.get_payload() == (CHECKOUT / "README.md").read_text()
+    assert says.get_all("Requires-Dist") == ["psutil>=5.9", "pyroute2>=0.7; extra == 'veth'"]
+    assert says.get_all("Provides-Extra") == ["veth"]
+    text = says.get_payload(decode=True)  # as bytes: the header names no charset
+    assert text == (CHECKOUT / "README.md").read_bytes()
 
 
 def test_the_wheel_of_the_sdist_is_the_wheel_of_the_checkout(wheel: Path, tmp_path: Path) -> None:
