@@ -30,16 +30,25 @@ _no_fork = threading.RLock()
 _ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
 
+def _hold() -> None:
+    _no_fork.acquire()
+
+
+def _go_on() -> None:
+    """Release what this thread holds: nothing, if it was forking when this module was read."""
+    with contextlib.suppress(RuntimeError):
+        _no_fork.release()
+
+
 def _let_go() -> None:
     """Close, in a fork, what ties containers to the process that was forked."""
+    global _no_fork  # noqa: PLW0603  its owner may be a thread that isn't here
+    _no_fork = threading.RLock()
     for end in list(_ours):
         end.close()
-    _no_fork.release()
 
 
-os.register_at_fork(
-    before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_let_go
-)
+os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_let_go)
 
 
 def pipe() -> tuple[FileIO, FileIO]:

@@ -280,3 +280,23 @@ def test_a_caller_that_ignores_sigchld() -> None:
     )
     ended = script(code)
     assert "returncode=42" in ended.stdout, ended.stderr
+
+
+def test_a_fork_that_is_under_way_at_the_import_keeps_its_peace() -> None:
+    """Another thread's fork can be between its handlers: it has acquired nothing to release."""
+    code = """
+import os
+
+def meanwhile():
+    import spawner.ties
+
+os.register_at_fork(before=meanwhile)
+child = os.fork()
+import spawner
+status = spawner.run(["sh", "-c", "exit 3"]).returncode
+if child == 0:
+    os._exit(status)
+print(status, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    ended = script(code)
+    assert (ended.stdout, ended.stderr) == ("3 3\n", "")
