@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from spawner.errors import SpecError as SpecError
     from spawner.idmap import Extent as Extent
     from spawner.idmap import IdMap as IdMap
+    from spawner.joined import JoinedProcess as JoinedProcess
+    from spawner.joined import join as join
     from spawner.network import Network as Network
     from spawner.network import Publish as Publish
     from spawner.process import CalledProcessError as CalledProcessError
@@ -37,6 +39,7 @@ __all__ = [
     "ExecError",
     "Extent",
     "IdMap",
+    "JoinedProcess",
     "Namespaces",
     "Network",
     "PlanStep",
@@ -46,6 +49,7 @@ __all__ = [
     "SpawnerError",
     "SpecError",
     "TimeoutExpired",
+    "join",
     "plan",
     "run",
 ]
@@ -55,6 +59,7 @@ _HOMES = {
     "spawner.dryrun": ("PlanStep", "plan"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
     "spawner.idmap": ("Extent", "IdMap"),
+    "spawner.joined": ("JoinedProcess", "join"),
     "spawner.network": ("Network", "Publish"),
     "spawner.process": ("CalledProcessError", "CompletedProcess", "Process", "run"),
     "spawner.spec": ("Namespaces",),

@@ -52,6 +52,7 @@ class Container:
     _first: ties.Pidfd
     _settling: contextlib.AbstractContextManager[bool]
     _running = False  # until the start has succeeded, for __del__
+    _subcommand: tuple[str, ...] = ()
 
     def _launch(
         self,
@@ -68,7 +69,8 @@ class Container:
         self._lifeline = undo.enter_context(contextlib.closing(ties.Lifeline()))
         self._report = undo.enter_context(contextlib.closing(ties.Report()))
         tied = {"lifeline": self._lifeline.end, "json-status": self._report.end}
-        argv = [*initpath.pyspawn(), *(f"--{tie}={end}" for tie, end in tied.items()), *words]
+        ends = (f"--{tie}={end}" for tie, end in tied.items())
+        argv = [*initpath.pyspawn(), *self._subcommand, *ends, *words]
         try:
             self._launcher = subprocess.Popen(argv, pass_fds=(*pass_fds, *tied.values()), **streams)
         except OSError as error:

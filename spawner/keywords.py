@@ -249,14 +249,15 @@ def words(args: Command, given: Mapping[str, Any]) -> list[str]:
                 )
     for name, keyword in TABLE.items():
         if name in given:
-            found += _spell(name, keyword, given[name])
-    found += ["--", *_program(args)]
-    _check_environment(given.get("env"))
+            found += spell(name, keyword, given[name])
+    found += ["--", *program(args)]
+    check_environment(given.get("env"))
     _check(found)
     return found
 
 
-def _spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
+def spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
+    """Return the words for the value of a keyword; raises TypeError and SpecError."""
     if value is None:
         return keyword.none
     try:
@@ -269,13 +270,13 @@ def _spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
         raise TypeError(f"{name} takes {keyword.takes}, not {value!r}") from None
 
 
-def _program(args: Command) -> list[str]:
+def program(args: Command) -> list[str]:
     """Return the program and its arguments; a single word is a program without any."""
     listed = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
     return [os.fsdecode(word) for word in listed]
 
 
-def _check_environment(env: Environment | None) -> None:
+def check_environment(env: Environment | None) -> None:
     """Raise SpecError for variables that no environment can hold, environ(7)."""
     for name, value in (env or {}).items():
         raw = os.fsencode(name)

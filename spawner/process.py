@@ -219,24 +219,36 @@ class Process(Container, Generic[AnyStr]):
         Raises TypeError for a value of a wrong type, before anything is started.
         """
         words: list[str] = keywords.words(args, locals())
+        self._begin(
+            args,
+            words,
+            pass_fds,
+            start_timeout,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            text=text,
+            encoding=encoding,
+            errors=errors,
+            bufsize=bufsize,
+            env=env,
+        )
+
+    def _begin(
+        self,
+        args: Command,
+        words: list[str],
+        pass_fds: Iterable[int],
+        start_timeout: float | None,
+        **streams: Any,
+    ) -> None:
+        """Start the launcher with these words, and return once the program runs."""
         pass_fds = keywords.descriptors(pass_fds)
         start_timeout = keywords.duration("start_timeout", start_timeout)
         self.args = args
         self._talking = threading.Lock()
         with contextlib.ExitStack() as undo:
-            self._launch(
-                undo,
-                words,
-                pass_fds,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                text=text,
-                encoding=encoding,
-                errors=errors,
-                bufsize=bufsize,
-                env=env,
-            )
+            self._launch(undo, words, pass_fds, **streams)
             undo.callback(self._abandon)
             self.stdin = self._launcher.stdin
             self.stdout = self._launcher.stdout
@@ -435,15 +447,25 @@ def run(
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.duration("timeout", timeout)
     deadline = ending(timeout)
-    with Process[Any](
+    process = Process[Any](
         args, text=text, encoding=encoding, errors=errors, start_timeout=timeout, **options
-    ) as process:
+    )
+    return _finish(process, input, timeout, deadline, check=check)
+
+
+def _finish(
+    process: Process[Any], data: Any, timeout: float | None, deadline: float | None, *, check: bool
+) -> CompletedProcess[Any]:
+    """Talk with a process to its end and return how it went."""
+    with process:
         try:
-            stdout, stderr = process.communicate(input, left(deadline))
+            stdout, stderr = process.communicate(data, left(deadline))
         except TimeoutExpired as expired:
             expired.timeout = timeout or 0.0
             raise
-    ended = CompletedProcess(args, process.wait(), stdout, stderr, process.signal, process.missing)
+    ended = CompletedProcess(
+        process.args, process.wait(), stdout, stderr, process.signal, process.missing
+    )
     if check:
         ended.check_returncode()
     return ended

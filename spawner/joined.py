@@ -1,0 +1,150 @@
+"""Run programs in the namespaces of others, with the manners of `subprocess`: `pyspawn exec`."""
+
+from __future__ import annotations
+
+import os
+from signal import SIGTERM
+from typing import TYPE_CHECKING, Any, AnyStr, cast
+
+from pyinit import cmdline
+from spawner import joinoptions, keywords, spec
+from spawner.container import Container
+from spawner.errors import SpecError
+from spawner.exchange import ending
+from spawner.process import Process, _finish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import TypeAlias
+
+    from spawner.keywords import Command, Environment, Names, Options, Stream, Word
+    from spawner.process import CompletedProcess
+
+    Target: TypeAlias = int | Word | Container
+
+_SHARED = ("cwd", "user", "group", "extra_groups", "stop_signal", "stop_timeout")
+"""Keywords of `Process` that mean the same here."""
+
+
+class JoinedProcess(Process[AnyStr]):
+    """A program in the namespaces of a target; in all else like `Process`.
+
+    `pid` is the program's. `namespaces` are those that it is in, joined or the caller's.
+    """
+
+    _subcommand = ("exec",)
+
+    def __init__(
+        self,
+        target: Target,
+        args: Command,
+        *,
+        namespaces: Names = (),
+        target_env: bool = False,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        bufsize: int = -1,
+        cwd: Word | None = None,
+        env: Environment | None = None,
+        pass_fds: Iterable[int] = (),
+        user: int | str | None = None,
+        group: int | str | None = None,
+        extra_groups: str | Iterable[int | str] | None = None,
+        stop_signal: int | str = SIGTERM,
+        stop_timeout: float | str | None = spec.STOP_TIMEOUT,
+        start_timeout: float | None = None,
+    ) -> None:
+        """Start `args` in the namespaces of `target` and return once it runs.
+
+        `target` is a pid, a `Process`, the path of a namespace file, or that of a directory of
+        them. `namespaces` names those that are joined; without any it's all that differ, and a
+        process's root and working directory too. `target_env` gives the program the environment of
+        the process. All others are as in `Process`, `cwd` inside; `user` and `group` are root's
+        unless said, where a user namespace is joined.
+
+        Raises TypeError for a value of a wrong type, before anything is started.
+        """
+        given = locals()
+        pass_fds = keywords.descriptors(pass_fds)
+        words = _words(target, args, {**given, "pass_fds": pass_fds})
+        self._begin(
+            args,
+            words,
+            pass_fds,
+            start_timeout,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            text=text,
+            encoding=encoding,
+            errors=errors,
+            bufsize=bufsize,
+            env=env,
+        )
+
+
+def _words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
+    """Return the words after `pyspawn exec`; raises TypeError and SpecError."""
+    found = ["--quiet", "--die-with-parent", "--background"]
+    kinds = given["namespaces"]
+    for kind in kinds.split(",") if isinstance(kinds, str) and kinds else kinds:
+        if kind not in spec.NAMESPACES:
+            raise SpecError(
+                f"namespaces: {kind!r} is not a kind of namespace",
+                f"the kinds are {', '.join(spec.NAMESPACES)}",
+            )
+        found.append(f"--{kind}")
+    if given["target_env"]:
+        found.append("--target-env")
+    found += [f"--pass-fd={descriptor}" for descriptor in given["pass_fds"]]
+    for name in _SHARED:
+        found += keywords.spell(name, keywords.TABLE[name], given[name])
+    found += ["--", _target(target), *keywords.program(args)]
+    keywords.check_environment(given["env"])
+    try:
+        values, program = cmdline.parse(joinoptions.TABLE, found)
+        joinoptions.spec(values, program, user=os.geteuid(), group=os.getegid())
+    except cmdline.UsageError as error:
+        raise SpecError(str(error), error.hint) from None
+    return found
+
+
+def _target(target: Target) -> str:
+    """Return the word that stands for a target: a path is never taken for a pid."""
+    if isinstance(target, Container):
+        if target.returncode is not None:
+            raise SpecError("the target has ended", "join a process that runs")
+        return str(target.pid)
+    if isinstance(target, bool):
+        raise TypeError("target takes a pid, a Process or a path, not a bool")
+    if isinstance(target, int):
+        return str(int(target))
+    word = os.fsdecode(target)
+    return f"./{word}" if word.isdigit() else word
+
+
+def join(
+    target: Target,
+    args: Command,
+    *,
+    input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Any,
+) -> CompletedProcess[Any]:
+    """Run `args` in the namespaces of `target` to its end, as `run`, and return how it went.
+
+    The `options` are those of `JoinedProcess`. Of what the program has started, all that is below
+    it ends with it when the time is over; what others have taken over, in a joined PID namespace,
+    stays with them.
+    """
+    keywords.pipe_streams(cast("Options", options), data=input, capture_output=capture_output)
+    timeout = keywords.duration("timeout", timeout)
+    deadline = ending(timeout)
+    process = JoinedProcess[Any](target, args, start_timeout=timeout, **options)
+    return _finish(process, input, timeout, deadline, check=check)
