@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING
 from pyinit import cmdline
 from spawner import options
 from spawner.errors import SpecError
-from spawner.idmap import AUTO, IdMap
-from spawner.network import Network, Publish
 from spawner.spec import ALL, Namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import IO, Any, Literal, TypeAlias, TypedDict
 
-    from spawner.idmap import Extent
+    from spawner.idmap import Extent, IdMap
+    from spawner.network import Network, Publish
 
     Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Command: TypeAlias = Word | Sequence[Word]
@@ -142,6 +141,8 @@ def _namespaces(_: str, value: Namespaces) -> list[str]:
 
 
 def _network(option: str, value: Network | str) -> list[str]:
+    from spawner.network import Network  # which few need, as with those below
+
     if not isinstance(value, (Network, str)):
         raise TypeError
     ports = value.publish if isinstance(value, Network) else ()
@@ -149,6 +150,10 @@ def _network(option: str, value: Network | str) -> list[str]:
 
 
 def _ports(option: str, value: Ports) -> list[str]:
+    if value == ():
+        return []
+    from spawner.network import Publish
+
     ports = [value] if isinstance(value, (int, str, Publish)) else value
     return [
         _word(option, str(port) if isinstance(port, Publish) else _number(port)) for port in ports
@@ -185,6 +190,8 @@ def _map(_: str, value: str) -> list[str]:
 
 
 def _extents(option: str, value: Extents) -> list[str]:
+    from spawner.idmap import AUTO, IdMap
+
     items = value.split() if isinstance(value, str) else value
     extents = items.extents if isinstance(items, IdMap) else tuple(items)
     words = [item for item in extents if isinstance(item, str)]
