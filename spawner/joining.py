@@ -78,7 +78,23 @@ class Joined:
         self.closes = joins.target is not None
         self._user = caller.user
         self._proc = proc
+        self._held = [proc]
         self._inside = Inside(proc)
+
+    def hold(self, descriptor: int) -> int:
+        """Hold a descriptor as well; return it."""
+        self._held.append(descriptor)
+        return descriptor
+
+    def let_go(self, descriptor: int) -> None:
+        """Close a descriptor that isn't needed."""
+        self._held.remove(descriptor)
+        posix.close(descriptor)
+
+    def close(self) -> None:
+        """Close all that is held; processes that were forked have their own copies."""
+        while self._held:
+            posix.close(self._held.pop())
 
     @property
     def enters_user(self) -> bool:
@@ -270,25 +286,36 @@ def find(kernel: Kernel, spec: Spec, joins: Joins, caller: Caller) -> Joined:
         LAUNCHER, "open /proc", lambda: kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
     )
     joined = Joined(spec, joins, caller, proc)
+    try:
+        _open(kernel, joined, joins)
+    except BaseException:
+        joined.close()
+        raise
+    return joined
+
+
+def _open(kernel: Kernel, joined: Joined, joins: Joins) -> None:
+    """Get hold of all; raises SetupError."""
     found: dict[str, int] = {}
     if joins.pid is not None:
         found = _of_process(kernel, joined, joins.pid)
     elif joins.target is not None:
-        found = _of_path(kernel, joins.target, joins.kinds)
+        found = _of_path(kernel, joined, joins.target)
     for kind, path in joins.files:
-        found[kind] = _of_file(kernel, path, kind)
+        found[kind] = _of_file(kernel, joined, path, kind)
     for kind in NAMESPACES:
         descriptor = found.get(kind)
         if descriptor is None:
             continue
         if _is_ours(descriptor, kind):
-            posix.close(descriptor)
+            joined.let_go(descriptor)
         else:
             joined.namespaces[kind] = descriptor
     joined.privileged = _is_privileged()
     if joined.enters_user and not joined.privileged:
         joined.first = _below_ours(kernel, joined.namespaces["user"])
-    return joined
+        if joined.first is not None:
+            joined.hold(joined.first)
 
 
 def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
@@ -302,18 +329,18 @@ def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
         for kind in NAMESPACES if joins.kinds is None else sorted(joins.kinds):
             path = f"{place}/ns/{FILES.get(kind, kind)}"
             try:
-                found[kind] = kernel.open(path, posix.O_RDONLY)
+                found[kind] = joined.hold(kernel.open(path, posix.O_RDONLY))
             except SyscallError as error:
                 if error.errno != errno.ENOENT or joins.kinds is not None:
                     raise
         if joins.kinds is None or "mount" in joins.kinds:
             flags = posix.O_PATH | posix.O_DIRECTORY
-            root = kernel.open(f"{place}/root", flags)
+            root = joined.hold(kernel.open(f"{place}/root", flags))
             if _is_root(root) and _is_ours(found["mount"], "mount"):
-                posix.close(root)
+                joined.let_go(root)
             else:
                 joined.root = root
-            joined.directory = kernel.open(f"{place}/cwd", flags)
+            joined.directory = joined.hold(kernel.open(f"{place}/cwd", flags))
         if joins.environment:
             joined.environment = _variables(_read(joined._proc, f"{place}/environ"[6:]))
     except SyscallError as error:
@@ -382,8 +409,9 @@ def _gone(what: str, pid: int) -> SetupError:
     )
 
 
-def _of_path(kernel: Kernel, path: str, kinds: frozenset[str] | None) -> dict[str, int]:
+def _of_path(kernel: Kernel, joined: Joined, path: str) -> dict[str, int]:
     """Return the namespaces of a file, or of the files of a directory, by their names."""
+    kinds = joined.joins.kinds
     what = f"join {path}"
     try:
         mode = posix.stat(path).st_mode
@@ -392,7 +420,7 @@ def _of_path(kernel: Kernel, path: str, kinds: frozenset[str] | None) -> dict[st
             what, stage=LAUNCHER, syscall="newfstatat", errno=error.errno, path=path
         ) from None
     if mode & _FORMAT != _DIRECTORY:
-        descriptor = _of_file(kernel, path, None)
+        descriptor = _of_file(kernel, joined, path, None)
         (kind,) = (kind for kind in NAMESPACES if _is_kind(kernel, descriptor, kind))
         for wanted in sorted((kinds or frozenset()) - {kind}):
             raise SetupError(
@@ -406,7 +434,7 @@ def _of_path(kernel: Kernel, path: str, kinds: frozenset[str] | None) -> dict[st
     for kind in NAMESPACES if kinds is None else sorted(kinds):
         place = f"{path}/{FILES.get(kind, kind)}"
         try:
-            found[kind] = _of_file(kernel, place, kind)
+            found[kind] = _of_file(kernel, joined, place, kind)
         except SetupError as error:
             if error.errno != errno.ENOENT or kinds is not None:
                 raise
@@ -421,12 +449,12 @@ def _of_path(kernel: Kernel, path: str, kinds: frozenset[str] | None) -> dict[st
     return found
 
 
-def _of_file(kernel: Kernel, path: str, kind: str | None) -> int:
+def _of_file(kernel: Kernel, joined: Joined, path: str, kind: str | None) -> int:
     """Return a descriptor of a namespace file, of this kind; raises SetupError."""
     what = f"join {path}"
     # Nothing that lies there may hold us.
     flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
-    descriptor = attempt(LAUNCHER, what, lambda: kernel.open(path, flags))
+    descriptor = joined.hold(attempt(LAUNCHER, what, lambda: kernel.open(path, flags)))
     try:
         actual = next((each for each in NAMESPACES if _is_kind(kernel, descriptor, each)), None)
     except SyscallError as error:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from spawner.backend import Backend
     from spawner.caller import Caller
+    from spawner.joining import Joined
     from spawner.linux import Kernel
     from spawner.making import Making
     from spawner.persist import Kept
@@ -78,8 +79,8 @@ class Container:
     All are 0, and descriptors -1, while they don't exist. `refused` are the optional namespaces
     that could not be had, with the errno. `strangers` are children that the launcher had before.
     `foreground` says whether the program has the foreground of `terminal`, and `witness` is the
-    process that learns of its stops (`witness.py`). Where `joining`, orphans of the program may be
-    others' to reap.
+    process that learns of its stops (`witness.py`). Where namespaces of others are `joined`, the
+    program's orphans may be theirs to reap.
     """
 
     def __init__(self) -> None:
@@ -88,7 +89,7 @@ class Container:
         self.awaited = 0
         self.pidfd = -1
         self.keeping = False
-        self.joining = False
+        self.joined: Joined | None = None
         self.kept: Kept | None = None
         self.refused: dict[str, int] = {}
         self.strangers: set[int] = set()
@@ -122,7 +123,7 @@ class Container:
 
         The keeper would kill the rest by itself, had no program that may signal it stopped it.
         """
-        if self.joining and self.keeping and self.pidfd >= 0 and self.awaited:
+        if self.joined is not None and self.keeping and self.pidfd >= 0 and self.awaited:
             from spawner import descendants
 
             descendants.kill_kept(self.awaited, self.init, self.pidfd)
@@ -253,6 +254,8 @@ class Launch:
         if self._making is None and not self.container.awaited:
             # Nothing was forked, so nothing is to be killed; our descriptors may be the last ones.
             self.container.keeping = False
+            if self.container.joined is not None:
+                self.container.joined.close()
             self.container.close()
             return
         self.making().abort()
@@ -302,8 +305,7 @@ class Launch:
         """Open the pipes, plan the steps, and fork who has to stay outside."""
         made = self.container
         maps = find_maps(self.kernel, self.spec, self.caller, self.lifelines)
-        joined = find_joins(self.kernel, self.spec, self.caller)
-        made.joining = joined is not None
+        made.joined = find_joins(self.kernel, self.spec, self.caller)
         made.kept = find_kept(self.spec)
         made.backend = find_backend(self.spec, self.caller)
         if made.backend is not None:
@@ -321,7 +323,7 @@ class Launch:
             notice=made.pipes.notice_writer if notice else None,
             maps=maps,
             backend=made.backend,
-            joined=joined,
+            joined=made.joined,
             kept=made.kept,
         )
         if self.wrap is not None:
@@ -358,6 +360,8 @@ class Launch:
             tell = self.observer.wants_namespaces
             stage.become(self.kernel, self.steps, made.pipes, keep=made.keeping, tell=tell)
         made.awaited = pid
+        if made.joined is not None:
+            made.joined.close()
         made.pipes.be_launcher()
 
     def _find_terminal(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from helpers import children, kernels
 from spawner import caller
 from spawner.errors import SpawnerError
+from spawner.joins import Joins
 from spawner.launch import Launch, Observer
 from spawner.spec import Namespaces, Spec
 
@@ -39,6 +40,8 @@ def launch(case: dict[str, Any]) -> dict[str, Any]:
     """Launch what `case` says; return how it ended and what was left."""
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     refused = case["refused"]
+    if "joins" in case["more"]:
+        case["more"]["joins"] = Joins(**case["more"]["joins"])
     spec = Spec(
         case["arguments"],
         namespaces=Namespaces(case["required"], case["optional"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import sys
@@ -15,8 +16,9 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.containers import MAKERS, OWNED, OWNER, ROOT, as_owner
-from helpers.programs import Word, prepared, python, reporter
+from helpers.programs import CATCHER, Word, prepared, python, reporter
 from helpers.running import Ended, Running, run
+from helpers.terminal import Shell, Terminal
 
 from spawner import initpath
 from spawner.spec import NAMESPACES
@@ -408,3 +410,50 @@ def test_it_is_the_interpreter_that_is_sealed_for_root_only() -> None:
             sealed = user == own.st_uid or bool(own.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
             if not (owner and ROOT):
                 assert ended.out.startswith(b"/memfd:") == sealed, ended
+
+
+# At a terminal.
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    with Terminal() as made:
+        yield made
+
+
+def test_it_is_a_job_like_any_other(terminal: Terminal, target: int) -> None:
+    """^C reaches it once, ^Z stops it, fg continues it, and the terminal is given back."""
+    with Shell(terminal) as shell:
+        job = shell.run(joining(target, "--", *python(CATCHER)))
+        assert terminal.screen.next().startswith("catcher ready")
+        terminal.type(b"\x03")
+        assert terminal.screen.next() == f"catcher {int(signal.SIGINT)}"
+        os.kill(job, signal.SIGKILL)
+        assert shell.wait(job)["status"] == -signal.SIGKILL
+        job = shell.run(joining(target, "--", "/bin/sh", "-c", "echo on; read line; exit 6"))
+        assert terminal.screen.next() == "on"
+        terminal.type(b"\x1a")
+        assert shell.wait(job) == {"stopped": int(signal.SIGTSTP), "foreground": job}
+        shell.resume(job)
+        terminal.type(b"go on\n")
+        assert shell.wait(job) == {"status": 6, "foreground": job}
+
+
+def test_each_step_is_told_while_it_is_taken(target: int) -> None:
+    ended = join(target, "--explain", "--", "/bin/true")
+    assert ended.status == 0
+    told = [line for line in ended.errors.splitlines() if re.match("(launcher|stage|init): ", line)]
+    wanted = [
+        "stage: hide from who is inside",
+        "stage: join the user namespace",
+        "stage: join the pid namespace",
+        "stage: fork the init",
+        "init: keep the caller's descriptors out",
+        "init: import nothing from here on",
+        "init: join the mount namespace",
+        "init: close the descriptors of the namespaces",
+        "init: change to the target's directory",
+        "init: become root, where that is mapped",
+        "init: die with the launcher",
+    ]
+    assert [line for line in told if line in wanted] == wanted
