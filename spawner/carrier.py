@@ -236,7 +236,7 @@ def pasta(
         ]
         for word in published or ["none"]:
             words += [option, word]
-    words += ["--tcp-ns", "none", "--udp-ns", "none", "--no-map-gw"]
+    words += ["--tcp-ns", "none", "--udp-ns", "none", "--no-map-gw", "--no-netns-quit"]
     words += ["--dns-forward", RESOLVERS["pasta"]]
     if users is not None:
         words += ["--userns", users]
