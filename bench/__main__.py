@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import api, forward, idle, launch, loss, mapping, nest, reap, start
+from bench import api, forward, idle, join, launch, loss, mapping, nest, reap, start
 from bench.budgets import judge
 from bench.context import FULL, QUICK, Bench
 from bench.installed import PEERS, NotMeasurable, Ours, find_ours, find_peers, version
@@ -23,6 +23,7 @@ EXPERIMENTS: dict[str, Callable[[Bench], list[Table]]] = {
     "start": start.run,
     "launch": launch.run,
     "mapping": mapping.run,
+    "join": join.run,
     "api": api.run,
     "idle": idle.run,
     "forward": forward.run,

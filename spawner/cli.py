@@ -43,6 +43,8 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
     spec = _plain(words, found)
     if spec is not None:
         return _run(spec, found, early)
+    if words[:1] == ["exec"]:
+        _seal(found)
     from spawner import command
 
     asked = command.ask(words, found, parent)
@@ -58,6 +60,19 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
         background=asked.background,
         telling=asked.telling,
     )
+
+
+def _seal(found: caller.Caller) -> None:
+    """Start anew from a sealed interpreter where a join needs it, before any more is read.
+
+    What hinders that is told later, when it's known to whom (`command`).
+    """
+    from spawner import sealed
+
+    try:
+        sealed.restart(Kernel(), found, ())
+    except SpawnerError:
+        return
 
 
 def _plain(words: list[str], found: caller.Caller) -> Spec | None:
