@@ -1,4 +1,4 @@
-"""`run` and `Process` for asyncio: no threads, no polling, the same keywords and exceptions.
+"""`run`, `Process` and their like for asyncio: no threads, no polling, and the same exceptions.
 
 The launcher is started as asyncio starts any process, by `subprocess.Popen`. What comes then is
 awaited: its status pipe and its pidfd are readers of the event loop, and the program's streams are
@@ -13,23 +13,24 @@ import asyncio
 import contextlib
 import warnings
 from subprocess import TimeoutExpired
-from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
+from typing import TYPE_CHECKING, Any, AnyStr, Generic, cast, overload
 
-from spawner import keywords
+from spawner import joined, keywords
 from spawner.container import Container
 from spawner.exchange import BEGUN, decode, encode, ending, left
 from spawner.process import CompletedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from subprocess import Popen
     from types import TracebackType
     from typing import Literal, Unpack
 
+    from spawner.joined import Target
     from spawner.keywords import Command, Options
     from spawner.ties import Pidfd
 
-__all__ = ["Process", "run"]
+__all__ = ["JoinedProcess", "Process", "join", "run"]
 
 _LIMIT = 65536
 """Bytes that a stream of asyncio holds back by default, asyncio.create_subprocess_exec."""
@@ -125,15 +126,29 @@ class Process(Container, Generic[AnyStr]):
         **options: Unpack[Options],
     ) -> None:
         """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
-        self.args = args
-        self._options = options
         keywords.check_names("Process", options)
+        words = keywords.words(args, options)
+        coding = (encoding, errors) if text or encoding or errors else None
+        self._prepare(args, words, options, coding, start_timeout, limit)
+
+    def _prepare(
+        self,
+        args: Command,
+        words: list[str],
+        options: Mapping[str, Any],
+        coding: tuple[str | None, str | None] | None,
+        start_timeout: float | None,
+        limit: int,
+    ) -> None:
+        """Take down what to start."""
         if options.get("bufsize", -1) not in (-1, 0):
             raise ValueError("bufsize: streams of asyncio have buffers of their own, see limit")
-        self._words = keywords.words(args, options)
+        self.args = args
+        self._words = words
+        self._options = options
         self._start_timeout = keywords.duration("start_timeout", start_timeout)
         self._limit = limit
-        self._coding = (encoding, errors) if text or encoding or errors else None
+        self._coding = coding
         self._blocks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self._transports: list[asyncio.BaseTransport] = []
 
@@ -344,6 +359,34 @@ class Process(Container, Generic[AnyStr]):
         warnings.warn(f"{self!r} was not waited for", ResourceWarning, source=self, stacklevel=2)
 
 
+class JoinedProcess(Process[AnyStr]):
+    """A program in the namespaces of a target, as `spawner.JoinedProcess`, awaited as `Process`."""
+
+    _subcommand = ("exec",)
+
+    def __init__(
+        self,
+        target: Target,
+        args: Command,
+        *,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        start_timeout: float | None = None,
+        limit: int = _LIMIT,
+        **options: Any,
+    ) -> None:
+        """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
+        defaults: dict[str, Any] = joined.JoinedProcess.__init__.__kwdefaults__ or {}
+        for name in options:
+            if name not in defaults:
+                raise TypeError(f"JoinedProcess() got an unexpected keyword argument {name!r}")
+        pass_fds = keywords.descriptors(options.get("pass_fds", ()))
+        words = joined.words(target, args, {**defaults, **options, "pass_fds": pass_fds})
+        coding = (encoding, errors) if text or encoding or errors else None
+        self._prepare(args, words, options, coding, start_timeout, limit)
+
+
 def _watch(end: Pidfd, launcher: Popen[Any], ended: asyncio.Future[None]) -> None:
     """Resolve `ended` when the launcher has ended; it holds no Process, which may be forgotten."""
     loop = ended.get_loop()
@@ -454,14 +497,39 @@ async def run(
     process = Process[Any](
         args, text=text, encoding=encoding, errors=errors, start_timeout=timeout, **options
     )
+    return await _complete(process, input, timeout, deadline, check=check)
+
+
+async def join(
+    target: Target,
+    args: Command,
+    *,
+    input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    **options: Any,
+) -> CompletedProcess[Any]:
+    """Run `args` in the namespaces of `target` to its end, as `spawner.join`."""
+    keywords.pipe_streams(cast("Options", options), data=input, capture_output=capture_output)
+    timeout = keywords.duration("timeout", timeout)
+    deadline = ending(timeout)
+    process = JoinedProcess[Any](target, args, start_timeout=timeout, **options)
+    return await _complete(process, input, timeout, deadline, check=check)
+
+
+async def _complete(
+    process: Process[Any], data: Any, timeout: float | None, deadline: float | None, *, check: bool
+) -> CompletedProcess[Any]:
+    """Talk with a process to its end and return how it went."""
     async with process:
         try:
-            stdout, stderr = await process.communicate(input, left(deadline))
+            stdout, stderr = await process.communicate(data, left(deadline))
         except TimeoutExpired as expired:
             expired.timeout = timeout or 0.0
             raise
     ended = CompletedProcess(
-        args, await process.wait(), stdout, stderr, process.signal, process.missing
+        process.args, await process.wait(), stdout, stderr, process.signal, process.missing
     )
     if check:
         ended.check_returncode()

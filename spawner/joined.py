@@ -70,10 +70,10 @@ class JoinedProcess(Process[AnyStr]):
         """
         given = locals()
         pass_fds = keywords.descriptors(pass_fds)
-        words = _words(target, args, {**given, "pass_fds": pass_fds})
+        found = words(target, args, {**given, "pass_fds": pass_fds})
         self._begin(
             args,
-            words,
+            found,
             pass_fds,
             start_timeout,
             stdin=stdin,
@@ -87,7 +87,7 @@ class JoinedProcess(Process[AnyStr]):
         )
 
 
-def _words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
+def words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
     """Return the words after `pyspawn exec`; raises TypeError and SpecError."""
     found = ["--quiet", "--die-with-parent", "--background"]
     kinds = given["namespaces"]

@@ -194,3 +194,24 @@ def test_failures_are_those_of_the_other_twin() -> None:
             raised.append(caught.value)
         assert type(raised[0]) is type(raised[1])
         assert str(raised[0]) == str(raised[1])
+
+
+def test_it_joins_as_the_other_twin_does(tree: Tree) -> None:
+    async def main() -> None:
+        async with aio.Process(["cat"], stdin=PIPE, unshare="uts", hostname="box") as box:
+            ended = await aio.join(box, ["hostname"], capture_output=True, text=True, check=True)
+            assert (ended.stdout, ended.stderr) == ("box\n", "")
+            async with aio.JoinedProcess[bytes](box.pid, ["cat"], stdin=PIPE) as guest:
+                assert guest.namespaces == box.namespaces
+            task = asyncio.create_task(aio.join(box, tree.args, **tree.options))
+            await complete(tree)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(FileNotFoundError):
+                await aio.join(box, "nosuch")
+            with pytest.raises(TypeError, match="unexpected keyword argument 'unshare'"):
+                aio.JoinedProcess(box, ["true"], unshare="net")
+        assert tree.is_gone()
+
+    asyncio.run(main())

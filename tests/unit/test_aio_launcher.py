@@ -300,6 +300,7 @@ def test_one_that_outlives_its_loop_is_killed_with_a_warning(
 
 def test_the_keywords_are_those_of_the_other_twin() -> None:
     assert inspect.signature(aio.run) == inspect.signature(spawner.run)
+    assert inspect.signature(aio.join) == inspect.signature(spawner.join)
     public = {name for name in dir(spawner.Process) if not name.startswith("_")}
     assert public <= set(dir(aio.Process))
 
