@@ -1,0 +1,272 @@
+"""What is known of a join before anything is entered: words, ids, variables, whose pid it is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+
+import pytest
+from helpers.kernels import Recording
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyinit.cmdline import parse
+from pyinit.execvp import ExecError
+from spawner import joining, joinoptions, joinprobe
+from spawner.caller import Caller
+from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError
+from spawner.evidence import Machine
+from spawner.joining import Ids, Joined
+from spawner.joins import Joins
+from spawner.linux import Kernel
+from spawner.planning import plan
+from spawner.spec import Namespaces, Spec
+
+NONE = Namespaces(())
+KINDS = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
+
+
+# Words.
+
+
+FLAGS = st.lists(
+    st.sampled_from(["--net", "-p", "-mu", "--target-env", "--workdir=/x", "-w/y", "--env=A=b"])
+)
+TARGETS = st.sampled_from(["1", "/proc/1/ns", "./dir"])
+PROGRAMS = st.lists(st.sampled_from(["true", "--net", "-x", "a b", ""]), min_size=1)
+
+
+@given(before=FLAGS, target=TARGETS, after=FLAGS, program=PROGRAMS)
+def test_options_may_stand_on_both_sides_of_the_target(
+    before: list[str], target: str, after: list[str], program: list[str]
+) -> None:
+    words = joinoptions.split([*before, target, *after, "--", *program])
+    values, rest = parse(joinoptions.TABLE, words)
+    assert rest == [target, *program]
+    assert values == parse(joinoptions.TABLE, [*before, *after])[0]
+
+
+def test_the_words_of_a_program_are_its_own() -> None:
+    words = joinoptions.split(["1", "true", "--net"])
+    assert parse(joinoptions.TABLE, words) == ({}, ["1", "true", "--net"])
+
+
+@pytest.mark.parametrize("words", [[], ["--net"], ["--", "1", "true", "--uts"]])
+def test_what_has_no_options_behind_the_target_is_left_as_it_is(words: list[str]) -> None:
+    assert joinoptions.split(words) == words
+
+
+@pytest.mark.parametrize(
+    ("joins", "new", "words"),
+    [
+        (Joins(""), NONE, "the target is an empty word"),
+        (Joins("0"), NONE, "0 can't be a process id"),
+        (Joins("a\0b"), NONE, "contains a NUL"),
+        (Joins(files={"net": "a\0b"}), NONE, "contains a NUL"),
+        (Joins("/x", environment=True), NONE, "only a process has an environment"),
+        (Joins(files={"net": "/x"}), Namespaces("net"), "can't be new and that of /x, both"),
+        (Joins(files={"mount": "/x"}), Namespaces("user"), "can't be made around a mount"),
+        (Joins(files={"mount": "/x", "user": "/y"}), Namespaces("uts"), "can't be made around"),
+    ],
+)
+def test_what_can_not_be_meant(joins: Joins, new: Namespaces, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        Spec(["true"], namespaces=new, joins=joins)
+
+
+def test_joins_are_values() -> None:
+    joins = Joins("7", files={"net": "/x"}, kinds=["net"], environment=True, passed=[3])
+    assert joins == Joins("7", files=[("net", "/x")], kinds={"net"}, environment=True, passed={3})
+    assert (joins.pid, Joins("./7").pid, Joins("٣").pid, Joins().pid) == (7, None, None, None)
+
+
+# Ids and variables.
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 2), st.integers(0, 9), st.integers(1, 9))))
+def test_ids_of_a_map(rows: list[tuple[int, int, int]]) -> None:
+    ids = Ids("".join(f"{a:10} {b:10} {c:10}\n" for a, b, c in rows).encode())
+    inner = {number for first, _, count in rows for number in range(first, first + count)}
+    assert all(ids.holds(number) for number in inner)
+    assert not ids.holds(2**32 + 10)
+    assert ids.lowest == (min(inner) if inner else None)
+
+
+NAMES = st.binary(min_size=1).filter(lambda raw: not set(b"=\0") & set(raw))
+VALUES = st.binary().filter(lambda raw: b"\0" not in raw)
+
+
+@given(st.dictionaries(NAMES, VALUES), st.binary().filter(lambda raw: b"=" not in raw))
+def test_an_environment_may_hold_anything(wanted: dict[bytes, bytes], junk: bytes) -> None:
+    raw = b"".join(b"%s=%s\0" % pair for pair in wanted.items())
+    assert joining._variables(raw) == wanted
+    assert joining._variables(junk + b"\0" + raw) == wanted
+    assert joining._variables(b"=no name\0" + raw) == wanted
+
+
+# The order.
+
+
+def joined(kinds: tuple[str, ...], *, privileged: bool, first: bool = False) -> Joined:
+    spec = Spec(["true"], namespaces=NONE, joins=Joins("1"))
+    assert spec.joins is not None
+    found = Joined(spec, spec.joins, Caller(user=0 if privileged else 1000, group=0), 100)
+    found.privileged = privileged
+    found.namespaces = {kind: 101 + at for at, kind in enumerate(kinds)}
+    found.first = 99 if first else None
+    return found
+
+
+@given(
+    kinds=st.sets(st.sampled_from(KINDS)).map(tuple),
+    privileged=st.booleans(),
+    nested=st.booleans(),
+)
+def test_order(kinds: tuple[str, ...], privileged: bool, nested: bool) -> None:
+    nested = nested and not privileged and "user" in kinds
+    found = joined(kinds, privileged=privileged, first=nested)
+    steps = plan(found.spec, Caller(user=0, group=0), joined=found)
+    whats = [step.describe() for step in steps]
+    entered = [what.split()[2] for what in whats if what.startswith("join the ")]
+    assert sorted(entered) == sorted([*kinds, *(["user"] if nested else [])])
+    users = [at for at, kind in enumerate(entered) if kind == "user"]
+    if users and not privileged:
+        assert users[0] == 0  # it gives the right to all others
+    if users and (privileged or nested):
+        assert users[-1] == len(entered) - 1  # the others may be out of its reach
+    if "pid" in kinds:
+        (at,) = (at for at, what in enumerate(whats) if what == "join the pid namespace")
+        assert steps[at].where == STAGE
+    if "mount" in kinds:
+        assert whats.index("import nothing from here on") < whats.index("join the mount namespace")
+        assert all(step.where != LAUNCHER for step in steps)
+    if set(kinds) & {"user", "pid", "mount"}:
+        assert whats[0] == "hide from who is inside"
+    closing = whats.index("close the descriptors of the namespaces")
+    assert all(not what.startswith("join") for what in whats[closing:])
+
+
+def test_every_descriptor_is_hidden_from_the_working_directory() -> None:
+    """What is held is closed before a path is followed that may lead through a descriptor."""
+    found = joined(("mount", "pid"), privileged=True)
+    spec = Spec(["true"], namespaces=NONE, joins=Joins("1"), workdir="/x")
+    found.spec = spec
+    whats = [step.describe() for step in plan(spec, Caller(user=0, group=0), joined=found)]
+    closing = whats.index("close the descriptors of the namespaces")
+    assert closing < whats.index("change to the directory /x")
+
+
+# Whose pid it is.
+
+
+class Ending(Kernel):
+    """The machine's kernel, on which a process ends while it is looked at."""
+
+    __slots__ = ("_process", "_word")
+
+    def __init__(self, process: subprocess.Popen[bytes], word: str) -> None:
+        self._process = process
+        self._word = word
+
+    def open(self, path: str, flags: int) -> int:
+        if path.endswith(self._word) and self._process.poll() is None:
+            self._process.kill()
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        return super().open(path, flags)
+
+
+@pytest.mark.parametrize("word", ["/stat", "/ns/user", "/ns/net", "/root", "/cwd"])
+def test_a_process_that_ends_meanwhile(word: str) -> None:
+    """Whatever was opened since could be another's, with the same pid."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        spec = Spec(["true"], namespaces=NONE, joins=Joins(str(process.pid)))
+        assert spec.joins is not None
+        with pytest.raises(SetupError, match=f"join process {process.pid}: it has ended"):
+            joining.find(Ending(process, word), spec, spec.joins, Caller(user=0, group=0))
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_found_is_let_go() -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        spec = Spec(["true"], namespaces=NONE, joins=Joins(str(process.pid), environment=True))
+        assert spec.joins is not None
+        found = joining.find(Kernel(), spec, spec.joins, Caller(user=0, group=0))
+        assert found.namespaces == {}  # all are ours
+        assert found.environment is not None
+        found.close()
+        process.send_signal(signal.SIGKILL)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+# Why not.
+
+
+def failure(step: str, syscall: str, number: int, path: str | None = None) -> SetupError:
+    return SetupError(step, stage=STAGE, syscall=syscall, errno=number, path=path)
+
+
+@pytest.mark.parametrize(
+    ("error", "joins", "words"),
+    [
+        (failure("join process 5", "pidfd_open", errno.ESRCH), Joins("5"), "no process 5 is to be"),
+        (failure("join process 5", "pidfd_open", errno.EINVAL), Joins("5"), "is one thread"),
+        (failure("join process 5", "pidfd_open", errno.EMFILE), Joins("5"), None),
+        (failure("join the net namespace", "setns", errno.EPERM), Joins("5"), "CAP_SYS_ADMIN"),
+        (
+            failure("join the net namespace", "setns", errno.EPERM),
+            Joins("5", kinds=["net"]),
+            "name --user as well",
+        ),
+        (failure("join the pid namespace", "setns", errno.EINVAL), Joins("5"), "from one above"),
+        (failure("join the net namespace", "setns", errno.EINVAL), Joins("5"), None),
+        (failure("fork the init", "fork", errno.ENOMEM), Joins("5"), "process 1 of that PID"),
+        (failure("fork the init", "fork", errno.EAGAIN), Joins("5"), None),
+    ],
+)
+def test_hints(error: SetupError, joins: Joins, words: str | None) -> None:
+    found = joinprobe.explain(error, joins, Machine())
+    assert found is None if words is None else words in (found or "")
+
+
+class Users(Machine):
+    """A machine on which we are user 7, and every other process is user `owner`'s."""
+
+    def __init__(self, owner: int | None) -> None:
+        self._owner = owner
+
+    def read(self, path: str) -> str | None:
+        if path == "/proc/self/status":
+            return "Uid:\t7\t7\t7\t7\n"
+        return None if self._owner is None else f"Name:\tx\nUid:\t0\t{self._owner}\t0\t0\n"
+
+
+@pytest.mark.parametrize(
+    ("owner", "words"),
+    [(8, "runs as user id 8, and you are 7"), (7, "rights that you don't have"), (None, None)],
+)
+def test_whose_process_it_is(owner: int | None, words: str | None) -> None:
+    error = failure("join process 5", "openat", errno.EACCES, "/proc/5/ns/user")
+    found = joinprobe.explain(error, Joins("5"), Users(owner))
+    assert found is None if words is None else words in (found or "")
+
+
+class Executing(Recording):
+    """Remembers the exec, which fails."""
+
+    def exec(self, arguments: object, search_path: object) -> ExecError:
+        self.calls.append(("exec", arguments, search_path))
+        return ExecError(errno.EIO, b"/theirs/true")
+
+
+def test_the_program_is_looked_up_in_the_targets_path() -> None:
+    found = joined((), privileged=True)
+    found.environment = {b"PATH": b"/theirs", b"A": b"b"}
+    kernel = Executing()
+    steps = plan(found.spec, Caller(user=0, group=0, search_path=b"/ours"), joined=found)
+    with pytest.raises(SetupError, match="/theirs/true"):
+        steps[-1].run(kernel)
+    assert kernel.calls == [("exec", [b"true"], b"/theirs")]
