@@ -18,6 +18,7 @@ what the function uses should not be used by other threads: as with any fork, os
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
 import select
@@ -120,17 +121,14 @@ def _converse(
     __tracebackhide__ = True
     reader, writer = ties.pipe()
     with contextlib.closing(reader), contextlib.closing(writer):
-        pidfd = os.pidfd_open(container.pid)
         new, place = _new(container), os.getcwd() if directory is None else directory
-        # The ties are closed in a fork: the guest keeps a copy of the pipe's end.
-        telling = os.dup(writer.fileno())
-        try:
+        with contextlib.ExitStack() as kept:
+            # The ties are closed in a fork: the guest keeps copies of their ends.
+            pidfd = _copy(kept, container._first.descriptor)
+            telling = _copy(kept, writer.fileno())
             pid = os.fork()
             if pid == 0:
                 _be_guest(pidfd, new, place, telling, lambda: function(*args, **kwargs))
-        finally:
-            os.close(telling)
-            os.close(pidfd)
         guest = ties.Pidfd(pid)
         try:
             told = _listen(reader.fileno(), guest, deadline)
@@ -146,6 +144,15 @@ def _converse(
         outcome: tuple[str, Any] = pickle.loads(told)  # noqa: S301  by the caller's own function
         return outcome
     raise IsolatedError(f"{_name(function)} {_ending(os.waitstatus_to_exitcode(ended))}")
+
+
+def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
+    """Return a copy of a descriptor above the standard ones, which `kept` closes."""
+    if descriptor is None:
+        raise IsolatedError("what holds the namespaces has ended")
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    kept.callback(os.close, copy)
+    return copy
 
 
 def _listen(reader: int, guest: ties.Pidfd, deadline: float | None) -> bytes:

@@ -438,11 +438,18 @@ def run(
 ) -> CompletedProcess[Any]:
     """Run `args` in a container to its end, as `subprocess.run`, and return how it went.
 
-    The `options` are those of `Process`. After `timeout` seconds, the start included, everything
-    in the container is killed, and once it is gone `subprocess.TimeoutExpired` is raised. With
-    `check`, a status other than 0 raises CalledProcessError, which is a
-    `subprocess.CalledProcessError`. Raises what `Process` raises where the program could not be
-    started.
+    After `timeout` seconds, the start included, everything in the container is killed, and once it
+    is gone `subprocess.TimeoutExpired` is raised. With `check`, a status other than 0 raises
+    CalledProcessError, which is a `subprocess.CalledProcessError`. Raises what `Process` raises
+    where the program could not be started.
+
+    The `options` are those of `Process`, which explains them:
+
+    * as in subprocess: stdin, stdout, stderr, bufsize, cwd, env, pass_fds;
+    * what is new: namespaces, or unshare, share and unshare_try; init, hostname, network, publish,
+      propagation, mount_proc, monotonic, boottime;
+    * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups;
+    * the end: stop_signal, stop_timeout.
     """
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.duration("timeout", timeout)
