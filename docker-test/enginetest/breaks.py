@@ -12,6 +12,9 @@ from pathlib import Path
 IMAGES = frozenset({"copied", "as-tini", "as-dumb-init", "multi-stage"})
 """Promises on images: each is held to reaping and to stopping."""
 
+REAPING = frozenset({"storm", "health", "exec", "pids", "hardened"}) | IMAGES
+STOPPING = frozenset({"stop", "shell", "hardened"}) | IMAGES
+
 
 @dataclass(frozen=True)
 class Break:
@@ -21,6 +24,12 @@ class Break:
     old: str
     new: str
     promises: frozenset[str]
+    on_kernel: frozenset[str]
+    """On the booted kernel, which stops a machine in place of a service."""
+
+    def expected(self, engine: str) -> frozenset[str]:
+        """Return the promises that must not be kept under an engine, by its name."""
+        return self.on_kernel if engine == "kernel" else self.promises
 
 
 BREAKS = {
@@ -28,18 +37,21 @@ BREAKS = {
         "pyinit/supervisor.py",
         "pid, changed = posix.waitpid(-1, _WAIT_FLAGS)",
         "pid, changed = posix.waitpid(self.pid, _WAIT_FLAGS) if self.pid else (0, 0)",
-        frozenset({"storm", "health", "exec", "pids", "hardened"}) | IMAGES,
+        REAPING,
+        REAPING,
     ),
     "forwarding": Break(
         "pyinit/supervisor.py",
         "            posix.kill(pid, number)\n",
         "            posix.kill(pid, 0)\n",
-        frozenset({"stop", "shell", "hardened"}) | IMAGES,
+        STOPPING,
+        STOPPING,
     ),
     "group": Break(
         "pyinit/supervisor.py",
         "elif target == settings.GROUP and self._workload.own_group:",
         "elif not self.pid:",
+        frozenset({"shell"}),
         frozenset({"shell"}),
     ),
     "status": Break(
@@ -47,12 +59,14 @@ BREAKS = {
         "return SIGNALLED + signal",
         "return signal",
         frozenset({"stop", "status", "hardened"}) | IMAGES,
+        frozenset({"status", "hardened", "pids"}),
     ),
     "terminal": Break(
         "pyinit/child.py",
         "self.own_group, self.foreground = _place(asked, handover, self.has_terminal)",
         "self.own_group, self.foreground = True, False",
         frozenset({"terminal"}),
+        frozenset(),  # there it is pyspawn that hands the terminal over
     ),
 }
 

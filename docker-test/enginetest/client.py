@@ -22,8 +22,8 @@ from enginetest.terminal import Pty, Terminal
 PYTHON = "docker.io/library/python:3-slim"
 """The name of the image that the others start from, see images/index.Dockerfile."""
 
-PROBE_TIMEOUT = "1"
-"""Seconds that a health check is given."""
+PROBE_TIMEOUT = "2"
+"""Seconds that a health check is given: enough for it to begin to hang."""
 
 
 class ClientEngine(abc.ABC):

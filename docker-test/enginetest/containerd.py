@@ -38,8 +38,8 @@ PAUSE = "pause"
 PATIENCE = 60
 """Seconds for a call to containerd: a safety net."""
 
-PROBE_TIMEOUT = 1
-"""Seconds that a health check is given, as the kubelet's exec probes are by default."""
+PROBE_TIMEOUT = 2
+"""Seconds that a health check is given: enough for it to begin to hang."""
 
 CONFIG = """\
 version = 2

@@ -103,7 +103,7 @@ class Machine:
         return f"kernel {name}, in qemu's emulation, cgroup 2"
 
     def boot(self, name: str, init: str, words: Sequence[str]) -> Boot:
-        """Boot with `init` as the first process and read the console to the end.
+        """Boot with `init` as the first process, read the console, and return what it said.
 
         At the console's word that it waits for Ctrl-Alt-Del, or that the app is ready, these keys
         are pressed.
@@ -127,19 +127,25 @@ class Machine:
         ) as process:
             assert process.stdout is not None
             console = LineReader(process.stdout.fileno(), f"boot {name}")
-            while (text := console.line(PATIENCE)) is not None:
-                boot.lines.append(text)
-                record = parse(text)
-                if "promise" in record:
-                    boot.findings[str(record["promise"])] = Finding(
-                        bool(record["kept"]), str(record["detail"])
-                    )
-                elif "waits" in record or text == "ready":
-                    _press(monitor, "ctrl-alt-delete")
-                elif "failed" in record:
-                    boot.findings["failed"] = Finding(False, str(record["failed"]))
-            boot.clean = process.wait() == 0 and OFF in "\n".join(boot.lines)
+            try:
+                self._listen(console, boot, monitor)
+                boot.clean = process.wait() == 0 and OFF in "\n".join(boot.lines)
+            except WaitError as error:
+                boot.findings["failed"] = Finding(False, str(error)[:300])
         return boot
+
+    def _listen(self, console: LineReader, boot: Boot, monitor: Path) -> None:
+        """Read the console to its end; raises WaitError where it's silent for too long."""
+        while (text := console.line(PATIENCE)) is not None:
+            boot.lines.append(text)
+            record = parse(text)
+            if "promise" in record:
+                found = Finding(bool(record["kept"]), str(record["detail"]))
+                boot.findings[str(record["promise"])] = found
+            elif "waits" in record or text == "ready":
+                _press(monitor, "ctrl-alt-delete")
+            elif "failed" in record:
+                boot.findings["failed"] = Finding(False, str(record["failed"]))
 
     def findings(self) -> dict[str, dict[Init, Finding]]:
         """Boot as often as it takes and return what was found, promise by promise."""
@@ -163,17 +169,11 @@ class Machine:
             boots = dict(
                 zip(
                     asked,
-                    pool.map(lambda name: self._try_boot(name, *asked[name]), asked),
+                    pool.map(lambda name: self.boot(name, *asked[name]), asked),
                     strict=True,
                 )
             )
         return assemble(boots, f"uid {uid} gid {gid} rights 0 written EROFS")
-
-    def _try_boot(self, name: str, init: str, words: Sequence[str]) -> Boot:
-        try:
-            return self.boot(name, init, words)
-        except WaitError as error:
-            return Boot({"failed": Finding(False, str(error))})
 
 
 def parse(line: str) -> dict[str, object]:
@@ -227,10 +227,10 @@ def _hardened(boot: Boot, identity: str) -> Finding:
     """Return what a PID 1 without rights did for its workload."""
     if "ready" not in boot.lines:
         return boot.findings.get("failed") or _last_words(boot)
-    who, zombies = boot.lines[boot.lines.index("ready") - 2 :][:2]
-    kept = (who, zombies, boot.panic_status) == (identity, "zombies 0 of 20", 128 + 15)
-    said = zombies if who == identity else f"{who}, {zombies}"
-    return Finding(kept, f"{said}, {boot.panic_status} in the kernel's panic")
+    said = boot.lines[: boot.lines.index("ready")][-2:]
+    kept = said == [identity, "zombies 0 of 20"] and boot.panic_status == 128 + 15
+    shown = said[-1:] if identity in said else said
+    return Finding(kept, ", ".join([*shown, f"{boot.panic_status} in the kernel's panic"]))
 
 
 def _last_words(boot: Boot) -> Finding:

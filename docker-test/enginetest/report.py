@@ -169,10 +169,9 @@ def breaks(columns: Sequence[Column], name: str) -> bool:
 
 def breakage(columns: Sequence[Column], name: str) -> str:
     """Return, for each engine, how what is broken differs from what should be."""
-    wanted = BREAKS[name].promises
     lines = []
     for column in columns:
-        found = broken(column)
+        wanted, found = BREAKS[name].expected(column.name), broken(column)
         said = [f"kept nevertheless: {', '.join(sorted(wanted - found))}"] if wanted - found else []
         said += [f"broken besides: {', '.join(sorted(found - wanted))}"] if found - wanted else []
         lines.append(f"  {column.name}: {'; '.join(said) or 'just what hangs on it is not kept'}")
