@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import signal
@@ -13,11 +15,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from helpers import children
+from helpers import children, rooms
 from helpers.capabilities import require
 from helpers.containers import MAKERS, OWNED, OWNER, ROOT, as_owner
 from helpers.programs import CATCHER, Word, prepared, python, reporter
 from helpers.running import Ended, Running, run
+from helpers.seccomp import Held, deny
 from helpers.terminal import Shell, Terminal
 
 from spawner import initpath
@@ -397,6 +400,74 @@ def test_who_enters_can_not_be_looked_into(target: int, tmp_path: Path) -> None:
     calls = [line.split(None, 1)[1] for line in log.read_text().splitlines()]
     first = next(at for at, call in enumerate(calls) if call.startswith("setns("))
     assert any("PR_SET_DUMPABLE, SUID_DUMP_DISABLE" in call for call in calls[:first])
+
+
+@pytest.mark.parametrize("call", ["setns", "fchdir"])
+def test_it_is_not_looked_into_while_it_enters(target: int, call: str) -> None:
+    """Held at its first step inside, and at its last: root of the container sees it, no more."""
+    require("seccomp", "userns")
+    with Held(call) as held:
+        argv = prepared(held.code, joining(target, "--", "/bin/true"))
+        with Running(argv, pass_fds=[held.fileno]):
+            moment = held.catch()
+            while call == "setns" and children.status_field(moment.pid, "NSpid").count("\t") == 0:
+                held.let_go(moment)  # it isn't in the PID namespace yet
+                moment = held.catch()
+            inner = children.status_field(moment.pid, "NSpid").split()[-1]
+            look = f"cat /proc/{inner}/comm; readlink /proc/{inner}/exe; ls /proc/{inner}/fd"
+            ended = join(target, "--", "/bin/sh", "-c", look)
+            assert ended.out.decode().split("\n")[1:] == [""]  # its name, and nothing else
+            assert ended.errors.count("Permission denied") == 1
+
+
+@pytest.mark.parametrize("turn", range(6))
+def test_sigkill_at_any_moment_of_entering(target: int, turn: int) -> None:
+    """Nothing is left, whether a namespace was entered or not."""
+    require("seccomp")
+    with Held("setns") as held:
+        argv = prepared(held.code, joining(target, "--", "/bin/sh", "-c", "sleep 1000"))
+        with Running(argv, pass_fds=[held.fileno]) as running:
+            for _ in range(turn):
+                held.let_go(held.catch())
+            moment = held.catch()
+            tree = children.below(running.starter)
+            assert moment.pid in tree
+            os.kill(running.starter, signal.SIGKILL)
+            held.let_go(moment)
+            while children.wait_gone(tree, 0.1):
+                # What isn't dead yet is held again; the listener fails once nobody is left.
+                with contextlib.suppress(FileNotFoundError):
+                    held.let_go(held.catch())
+    assert children.state(target) not in ("", "Z")
+
+
+def test_an_interpreter_that_can_not_be_sealed(target: int) -> None:
+    require("root", "seccomp")
+    argv = joining(target, "--", "/bin/true", owner=False)
+    ended = run(prepared(deny(errno.EPERM, "memfd_create"), argv))
+    message, hint = refused(ended)
+    assert message.startswith("copy our interpreter into memory")
+    assert message.endswith("Operation not permitted (EPERM)")
+    assert hint
+
+
+def test_whole_ranges_of_ids() -> None:
+    """As rootless podman has them: root inside is the owner, who isn't root here."""
+    require("root", "other-user", "newuidmap", "pidns")
+    program = ("/bin/sh", "-c", "echo ready; exec cat")
+    code = "id -u; id -g; grep Groups /proc/self/status; wc -l < /proc/self/uid_map"
+    become = f"""
+os.setgroups([4])
+os.setresgid({rooms.GROUP}, {rooms.GROUP}, {rooms.GROUP})
+os.setresuid({rooms.USER}, {rooms.USER}, {rooms.USER})
+"""
+    with Running(rooms.entered("become([4])\n", "--map-auto", program=program)) as running:
+        assert running.line() == "ready", running.errors()
+        pid = children.below(running.starter)[-1]
+        for prepare in (become, ""):
+            argv = joining(pid, "--", "/bin/sh", "-c", code, owner=False)
+            ended = run(prepared(prepare, argv))
+            assert ended.out.decode().split() == ["0", "0", "Groups:", "2"], ended
 
 
 def test_it_is_the_interpreter_that_is_sealed_for_root_only() -> None:
