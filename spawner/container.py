@@ -131,8 +131,7 @@ class Container:
 
     def _signal_launcher(self, sig: int) -> None:
         with self._settling:
-            if self.returncode is None:
-                self._end.send(sig)
+            self._end.send(sig)  # of no effect once it's let go of
 
     def _check_owner(self) -> None:
         """Raise ChildProcessError in a fork of the process that started the container."""

@@ -62,6 +62,43 @@ def test_cancelling_a_run_leaves_nothing(tree: Tree, options: dict[str, Any]) ->
     asyncio.run(main())
 
 
+def test_cancelling_who_leaves_a_block_leaves_nothing(tree: Tree) -> None:
+    """The block is done, and waits for a program that never ends."""
+
+    async def leave() -> None:
+        async with aio.Process(tree.args, **tree.options):
+            await complete(tree)
+
+    async def main() -> None:
+        task = asyncio.create_task(leave())
+        done, _ = await asyncio.wait((task,), timeout=1)
+        assert not done
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert tree.is_gone()
+
+    asyncio.run(main())
+
+
+def test_cancelling_a_wait_changes_nothing() -> None:
+    async def main() -> None:
+        async with aio.Process(["cat"], stdin=PIPE, stdout=PIPE) as process:
+            for waiting in (process.wait, process.communicate):
+                if waiting == process.communicate:
+                    assert process.stdin is not None
+                    process.stdin.write(b"still here")
+                task = asyncio.create_task(waiting())  # type: ignore[operator]
+                await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            assert await process.communicate() == (b"still here", None)
+            assert process.returncode == 0
+
+    asyncio.run(main())
+
+
 def test_a_time_out_of_asyncio_leaves_nothing(tree: Tree) -> None:
     async def main() -> None:
         async with asyncio.timeout(30) as limit:

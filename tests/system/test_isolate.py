@@ -216,6 +216,39 @@ def test_output_is_written_once(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == "before inside\n"
 
 
+SCRIPT = """
+import ctypes, os, signal, sys
+sys.path[:0] = [sys.argv[1]]
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what nobody reaps is ours
+from spawner.isolate import call
+"""
+
+
+def script(code: str) -> subprocess.Popen[str]:
+    """Start a program that isolates, in a process group of its own."""
+    place = str(Path(spawner.__file__).parent.parent)
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", SCRIPT + code, place],
+        stdout=PIPE, stderr=PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_what_is_in_a_buffer_is_written_once() -> None:
+    with script("print('before'); call(lambda: print('inside')); print('after')") as program:
+        assert program.communicate() == ("before\ninside\nafter\n", "")
+
+
+def test_an_interrupt_from_the_keyboard_leaves_nothing() -> None:
+    """It goes to the whole process group: to the caller, the guest and the function."""
+    code = "call(lambda: (print('ready', flush=True), signal.pause()))"
+    with script(code) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.communicate()[1].rstrip().endswith("KeyboardInterrupt")
+    assert program.returncode == -signal.SIGINT
+
+
 def test_a_program_with_threads_can_call() -> None:
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)

@@ -298,6 +298,29 @@ def test_one_that_outlives_its_loop_is_killed_with_a_warning(
     assert children.state(pid) == ""
 
 
+def test_a_fork_can_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher(monkeypatch, PATIENT)
+
+    async def main() -> None:
+        async with aio.Process(["app"]) as process:
+            child = os.fork()
+            if child == 0:
+                problems = 0
+                for method in (process.poll, process.terminate, process.kill):
+                    try:
+                        method()
+                    except ChildProcessError:
+                        continue
+                    problems += 1
+                os._exit(problems)
+            assert os.waitpid(child, 0)[1] == 0
+            assert process.poll() is None
+            process.kill()
+        assert process.returncode == 137
+
+    play(main)
+
+
 def test_the_keywords_are_those_of_the_other_twin() -> None:
     assert inspect.signature(aio.run) == inspect.signature(spawner.run)
     assert inspect.signature(aio.join) == inspect.signature(spawner.join)
