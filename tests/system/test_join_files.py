@@ -10,7 +10,7 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.containers import ROOT
-from helpers.programs import Word, prepared
+from helpers.programs import Word, prepared, python
 from helpers.running import Ended, Running, run
 
 from spawner import initpath
@@ -368,3 +368,55 @@ def test_the_words_of_release(words: tuple[str, ...], status: int) -> None:
     ended = run(pyspawn("release", *words))
     assert ended.status == status
     assert b"Usage: pyspawn release DIR" in ended.out or "pyspawn release" in ended.errors
+
+
+FAILING = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+from spawner import linux, persist
+from spawner.errors import SetupError
+from spawner.spec import Namespaces, Spec
+
+class Failing(linux.Kernel):
+    def __init__(self, name, turn):
+        self.left = {name: turn}
+    def __getattribute__(self, name):
+        left = super().__getattribute__("left") if name != "left" else {}
+        if name in left:
+            left[name] -= 1
+            if left[name] == 0:
+                def refuse(*_):
+                    raise linux.SyscallError(name, 5)
+                return refuse
+        return super().__getattribute__(name)
+
+process, place, name, turn = sys.argv[2:]
+spec = Spec(["true"], namespaces=Namespaces("net,uts,ipc"), persist=place)
+kept = persist.Kept(spec, place)
+try:
+    kept.step().run(Failing(name, int(turn)), process)
+    print("kept")
+except SetupError as error:
+    print(error)
+kept.undo(linux.Kernel())
+with open("/proc/self/mountinfo") as mounts:
+    print(sum(place in line for line in mounts))
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "times"),
+    [("mkdir", 1), ("open_directory", 2), ("mount", 5), ("make_file", 3)],
+)
+def test_each_call_refused_keeps_nothing(tmp_path: Path, call: str, times: int) -> None:
+    place = tmp_path / "kept"
+    require("root")
+    with holder("--net", "--uts", "--ipc") as running:
+        pid = program_of(running)
+        for turn in range(1, times + 2):
+            words = [initpath.HERE, str(pid), str(place), call, str(turn)]
+            ended = run(prepared(f"FLAGS = {(PRIVATE,)}\n{IN_PRIVATE}", [*python(FAILING), *words]))
+            said, left = ended.out.decode().splitlines()
+            assert left == "0"
+            assert not place.exists()
+            assert said == "kept" if turn > times else "(EIO)" in said, ended
