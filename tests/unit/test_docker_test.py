@@ -126,6 +126,9 @@ def test_a_break_has_to_break_just_what_hangs_on_it() -> None:
     assert not report.breaks([column()], "group")
     assert not report.breaks([column(shell=NOT, storm=NOT)], "group")
     assert not report.breaks([column(shell=NOT), column()], "group")
+    on_kernel = dataclasses.replace(column(status=NOT, hardened=NOT, pids=NOT), name="kernel")
+    assert report.breaks([on_kernel], "status")
+    assert not report.breaks([dataclasses.replace(on_kernel, name="docker")], "status")
     assert "kept nevertheless: shell" in report.breakage([column()], "group")
     assert "broken besides: storm" in report.breakage([column(shell=NOT, storm=NOT)], "group")
 
