@@ -181,7 +181,7 @@ def test_where_the_mark_would_do_nothing_it_fails(pytester: pytest.Pytester) -> 
 
 
 def test_the_configuration_chooses(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nisolated_unshare = net time\nisolated_timeout = 0.5\n")
+    pytester.makeini("[pytest]\nisolated_unshare = net time\nisolated_timeout = 4\n")
     code = """
     import os, pytest, signal, spawner
 
