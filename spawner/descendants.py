@@ -10,10 +10,20 @@ import select
 
 
 def children() -> set[int]:
-    """Return the pids of our children, dead ones too, by who is whose parent in /proc.
+    """Return the pids of our children, dead ones too.
 
-    (The file `children` of proc_pid_task(5) would be shorter, and isn't in every kernel.)
+    By the list that the kernel has of them, proc_pid_task(5), `children`: nobody but us takes any
+    out of it meanwhile. Not every kernel shows it.
     """
+    try:
+        text = _read("/proc/thread-self/children")
+    except OSError:
+        return _search()
+    return set(map(int, text.split()))
+
+
+def _search() -> set[int]:
+    """Return the pids of our children by who is whose parent in /proc."""
     found = set()
     own = posix.getpid()
     for name in posix.listdir("/proc"):
@@ -81,14 +91,16 @@ def _kill(pid: int, number: int = _signal.SIGKILL) -> bool:
 def _parent(pid: str) -> int:
     """Return the parent of a process, 0 once it is gone, proc_pid_stat(5)."""
     try:
-        descriptor = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+        line = _read(f"/proc/{pid}/stat")
     except OSError:
         return 0
-    try:
-        line = posix.read(descriptor, 4096)
-    except OSError:
-        return 0
-    finally:
-        posix.close(descriptor)
     # The command name, in parentheses, may hold anything.
     return int(line[line.rindex(b")") + 2 :].split()[1])
+
+
+def _read(path: str) -> bytes:
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return b"".join(iter(lambda: posix.read(descriptor, 65536), b""))
+    finally:
+        posix.close(descriptor)
