@@ -67,6 +67,8 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     """
     if not program:
         raise UsageError("no target was given", "pyspawn exec PID -- PROGRAM [ARG...]")
+    if not program[1:]:
+        raise UsageError("no program was given", "pyspawn exec TARGET -- PROGRAM [ARG...]")
     del user, group
     kinds = [kind for kind in NAMESPACES if values.get(kind)]
     given = {

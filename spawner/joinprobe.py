@@ -58,6 +58,11 @@ def _not_ours(path: str, machine: Machine) -> str | None:
             f"the process runs as user id {owner}, and you are {own}: join as that user, as the "
             "one who made its user namespace, or as root"
         )
+    if own == "0":
+        return (
+            "the process has capabilities that root lacks here, as in a container: start pyspawn "
+            "where root has them all, ptrace(2)"
+        )
     return (
         "the process runs as you, but with rights that you don't have (a set-user-ID program, or "
         "capabilities): join as root"

@@ -233,24 +233,30 @@ def test_hints(error: SetupError, joins: Joins, words: str | None) -> None:
 
 
 class Users(Machine):
-    """A machine on which we are user 7, and every other process is user `owner`'s."""
+    """A machine on which we are user `own`, and every other process is user `owner`'s."""
 
-    def __init__(self, owner: int | None) -> None:
+    def __init__(self, owner: int | None, own: int) -> None:
         self._owner = owner
+        self._own = own
 
     def read(self, path: str) -> str | None:
         if path == "/proc/self/status":
-            return "Uid:\t7\t7\t7\t7\n"
+            return f"Uid:\t0\t{self._own}\t0\t0\n"
         return None if self._owner is None else f"Name:\tx\nUid:\t0\t{self._owner}\t0\t0\n"
 
 
 @pytest.mark.parametrize(
-    ("owner", "words"),
-    [(8, "runs as user id 8, and you are 7"), (7, "rights that you don't have"), (None, None)],
+    ("owner", "own", "words"),
+    [
+        (8, 7, "runs as user id 8, and you are 7"),
+        (7, 7, "rights that you don't have"),
+        (0, 0, "capabilities that root lacks here"),
+        (None, 7, None),
+    ],
 )
-def test_whose_process_it_is(owner: int | None, words: str | None) -> None:
+def test_whose_process_it_is(owner: int | None, own: int, words: str | None) -> None:
     error = failure("join process 5", "openat", errno.EACCES, "/proc/5/ns/user")
-    found = joinprobe.explain(error, Joins("5"), Users(owner))
+    found = joinprobe.explain(error, Joins("5"), Users(owner, own))
     assert found is None if words is None else words in (found or "")
 
 
