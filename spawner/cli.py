@@ -44,7 +44,7 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
     if spec is not None:
         return _run(spec, found, early)
     if words[:1] == ["exec"]:
-        _seal(found)
+        _seal(found, early)
     from spawner import command
 
     asked = command.ask(words, found, parent)
@@ -62,7 +62,7 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
     )
 
 
-def _seal(found: caller.Caller) -> None:
+def _seal(found: caller.Caller, early: "Iterable[int]") -> None:
     """Start anew from a sealed interpreter where a join needs it, before any more is read.
 
     What hinders that is told later, when it's known to whom (`command`).
@@ -70,7 +70,7 @@ def _seal(found: caller.Caller) -> None:
     from spawner import sealed
 
     try:
-        sealed.restart(Kernel(), found, ())
+        sealed.restart(Kernel(), found, early=early)
     except SpawnerError:
         return
 

@@ -34,10 +34,13 @@ _MFD_EXEC = 0x10
 _BLOCK = 1 << 20
 
 
-def restart(kernel: Kernel, caller: Caller, kept: Iterable[int]) -> None:
+def restart(
+    kernel: Kernel, caller: Caller, kept: Iterable[int] = (), early: Iterable[int] = ()
+) -> None:
     """Become the sealed copy, with the same words; return where that is so, or not needed.
 
-    `kept` are descriptors that it gets. Raises SetupError.
+    `kept` are descriptors that it gets, and `early` signals that were taken from it. Raises
+    SetupError.
     """
     try:
         if posix.readlink(_EXE).startswith(f"/memfd:{_NAME} "):
@@ -58,6 +61,8 @@ def restart(kernel: Kernel, caller: Caller, kept: Iterable[int]) -> None:
     copy = _copy(source, status.st_size)
     for descriptor in kept:
         kernel.keep_over_exec(descriptor)
+    for number in early:
+        posix.kill(posix.getpid(), number)
     kernel.set_signals(caller.ignored, caller.mask)
     try:
         posix.execv(f"/proc/self/fd/{copy}", sys.orig_argv)

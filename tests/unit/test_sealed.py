@@ -1,0 +1,84 @@
+"""The copy of the interpreter that nobody can write, and what goes along with it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from helpers.programs import PLACE
+
+CODE = """
+import os, posix, signal, sys
+sys.path[:0] = [sys.argv[1]]
+from spawner import caller, sealed
+from spawner.errors import SetupError
+from spawner.linux import Kernel
+
+had = {"mask": {signal.SIGUSR1}, "ignored": {signal.SIGHUP}}
+found = caller.Caller(user=int(sys.argv[2]), group=0, **had)
+before = os.readlink("/proc/self/exe")
+if not before.startswith("/memfd:"):
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+try:
+    sealed.restart(Kernel(), found, [int(sys.argv[3])], [signal.SIGUSR1])
+except SetupError as error:
+    print(error)
+    sys.exit(9)
+print(before)
+print(os.get_inheritable(int(sys.argv[3])))
+print(*map(int, [*signal.pthread_sigmask(signal.SIG_BLOCK, ()), *signal.sigpending()]))
+print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
+try:
+    open("/proc/self/exe", "r+b")
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def start(owner: int, prepare: str = "") -> subprocess.CompletedProcess[str]:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    argv = [sys.executable, "-I", "-S", "-c", prepare + CODE, PLACE, str(owner), str(writer)]
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, close_fds=False, check=False)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_who_owns_the_interpreter_gets_a_sealed_copy_with_all_that_was_there() -> None:
+    owner = os.stat(os.path.realpath(sys.executable)).st_uid
+    done = start(owner)
+    assert done.stderr == ""
+    program, kept, signals, ignored, refused = done.stdout.splitlines()
+    assert program == "/memfd:pyspawn (deleted)"
+    assert kept == "True"
+    assert signals.split() == [str(int(signal.SIGUSR1))] * 2  # blocked as before, and pending
+    assert ignored == "True"
+    assert int(refused) in (errno.ETXTBSY, errno.EPERM, errno.EACCES)
+
+
+def test_nobody_else_needs_one() -> None:
+    status = os.stat(os.path.realpath(sys.executable))
+    if status.st_mode & 0o022:
+        pytest.skip("others can write the interpreter")
+    done = start(status.st_uid + 1)
+    assert done.stdout.splitlines()[0] == os.path.realpath(sys.executable)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOMEM])
+def test_a_copy_that_can_not_be_made_is_told(number: int) -> None:
+    refuse = f"""
+import posix
+def refuse(*_):
+    raise OSError({number}, "refused")
+posix.memfd_create = refuse
+"""
+    done = start(os.stat(os.path.realpath(sys.executable)).st_uid, refuse)
+    assert done.returncode == 9
+    assert done.stdout.startswith("copy our interpreter into memory")
+    assert errno.errorcode[number] in done.stdout
