@@ -119,16 +119,18 @@ def _converse(
 ) -> tuple[str, Any]:
     """Have a guest call the function; return how that went. Raises TimeoutError at the deadline."""
     __tracebackhide__ = True
-    reader, writer = ties.pipe()
-    with contextlib.closing(reader), contextlib.closing(writer):
+    with contextlib.ExitStack() as ends:
+        reader, writer = (ends.enter_context(contextlib.closing(end)) for end in ties.pipe())
+        names, namer = (ends.enter_context(contextlib.closing(end)) for end in ties.pipe())
         new, place = _new(container), os.getcwd() if directory is None else directory
         with contextlib.ExitStack() as kept:
             # The ties are closed in a fork: the guest keeps copies of their ends.
             pidfd = _copy(kept, container._first.descriptor)
             telling = _copy(kept, writer.fileno())
+            naming = _copy(kept, namer.fileno())
             pid = os.fork()
             if pid == 0:
-                _be_guest(pidfd, new, place, telling, lambda: function(*args, **kwargs))
+                _be_guest(pidfd, new, place, telling, naming, lambda: function(*args, **kwargs))
         guest = ties.Pidfd(pid)
         try:
             told = _listen(reader.fileno(), guest, deadline)
@@ -140,10 +142,23 @@ def _converse(
         finally:
             _, ended = os.waitpid(pid, 0)
             guest.close()
+        if os.WIFSIGNALED(ended):
+            container.kill()
+            _reap(names.fileno())
     with contextlib.suppress(Exception):  # it ended before all of it was told
         outcome: tuple[str, Any] = pickle.loads(told)  # noqa: S301  by the caller's own function
         return outcome
     raise IsolatedError(f"{_name(function)} {_ending(os.waitstatus_to_exitcode(ended))}")
+
+
+def _reap(names: int) -> None:
+    """Reap the child of a guest that somebody has killed, if it came to us, a subreaper or PID 1.
+
+    The end of its PID namespace waits until somebody does, and nobody else will.
+    """
+    os.set_blocking(names, False)
+    with contextlib.suppress(BlockingIOError, ChildProcessError):
+        os.waitpid(int(os.read(names, 64)), 0)
 
 
 def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
@@ -178,9 +193,17 @@ def _listen(reader: int, guest: ties.Pidfd, deadline: float | None) -> bytes:
 
 
 def _be_guest(
-    pidfd: int, new: list[str], place: Any, telling: int, function: Callable[[], Any]
+    pidfd: int,
+    new: list[str],
+    place: Any,
+    telling: int,
+    naming: int,
+    function: Callable[[], Any],
 ) -> NoReturn:
-    """Join the container, and have a child call the function; end as the child does."""
+    """Join the container, and have a child call the function; end as the child does.
+
+    The pid of the child is told by the descriptor `naming`, and the outcome by `telling`.
+    """
     status = 1
     try:
         _join(pidfd, new)
@@ -190,6 +213,7 @@ def _be_guest(
             _tell(telling, _outcome(function))
             status = 0
         else:
+            os.write(naming, b"%d" % child)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child gets it, and so the caller
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             status = code if code >= 0 else 128 - code

@@ -249,6 +249,23 @@ def test_an_interrupt_from_the_keyboard_leaves_nothing() -> None:
     assert program.returncode == -signal.SIGINT
 
 
+def test_a_guest_that_is_killed_leaves_nothing() -> None:
+    """By whoever is short of memory, say; its child comes to the caller then, and has to go."""
+    code = """
+try:
+    call(lambda: (print(os.getppid(), flush=True), signal.pause()))
+except Exception as error:
+    print(error)
+"""
+    with script(code) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "0\n"  # it has no parent in there
+        for pid in children.of(program.pid):
+            if b"--pause" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        assert program.stdout.read() == "<lambda> was killed by SIGKILL\n"
+
+
 def test_a_program_with_threads_can_call() -> None:
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
