@@ -461,12 +461,15 @@ def test_a_name_of_a_directory_service() -> None:
     require_room()
     code = """
 os.mkdir("/mnt/bin")
-script = '#!/bin/sh\\n[ "$*" = "passwd 0" ] && echo far:x:0:0::/:/bin/sh\\n'
+script = '#!/bin/sh\\necho "$*" >>/mnt/asked; [ "$*" = "passwd 0" ] && echo far:x:0:0::/:\\n'
 write("/mnt/bin/getent", script, 0o755)
 os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
 """
-    ended = room(code, "--map-auto", subuid="far:5000:6\nroot:7:8\n", more={"passwd": ""})
-    assert rows(ended) == ["0 0 1", "1 5000 6"]
+    script = ("/bin/sh", "-c", "cat /proc/self/uid_map /mnt/asked")
+    ended = room(
+        code, "--map-auto", program=script, subuid="far:5000:6\nroot:7:8\n", more={"passwd": ""}
+    )
+    assert rows(ended) == ["0 0 1", "1 5000 6", "passwd 0"]  # asked once
 
 
 def test_ranges_of_a_directory_service() -> None:
@@ -507,19 +510,24 @@ def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> Non
     assert "a directory service" in hint
 
 
-def test_a_helper_that_hangs_while_the_stage_waits() -> None:
-    require_mapper()
-    code = "MODE = 0o4755\n" + COPIES
-    # A script that has file capabilities, which the kernel doesn't heed, capabilities(7).
-    code += """
+# A script that has file capabilities, which the kernel doesn't heed, capabilities(7).
+HELPER_HANGS = f"""
+MODE = 0o4755
+{COPIES}
 import struct
 script = "#!/bin/sh\\nexec 9>/proc/$PPID/fd/1\\necho asked >&9\\nexec /bin/sleep 1000\\n"
 write("/mnt/bin/newgidmap", script, 0o755)
 capabilities = struct.pack("<5I", 0x02000001, 1 << 6, 0, 0, 0)
 os.setxattr("/mnt/bin/newgidmap", "security.capability", capabilities)
 os.fchown(1, USER, GROUP)
+{MAPPER}
 """
-    with Running(entered(code + MAPPER, "--map-auto", "--init")) as running:
+"""For `room`: a newgidmap that doesn't end."""
+
+
+def test_a_helper_that_hangs_while_the_stage_waits() -> None:
+    require_mapper()
+    with Running(entered(HELPER_HANGS, "--map-auto", "--init")) as running:
         assert running.line() == "asked"
         running.send(signal.SIGTERM)
         assert running.out.rest() == b""
@@ -528,9 +536,11 @@ os.fchown(1, USER, GROUP)
     assert message == "pyspawn: got SIGTERM while newgidmap was running"
 
 
-def test_a_time_out_while_a_directory_service_does_not_answer() -> None:
-    require_room()
-    code = f"sys.path.insert(0, {initpath.HERE!r})"
+@pytest.mark.parametrize(("code", "ranges"), [(HANGS, ""), (HELPER_HANGS, RANGES)],
+                         ids=["getsubids", "newgidmap"])  # fmt: skip
+def test_a_time_out_while_nothing_answers(code: str, ranges: str) -> None:
+    require_mapper()
+    code += f"sys.path.insert(0, {initpath.HERE!r})"
     code += """
 import spawner, subprocess
 try:
@@ -539,7 +549,7 @@ except subprocess.TimeoutExpired:
     os.write(1, b"timed out\\n")
 os._exit(0)
 """
-    ended = run(entered(HANGS + code, subuid=""))  # stdout's end: nothing is left
+    ended = run(entered(code, subuid=ranges))  # stdout's end: nothing is left
     assert (ended.status, ended.out) == (0, b"asked\ntimed out\n"), ended
 
 
