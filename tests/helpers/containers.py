@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from helpers import children
@@ -90,6 +92,26 @@ def _ours(_: Path) -> Iterator[int]:
         yield pid
 
 
+@contextmanager
+def _in_cgroup(argv: list[Word], pidfile: Path) -> Iterator[int]:
+    """Run what makes control groups called `_NAME`, and take away those that it leaves."""
+    try:
+        with _running(argv):
+            yield _written(pidfile)
+    finally:
+        for place in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
+            group = place / _NAME
+            children.wait_until(partial(_remove, group), f"the end of {group}")
+
+
+def _remove(group: Path) -> bool:
+    """Remove a control group and those in it; tell whether it is gone."""
+    for place in (*group.glob("**/"),)[::-1]:
+        with contextlib.suppress(OSError):  # a process in it is on its way
+            place.rmdir()
+    return not group.exists()
+
+
 def _written(pidfile: Path) -> int:
     """Return the pid in a file that is written at about the time that the program runs."""
     children.wait_until(lambda: pidfile.exists() and bool(pidfile.read_text()), str(pidfile))
@@ -121,8 +143,8 @@ def _runc(place: Path) -> Iterator[int]:
     pidfile = place / "pid"
     argv = [_found("runc"), "--root", "/mnt/state", "run", "--bundle", "/mnt",
             "--pid-file", str(pidfile), _NAME]  # fmt: skip
-    with _running(prepared(code, argv)):
-        yield _written(pidfile)
+    with _in_cgroup(prepared(code, argv), pidfile) as pid:
+        yield pid
 
 
 _NAME = f"pidone-join-{os.getpid()}"
@@ -157,10 +179,11 @@ for name, text in (("CONTAINERS_CONF", {_CONTAINERS!r}), ("CONTAINERS_STORAGE_CO
 """
     )
     pidfile = place / "pid"
-    argv = [_found("podman"), "run", "--rm", "-i", "--pidfile", str(pidfile), "--rootfs",
+    argv = [_found("podman"), "run", "--rm", "-i", "--pidfile", str(pidfile),
+            "--cgroup-parent", f"/{_NAME}", "--rootfs",
             "/mnt/rootfs", *PROGRAM]  # fmt: skip
-    with _running(prepared(code, argv)):
-        yield _written(pidfile)
+    with _in_cgroup(prepared(code, argv), pidfile) as pid:
+        yield pid
 
 
 MAKERS: dict[str, Callable[[Path], object]] = {
