@@ -208,12 +208,18 @@ def _be_guest(
     try:
         _join(pidfd, new)
         os.chdir(place)  # the root of the namespace is where a join leads, setns(2)
+        gate, opener = os.pipe()
         child = os.fork()
         if child == 0:
-            _tell(telling, _outcome(function))
-            status = 0
+            os.close(opener)
+            if os.read(gate, 1):  # the caller knows of us
+                os.close(gate)
+                _tell(telling, _outcome(function))
+                status = 0
         else:
             os.write(naming, b"%d" % child)
+            os.write(opener, b"!")
+            os.close(opener)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child gets it, and so the caller
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             status = code if code >= 0 else 128 - code
