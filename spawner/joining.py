@@ -311,11 +311,23 @@ def _open(kernel: Kernel, joined: Joined, joins: Joins) -> None:
             joined.let_go(descriptor)
         else:
             joined.namespaces[kind] = descriptor
+    if joins.pid is not None and joins.kinds is None and not _leads_elsewhere(joined):
+        # The program would run right here, where whoever named a process meant a container.
+        raise SetupError(
+            f"join process {joins.pid}: its namespaces are yours as well",
+            stage=LAUNCHER,
+            hint="name a process of the container: `lsns -t pid` shows the first of each",
+        )
     joined.privileged = _is_privileged()
     if joined.enters_user and not joined.privileged:
         joined.first = _below_ours(kernel, joined.namespaces["user"])
         if joined.first is not None:
             joined.hold(joined.first)
+
+
+def _leads_elsewhere(joined: Joined) -> bool:
+    """Tell whether there is anything to enter, a root for instance."""
+    return bool(joined.namespaces) or joined.root is not None
 
 
 def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import errno
 
+from spawner.evidence import shown
+from spawner.init import FILES
+from spawner.spec import NAMESPACES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.errors import SetupError
@@ -20,6 +24,10 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
     """Return one sentence that says why a join failed and what to do, None where unknown."""
     if error.syscall == "pidfd_open":
         return _no_process(error, joins)
+    if joins.pid is not None and error.syscall is None and "are yours as well" in error.step:
+        return _below(joins.pid, machine)
+    if joins.target is not None and error.errno == errno.ENOENT:
+        return _no_file(error.path or "", joins.target)
     if error.errno in _DENIED and (error.path or "").startswith("/proc/"):
         return _not_ours(error.path or "", machine)
     if error.syscall == "setns":
@@ -29,6 +37,55 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
             "process 1 of that PID namespace has ended, so there can be no more processes in it: "
             "name the other namespaces by their flags, --mount and so on"
         )
+    return None
+
+
+def _below(pid: int, machine: Machine) -> str | None:
+    """Name the process below this one that is in the most namespaces which aren't ours.
+
+    Whoever makes a container stays outside, as `pyspawn` does, and theirs is the pid that a shell
+    knows. Of several the youngest: who helps with the network was there before.
+    """
+    best, most = 0, 0
+    level = [pid]
+    while level:
+        level = [child for parent in level for child in _children(parent, machine)]
+        found = [(_strange(child, machine), index) for index, child in enumerate(level)]
+        if found and max(found)[0] > most:
+            most, index = max(found)
+            best = level[index]
+    if not best:
+        return None
+    name = shown((machine.read(f"/proc/{best}/comm") or "").strip())
+    inside = f"process {best} ({name}), which it has started"
+    return f"{inside}, is elsewhere: `pyspawn exec {best} -- ...`"
+
+
+def _children(pid: int, machine: Machine) -> list[int]:
+    """Return the children of a process, the youngest of each thread's last, proc_pid_task(5)."""
+    files = [f"/proc/{pid}/task/{task}/children" for task in machine.names(f"/proc/{pid}/task")]
+    return [int(word) for file in files for word in (machine.read(file) or "").split()]
+
+
+def _strange(pid: int, machine: Machine) -> int:
+    """Return in how many namespaces a process is that aren't ours, as far as we may look."""
+    count = 0
+    for kind in NAMESPACES:
+        file = FILES.get(kind, kind)
+        its = machine.link(f"/proc/{pid}/ns/{file}")
+        count += its is not None and its != machine.link(f"/proc/self/ns/{file}")
+    return count
+
+
+def _no_file(path: str, target: str) -> str | None:
+    if path == target:
+        return (
+            f"there is no {shown(target)}: name a process by its pid (`podman inspect -f "
+            "'{{.State.Pid}}' NAME` shows a container's), a file like /proc/PID/ns/net, or a "
+            "directory that `pyspawn --persist` has made"
+        )
+    if path.startswith(f"{target}/"):
+        return f"`ls {shown(target)}` shows which namespaces it has"
     return None
 
 

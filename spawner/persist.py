@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _SOURCE = "pyspawn-persist"
 """What /proc/self/mounts shows as the source of a directory of ours."""
 
+WHERE = f"`grep {_SOURCE} /proc/self/mounts` shows where they are"
+"""A hint at the directories of ours."""
+
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 _NOT_OLDER = (
@@ -143,7 +146,7 @@ def release(kernel: Kernel, path: str) -> None:
                 f"{what}: no namespaces are kept there by pyspawn",
                 stage=LAUNCHER,
                 path=path,
-                hint=f"`grep {_SOURCE} /proc/self/mounts` shows where they are",
+                hint=WHERE,
             )
         attempt(LAUNCHER, what, lambda: kernel.unmount(_place(descriptor)))
     finally:

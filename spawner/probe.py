@@ -477,13 +477,16 @@ def _way(case: Case) -> str | None:
     """Say which part of a path can't be passed, path_resolution(7)."""
     if case.syscall not in ("chdir", "openat", "execve") or case.path.startswith("/proc/"):
         return None
+    opened = case.syscall == "openat" and not _is_proc(case)
+    if opened and case.spec is None:  # what is to be let go of: `release` says where to look
+        return None
     found = _obstacle(case) if case.path else None
     if found is None:
         return None
     reason, place = found
     other = _other(case)
     if reason == errno.ENOENT:
-        return f"{shown(place)} does not exist: make it, or {other}"
+        return f"{shown(place)} does not exist: {'' if opened else 'make it, or '}{other}"
     if reason == errno.ENOTDIR:
         return f"{shown(place)} is not a directory: {other}"
     if reason == errno.ELOOP:
@@ -497,6 +500,8 @@ def _other(case: Case) -> str:
         return "name another directory with --workdir"
     if _is_proc(case):
         return "name another directory with --mount-proc"
+    if case.syscall == "openat":
+        return "name another path"
     if case.spec is None or case.spec.init == "":
         return "run pyspawn by another Python, such as /usr/bin/python3"
     return "run another program" if case.spec.init is None else "name another init, --init=PATH"

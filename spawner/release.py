@@ -8,7 +8,7 @@ import posix
 from pyinit import cmdline, execerror
 from spawner import linux
 from spawner.errors import SetupError
-from spawner.persist import release
+from spawner.persist import WHERE, release
 from spawner.report import Report
 
 TABLE = (cmdline.Option("help", "h", help="Show this help and exit."),)
@@ -39,6 +39,8 @@ def main(words: list[str]) -> int:
     except SetupError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             error.hint = f"only root lets go of mounts: `sudo pyspawn release {_shown(rest[0])}`"
+        elif error.errno is not None:
+            error.hint = WHERE
         return report.failed(error)
     return 0
 

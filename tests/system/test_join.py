@@ -287,9 +287,29 @@ def test_a_kernel_thread() -> None:
     assert message == "join process 2: it is part of the kernel"
 
 
-def test_our_own_pid_is_no_join_at_all() -> None:
-    ended = join(os.getpid(), "--", "/bin/sh", "-c", f"pwd; {LINKS}", owner=False)
-    assert ended.out.decode().split() == [str(Path.cwd()), *links(os.getpid())]
+def test_a_process_that_is_where_we_are_is_refused() -> None:
+    message, hint = refused(join(os.getpid(), "--", "/bin/true", owner=False))
+    assert message == f"join process {os.getpid()}: its namespaces are yours as well"
+    assert "lsns" in hint
+    named = join(os.getpid(), "--mount", "--", "/bin/sh", "-c", f"pwd; {LINKS}", owner=False)
+    assert named.out.decode().split() == [str(Path.cwd()), *links(os.getpid())]
+
+
+def test_of_a_launcher_the_container_is_named() -> None:
+    """The pid that a shell knows is that of `pyspawn`, which stays outside."""
+    require("pidns")
+    program = ["--", "/bin/sh", "-c", "echo ready; exec cat"]
+    with Running([*initpath.pyspawn(), "--init", *program]) as running:
+        assert running.line() == "ready"
+        launcher = running.starter
+        first = children.below(launcher)[0]
+        message, hint = refused(join(launcher, "--", "/bin/true", owner=False))
+        assert message == f"join process {launcher}: its namespaces are yours as well"
+        assert f"process {first} (pyinit)" in hint
+        _, command, _ = hint.split("`")
+        words = command.split()
+        assert words[:2] + words[3:] == ["pyspawn", "exec", "--", "..."]
+        assert join(words[2], "--", "/bin/true", owner=False).status == 0
 
 
 @pytest.mark.parametrize(
@@ -307,6 +327,12 @@ def test_our_own_pid_is_no_join_at_all() -> None:
 def test_what_can_not_be_meant(words: list[str], message: str) -> None:
     ended = run([*initpath.pyspawn(), "exec", *words])
     assert refused(ended)[0] == message
+
+
+@pytest.mark.parametrize("words", [[], ["-t", "1", "true"], ["--target", "1", "true"], ["1"]])
+def test_how_it_is_written(words: list[str]) -> None:
+    _, hint = refused(run([*initpath.pyspawn(), "exec", *words]))
+    assert re.search(r"pyspawn exec (PID|TARGET) -- PROGRAM", hint)
 
 
 def test_help() -> None:
@@ -477,7 +503,7 @@ def test_it_is_the_interpreter_that_is_sealed_for_root_only() -> None:
     for owner in (True, False) if ROOT else (True,):
         with Running(["cat"]) as running:
             user = OWNER if owner else os.geteuid()
-            ended = join(running.pid, "--", *show, owner=owner and not ROOT)
+            ended = join(running.pid, "--mount", "--", *show, owner=owner and not ROOT)
             sealed = user == own.st_uid or bool(own.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
             if not (owner and ROOT):
                 assert ended.out.startswith(b"/memfd:") == sealed, ended

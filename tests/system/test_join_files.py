@@ -108,6 +108,20 @@ def test_what_is_no_target(target: str, words: tuple[str, ...], message: str) ->
     assert ended.errors.splitlines()[0] == f"pyspawn: {message}"
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("exec", "/nonesuch", "true"), "there is no /nonesuch: name a process by its pid"),
+        (("exec", "/usr", "--net", "true"), "`ls /usr` shows"),
+        (("exec", "/proc/self/ns", "-w/nonesuch", "true"), "/nonesuch does not exist: make it"),
+        (("--net=/nonesuch", "true"), "/nonesuch does not exist: name another path"),
+        (("release", "/nonesuch"), "`grep pyspawn-persist /proc/self/mounts` shows"),
+    ],
+)
+def test_what_to_name_in_place_of_what_is_not_there(words: tuple[str, ...], hint: str) -> None:
+    assert refused(run(pyspawn(*words)))[1].startswith(hint)
+
+
 def test_a_fifo_holds_nobody(tmp_path: Path) -> None:
     fifo = tmp_path / "net"
     os.mkfifo(fifo)
