@@ -12,11 +12,17 @@ if TYPE_CHECKING:
 
 
 class UsageError(Exception):
-    """A command line that makes no sense; `hint` says what would."""
+    """A command line that makes no sense; `hint` says what would.
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    `unknown` is the option, with its dashes, if it's one that isn't in the table.
+    """
+
+    def __init__(
+        self, message: str, hint: str | None = None, *, unknown: str | None = None
+    ) -> None:
         super().__init__(message)
         self.hint = hint
+        self.unknown = unknown
 
 
 class Option:
@@ -107,7 +113,8 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
             name, equals, text = word[2:].partition("=")
             option = long.get(name)
             if option is None:
-                raise UsageError(f"unknown option --{name}", _nearest(name, long))
+                message = f"unknown option --{name}"
+                raise UsageError(message, _nearest(name, long), unknown=f"--{name}")
             if option.metavar is None:
                 if equals:
                     raise UsageError(f"option --{name} takes no value")
@@ -125,7 +132,8 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
             letter, cluster = cluster[0], cluster[1:]
             option = short.get(letter)
             if option is None:
-                raise UsageError(f"unknown option -{letter}" + (f" in {word}" if word[2:] else ""))
+                where = f" in {word}" if word[2:] else ""
+                raise UsageError(f"unknown option -{letter}{where}", unknown=f"-{letter}")
             if option.metavar is None or option.optional:
                 _store(values, option, None, f"-{letter}")
                 continue

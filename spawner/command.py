@@ -84,9 +84,19 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
             return _print(f"pyspawn {__version__}\n")
         return _launch(front, values, program, report, found, parent)
     except UsageError as error:
-        return report.failed(error, hint=error.hint or f"see {front.HELP}")
+        hint = _known_elsewhere(error, front) or error.hint
+        return report.failed(error, hint=hint or f"see {front.HELP}")
     except SpawnerError as error:
         return report.failed(error)
+
+
+def _known_elsewhere(error: UsageError, front: "ModuleType") -> str | None:
+    """Return what to say of an option that another tool has."""
+    if error.unknown is None:
+        return None
+    from spawner import elsewhere
+
+    return (elsewhere.RUN if front is options else elsewhere.EXEC).get(error.unknown)
 
 
 def _launch(

@@ -31,14 +31,14 @@ Each child is a zombie for a moment, between its end and its parent's wait(2).
 """
 
 TABLE = (
-    cmdline.Option("json", help="print a JSON array instead of the table: pid, name, zombies, …"),
+    cmdline.Option("json", help="Print a JSON array instead of the table: pid, name, zombies, …"),
     cmdline.Option(
         "grace",
         metavar="SECONDS",
         convert=cmdline.seconds,
-        help=f"how long a dead child may wait for its parent before it is listed ({GRACE})",
+        help=f"How long a dead child may wait for its parent before it is listed ({GRACE}).",
     ),
-    cmdline.Option("help", "h", help="print this"),
+    cmdline.Option("help", "h", help="Show this help and exit."),
 )
 
 _USAGE = """\

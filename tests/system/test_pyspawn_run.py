@@ -990,6 +990,8 @@ def test_as_a_module() -> None:
     [
         (["--initt", "true"], "unknown option --initt", "did you mean --init?"),
         (["-mqu", "true"], "unknown option -q", "--help"),
+        (["--fork", "true"], "unknown option --fork", "pyspawn forks where it has to"),
+        (["-fp", "ps"], "unknown option -f in -fp", "pyspawn forks where it has to"),
         (["--stop-signal=FOO", "true"], "'FOO' is not a signal", "--help"),
         (["--stop-timeout=soon", "true"], "'soon' is not a number of seconds", "--help"),
         (["--monotonic=1.5", "true"], "'1.5' is not a whole number", "--help"),
