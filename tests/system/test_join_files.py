@@ -113,7 +113,6 @@ def test_what_is_no_target(target: str, words: tuple[str, ...], message: str) ->
     [
         (("exec", "/nonesuch", "true"), "there is no /nonesuch: name a process by its pid"),
         (("exec", "/usr", "--net", "true"), "`ls /usr` shows"),
-        (("exec", "/proc/self/ns", "-w/nonesuch", "true"), "/nonesuch does not exist: make it"),
         (("--net=/nonesuch", "true"), "/nonesuch does not exist: name another path"),
         (("release", "/nonesuch"), "`grep pyspawn-persist /proc/self/mounts` shows"),
     ],

@@ -227,6 +227,7 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
         (failure("join the net namespace", "setns", errno.EINVAL), Joins("5"), None),
         (failure("fork the init", "fork", errno.ENOMEM), Joins("5"), "process 1 of that PID"),
         (failure("fork the init", "fork", errno.EAGAIN), Joins("5"), None),
+        (failure("change to /x", "chdir", errno.ENOENT, "/x"), Joins("/y"), None),
     ],
 )
 def test_hints(error: SetupError, joins: Joins, words: str | None) -> None:
