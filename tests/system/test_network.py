@@ -706,7 +706,7 @@ def test_the_inside_of_a_veth() -> None:
 def test_the_pair_is_gone_with_pyspawn_even_if_the_namespace_is_held(number: int) -> None:
     require_veth()
     script = "echo up; exec sleep 1000"
-    hold = ("--network", "veth:br0")
+    hold = ("--stop-timeout=0.1", "--network", "veth:br0")
     # The room stays as long as this process, which the nest forked, holds it.
     with Running(nest(BRIDGE, *hold, program=(SHELL, "-c", script))) as running:
         assert running.line() == "up"
