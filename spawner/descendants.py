@@ -5,47 +5,57 @@ subreaper, prctl(2), and are killed there one generation after the other.
 """
 
 import _signal
+import errno
 import posix
 import select
+
+from spawner.errors import LAUNCHER, SetupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_WALL = 0x40000000
+"""Also children whose clone(2) asked for another signal than SIGCHLD at their end, linux/wait.h."""
 
 
 def children() -> set[int]:
     """Return the pids of our children, dead ones too.
 
-    By the list that the kernel has of them, proc_pid_task(5), `children`: nobody but us takes any
-    out of it meanwhile. Not every kernel shows it.
+    Raises SetupError where /proc doesn't show them: then nobody could find what is to be killed.
     """
+    what = "look for what the program might leave behind"
     try:
-        text = _read("/proc/thread-self/children")
-    except OSError:
-        return _search()
-    return set(map(int, text.split()))
-
-
-def _search() -> set[int]:
-    """Return the pids of our children by who is whose parent in /proc."""
-    found = set()
-    own = posix.getpid()
-    for name in posix.listdir("/proc"):
-        if name.isdigit() and _parent(name) == own:
-            found.add(int(name))
-    return found
+        shown = posix.readlink("/proc/self") == str(posix.getpid())
+    except OSError as error:
+        raise SetupError(
+            what, stage=LAUNCHER, syscall="readlink", errno=error.errno, path="/proc/self"
+        ) from None
+    if not shown:
+        raise SetupError(what, stage=LAUNCHER, errno=errno.ESRCH, path="/proc/self")
+    return set(_find())
 
 
 def kill(spared: set[int]) -> None:
     """Kill and reap all our descendants, but not the children in `spared`.
 
-    A process that we may not kill (a set-user-ID program) is left.
+    A process that we may not kill (a set-user-ID program) is left. One that forks and ends, over
+    and over, never lives long: so who is found is killed at once, the newest first, and nobody is
+    waited for before no new one is found. It can't hide meanwhile, since nobody but us reaps its
+    dead, and we do so only between two looks.
     """
+    killed: set[int] = set()
     while True:
-        killed = [pid for pid in children() - spared if _kill(pid)]
+        new = 0
+        for pid in _find():
+            if pid not in spared and pid not in killed and _kill(pid):
+                killed.add(pid)
+                new += 1
         if not killed:
             return
-        for pid in killed:
-            try:
-                posix.waitpid(pid, 0)
-            except ChildProcessError:
-                continue
+        if not new:
+            _reap(killed.pop(), 0)
+        killed = {pid for pid in killed if not _reap(pid, posix.WNOHANG)}
 
 
 def kill_tree(pid: int) -> None:
@@ -78,6 +88,43 @@ def kill_kept(keeper: int, init: int, pidfd: int) -> None:
     poll.register(pidfd, select.POLLIN)
     if not poll.poll(0):
         kill_tree(init)
+
+
+def _find() -> "Iterable[int]":
+    """Return the pids of our children, the newest first.
+
+    By the list that the kernel has of them, proc_pid_task(5), `children`: nobody but us takes any
+    out of it meanwhile. Not every kernel shows it.
+    """
+    try:
+        text = _read("/proc/thread-self/children")
+    except OSError:
+        return _search()
+    return map(int, reversed(text.split()))
+
+
+def _search() -> "Iterator[int]":
+    """Yield the pids of our children, by asking of each process; /proc has them in their order."""
+    for name in reversed(posix.listdir("/proc")):
+        if name.isdigit() and _is_child(int(name)):
+            yield int(name)
+
+
+def _is_child(pid: int) -> bool:
+    """Tell whether a process is a child of ours, dead or alive; much faster than /proc would."""
+    try:
+        posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT | _WALL)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _reap(pid: int, flags: int) -> bool:
+    """Reap a child; return whether it's gone, which without WNOHANG it is."""
+    try:
+        return posix.waitpid(pid, flags | _WALL)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def _kill(pid: int, number: int = _signal.SIGKILL) -> bool:

@@ -654,6 +654,7 @@ def _import_no_more() -> Step:
     def act(_: Kernel, __: str) -> None:
         from pyinit import execerror, execvp, signames, status  # noqa: F401
 
+        execerror.text(b"\x1b")  # has the codec for what isn't printable read in
         built_in = ("BuiltinImporter", "FrozenImporter")
         sys.meta_path[:] = [
             each for each in sys.meta_path if getattr(each, "__name__", "") in built_in

@@ -30,6 +30,9 @@ PATIENCE = 10.0
 _SUN_PATH = 108
 """Bytes in the path of a socket, with the NUL at its end, unix(7)."""
 
+_DIRECTORY, _FORMAT, _WRITABLE_BY_OTHERS = 0o040000, 0o170000, 0o022
+"""Bits of a mode, inode(7)."""
+
 
 class Sweeper:
     """A private directory for a socket, and the process that removes both.
@@ -104,11 +107,26 @@ def hostfwd(port: "Publish") -> "dict[str, Any]":
 
 
 def _place() -> str:
-    """Return a directory for ours: the user's own, or the one for all, where names are ours too."""
+    """Return a directory for ours: the user's own, or the one for all, where names are ours too.
+
+    Another's, as `sudo -E` may leave it to root, isn't taken: they could put a symbolic link in
+    the place of what is to be removed.
+    """
     own = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
-    if own.startswith("/") and len(own) < _SUN_PATH // 2 and posix.access(own, posix.W_OK):
+    if own.startswith("/") and len(own) < _SUN_PATH // 2 and _is_ours_alone(own):
         return own.rstrip("/")
     return "/tmp"  # noqa: S108  the name below is random, and mkdir(2) follows no link
+
+
+def _is_ours_alone(path: str) -> bool:
+    """Tell whether this is a directory in which nobody else can make or rename anything."""
+    try:
+        found = posix.stat(path)
+    except OSError:
+        return False
+    directory = found.st_mode & _FORMAT == _DIRECTORY
+    ours = found.st_uid == posix.geteuid() and not found.st_mode & _WRITABLE_BY_OTHERS
+    return directory and ours and posix.access(path, posix.W_OK | posix.X_OK)
 
 
 def _remove(directory: str, socket: str) -> None:

@@ -423,6 +423,22 @@ check(libc.umount2(b"/proc", 0))
     assert "`mount -t proc proc /proc`" in hint
 
 
+def test_no_proc_for_a_keeper() -> None:
+    """Without a PID namespace, only /proc shows what is to be killed in the end."""
+    require("userns")
+    code = (
+        MOUNTS
+        + """
+mount("room", "/proc", "tmpfs")
+attempt()
+check(libc.umount2(b"/proc", 0))
+"""
+    )
+    message = "look for what the program might leave behind: No such file or directory (ENOENT)"
+    hint = mended(inside(code, "--share=pid,user"), message)
+    assert "`mount -t proc proc /proc`" in hint
+
+
 def test_the_proc_of_another_pid_namespace() -> None:
     require("userns")
     code = (

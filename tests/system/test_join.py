@@ -416,6 +416,24 @@ def test_nothing_of_the_targets_files_is_imported(tmp_path: Path) -> None:
             assert "unexpected" not in ended.errors
 
 
+@pytest.mark.parametrize(
+    "name", [b"no\x1b[31mthing", b"no\xff\xc2\x9bthing", "no\u202ething".encode()]
+)
+def test_what_is_told_of_the_targets_files_is_printable(tmp_path: Path, name: bytes) -> None:
+    """Whoever wrote them chose the words, and no codec can be read in any more."""
+    require("root", "unshare")
+    script = tmp_path / "script"
+    script.write_bytes(b"#!/" + name + b"\n")
+    script.chmod(0o755)
+    with Running(["unshare", "--mount", "--fork", "/bin/sh", "-c", "echo ready; cat"]) as running:
+        assert running.line() == "ready"
+        (pid,) = children.below(running.starter)[-1:]
+        ended = join(pid, "--", str(script), owner=False)
+    assert ended.status == 127, ended
+    assert ended.errors.startswith(f"pyspawn: {script}: its interpreter /no")
+    assert ended.errors.rstrip("\n").isprintable()
+
+
 def test_who_enters_can_not_be_looked_into(target: int, tmp_path: Path) -> None:
     """The init is seen from inside before its exec, but neither its program nor descriptors."""
     require("root", "strace")

@@ -194,6 +194,39 @@ def test_the_directory_of_the_socket_is_private_and_swept(runtime: Path) -> None
     assert list(runtime.iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
+def test_a_runtime_directory_that_others_share_is_not_used(runtime: Path, mode: int) -> None:
+    runtime.chmod(mode)
+    sweeper = slirpapi.Sweeper(Kernel())
+    try:
+        assert Path(sweeper.socket).parent.parent == Path("/tmp")
+    finally:
+        sweeper.sweep()
+        runtime.chmod(0o700)
+
+
+@pytest.mark.parametrize("path", [b"/dev/null", b"/nosuch", b"/\xff", b"tmp", b""])
+def test_a_runtime_directory_that_is_none(monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
+    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", path)
+    sweeper = slirpapi.Sweeper(Kernel())
+    try:
+        assert Path(sweeper.socket).parent.parent == Path("/tmp")
+    finally:
+        sweeper.sweep()
+
+
+def test_the_runtime_directory_of_another_user(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `sudo -E` has it: there, another could lead a removal elsewhere."""
+    monkeypatch.setattr(posix, "geteuid", lambda: os.getuid() + 1)
+    sweeper = slirpapi.Sweeper(Kernel())
+    try:
+        assert Path(sweeper.socket).parent.parent == Path("/tmp")
+    finally:
+        sweeper.sweep()
+
+
 @pytest.mark.parametrize(("name", "turn"), [("pipe", 1), ("fork_aside", 1)])
 def test_a_sweeper_that_the_kernel_refuses(runtime: Path, name: str, turn: int) -> None:
     with pytest.raises(SyscallError):
