@@ -156,9 +156,6 @@ default_ulimits=["nofile=20000:20000","nproc=32768:32768"]
 cgroup_manager="cgroupfs"
 runtime="runc"
 events_logger="none"
-tmp_dir="/mnt/libpod"
-static_dir="/mnt/static"
-volume_path="/mnt/volumes"
 """
 _STORAGE = '[storage]\ndriver="vfs"\nrunroot="/mnt/run"\ngraphroot="/mnt/graph"\n'
 
