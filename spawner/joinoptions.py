@@ -16,7 +16,7 @@ HELP = "pyspawn exec --help"
 USAGE = """\
 Usage: pyspawn exec TARGET [OPTIONS] [--] PROGRAM [ARG...]
 
-Run PROGRAM in the namespaces of TARGET: a process (by its pid), a namespace file like
+Run PROGRAM in the namespaces of TARGET: a process inside (by its pid), a namespace file like
 /proc/PID/ns/net, or a directory of them, such as `pyspawn --persist` makes. Of a process also the
 root and the working directory."""
 

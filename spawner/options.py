@@ -226,7 +226,8 @@ TABLE = (
     Option(
         "persist",
         metavar="DIR",
-        help="Keep the new namespaces as files in DIR, for others to join, until pyspawn release.",
+        help="As root, keep the new namespaces as files in DIR, for others to join, until pyspawn "
+        "release.",
     ),
     Option("hostname", metavar="NAME", help="Set the host name inside."),
     Option(
