@@ -17,7 +17,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 
 
 def test_the_examples_are_true(monkeypatch: pytest.MonkeyPatch) -> None:
-    require("pidns", "ps", "hostname", "setsid")
+    require("pidns", "hostname", "setsid")
     # In a directory that may not be searched a program is not missing, but denied.
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     failures, attempts = doctest.testfile(
