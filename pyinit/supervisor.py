@@ -90,6 +90,8 @@ class Supervisor:
             from pyinit import reaper  # noqa: F401  while the root is still ours
 
             self.report.get_ready()
+        # Before the workload, which may look.
+        _set_name(self.asked.twin.name.encode() if self.asked.twin else b"pyinit")
         if not self.asked.pause:
             self._start()
         self.machine = machine.Machine(
@@ -147,8 +149,7 @@ class Supervisor:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
     def _let_go(self) -> int | None:
-        """Hold nothing that the workload could be waiting on; be called by our name in ps(1)."""
-        _set_name(self.asked.twin.name.encode() if self.asked.twin else b"pyinit")
+        """Hold nothing that the workload could be waiting on."""
         # One close_range(2) for each gap; where that is denied, posix closes one by one.
         low = 3
         for kept in sorted((self.asked.events or 0, self.handover.notice or 0)):
@@ -376,12 +377,12 @@ class Supervisor:
 
 
 def _set_name(name: bytes) -> None:
-    """Set our command name, proc_pid_comm(5), where there's a /proc."""
+    """Set our command name, which ps(1) shows, proc_pid_comm(5), where there's a /proc."""
     try:
         fd = posix.open("/proc/self/comm", posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, name)
+        finally:
+            posix.close(fd)
     except OSError:
         return
-    try:
-        posix.write(fd, name)
-    finally:
-        posix.close(fd)

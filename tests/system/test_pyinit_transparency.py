@@ -319,6 +319,12 @@ def test_open_descriptors_stay_and_closed_ones_stay_closed(
     assert {"3", "4", "5", "7", "9", "50"} <= set(ours)
 
 
+def test_pyinit_has_its_name_from_before_the_workloads_start() -> None:
+    for _ in range(20):
+        ended = run(pyinit("--", "sh", "-c", "read name </proc/$PPID/comm; echo $name"))
+        assert ended.out == b"pyinit\n"
+
+
 def test_pyinit_itself_keeps_no_descriptor_and_sits_in_the_root(
     place: Place, tmp_path: Path
 ) -> None:
