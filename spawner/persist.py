@@ -141,7 +141,7 @@ def release(kernel: Kernel, path: str) -> None:
     what = f"release {path}"
     descriptor = attempt(LAUNCHER, what, lambda: kernel.open_directory(path))
     try:
-        if not _is_kept(descriptor):
+        if not attempt(LAUNCHER, what, lambda: _is_kept(descriptor)):
             raise SetupError(
                 f"{what}: no namespaces are kept there by pyspawn",
                 stage=LAUNCHER,
@@ -155,7 +155,10 @@ def release(kernel: Kernel, path: str) -> None:
 
 
 def _is_kept(descriptor: int) -> bool:
-    """Tell whether an open directory is the top of a mount of ours, proc_pid_mountinfo(5)."""
+    """Tell whether an open directory is the top of a mount of ours, proc_pid_mountinfo(5).
+
+    Raises SyscallError where /proc doesn't say so.
+    """
     number = _field(_read(f"/proc/self/fdinfo/{descriptor}"), "mnt_id:")
     for line in _read("/proc/self/mountinfo").splitlines():
         words, _, rest = line.partition(" - ")
@@ -176,7 +179,10 @@ def _field(text: str, name: str) -> str | None:
 
 
 def _read(path: str) -> str:
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as error:
+        raise SyscallError("openat", error.errno or 0, path) from None
     try:
         blocks = list(iter(lambda: posix.read(descriptor, 65536), b""))
     finally:

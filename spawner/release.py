@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
     except SetupError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             error.hint = f"only root lets go of mounts: `sudo pyspawn release {_shown(rest[0])}`"
-        elif error.errno is not None:
+        elif error.errno is not None and not (error.path or "").startswith("/proc/self/"):
             error.hint = WHERE
         return report.failed(error)
     return 0

@@ -192,6 +192,7 @@ def _processes() -> dict[int, _Process]:
     """Return what is running now, by pid; processes that vanish meanwhile are left out."""
     psutil = _psutil()
     found = {}
+    posix.stat("/proc/self")  # without a /proc psutil fails in its own way
     for pid in psutil.pids():
         # Not process_iter(): it hands out what it saw earlier, also where a pid was reused.
         try:

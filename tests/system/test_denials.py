@@ -423,6 +423,20 @@ check(libc.umount2(b"/proc", 0))
     assert "`mount -t proc proc /proc`" in hint
 
 
+@pytest.mark.parametrize(
+    "words", [("release", "/"), ("zombies",), ("exec", "1", "true"), ("--share=pid,user", "true")]
+)
+def test_every_command_says_that_there_is_no_proc(words: tuple[str, ...]) -> None:
+    require("userns")
+    code = MOUNTS + "mount('room', '/proc', 'tmpfs')\n"
+    ended = run(prepared(code, [*initpath.pyspawn(), *words]))
+    assert (ended.status, ended.out) == (125, b"")
+    first, second = ended.errors.splitlines()
+    assert first.startswith("pyspawn: ")
+    assert "unexpected" not in first
+    assert "mount -t proc proc /proc" in second
+
+
 def test_no_proc_for_a_keeper() -> None:
     """Without a PID namespace, only /proc shows what is to be killed in the end."""
     require("userns")
