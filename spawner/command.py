@@ -96,7 +96,11 @@ def _known_elsewhere(error: UsageError, front: "ModuleType") -> str | None:
         return None
     from spawner import elsewhere
 
-    return (elsewhere.RUN if front is options else elsewhere.EXEC).get(error.unknown)
+    if front is options:
+        return elsewhere.RUN.get(error.unknown)
+    if error.unknown[2:] in {option.long for option in options.TABLE if not option.hidden}:
+        return "that is for pyspawn run: what is joined is taken as it is"
+    return elsewhere.EXEC.get(error.unknown)
 
 
 def _launch(

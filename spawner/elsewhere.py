@@ -3,11 +3,15 @@
 For whoever has them in their fingers; only after an option was refused.
 """
 
+from spawner.spec import NAMESPACES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NO_NEED = "leave it out"
+
+_INSIDE = "mounts are made inside, where they stay: `sh -c 'mount ... && exec PROGRAM'`"
 
 _BOTH = {
     "-F": f"pyspawn forks where it has to: {_NO_NEED}",
@@ -32,6 +36,11 @@ RUN: "Mapping[str, str]" = {
     "-t": f"PROGRAM has the terminal that pyspawn has: {_NO_NEED}; `pyspawn exec PID` joins",
     "--target": "`pyspawn exec PID -- PROGRAM` joins a container that runs",
     "--unshare-all": "it is --unshare all here",
+    **{f"--unshare-{kind}": f"it is --{kind} here" for kind in NAMESPACES},
+    "--bind": _INSIDE,
+    "--ro-bind": _INSIDE,
+    "--tmpfs": _INSIDE,
+    "--volume": _INSIDE,
     "--share-net": "it is --share net here, or nothing: the network is shared unless you say --net",
     "-R": "PROGRAM has your root: put `chroot DIR` in front of it",
     "--root": "PROGRAM has your root: put `chroot DIR` in front of it",

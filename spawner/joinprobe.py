@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 _DENIED = (errno.EACCES, errno.EPERM)
 
+_IDS = {
+    "setresuid": ("--setuid", "CAP_SETUID"),
+    "setresgid": ("--setgid", "CAP_SETGID"),
+    "setgroups": ("--groups", "CAP_SETGID"),
+}
+"""The calls that make the program somebody, their option, and the right that they take."""
+
 
 def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
     """Return one sentence that says why a join failed and what to do, None where unknown."""
@@ -32,6 +39,8 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
         return _not_ours(error.path or "", machine)
     if error.syscall == "setns":
         return _not_joined(error, joins)
+    if error.syscall in _IDS:
+        return _not_become(error, *_IDS[error.syscall])
     if error.syscall == "fork" and error.errno == errno.ENOMEM:
         return (
             "process 1 of that PID namespace has ended, so there can be no more processes in it: "
@@ -124,6 +133,20 @@ def _not_ours(path: str, machine: Machine) -> str | None:
         "the process runs as you, but with rights that you don't have (a set-user-ID program, or "
         "capabilities): join as root"
     )
+
+
+def _not_become(error: SetupError, option: str, right: str) -> str | None:
+    if error.errno == errno.EINVAL:
+        return (
+            f"an id of {option} isn't mapped inside: name one that is (`cat /proc/PID/uid_map` and "
+            "gid_map show them), or start the container with more, --map-auto"
+        )
+    if error.errno == errno.EPERM:
+        return (
+            f"{option} takes {right} in the user namespace of the target, where setgroups may also "
+            "be denied: leave it out, or join as root"
+        )
+    return None
 
 
 def _not_joined(error: SetupError, joins: Joins) -> str | None:

@@ -53,6 +53,12 @@ class Joins(Frozen):
         """Whether the program may be one that somebody else has put where it is found."""
         return self.target is not None or "mount" in dict(self.files)
 
+    @property
+    def may_enter_user(self) -> bool:
+        """Whether rights and ids may be others inside: the user namespace is entered, or may be."""
+        named = self.target is not None and (self.kinds is None or "user" in self.kinds)
+        return named or "user" in dict(self.files)
+
     def check(self, new: Namespaces) -> None:
         """Raise SpecError for what can't be meant, with these namespaces new."""
         if self.target == "":

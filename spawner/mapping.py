@@ -119,7 +119,8 @@ def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
     status = subid.contents("/proc/self/status")
     denied = subid.contents("/proc/self/setgroups").strip() == "deny"
     if "user" not in spec.namespaces.wanted:
-        _check_rights(spec, caller, status, denied=denied)
+        if spec.joins is None or not spec.joins.may_enter_user:
+            _check_rights(spec, caller, status, denied=denied)
         return Maps(groups_stay=denied)
     for kind, own in (("uid", caller.user), ("gid", caller.group)):
         _check_mapped(kind, own)
@@ -369,11 +370,16 @@ def _check_rights(spec: "Spec", caller: "Caller", status: str, *, denied: bool) 
     """Refuse ids outside of a new user namespace to those who may not change theirs."""
     changes_group = spec.groups is not None or spec.group not in (None, caller.group)
     changes_user = spec.user not in (None, caller.user)
+    hint = "add --map-auto, for a user namespace in which you have it"
+    if spec.joins is not None and spec.joins.target is not None:
+        hint = (
+            "name --user as well, where the target's is one in which you have it, or join as root"
+        )
     for kind, changes in (("gid", changes_group), ("uid", changes_user)):
         if changes and not _holds(status, kind):
             raise _refused(
                 f"becoming another {_WORDS[kind]} takes CAP_SET{kind.upper()}",
-                "add --map-auto, for a user namespace in which you have it",
+                hint,
             )
     if spec.groups is not None and denied:
         raise _refused(

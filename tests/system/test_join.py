@@ -134,6 +134,18 @@ def test_who_else_it_is() -> None:
         assert uid == "100000"
 
 
+def test_the_owner_has_the_rights_of_the_inside(target: int) -> None:
+    """Who may become another user there can't do so here."""
+    ended = join(target, "-S", "0", "-G", "0", "--", "id", "-u")
+    assert (ended.status, ended.out, ended.errors) == (0, b"0\n", "")
+    message, hint = refused(join(target, "-S", "5", "--", "id"))
+    assert message == "become user 5: Invalid argument (EINVAL)"
+    assert hint.startswith("an id of --setuid isn't mapped inside")
+    message, hint = refused(join(target, "-S", "5", "--uts", "--", "id"))
+    assert message == "becoming another user takes CAP_SETUID"
+    assert hint.startswith("name --user as well")
+
+
 # What goes along, and what doesn't.
 
 
@@ -327,6 +339,12 @@ def test_of_a_launcher_the_container_is_named() -> None:
 def test_what_can_not_be_meant(words: list[str], message: str) -> None:
     ended = run([*initpath.pyspawn(), "exec", *words])
     assert refused(ended)[0] == message
+
+
+def test_an_option_of_run() -> None:
+    message, hint = refused(run([*initpath.pyspawn(), "exec", "1", "--hostname", "x", "true"]))
+    assert message == "unknown option --hostname"
+    assert hint.startswith("that is for pyspawn run")
 
 
 @pytest.mark.parametrize("words", [[], ["-t", "1", "true"], ["--target", "1", "true"], ["1"]])

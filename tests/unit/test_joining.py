@@ -227,6 +227,13 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
         (failure("join the net namespace", "setns", errno.EINVAL), Joins("5"), None),
         (failure("fork the init", "fork", errno.ENOMEM), Joins("5"), "process 1 of that PID"),
         (failure("fork the init", "fork", errno.EAGAIN), Joins("5"), None),
+        (
+            failure("become user 5", "setresuid", errno.EINVAL),
+            Joins("5"),
+            "of --setuid isn't mapped",
+        ),
+        (failure("become root", "setgroups", errno.EPERM), Joins("5"), "takes CAP_SETGID"),
+        (failure("become root", "setresgid", errno.EAGAIN), Joins("5"), None),
         (failure("change to /x", "chdir", errno.ENOENT, "/x"), Joins("/y"), None),
     ],
 )
