@@ -185,5 +185,9 @@ def _hint(what: str, network: "Network") -> str | None:
     if _NO_BRIDGE in what and what.endswith(_OTHER):
         return "name one that `ip link show type bridge` shows"
     if _NO_BRIDGE in what:
-        return f"as root, `ip link add {network.bridge} type bridge`, or name one that is there"
+        name = network.bridge
+        return (
+            f"as root, `ip link add {name} type bridge && ip link set {name} up`, or name one that "
+            "is there"
+        )
     return None

@@ -727,12 +727,17 @@ def test_the_pair_is_gone_with_pyspawn_even_if_the_namespace_is_held(number: int
 
 
 @pytest.mark.parametrize(
-    ("bridge", "why"), [("br9", ""), ("nest0", ", but another interface")], ids=["none", "other"]
+    ("bridge", "why", "remedy"),
+    [
+        ("br9", "", "`ip link add br9 type bridge && ip link set br9 up`"),
+        ("nest0", ", but another interface", "`ip link show type bridge`"),
+    ],
+    ids=["none", "other"],
 )
-def test_a_bridge_that_is_none(bridge: str, why: str) -> None:
+def test_a_bridge_that_is_none(bridge: str, why: str, remedy: str) -> None:
     require_veth()
     ended = run(nest(BRIDGE, "--network", f"veth:{bridge}"))
-    refused(ended, f"start veth: there's no bridge of the name {bridge}{why}")
+    assert remedy in refused(ended, f"start veth: there's no bridge of the name {bridge}{why}")
 
 
 def test_an_address_that_the_kernel_refuses_leaves_no_pair() -> None:
