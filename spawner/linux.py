@@ -396,24 +396,35 @@ class Kernel:
             raise SyscallError("umount2", error.errno or 0, target) from None
 
     def mkdir(self, path: str) -> None:
-        """Make a directory that others may enter.
+        """Make a directory that others may enter, to which no symbolic link leads.
 
         See mkdir(2).
         """
+        above, name = self._open_above(path)
         try:
-            posix.mkdir(path, 0o755)
+            posix.mkdir(name, 0o755, dir_fd=above)
         except OSError as error:
             raise SyscallError("mkdir", error.errno or 0, path) from None
+        finally:
+            posix.close(above)
 
     def rmdir(self, path: str) -> None:
-        """Remove an empty directory.
+        """Remove an empty directory, to which no symbolic link leads.
 
         See rmdir(2).
         """
+        above, name = self._open_above(path)
         try:
-            posix.rmdir(path)
+            posix.rmdir(name, dir_fd=above)
         except OSError as error:
             raise SyscallError("rmdir", error.errno or 0, path) from None
+        finally:
+            posix.close(above)
+
+    def _open_above(self, path: str) -> tuple[int, str]:
+        """Return a descriptor of the directory in which `path` lies, and its name there."""
+        above, slash, name = path.rstrip("/").rpartition("/")
+        return self.open_directory(above + slash), name or "."
 
     def make_file(self, path: str, data: bytes) -> None:
         """Make a new file that everybody may read, whatever the umask, open(2)."""

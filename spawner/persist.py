@@ -72,7 +72,7 @@ class Kept:
                 error, "name a directory that isn't there yet, or `pyspawn release` it first"
             ) from None
         self._made = True
-        # By descriptors: nobody whose directory it lies in can lead us elsewhere.
+        # By descriptors, and looked at: nobody whose directory it lies in can lead us elsewhere.
         below = kernel.open_directory(path)
         try:
             options = "mode=755,size=64k,nr_inodes=16"
@@ -84,6 +84,15 @@ class Kept:
         self._mounted = True
         top = kernel.open_directory(path)
         try:
+            if not _is_kept(top):
+                self._mounted = self._made = False  # what is there isn't ours
+                raise SetupError(
+                    f"keep the namespaces in {path}: somebody has put something else there",
+                    stage=LAUNCHER,
+                    path=path,
+                    hint="take a directory in one that is yours alone, and unmount the other: "
+                    f"`grep {_SOURCE} /proc/self/mounts` shows where it is now",
+                )
             self._bind(kernel, process, _place(top))
         finally:
             posix.close(top)

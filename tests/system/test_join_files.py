@@ -419,7 +419,7 @@ with open("/proc/self/mountinfo") as mounts:
 
 @pytest.mark.parametrize(
     ("call", "times"),
-    [("mkdir", 1), ("open_directory", 2), ("mount", 5), ("make_file", 3)],
+    [("mkdir", 1), ("open_directory", 3), ("mount", 5), ("make_file", 3)],
 )
 def test_each_call_refused_keeps_nothing(tmp_path: Path, call: str, times: int) -> None:
     place = tmp_path / "kept"
