@@ -44,6 +44,14 @@ def _lean(prepare: str, *arguments: Word) -> list[Word]:
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", start, *arguments]
 
 
+RESERVED = 1 << 31 | 1 << 32
+"""Signals 32 and 33 in a mask of ignored signals.
+
+They are glibc's own, nptl(7). Its posix_spawn, which make(1) uses, leaves them ignored in what it
+starts, and nobody else can change that.
+"""
+
+
 def prepared(code: str, argv: Sequence[Word]) -> list[Word]:
     """Return the argv of a process that runs `code`, then becomes `argv` (absolute path first).
 

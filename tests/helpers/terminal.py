@@ -88,6 +88,7 @@ class Terminal:
         modes = termios.tcgetattr(self.slave)
         modes[1] &= ~termios.OPOST
         modes[3] &= ~(termios.ECHO | termios.ECHOCTL)
+        modes[3] |= termios.NOFLSH  # else ^C drops what was written a moment before, termios(3)
         termios.tcsetattr(self.slave, termios.TCSANOW, modes)
         self.screen = Lines(self.master)
         self._open = True

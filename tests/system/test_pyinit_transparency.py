@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import children
 from helpers.places import Place
-from helpers.programs import PLACE, Word, prepared, pyinit, python, reporter
+from helpers.programs import PLACE, RESERVED, Word, prepared, pyinit, python, reporter
 from helpers.running import Ended, Running, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,17 +34,12 @@ INHERITED = (
     "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Cpus_allowed",
 )  # fmt: skip
 
-RESERVED = 1 << 31 | 1 << 32
-"""Signals 32 and 33 in a mask."""
-
 
 def status_of(ended: Ended) -> dict[str, str]:
     """Return the lines of /proc/PID/status that an exec leaves as they are."""
     assert ended.status == 0, ended
     lines = (line.partition(":") for line in ended.out.decode().splitlines())
     fields = {key: value.strip() for key, _, value in lines if key in INHERITED}
-    # glibc's posix_spawn leaves its own two signals ignored in what it starts, make(1) uses it,
-    # and nobody else can change them: nptl(7).
     fields["SigIgn"] = f"{int(fields['SigIgn'], 16) & ~RESERVED:016x}"
     return fields
 
