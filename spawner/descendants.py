@@ -58,36 +58,35 @@ def kill(spared: set[int]) -> None:
         killed = {pid for pid in killed if not _reap(pid, posix.WNOHANG)}
 
 
-def kill_tree(pid: int) -> None:
+def kill_tree(pid: int, pidfd: int = -1) -> None:
     """Kill a process and all that is below it now, wherever orphans of it would go.
 
     In a PID namespace that was joined they'd go to its PID 1. So each is stopped first, until
     there's no new one: who is stopped forks none, and reaps none, so that no pid is another's.
+    The first of them is a child of ours, or else is known by `pidfd` to live: its parent is nobody
+    whom we could stop, for if we died meanwhile it would stay so.
     """
     found: set[int] = set()
     new = {pid}
-    while new:
+    while new and not _has_ended(pidfd):
         for each in new:
             _kill(each, _signal.SIGSTOP)
         found |= new
         listed = [int(name) for name in posix.listdir("/proc") if name.isdigit()]
         new = {each for each in listed if _parent(str(each)) in found} - found
-    for each in found:
+    for each in found - {pid}:
         _kill(each)
+    if not _has_ended(pidfd):
+        _kill(pid)
 
 
-def kill_kept(keeper: int, init: int, pidfd: int) -> None:
-    """Kill the tree of an init whose parent is a keeper, which is our child.
-
-    The keeper is stopped first: an init that it has reaped could be another process by now.
-    """
-    if not _kill(keeper, _signal.SIGSTOP):
-        return
-    posix.waitid(posix.P_PID, keeper, posix.WSTOPPED | posix.WEXITED | posix.WNOWAIT)
+def _has_ended(pidfd: int) -> bool:
+    """Tell whether the process of a pidfd has ended, pidfd_open(2); False for -1."""
+    if pidfd < 0:
+        return False
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    if not poll.poll(0):
-        kill_tree(init)
+    return bool(poll.poll(0))
 
 
 def _find() -> "Iterable[int]":

@@ -126,7 +126,7 @@ class Container:
         if self.joined is not None and self.keeping and self.pidfd >= 0 and self.awaited:
             from spawner import descendants
 
-            descendants.kill_kept(self.awaited, self.init, self.pidfd)
+            descendants.kill_tree(self.init, self.pidfd)
         self.pipes.close("go_writer")
         if self.keeping and self.awaited:
             posix.kill(self.awaited, _signal.SIGKILL)  # our child, unreaped: the pid is its own
