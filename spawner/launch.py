@@ -121,14 +121,16 @@ class Container:
     def kill(self, kernel: "Kernel") -> None:
         """Kill everything: the init and the keeper; `close` kills what they leave behind.
 
-        The keeper would kill the rest by itself, had no program that may signal it stopped it.
+        The keeper would kill the rest by itself, had no program that may signal it stopped it. And
+        it has to, while there's no hold of the init: no program runs yet then, and a keeper that
+        was killed at it could leave behind an init that it has stopped.
         """
         if self.joined is not None and self.keeping and self.pidfd >= 0 and self.awaited:
             from spawner import descendants
 
             descendants.kill_tree(self.init, self.pidfd)
         self.pipes.close("go_writer")
-        if self.keeping and self.awaited:
+        if self.keeping and self.awaited and self.pidfd >= 0:
             posix.kill(self.awaited, _signal.SIGKILL)  # our child, unreaped: the pid is its own
         if self.pidfd < 0 and self.init and self.init == self.awaited:
             posix.kill(self.init, _signal.SIGKILL)  # our child, unreaped: the pid is its own

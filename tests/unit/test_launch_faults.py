@@ -17,6 +17,9 @@ from helpers.kernels import CALLS
 from helpers.programs import PLACE, python
 from helpers.terminal import Terminal
 
+from spawner.launch import Container
+from spawner.linux import Kernel
+
 ROOT = ["pid", "mount", "uts", "ipc", "cgroup", "net", "time"]
 MORE = {
     "hostname": "box",
@@ -220,3 +223,14 @@ def test_a_user_namespace_that_is_optional_and_refused_leaves_no_map_to_write(
     )
     assert answer["status"] == 0
     assert answer["events"] == ["missing user", "created", "started"]
+
+
+def test_a_keeper_ends_the_rest_by_itself_while_there_is_no_hold_of_the_init() -> None:
+    """Killed while it kills, it would leave behind an init that it has stopped."""
+    reader, writer = os.pipe()
+    with subprocess.Popen(["cat"], stdin=reader) as keeper:  # ends as the keeper does
+        os.close(reader)
+        made = Container()
+        made.keeping, made.awaited, made.pipes.go_writer = True, keeper.pid, writer
+        made.kill(Kernel())
+        assert keeper.wait() == 0
