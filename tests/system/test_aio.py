@@ -246,7 +246,7 @@ def test_it_joins_as_the_other_twin_does(tree: Tree) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             with pytest.raises(FileNotFoundError):
-                await aio.join(box, "nosuch")
+                await aio.join(box, "/nosuch")
             with pytest.raises(TypeError, match="unexpected keyword argument 'unshare'"):
                 aio.JoinedProcess(box, ["true"], unshare="net")
         assert tree.is_gone()
