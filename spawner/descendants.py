@@ -42,20 +42,25 @@ def kill(spared: set[int]) -> None:
     A process that we may not kill (a set-user-ID program) is left. One that forks and ends, over
     and over, never lives long: so who is found is killed at once, the newest first, and nobody is
     waited for before no new one is found. It can't hide meanwhile, since nobody but us reaps its
-    dead, and we do so only between two looks.
+    dead, and we do so only between two looks. Every other look ends with the first new one, so that
+    no rhythm of theirs stays in step with ours.
     """
     killed: set[int] = set()
+    short = False
     while True:
         new = 0
         for pid in _find():
             if pid not in spared and pid not in killed and _kill(pid):
                 killed.add(pid)
                 new += 1
+                if short:
+                    break
         if not killed:
             return
         if not new:
             _reap(killed.pop(), 0)
         killed = {pid for pid in killed if not _reap(pid, posix.WNOHANG)}
+        short = not short
 
 
 def kill_tree(pid: int, pidfd: int = -1) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 from helpers import children as seen
 from helpers.programs import PLACE
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spawner import descendants
@@ -176,6 +176,11 @@ signal.pause()
         assert top.wait() == -signal.SIGKILL
 
 
+# Whose rhythm was in step with that of looks which were all alike, for ever.
+@example(chains=3, life=4, others=0, closed=3, listed=True)
+@example(chains=20, life=26, others=1, closed=3, listed=False)
+@example(chains=15, life=26, others=5, closed=2, listed=False)
+@example(chains=18, life=32, others=0, closed=1, listed=False)
 @given(st.integers(0, 20), st.integers(4, 50), st.integers(0, 20), st.integers(0, 3), st.booleans())
 def test_nobody_gets_away(chains: int, life: int, others: int, closed: int, listed: bool) -> None:
     table = Table(chains, life, others, closed, listed=listed)
