@@ -5,6 +5,7 @@ copied directory: `python3 -IS /opt/pyinit/__main__.py`.
 """
 
 import _signal
+import gc
 
 _mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
 _pending = set()
@@ -13,6 +14,8 @@ try:
 except KeyboardInterrupt:  # the interpreter's own SIGINT handler was quicker
     _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     _pending.add(_signal.SIGINT)
+
+gc.disable()  # until the workload runs: there is nothing to collect yet, `supervisor`
 
 if not __package__:
     import sys

@@ -7,7 +7,8 @@ from pyinit import coercion, settings
 
 START = (
     "import _signal as s;m=s.pthread_sigmask(s.SIG_BLOCK,s.valid_signals());"
-    "import sys;sys.path[:0]=[{directory!r}];from pyinit.cli import main;main(m,set())"
+    "import gc,sys;gc.disable();sys.path[:0]=[{directory!r}];"
+    "from pyinit.cli import main;main(m,set())"
 )
 """The code of a lean start, docs/architecture.md, "Start-up".
 

@@ -10,6 +10,7 @@
 """
 
 import _signal
+import gc
 import posix
 import time
 
@@ -165,6 +166,10 @@ class Supervisor:
 
     def _loop(self) -> int:
         """Take events until the machine says EXIT; whatever goes wrong, go on."""
+        # After the start, which makes no cycles (`__main__`): frozen, what there is by now is never
+        # looked through, nor written to, which takes a fifth of a millisecond.
+        gc.freeze()
+        gc.enable()
         failures = 0
         code: int | None = None
         turns = [self._let_go, self._first]
@@ -228,10 +233,11 @@ class Supervisor:
 
     def _reap(self) -> int | None:
         """Take every change of state that there is: SIGCHLDs coalesce, wait(2)."""
+        tells_all = self.asked.tells_all
+        name, usage = b"", None
         while True:
-            name, usage = b"", None
             try:
-                if self.asked.tells_all:
+                if tells_all:
                     from pyinit import reaper
 
                     pid, changed, name, usage = reaper.next_change_in_full(_WAIT_FLAGS)
@@ -250,9 +256,9 @@ class Supervisor:
                 if pid == self.pid:
                     signal = status.of_wait(changed)[1] or 0
                     self.notify(f"exited {self.machine.exit_status} {signal}")
-            if self.asked.tells_all:
+            if tells_all:
                 self._tell(pid, changed, name, usage)
-            if (result := self._do(actions)) is not None:
+            if actions and (result := self._do(actions)) is not None:
                 return result
 
     def _tell(self, pid: int, changed: int, name: bytes, usage: "reaper.Usage | None") -> None:

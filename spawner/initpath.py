@@ -38,8 +38,8 @@ def pyinit(
     handover = f"mask={_bits(mask):x},ignored={_bits(ignored):x},foreground={foreground:d}"
     if notice is not None:
         handover += f",notice={notice}"
-    # All signals are blocked already, so `pyinit.__main__` has nothing to do.
-    start = "from pyinit.cli import main;main(set(),set())"
+    # All signals are blocked already: what else `pyinit.__main__` does.
+    start = "import gc;gc.disable();from pyinit.cli import main;main(set(),set())"
     return [*lean(start), f"--handover={handover}", "--"]
 
 

@@ -348,6 +348,9 @@ class Launch:
             tell = self.observer.wants_namespaces
             init.become(self.kernel, self.steps, made.pipes, tell=tell)
         made.awaited = pid
+        # The init has an interpreter to start, and we have modules to read meanwhile: if the two
+        # share a CPU, as some schedulers prefer, the longer way goes first, sched_yield(2).
+        posix.sched_yield()
         made.pipes.be_launcher()
         made.meet_init(self.kernel, pid)
 

@@ -3,7 +3,6 @@
 The launcher's half of the protocol in `launch`; the other halves are `stage` and `init`.
 """
 
-import errno
 import posix
 
 from spawner import channel
@@ -89,7 +88,9 @@ class Making:
             try:
                 made.meet_init(self._launch.kernel, record.number("pid"))
             except SetupError as error:
-                if error.errno != errno.ESRCH:
+                from errno import ESRCH
+
+                if error.errno != ESRCH:
                     raise
                 # It has ended, and a keeper has reaped it: its own word on why is on the way.
                 made.init = 0

@@ -68,7 +68,10 @@ class Wait:
 
     def run(self) -> Ending:
         """Wait for the end; raises SetupError if the program never started."""
-        gc.enable()  # after the start, which makes no cycles (__main__)
+        # After the start, which makes no cycles (__main__): frozen, what there is by now is never
+        # looked through, nor written to, which takes a fifth of a millisecond.
+        gc.freeze()
+        gc.enable()
         self._let_go()
         self._signals = attempt(
             LAUNCHER,
