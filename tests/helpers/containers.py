@@ -159,14 +159,7 @@ events_logger="none"
 """
 _STORAGE = '[storage]\ndriver="vfs"\nrunroot="/mnt/run"\ngraphroot="/mnt/graph"\n'
 
-
-@contextmanager
-def _podman(place: Path) -> Iterator[int]:
-    """Run what podman takes for a root file system, with storage of its own in memory."""
-    require("root", "podman", "runc")
-    code = (
-        _PRIVATE
-        + f"""
+_ROOT_FILES = f"""
 for name in ("usr", "bin", "sbin", "lib", "lib64", "etc"):
     if os.path.isdir("/" + name):
         os.mkdir("/mnt/rootfs/" + name)
@@ -177,13 +170,63 @@ for name, text in (("CONTAINERS_CONF", {_CONTAINERS!r}), ("CONTAINERS_STORAGE_CO
     os.environ[name] = "/mnt/" + name
     open("/mnt/" + name, "w").write(text)
 """
-    )
+"""A root file system of the machine's own programs, and podman's configuration."""
+
+
+@contextmanager
+def _podman(place: Path) -> Iterator[int]:
+    """Run what podman takes for a root file system, with storage of its own in memory."""
+    require("root", "podman", "runc")
     pidfile = place / "pid"
     argv = [_found("podman"), "run", "--rm", "-i", "--pidfile", str(pidfile),
             "--cgroup-parent", f"/{_NAME}", "--rootfs",
             "/mnt/rootfs", *PROGRAM]  # fmt: skip
-    with _in_cgroup(prepared(code, argv), pidfile) as pid:
+    with _in_cgroup(prepared(_PRIVATE + _ROOT_FILES, argv), pidfile) as pid:
         yield pid
+
+
+_OWNERS_ROOM = f"""
+NAME = "pidone-owner"
+os.chmod("/mnt", 0o755)
+for name, text in (
+    ("passwd", f"root:x:0:0::/root:/bin/sh\\n{{NAME}}:x:{OWNER}:{OWNER}::/mnt/home:/bin/sh\\n"),
+    ("subuid", f"{{NAME}}:100000:65536\\n"),
+    ("subgid", f"{{NAME}}:100000:65536\\n"),
+):
+    open("/mnt/" + name, "w").write(text)
+    mount("/mnt/" + name, "/etc/" + name, None, 0x1000)
+for name in ("home", "run", "graph"):
+    os.mkdir("/mnt/" + name)
+for name in ("home", "run", "graph", *(f"rootfs/{{name}}" for name in ("run", "tmp", "var/tmp"))):
+    os.chown("/mnt/" + name, {OWNER}, {OWNER})
+os.environ.update(HOME="/mnt/home", XDG_RUNTIME_DIR="/mnt/run", USER=NAME)
+"""
+"""What the owner needs to be one of rootless podman's users: a name, ranges of ids, directories."""
+
+
+def _cats(above: int) -> list[int]:
+    """Return the pids below a process that have become PROGRAM's last."""
+    found = []
+    for pid in children.below(above):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/comm").read_text() == "cat\n":
+                found.append(pid)
+    return found
+
+
+@contextmanager
+def _rootless_podman(_: Path) -> Iterator[int]:
+    """Run podman as the owner; in a PID namespace, so that its pause process ends with it."""
+    require("root", "other-user", "podman", "runc", "newuidmap", "pidns")
+    podman = [_found("podman"), "run", "--rm", "-i", "--rootfs", "/mnt/rootfs", *PROGRAM]
+    around = ("--init", "--share", "cgroup")  # whose cgroup namespace is the one around it
+    outer = [*initpath.pyspawn(), *around, "--", *prepared(BECOME_OWNER, podman)]
+    with Running(prepared(_PRIVATE + _ROOT_FILES + _OWNERS_ROOM, outer)) as running:
+        assert running.line() == "ready", running.errors()
+        children.wait_until(lambda: bool(_cats(running.starter)), "its program")
+        yield _cats(running.starter)[0]
+        running.close_input()
+        running.wait()
 
 
 MAKERS: dict[str, Callable[[Path], object]] = {
@@ -193,8 +236,9 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "bwrap, a user namespace in another": _by(BY_NESTED_BWRAP),
     "runc": _runc,
     "podman": _podman,
+    "rootless podman": _rootless_podman,
 }
 """Each takes a directory for its files, and yields the host pid of the program."""
 
-OWNED = ("pyspawn", "unshare", "bwrap", "bwrap, a user namespace in another")
+OWNED = ("pyspawn", "unshare", "bwrap", "bwrap, a user namespace in another", "rootless podman")
 """Those whose owner isn't root."""
