@@ -122,17 +122,19 @@ def _converse(
     with contextlib.ExitStack() as ends:
         reader, writer = (ends.enter_context(contextlib.closing(end)) for end in ties.pipe())
         names, namer = (ends.enter_context(contextlib.closing(end)) for end in ties.pipe())
-        new, place = _new(container), os.getcwd() if directory is None else directory
-        with contextlib.ExitStack() as kept:
-            # The ties are closed in a fork: the guest keeps copies of their ends.
-            pidfd = _copy(kept, container._first.descriptor)
-            telling = _copy(kept, writer.fileno())
-            naming = _copy(kept, namer.fileno())
-            pid = os.fork()
-            if pid == 0:
-                _be_guest(pidfd, new, place, telling, naming, lambda: function(*args, **kwargs))
-        guest = ties.Pidfd(pid)
+        # Handlers may raise, and nothing may in the guest, nor here before it is waited for.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        ends.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+
+        def unblocked() -> Any:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            return function(*args, **kwargs)
+
+        pid = _fork_guest(container, directory, writer.fileno(), namer.fileno(), unblocked)
         try:
+            guest = ties.Pidfd(pid)
+            ends.callback(guest.close)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             told = _listen(reader.fileno(), guest, deadline)
         except BaseException:
             # This kills the guest's child, and the guest reaps it. To kill the guest would leave
@@ -141,14 +143,31 @@ def _converse(
             raise
         finally:
             _, ended = os.waitpid(pid, 0)
-            guest.close()
-        if os.WIFSIGNALED(ended):
-            container.kill()
-            _reap(names.fileno())
+            if os.WIFSIGNALED(ended):
+                container.kill()
+                _reap(names.fileno())
     with contextlib.suppress(Exception):  # it ended before all of it was told
         outcome: tuple[str, Any] = pickle.loads(told)  # noqa: S301  by the caller's own function
         return outcome
     raise IsolatedError(f"{_name(function)} {_ending(os.waitstatus_to_exitcode(ended))}")
+
+
+def _fork_guest(
+    container: Process[bytes],
+    directory: Any,
+    telling: int,
+    naming: int,
+    function: Callable[[], Any],
+) -> int:
+    """Fork the guest, with copies of its ends of the ties, which a fork closes; return its pid."""
+    new, place = _new(container), os.getcwd() if directory is None else directory
+    with contextlib.ExitStack() as kept:
+        descriptors = (container._first.descriptor, telling, naming)
+        pidfd, telling, naming = (_copy(kept, descriptor) for descriptor in descriptors)
+        pid = os.fork()
+        if pid == 0:
+            _be_guest(pidfd, new, place, telling, naming, function)
+    return pid
 
 
 def _reap(names: int) -> None:
@@ -202,7 +221,8 @@ def _be_guest(
 ) -> NoReturn:
     """Join the container, and have a child call the function; end as the child does.
 
-    The pid of the child is told by the descriptor `naming`, and the outcome by `telling`.
+    All signals are blocked and stay so: who interrupts all of us does it to the caller and to the
+    child. The child's pid is told by the descriptor `naming`, and the outcome by `telling`.
     """
     status = 1
     try:
@@ -220,7 +240,6 @@ def _be_guest(
             os.write(naming, b"%d" % child)
             os.write(opener, b"!")
             os.close(opener)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child gets it, and so the caller
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             status = code if code >= 0 else 128 - code
     except BaseException as error:  # noqa: BLE001  it's the caller's

@@ -119,6 +119,43 @@ def test_an_exception_that_does_not_pickle_is_told_in_words() -> None:
     assert 'raise SpecialError(3, reason="so")' in caught.value.__notes__[0]
 
 
+class StiffError(Exception):
+    """One that takes no attribute, and so no note."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError(name)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "add_note":
+            raise LookupError(name)
+        return super().__getattribute__(name)
+
+
+def test_an_exception_that_takes_no_note_comes_back() -> None:
+    def fail() -> NoReturn:
+        raise StiffError(5)
+
+    with pytest.raises(StiffError) as caught:
+        call(fail)
+    assert caught.value.args == (5,)
+    assert not hasattr(caught.value, "__notes__")
+
+
+class Shy:
+    """What neither pickles nor shows itself."""
+
+    def __reduce__(self) -> NoReturn:
+        raise ValueError("private")
+
+    def __repr__(self) -> NoReturn:
+        raise ValueError("private")
+
+
+def test_a_result_that_can_not_even_be_shown_is_told_in_words() -> None:
+    with pytest.raises(IsolatedError, match=r"the result <.*\.Shy object at .*> can't come back"):
+        call(Shy)
+
+
 def test_a_result_that_does_not_pickle_is_told_in_words() -> None:
     with pytest.raises(IsolatedError, match=r"the result <function .* can't come back"):
         call(lambda: lambda: 1)
@@ -238,6 +275,35 @@ def test_what_is_in_a_buffer_is_written_once() -> None:
         assert program.communicate() == ("before\ninside\nafter\n", "")
 
 
+@pytest.mark.parametrize(
+    "streams",
+    ["None", "object()", "open(os.devnull, 'w')", "open('/dev/full', 'w')"],
+    ids=["none", "not a file", "closed", "full"],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_streams_that_can_not_be_flushed(streams: str, inside: bool) -> None:
+    """Neither the caller's nor the function's are any reason to fail."""
+    code = f"""
+import os
+def spoil():
+    sys.stdout = sys.stderr = {streams}
+    if hasattr(sys.stdout, "write"):
+        print("x" * 10)
+        if sys.stdout.name == os.devnull:
+            sys.stdout.close()
+    return 3
+if {inside}:
+    result, _ = call(spoil)
+else:
+    spoil()
+    result, _ = call(lambda: 3)
+os.write(1, b"%d" % result)
+os._exit(0)
+"""
+    with script(code) as program:
+        assert program.communicate() == ("3", "")
+
+
 def test_an_interrupt_from_the_keyboard_leaves_nothing() -> None:
     """It goes to the whole process group: to the caller, the guest and the function."""
     code = "call(lambda: (print('ready', flush=True), signal.pause()))"
@@ -247,6 +313,27 @@ def test_an_interrupt_from_the_keyboard_leaves_nothing() -> None:
         os.killpg(program.pid, signal.SIGINT)
         assert program.communicate()[1].rstrip().endswith("KeyboardInterrupt")
     assert program.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("name", ["chdir", "pipe", "fork", "write", "close", "waitpid", "_exit"])
+def test_an_interrupt_means_nothing_to_the_guest(name: str) -> None:
+    """At none of its moments: it would leave its child to nobody, and the namespace with it."""
+    code = f"""
+import os, types
+from spawner import isolate
+def interrupted(*args, **words):
+    if os.getppid() == caller:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return getattr(os, {name!r})(*args, **words)
+caller = os.getpid()
+isolate.os = types.SimpleNamespace(**vars(os) | {{{name!r}: interrupted}})
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+print(call(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    with script(code) as program:
+        assert program.communicate() == ("(set(), {})\nset()\n", "")
 
 
 def test_a_guest_that_is_killed_leaves_nothing() -> None:

@@ -12,6 +12,7 @@ from helpers.capabilities import require
 from helpers.programs import PLACE, Word, as_pid1
 
 HOT = {
+    "gc",
     "pyinit",
     "pyinit.child",
     "pyinit.cli",
