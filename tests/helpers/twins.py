@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from helpers.capabilities import require
 from helpers.places import Place
 from helpers.programs import Word, as_pid1, prepared, pyinit
@@ -85,3 +87,28 @@ class Init:
 def outcome(ended: Ended) -> tuple[int, bool, bool]:
     """Return what scripts could depend on: the status, and which streams were written to."""
     return ended.status, bool(ended.out), bool(ended.errors)
+
+
+def fixtures(tool: str) -> tuple[Any, ...]:
+    """Return fixtures: the tool and then its twin, as a child; the same, also as PID 1; each alone.
+
+    What a test does with the first two has to hold for both.
+    """
+
+    @pytest.fixture(params=KINDS)
+    def child(request: pytest.FixtureRequest) -> Init:
+        return Init(tool, request.param)
+
+    @pytest.fixture(params=KINDS)
+    def anywhere(request: pytest.FixtureRequest, place: Place) -> Init:
+        return Init(tool, request.param, place)
+
+    @pytest.fixture
+    def twin() -> Init:
+        return Init(tool, "twin")
+
+    @pytest.fixture
+    def peer() -> Init:
+        return Init(tool, "peer")
+
+    return child, anywhere, twin, peer

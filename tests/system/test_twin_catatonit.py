@@ -12,32 +12,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers import children
-from helpers.places import Place
+from helpers import children, twins
 from helpers.programs import BLOCK_ALL, READY, family, prepared, python, reporter
 from helpers.running import Running, run
-from helpers.twins import KINDS, Init, outcome
+from helpers.twins import Init, outcome
 
 LAST = int(signal.SIGRTMAX)
 
-
-@pytest.fixture(params=KINDS)
-def catatonit(request: pytest.FixtureRequest) -> Init:
-    """Give catatonit, then its twin, as a child."""
-    return Init("catatonit", request.param)
-
-
-@pytest.fixture(params=KINDS)
-def anywhere(request: pytest.FixtureRequest, place: Place) -> Init:
-    """Give catatonit, then its twin, each as a child and as PID 1."""
-    return Init("catatonit", request.param, place)
-
-
-@pytest.fixture
-def twin() -> Init:
-    """Give the twin alone."""
-    return Init("catatonit", "twin")
-
+catatonit, anywhere, twin, _ = twins.fixtures("catatonit")
 
 # --- answers ---------------------------------------------------------------------------------
 
@@ -295,7 +277,7 @@ def test_it_keeps_no_directory_busy(twin: Init, tmp_path: Path) -> None:
 # --- as a file that stands in catatonit's place ------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", twins.KINDS)
 def test_ps_shows_the_name(kind: str, tmp_path: Path) -> None:
     path = Init("catatonit", kind).link(tmp_path / "catatonit")
     with Running([str(path), "--", *reporter()]) as running:

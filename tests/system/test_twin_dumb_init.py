@@ -13,42 +13,20 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers import children
+from helpers import children, twins
 from helpers.capabilities import require
 from helpers.places import Place
 from helpers.programs import BLOCK_ALL, READY, REPORTER, family, prepared, python, reporter
 from helpers.running import Running, run
 from helpers.seccomp import deny
 from helpers.terminal import LEAD, Shell, Terminal
-from helpers.twins import KINDS, Init, environment, outcome
+from helpers.twins import Init, environment, outcome
 
 LAST = int(signal.SIGRTMAX)
 SINGLE = {"DUMB_INIT_SETSID": "0"}
 STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
-
-@pytest.fixture(params=KINDS)
-def dumb_init(request: pytest.FixtureRequest) -> Init:
-    """Give dumb-init, then its twin, as a child."""
-    return Init("dumb-init", request.param)
-
-
-@pytest.fixture(params=KINDS)
-def anywhere(request: pytest.FixtureRequest, place: Place) -> Init:
-    """Give dumb-init, then its twin, each as a child and as PID 1."""
-    return Init("dumb-init", request.param, place)
-
-
-@pytest.fixture
-def twin() -> Init:
-    """Give the twin alone."""
-    return Init("dumb-init", "twin")
-
-
-@pytest.fixture
-def peer() -> Init:
-    """Give dumb-init alone."""
-    return Init("dumb-init", "peer")
+dumb_init, anywhere, twin, peer = twins.fixtures("dumb-init")
 
 
 def got(running: Running, until: int = LAST, by: str = "reporter") -> list[int]:
@@ -118,7 +96,7 @@ def test_the_first_answer_counts(dumb_init: Init) -> None:
     assert dumb_init.run("-V", "-r", "99:1").status == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", twins.KINDS)
 def test_usage_goes_by_the_name(kind: str, tmp_path: Path) -> None:
     path = Init("dumb-init", kind).link(tmp_path / "dumb-init")
     with Running([str(path)]) as running:
@@ -322,7 +300,7 @@ def test_stop_signals_that_are_forwarded_otherwise(
         assert got(running) == [signal.SIGCONT]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", twins.KINDS)
 def test_pid_1_is_never_stopped(inside: Place, kind: str) -> None:
     init = Init("dumb-init", kind, inside)
     with init.start("-r", "20:10", *reporter()) as running:
@@ -573,7 +551,7 @@ def test_a_session_that_is_denied_is_done_without(twin: Init) -> None:
 # --- as a file that stands in dumb-init's place ------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", twins.KINDS)
 def test_ps_shows_the_name(kind: str, tmp_path: Path) -> None:
     path = Init("dumb-init", kind).link(tmp_path / "dumb-init")
     with Running([str(path), *reporter()]) as running:

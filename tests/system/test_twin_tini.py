@@ -13,39 +13,15 @@ import stat
 from pathlib import Path
 
 import pytest
-from helpers import children
-from helpers.places import Place
+from helpers import children, twins
 from helpers.programs import BLOCK_ALL, READY, family, prepared, python, reporter
 from helpers.running import Running, run
 from helpers.terminal import Shell, Terminal
-from helpers.twins import KINDS, Init, environment, outcome
+from helpers.twins import Init, environment, outcome
 
 LAST = int(signal.SIGRTMAX)
 
-
-@pytest.fixture(params=KINDS)
-def tini(request: pytest.FixtureRequest) -> Init:
-    """Give tini, then its twin, as a child."""
-    return Init("tini", request.param)
-
-
-@pytest.fixture(params=KINDS)
-def anywhere(request: pytest.FixtureRequest, place: Place) -> Init:
-    """Give tini, then its twin, each as a child and as PID 1."""
-    return Init("tini", request.param, place)
-
-
-@pytest.fixture
-def twin() -> Init:
-    """Give the twin alone."""
-    return Init("tini", "twin")
-
-
-@pytest.fixture
-def peer() -> Init:
-    """Give tini alone."""
-    return Init("tini", "peer")
-
+tini, anywhere, twin, peer = twins.fixtures("tini")
 
 SUBREAPER = {"TINI_SUBREAPER": ""}
 """Without it the tool warns of itself wherever it isn't PID 1."""
@@ -131,7 +107,7 @@ def test_the_first_answer_counts(tini: Init) -> None:
     assert tini.run("-e", "300", "-l").status == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", twins.KINDS)
 @pytest.mark.parametrize("name", ["tini", "docker-init"])
 def test_usage_goes_by_the_links_name(kind: str, name: str, tmp_path: Path) -> None:
     init = Init(name, kind)
@@ -537,7 +513,7 @@ def test_the_suspend_key_gives_the_prompt_back(twin: Init) -> None:
 # --- as a file that stands in tini's place ----------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", twins.KINDS)
 @pytest.mark.parametrize("name", ["tini", "docker-init"])
 def test_ps_shows_the_name(kind: str, name: str, tmp_path: Path) -> None:
     path = Init(name, kind).link(tmp_path / name)
