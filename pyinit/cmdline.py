@@ -121,9 +121,7 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
                 _store(values, option, None, "")
                 continue
             if not equals and not option.optional:
-                if index == len(words):
-                    raise UsageError(f"option --{name} needs a value: {option.spelling}")
-                text, equals = words[index], "="
+                text, equals = _value(option, f"--{name}", words, index), "="
                 index += 1
             _store(values, option, text if equals else None, f"--{name}")
             continue
@@ -132,19 +130,30 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
             letter, cluster = cluster[0], cluster[1:]
             option = short.get(letter)
             if option is None:
+                meant = _nearest(word[1:], long) if word[3:] else None
+                if meant:
+                    raise UsageError(f"unknown option {word}", meant, unknown=word)
                 where = f" in {word}" if word[2:] else ""
                 raise UsageError(f"unknown option -{letter}{where}", unknown=f"-{letter}")
             if option.metavar is None or option.optional:
                 _store(values, option, None, f"-{letter}")
                 continue
             if not cluster:
-                if index == len(words):
-                    raise UsageError(f"option -{letter} needs a value: {option.spelling}")
-                cluster = words[index]
+                cluster = _value(option, f"-{letter}", words, index)
                 index += 1
             _store(values, option, cluster, f"-{letter}")
             break
     return values, list(words[index:])
+
+
+def _value(option: Option, where: str, words: "Sequence[str]", index: int) -> str:
+    """Return the value of `option`, the next word; raises UsageError where there's none.
+
+    Unlike for getopt_long(3), `--` is none: it was forgotten. `--name=--` says that it's meant.
+    """
+    if index == len(words) or words[index] == "--":
+        raise UsageError(f"option {where} needs a value: {option.spelling}", _purpose(option))
+    return words[index]
 
 
 def environment(
@@ -189,21 +198,36 @@ def _store(values: "dict[str, Any]", option: Option, text: str | None, where: st
         try:
             value = option.convert(text)
         except ValueError as error:
-            raise UsageError(f"{where}: {error}") from None
+            raise UsageError(f"{where}: {error}", _purpose(option)) from None
     if option.many:
         values.setdefault(option.name, []).append(value)
     else:
         values[option.name] = value
 
 
+def _purpose(option: Option) -> str | None:
+    """Return the hint for who gave an option a value that it can't take."""
+    return None if option.hidden else f"{option.spelling}: {option.help}"
+
+
+_CLOSE = 0.74
+"""How much of two words has to be alike, as difflib counts it: a swap in a word of four is enough.
+
+Below that, `--name` would be `--hostname`.
+"""
+
+
 def _nearest(name: str, known: "Mapping[str, Option]") -> str | None:
-    """Return a hint with the option that was probably meant, if one is close."""
+    """Return a hint with the option that was probably meant: cut short, or close to `name`."""
+    shown = [word for word, option in known.items() if not option.hidden]
+    cut = [word for word in shown if name and word.startswith(name)]
+    if len(cut) == 1:
+        return f"did you mean --{cut[0]}?"
     try:
         import difflib  # costly, and needed only here
     except ImportError:  # a copied package beside an interpreter without its library
         return None
-    shown = [word for word, option in known.items() if not option.hidden]
-    close = difflib.get_close_matches(name, shown, 1)
+    close = difflib.get_close_matches(name.lower(), shown, 1, _CLOSE)
     return f"did you mean --{close[0]}?" if close else None
 
 

@@ -32,11 +32,12 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
             missing = _missing_interpreter(candidate)
             if missing:
                 return state, missing, None
+        hint = _meant(program, path)
         if b"/" in program:
-            return state, reason, None
+            return state, reason, hint
         if path is None:
-            return state, f"not found in {text(DEFAULT_PATH)}, since PATH is not set", None
-        return state, "not found in PATH", None
+            return state, f"not found in {text(DEFAULT_PATH)}, since PATH is not set", hint
+        return state, "not found in PATH", hint
     if _is_directory(error.path):
         return state, f"is a directory: {reason}", None
     hint = None
@@ -104,6 +105,31 @@ def _access_hint(path: bytes) -> str | None:
     if not mode & 0o111:
         return f"make it executable: chmod +x {text(path)}"
     return "its interpreter or its file system (noexec) forbids it, or this user may not run it"
+
+
+_BUILT_IN = (b"alias", b"cd", b"eval", b"exec", b"exit", b"export", b"set", b"source", b"trap",
+             b"ulimit", b"umask", b"unset", b"wait")  # fmt: skip
+"""Commands that only a shell has, sh(1)."""
+
+
+def _meant(program: bytes, path: bytes | None) -> str | None:
+    """Return what to do where the name of a program that isn't there shows what was meant."""
+    first, _, rest = program.partition(b" ")
+    if rest and (first in _BUILT_IN or any(map(_exists, candidates(first, path)))):
+        line = f"sh -c '{text(program)}'" if b"'" not in program else "sh -c"
+        return f"this is one word: make its arguments words of their own, or `{line}`"
+    if program in _BUILT_IN:
+        return f"it is a command of the shell's: `sh -c '{text(program)} ...'`"
+    if program.startswith(b"-"):
+        return "options stand before `--`, and the program after it"
+    if program.startswith(("\N{EN DASH}".encode(), "\N{EM DASH}".encode())):
+        return "it begins with a dash: an option begins with hyphens, --"
+    name, equals, _ = program.partition(b"=")
+    if equals and name.replace(b"_", b"a").isalnum():
+        return f"a variable is set by a program: `env {text(program)} PROGRAM`"
+    if b"/" not in program and _exists(program) and not _is_directory(program):
+        return f"a file of this name is in the working directory: ./{text(program)}"
+    return None
 
 
 def _missing_interpreter(path: bytes) -> str | None:

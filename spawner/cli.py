@@ -5,7 +5,7 @@ import posix
 import sys
 
 from spawner import caller, channel
-from spawner.errors import LAUNCHER, OURS, SpawnerError
+from spawner.errors import LAUNCHER, OURS, ExecError, SpawnerError
 from spawner.launch import Launch, Observer
 from spawner.linux import Kernel
 from spawner.spec import Spec, choose
@@ -115,12 +115,23 @@ def _run(
         )
         ending = launch.run()
     except SpawnerError as error:
+        if isinstance(error, ExecError):
+            error.hint = _meant(spec, error.hint)
         return _failed(error, spec, report)
     except OSError as error:  # of an import, mostly: no descriptor is left
         return _failed(channel.unexpected(error, LAUNCHER), spec, report)
     if report is not None:
         report.ended(ending)
     return ending.status
+
+
+def _meant(spec: Spec, found: str | None) -> str | None:
+    """Return the hint for a program that could not be executed, where `found` is the file's own."""
+    try:
+        from spawner import meant
+    except OSError:  # no descriptor is left
+        return found
+    return meant.hint(sys.argv[1:], spec.arguments, found)
 
 
 def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> int:

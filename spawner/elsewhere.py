@@ -13,6 +13,30 @@ _NO_NEED = "leave it out"
 
 _INSIDE = "mounts are made inside, where they stay: `sh -c 'mount ... && exec PROGRAM'`"
 
+_LIMITS = "limits are the shell's (ulimit), or those of the control group that pyspawn starts in"
+
+_CAPABILITIES = "put `setpriv` in front of PROGRAM: it drops capabilities, setpriv(1)"
+
+_PYINIT = {
+    "group": "1",
+    "all": "1",
+    "rewrite": "FROM:TO",
+    "parent-death": "SIGNAL",
+    "warn-orphans": "1",
+    "exit-code": "CODE",
+    "wait": "1",
+    "drain": "SECONDS",
+    "kill-after": "SECONDS",
+    "term-signal": "SIGNAL",
+}
+"""Options of pyinit's that make sense under `pyspawn --init`, and what their variables hold."""
+
+
+def _variable(name: str, value: str) -> str:
+    setting = f"PYINIT_{name.replace('-', '_').upper()}={value}"
+    return f"that is for pyinit: `{setting} pyspawn --init -- PROGRAM`"
+
+
 _BOTH = {
     "-F": f"pyspawn forks where it has to: {_NO_NEED}",
     "--no-fork": f"pyspawn forks where it has to: {_NO_NEED}",
@@ -23,9 +47,18 @@ _BOTH = {
     "--rm": f"nothing is left behind: {_NO_NEED}",
     "--wd": "it is --workdir DIR here",
     "--chdir": "it is --workdir DIR here",
+    "--cwd": "it is --workdir DIR here",
+    "--pwd": "it is --workdir DIR here",
     "--setenv": "it is --env NAME=VALUE here",
     "--uid": "it is --setuid UID here",
     "--gid": "it is --setgid GID here",
+    "--cap-drop": _CAPABILITIES,
+    "--keep-caps": f"root keeps its capabilities: {_NO_NEED}",
+    "--new-session": "put `setsid` in front of PROGRAM",
+    "--status-fd": "it is --json-status FD here",
+    "--json-status-fd": "it is --json-status FD here",
+    "--info-fd": "it is --json-status FD here",
+    "--json": "it is --json-status FD here",
 }
 
 RUN: "Mapping[str, str]" = {
@@ -35,12 +68,20 @@ RUN: "Mapping[str, str]" = {
     "--kill-child": f"nothing outlives pyspawn: {_NO_NEED}",
     "-t": f"PROGRAM has the terminal that pyspawn has: {_NO_NEED}; `pyspawn exec PID` joins",
     "--target": "`pyspawn exec PID -- PROGRAM` joins a container that runs",
+    **{f"--{name}": _variable(name, value) for name, value in _PYINIT.items()},
     "--unshare-all": "it is --unshare all here",
     **{f"--unshare-{kind}": f"it is --{kind} here" for kind in NAMESPACES},
-    "--bind": _INSIDE,
-    "--ro-bind": _INSIDE,
-    "--tmpfs": _INSIDE,
-    "--volume": _INSIDE,
+    **{f"--unshare-{kind}-try": f"it is --unshare-try {kind} here" for kind in ("user", "cgroup")},
+    **dict.fromkeys(
+        ("--bind", "--ro-bind", "--dev-bind", "--dev", "--tmpfs", "--volume", "--read-only"),
+        _INSIDE,
+    ),
+    "--proc": "/proc is mounted unasked; --mount-proc=DIR puts it elsewhere",
+    "--as-pid-1": f"PROGRAM is PID 1 unless there's --init: {_NO_NEED}",
+    "--name": "containers have no names, and --hostname NAME is the host name inside",
+    "--privileged": f"root keeps its rights: {_NO_NEED}",
+    "--cap-add": f"root keeps its capabilities: {_NO_NEED}",
+    **dict.fromkeys(("--memory", "--cpus", "--pids-limit", "--ulimit"), _LIMITS),
     "--share-net": "it is --share net here, or nothing: the network is shared unless you say --net",
     "-R": "PROGRAM has your root: put `chroot DIR` in front of it",
     "--root": "PROGRAM has your root: put `chroot DIR` in front of it",
@@ -59,3 +100,12 @@ EXEC: "Mapping[str, str]" = {
     "-e": "it is --env NAME=VALUE here, and --target-env for all of the target's",
 }
 """The same for `pyspawn exec`."""
+
+TAKEN: "Mapping[str, str]" = {
+    "-u": "it is --uts here, without a value; who PROGRAM is: --setuid UID",
+    "--user": "it is the user namespace here, without a value; who PROGRAM is: --setuid UID",
+    "-p": "it is --pid here, without a value; ports: --network pasta --publish PORT",
+    "-v": f"it is --verbose here, without a value; {_INSIDE}",
+    "-m": f"it is --mount here, without a value; {_LIMITS}",
+}
+"""What to say of an option that means something else here, and has no value in the next word."""

@@ -422,6 +422,25 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
     assert said(ended) == ["pyspawn: nosuch: not found in PATH"]
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "hint"),
+    [
+        (["--", "sh -c true"], 127, "or `sh -c 'sh -c true'`"),
+        (["--init", "--", "sh -c true"], 127, "or `sh -c 'sh -c true'`"),
+        (["--user", "1000", "id"], 127, "who PROGRAM is: --setuid UID"),
+        (["--init", "/no/init", "true"], 127, "--init=/no/init"),
+        (["--net", "/etc", "true"], 126, "--net=/etc"),
+        (["exce", "1", "true"], 127, "did you mean pyspawn exec?"),
+    ],
+)
+def test_what_was_meant_by_what_is_no_program(words: list[str], status: int, hint: str) -> None:
+    ended = spawn(*words)
+    assert ended.status == status
+    assert len(said(ended)) == 2
+    assert said(ended)[1].startswith("hint: ")
+    assert said(ended)[1].endswith(hint)
+
+
 @each_shape
 def test_a_program_that_can_not_be_executed(options: list[str]) -> None:
     ended = spawn(*options, "/etc")
@@ -992,12 +1011,16 @@ def test_as_a_module() -> None:
         (["-mqu", "true"], "unknown option -q", "--help"),
         (["--fork", "true"], "unknown option --fork", "pyspawn forks where it has to"),
         (["-fp", "ps"], "unknown option -f in -fp", "pyspawn forks where it has to"),
-        (["--stop-signal=FOO", "true"], "'FOO' is not a signal", "--help"),
-        (["--stop-timeout=soon", "true"], "'soon' is not a number of seconds", "--help"),
-        (["--monotonic=1.5", "true"], "'1.5' is not a whole number", "--help"),
-        (["--map-user=me", "true"], "'me' is not an id", "--help"),
-        (["--env=A", "true"], "'A' is not NAME=VALUE", "--help"),
-        (["--json-status=x", "true"], "'x' is not a file descriptor", "--help"),
+        (["--stop-signal=FOO", "true"], "'FOO' is not a signal", "--stop-signal SIGNAL: Send"),
+        (
+            ["--stop-timeout=soon", "true"],
+            "'soon' is not a number of seconds",
+            "infinity for never",
+        ),
+        (["--monotonic=1.5", "true"], "'1.5' is not a whole number", "--monotonic SECONDS: Set"),
+        (["--map-user=me", "true"], "'me' is not an id", "--map-user UID: Be this user"),
+        (["--env=A", "true"], "'A' is not NAME=VALUE", "--env NAME=VALUE: Set"),
+        (["--json-status=x", "true"], "'x' is not a file descriptor", "--json-status FD: Write"),
         (["--unshare=pod", "true"], "'pod' is not a kind of namespace", "user, pid, mount"),
         (["--unshare=pid", "--share=pid", "true"], "named in both", "name it in one"),
         (["-p", "--share=pid", "true"], "named in both", "name it in one"),
@@ -1011,7 +1034,11 @@ def test_as_a_module() -> None:
         (["--init"], "no program was given", "pyspawn [OPTIONS] -- PROGRAM"),
         ([], "no program was given", "pyspawn [OPTIONS] -- PROGRAM"),
         (["--help=x"], "takes no value", "--help"),
-        (["--workdir"], "needs a value", "--help"),
+        (["--workdir"], "needs a value", "--workdir DIR: Start"),
+        (["--persist", "--", "true"], "needs a value", "--persist DIR: As root"),
+        (["-help"], "unknown option -help", "did you mean --help?"),
+        (["--name=x", "true"], "unknown option --name", "--hostname NAME"),
+        (["--drain=1", "true"], "unknown option --drain", "PYINIT_DRAIN=SECONDS pyspawn --init"),
     ],
 )
 def test_bad_input_gets_a_clear_line_and_a_hint(

@@ -18,7 +18,9 @@ TABLE = (
     Option("secret", metavar="FD", convert=cmdline.descriptor, hidden=True),
 )
 WORDS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)
-VALUES = WORDS
+VALUES = WORDS.filter(lambda word: word != "--")
+DRAIN = "--drain SECONDS: With a value."
+REWRITE = "-r, --rewrite FROM:TO: Repeatable."
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,7 @@ VALUES = WORDS
         (["-gr", "A:B", "x"], {"group": True, "rewrite": ["A:B"]}, ["x"]),
         (["--drain", "1.5"], {"drain": 1.5}, []),
         (["--rewrite="], {"rewrite": [""]}, []),
+        (["--rewrite=--", "-r--"], {"rewrite": ["--", "--"]}, []),
         (["--init", "x"], {"init": True}, ["x"]),
         (["--init=/x"], {"init": "/x"}, []),
         (["-"], {}, ["-"]),
@@ -54,17 +57,25 @@ def test_parse(words: list[str], values: dict[str, object] | None, rest: list[st
         (["--grou"], "unknown option --grou", "did you mean --group?"),
         (["--secre"], "unknown option --secre", None),
         (["--zzzz"], "unknown option --zzzz", None),
+        (["--dra"], "unknown option --dra", "did you mean --drain?"),
+        (["--DRAIN"], "unknown option --DRAIN", "did you mean --drain?"),
+        (["--strain"], "unknown option --strain", None),
+        (["-drain"], "unknown option -drain", "did you mean --drain?"),
+        (["-secre"], "unknown option -s in -secre", None),
+        (["-gxy"], "unknown option -x in -gxy", None),
         (["-x"], "unknown option -x", None),
         (["-gx"], "unknown option -x in -gx", None),
         (["--group=1"], "option --group takes no value", None),
-        (["--drain"], "option --drain needs a value: --drain SECONDS", None),
-        (["-r"], "option -r needs a value: -r, --rewrite FROM:TO", None),
-        (["--drain", "x"], "--drain: 'x' is not a number of seconds", None),
-        (["--drain=-1"], "--drain: '-1' is not a number of seconds", None),
-        (["--drain=nan"], "--drain: 'nan' is not a number of seconds", None),
-        (["--drain=inf"], "--drain: 'inf' is not a number of seconds", None),
-        (["--drain=1e9"], "--drain: '1e9' is not a number of seconds", None),
-        (["--drain=."], "--drain: '.' is not a number of seconds", None),
+        (["--drain"], "option --drain needs a value: --drain SECONDS", DRAIN),
+        (["--drain", "--", "app"], "option --drain needs a value: --drain SECONDS", DRAIN),
+        (["-r"], "option -r needs a value: -r, --rewrite FROM:TO", REWRITE),
+        (["-r", "--"], "option -r needs a value: -r, --rewrite FROM:TO", REWRITE),
+        (["--drain", "x"], "--drain: 'x' is not a number of seconds", DRAIN),
+        (["--drain=-1"], "--drain: '-1' is not a number of seconds", DRAIN),
+        (["--drain=nan"], "--drain: 'nan' is not a number of seconds", DRAIN),
+        (["--drain=inf"], "--drain: 'inf' is not a number of seconds", DRAIN),
+        (["--drain=1e9"], "--drain: '1e9' is not a number of seconds", DRAIN),
+        (["--drain=."], "--drain: '.' is not a number of seconds", DRAIN),
         (["--secret=-1"], "--secret: '-1' is not a file descriptor", None),
         (["--secret=²"], "--secret: '²' is not a file descriptor", None),
     ],

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from pyinit import options as pyinit_options
+from pyinit.cmdline import Option
 from spawner import elsewhere, joinoptions, options
 
 KNOWN = {"run": (elsewhere.RUN, options.TABLE), "exec": (elsewhere.EXEC, joinoptions.TABLE)}
@@ -24,3 +26,15 @@ def test_what_is_named_in_their_place_is_there(command: str) -> None:
     named = {name for hint in words.values() for name in re.findall(r"(?<!\S)--([a-z-]+)", hint)}
     assert named
     assert named <= {option.long for option in table}
+
+
+@pytest.mark.parametrize("option", pyinit_options.TABLE, ids=lambda option: option.long)
+def test_the_variables_of_pyinit_are_named_for_its_options(option: Option) -> None:
+    hint = elsewhere.RUN.get(f"--{option.long}", "")
+    named = re.search(r"`PYINIT_(\w+)=(\S+) pyspawn --init -- PROGRAM`", hint)
+    if named is None:
+        alone = {"pause", "events", "as", "install-as"}
+        assert option.long in alone | {ours.long for ours in options.TABLE}
+        return
+    assert named[1].lower() == option.name
+    assert named[2] == (option.metavar or "1").partition("[")[0]

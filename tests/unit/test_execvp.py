@@ -134,6 +134,40 @@ def test_hints(tmp_path: Path) -> None:
     assert explain(plain, errno.EACCES)[2] == f"make it executable: chmod +x {plain}"
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (
+            "true -x",
+            "make its arguments words of their own, or `sh -c 'true -x'`",
+        ),
+        ("/bin/true a b", "or `sh -c '/bin/true a b'`"),
+        ("cd /tmp", "or `sh -c 'cd /tmp'`"),
+        ("echo it's", "or `sh -c`"),
+        ("cd", "it is a command of the shell's: `sh -c 'cd ...'`"),
+        ("--init", "options stand before `--`, and the program after it"),
+        ("—init", "an option begins with hyphens, --"),
+        ("A_1=b", "a variable is set by a program: `env A_1=b PROGRAM`"),
+        ("here", "a file of this name is in the working directory: ./here"),
+        ("there", None),
+        ("nosuch", None),
+        ("nosuch -x", None),
+        ("/my programs/nosuch", None),
+        ("a-b=c", None),
+        ("=", None),
+    ],
+)
+def test_what_was_meant_by_a_program_that_is_not_there(
+    name: str, hint: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").touch()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, _, found = explain(name, errno.ENOENT)
+    assert code == 127
+    assert found == hint if hint is None or found is None else found.endswith(hint)
+
+
 @given(number=st.integers(1, 133))
 def test_every_errno_has_a_status_and_words(number: int) -> None:
     code, reason, _ = explain("/bin/ls", number)

@@ -285,7 +285,7 @@ def test_a_hostile_name_is_escaped(
         (["-x"], "unknown option -x", "--help"),
         (["ten"], "'ten' is not a process id", "--help"),
         (["-1"], "unknown option -1", "--help"),
-        (["--grace", "x"], "'x' is not a number of seconds", "--help"),
+        (["--grace", "x"], "'x' is not a number of seconds", "--grace SECONDS: How long"),
     ],
 )
 def test_bad_usage(

@@ -1,0 +1,48 @@
+"""What was probably meant by the name of a program that can't be executed; read only then.
+
+It's about how it stands on the command line: what the name itself shows is for pyinit.execerror.
+"""
+
+from spawner import elsewhere, joinoptions, options
+from spawner.spec import NAMESPACES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS = ("run", "exec", "release", "zombies")
+_CLOSE = 0.74
+
+
+def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = None) -> str | None:
+    """Return what to do, for `words` of a command line of which `program` is the end.
+
+    `found` is the hint that the file itself gave. Behind `--` a program is a program.
+    """
+    before = words[: len(words) - len(program)]
+    word = program[0]
+    if not before or list(before) == ["run"]:
+        return found or _command(word)
+    option = before[-1]
+    otherwise = elsewhere.TAKEN.get(option)
+    if otherwise and (word[:1].isdigit() or ":" in word):  # no name of a program that is mistyped
+        return f"if {word} was to be the value of {option}: {otherwise}"
+    table = joinoptions.TABLE if before[0] == "exec" else options.TABLE
+    for known in table:
+        if not known.optional or option not in (f"--{known.long}", f"-{known.short}"):
+            continue
+        if known.long in NAMESPACES and word.isdigit():
+            return f"to join process {word}: `pyspawn exec {word} {option} -- PROGRAM`"
+        if "/" in word and (known.long in NAMESPACES or not found):
+            return f"if {word} was to be the value of {option}: --{known.long}={word}"
+    return found
+
+
+def _command(word: str) -> str | None:
+    """Return the hint for a first word that is nearly a command of ours."""
+    if word in ("help", "version"):
+        return f"did you mean pyspawn --{word}?"
+    import difflib
+
+    close = difflib.get_close_matches(word, _COMMANDS, 1, _CLOSE)
+    return f"did you mean pyspawn {close[0]}?" if close else None

@@ -1,0 +1,53 @@
+"""What was meant by a program that isn't there, by where it stands on the command line."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spawner import elsewhere, meant
+
+
+@pytest.mark.parametrize(
+    ("words", "program", "hint"),
+    [
+        (["--user", "1000", "--", "id"], ["1000", "--", "id"], "--setuid UID"),
+        (["--init", "-u", "1000:1000", "id"], ["1000:1000", "id"], "--setuid UID"),
+        (["exec", "7", "--user", "1000", "id"], ["1000", "id"], "--setuid UID"),
+        (["-p", "8080:80", "id"], ["8080:80", "id"], "--publish PORT"),
+        (["-v", "/a:/b", "id"], ["/a:/b", "id"], "mounts are made inside"),
+        (["-m", "1g", "id"], ["1g", "id"], "ulimit"),
+        (["--net", "/run/netns/x", "id"], ["/run/netns/x", "id"], ": --net=/run/netns/x"),
+        (["-n", "./x", "id"], ["./x", "id"], "of -n: --net=./x"),
+        (["--net", "12", "id"], ["12", "id"], "`pyspawn exec 12 --net -- PROGRAM`"),
+        (["--init", "/sbin/tini", "id"], ["/sbin/tini", "id"], ": --init=/sbin/tini"),
+        (["--mount-proc", "/mnt", "id"], ["/mnt", "id"], ": --mount-proc=/mnt"),
+        (["exce", "7"], ["exce", "7"], "did you mean pyspawn exec?"),
+        (["run", "zombie"], ["zombie"], "did you mean pyspawn zombies?"),
+        (["help"], ["help"], "did you mean pyspawn --help?"),
+        (["nosuch"], ["nosuch"], None),
+        (["-v", "nosuch"], ["nosuch"], None),
+        (["--init", "nosuch"], ["nosuch"], None),
+        (["--hostname", "box", "exce"], ["exce"], None),
+        (["exec", "7", "--net", "/x"], ["/x"], None),
+    ],
+)
+def test_hints(words: list[str], program: list[str], hint: str | None) -> None:
+    found = meant.hint(words, program)
+    assert found == hint if hint is None or found is None else hint in found
+
+
+def test_the_files_own_hint_is_kept_unless_the_option_says_more() -> None:
+    assert meant.hint(["--init", "./app"], ["./app"], "chmod") == "chmod"
+    assert meant.hint(["exce"], ["exce"], "./exce") == "./exce"
+    assert meant.hint(["--net", "./ns"], ["./ns"], "chmod") != "chmod"
+
+
+@given(
+    before=st.lists(st.sampled_from(["--init", "--user", "-p", "exec", "7", *elsewhere.TAKEN])),
+    program=st.lists(st.text(), min_size=1),
+)
+def test_behind_two_dashes_a_program_is_a_program(before: list[str], program: list[str]) -> None:
+    assert meant.hint([*before, "--", *program], program) is None
+    assert meant.hint([*before, "--", *program], program, "own") == "own"
