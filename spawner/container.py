@@ -89,7 +89,8 @@ class Container:
         """
         events = self._report.events
         if "failed" in events:
-            raise ties.failure(events["failed"])
+            kinds = "namespaces" if self._subcommand else "unshare"
+            raise ties.failure(events["failed"], kinds)
         if "started" in events:
             self.pid = events["created"]["host_pid"]
             self.namespaces = events["created"]["namespaces"]

@@ -108,8 +108,10 @@ def words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
     try:
         values, program = cmdline.parse(joinoptions.TABLE, found)
         joinoptions.spec(values, program, user=os.geteuid(), group=os.getegid())
-    except cmdline.UsageError as error:
-        raise SpecError(str(error), error.hint) from None
+    except (cmdline.UsageError, SpecError) as error:
+        from spawner import wording
+
+        raise wording.spec_error(error, wording.JOINED) from None
     return found
 
 
@@ -119,8 +121,8 @@ def _target(target: Target) -> str:
         if target.returncode is not None:
             raise SpecError("the target has ended", "join a process that runs")
         return str(target.pid)
-    if isinstance(target, bool):
-        raise TypeError("target takes a pid, a Process or a path, not a bool")
+    if isinstance(target, bool) or not isinstance(target, (int, str, bytes, os.PathLike)):
+        raise TypeError(f"target takes a Process, a pid or a path, not {target!r}")
     if isinstance(target, int):
         return str(int(target))
     word = os.fsdecode(target)

@@ -269,8 +269,8 @@ def spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
         return keyword.none
     try:
         return keyword.spell(keyword.option, value)
-    except SpecError:
-        raise
+    except SpecError as error:
+        raise _spec_error(error) from None
     except ValueError as error:
         raise SpecError(f"{name}: {error}") from None
     except TypeError:
@@ -278,13 +278,21 @@ def spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
 
 
 def program(args: Command) -> list[str]:
-    """Return the program and its arguments; a single word is a program without any."""
+    """Return the program and its arguments; a single word is a program without any.
+
+    Raises TypeError and SpecError.
+    """
     listed = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
-    return [os.fsdecode(word) for word in listed]
+    found = [os.fsdecode(word) for word in listed]
+    if not found:
+        raise SpecError("no program was given", "args is a list: the program and its arguments")
+    return found
 
 
 def check_environment(env: Environment | None) -> None:
-    """Raise SpecError for variables that no environment can hold, environ(7)."""
+    """Raise SpecError for variables that no environment can hold, environ(7), else TypeError."""
+    if env is not None and not hasattr(env, "items"):
+        raise TypeError(f"env takes a mapping of names to values, not {env!r}")
     for name, value in (env or {}).items():
         raw = os.fsencode(name)
         if not raw or b"=" in raw:
@@ -298,8 +306,15 @@ def _check(found: list[str]) -> None:
     try:
         values, program = cmdline.parse(options.TABLE, found)
         options.spec(values, program, user=os.geteuid(), group=os.getegid())
-    except cmdline.UsageError as error:
-        raise SpecError(str(error), error.hint) from None
+    except (cmdline.UsageError, SpecError) as error:
+        raise _spec_error(error) from None
+
+
+def _spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
+    """Return what is raised for an error of the command line's."""
+    from spawner import wording  # which reads this module
+
+    return wording.spec_error(error)
 
 
 def check_names(function: str, given: Mapping[str, Any]) -> None:

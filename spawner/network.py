@@ -156,9 +156,10 @@ class Network(Frozen):
         address: str | None = None,
         gateway: str | None = None,
     ) -> None:
-        self._set(
-            kind=kind, publish=tuple(publish), bridge=bridge, address=address, gateway=gateway
-        )
+        ports = tuple(publish) if hasattr(publish, "__iter__") else (publish,)
+        if not all(isinstance(port, Publish) for port in ports):
+            raise TypeError(f"publish takes Publish values in a list, not {publish!r}")
+        self._set(kind=kind, publish=ports, bridge=bridge, address=address, gateway=gateway)
         self._check()
 
     def __str__(self) -> str:

@@ -215,19 +215,22 @@ class Report:
         _close(self._writer, self._reader)
 
 
-def failure(event: dict[str, Any]) -> SetupError:
-    """Return the exception that a `failed` event stands for.
+def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
+    """Return the exception that a `failed` event stands for, `kinds` being as for `wording`.
 
     A program that could not be executed, and a directory that could not be entered, are also what
     exec and chdir(2) raise locally: FileNotFoundError, PermissionError, ...
     """
     number = getattr(errno, event["errno"]) if event["errno"] else None
+    from spawner import wording
+
     fields = {name: event[name] for name in ("syscall", "path", "hint", "status")}
+    fields["hint"] = event["hint"] and wording.python(event["hint"], kinds)
     fields |= {"errno": number, "stage": event["stage"] or LAUNCHER}
     if event["status"] in (exit_status.NOT_FOUND, exit_status.NOT_EXECUTABLE):
         return _local(ExecError, event["message"], fields)
     reason = f": {exit_status.errno_text(number)}" if number else ""
-    step = event["message"].removesuffix(reason)
+    step = wording.python(event["message"].removesuffix(reason), kinds)
     if event["syscall"] == "chdir":
         return _local(SetupError, step, fields)
     return SetupError(step, **fields)

@@ -212,7 +212,7 @@ def test_hostname_clocks_and_ids() -> None:
     assert output("id", "-u", map_users=own.extents, user=7) == "7\n"
     with pytest.raises(spawner.SetupError, match="no such user inside, by the map 7:") as caught:
         output("id", map_users=own, user=0)
-    assert "--map-user 0" in (caught.value.hint or "")
+    assert 'map_users="0:' in (caught.value.hint or "")
 
 
 def test_what_may_be_missing_is_not_missing_here() -> None:
