@@ -1,6 +1,7 @@
 """What the words of a command line ask for, other than just to run a program."""
 
 import _signal
+import errno
 import gc
 import posix
 
@@ -117,12 +118,15 @@ def _launch(
     """
     report.quiet = values.get("quiet", False)
     report.verbose = values.get("verbose", False)
-    report.status = _descriptor(values, "json_status")
+    report.status = _descriptor(values, "json_status", writes=True)
     lifeline = _descriptor(values, "lifeline")
     spec: Spec = front.spec(values, program, user=found.user, group=found.group)
     if values.get("dry_run"):
         form = "page" if values.get("explain") else values["dry_run"]
-        return _dry_run(spec, found, form)
+        try:
+            return _dry_run(spec, found, form)
+        except SpawnerError as error:
+            return report.failed(error, spec)
     if spec.joins is not None and spec.joins.enters_files:
         from spawner import sealed
 
@@ -147,13 +151,18 @@ def _telling(spec: "Spec") -> "Telling":
     return Telling(spec)
 
 
-def _descriptor(values: "dict[str, Any]", name: str) -> int | None:
-    """Return a descriptor that was named and is open, kept from the program; raises UsageError."""
+def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) -> int | None:
+    """Return a descriptor that was named and is open, kept from the program.
+
+    Raises UsageError, also for one that `writes` and can't.
+    """
     descriptor: int | None = values.get(name)
     if descriptor is None:
         return None
     try:
-        posix.fstat(descriptor)
+        found = posix.fstat(descriptor)
+        if writes:
+            _check_writable(descriptor, found.st_mode)
     except OSError as error:
         option = name.replace("_", "-")
         raise UsageError(
@@ -163,6 +172,20 @@ def _descriptor(values: "dict[str, Any]", name: str) -> int | None:
     if descriptor > 2:
         posix.set_inheritable(descriptor, False)
     return descriptor
+
+
+def _check_writable(descriptor: int, mode: int) -> None:
+    """Raise OSError for a descriptor that is open for reading only: write(2) says so of no bytes.
+
+    A socket is open for both, and would send them as a message.
+    """
+    if mode & 0o170000 == 0o140000:  # stat.S_IFMT, S_IFSOCK
+        return
+    try:
+        posix.write(descriptor, b"")
+    except OSError as error:
+        if error.errno == errno.EBADF:  # a full device has nothing against it
+            raise
 
 
 def _parent_lifeline(parent: int) -> list[int]:

@@ -32,7 +32,7 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
         if not known.optional or option not in (f"--{known.long}", f"-{known.short}"):
             continue
         if known.long in NAMESPACES and word.isdigit():
-            return f"to join process {word}: `pyspawn exec {word} {option} -- PROGRAM`"
+            return f"to join process {word}: `pyspawn exec {word} -- PROGRAM`"
         if "/" in word and (known.long in NAMESPACES or not found):
             return f"if {word} was to be the value of {option}: --{known.long}={word}"
     return found

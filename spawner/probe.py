@@ -484,6 +484,8 @@ def _way(case: Case) -> str | None:
     if found is None:
         return None
     reason, place = found
+    if reason == errno.ENOENT and (word := _word(case)):
+        return word
     other = _other(case)
     if reason == errno.ENOENT:
         return f"{shown(place)} does not exist: {'' if opened else 'make it, or '}{other}"
@@ -492,6 +494,20 @@ def _way(case: Case) -> str | None:
     if reason == errno.ELOOP:
         return f"{shown(place)} leads in a circle of symbolic links: mend it, or {other}"
     return f"{_closed(case, place)}, or {other}"
+
+
+def _word(case: Case) -> str | None:
+    """Return what to do about a word that is no path: of an init in PATH, of a process."""
+    if case.spec is None:
+        return None
+    init, joins = case.spec.init, case.spec.joins
+    if case.syscall == "execve" and init and "/" not in init:
+        return f"{shown(init)} is in no directory of PATH: install it, or name it by its path"
+    for kind, path in () if joins is None else joins.files:
+        if case.syscall == "openat" and path == case.path and path.isdigit():
+            file = {"mount": "mnt"}.get(kind, kind)
+            return f"for that of process {path}: --{kind}=/proc/{path}/ns/{file}"
+    return None
 
 
 def _other(case: Case) -> str:

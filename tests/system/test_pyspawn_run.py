@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -431,6 +432,13 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
         (["--init", "/no/init", "true"], 127, "--init=/no/init"),
         (["--net", "/etc", "true"], 126, "--net=/etc"),
         (["exce", "1", "true"], 127, "did you mean pyspawn exec?"),
+        (
+            ["--init=nosuch", "true"],
+            125,
+            "nosuch is in no directory of PATH: install it, or name it by its path",
+        ),
+        (["--mount=4194305", "true"], 125, "--mount=/proc/4194305/ns/mnt"),
+        (["exec", "4194304", "--dry-run", "true"], 125, "the one of a container)"),
     ],
 )
 def test_what_was_meant_by_what_is_no_program(words: list[str], status: int, hint: str) -> None:
@@ -903,6 +911,41 @@ def test_a_descriptor_that_is_not_open(option: str) -> None:
     assert ended.status == 125
     assert said(ended)[0] == f"pyspawn: {option} 77: Bad file descriptor (EBADF)"
     assert said(ended)[1].startswith("hint: ")
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "device"])
+def test_a_status_that_can_not_be_written_is_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = {"file": tmp_path / "file", "device": Path("/dev/null")}.get(kind)
+    descriptor, *more = os.pipe() if place is None else [os.open(place, os.O_RDONLY)]
+    try:
+        argv = pyspawn(f"--json-status={descriptor}", "--", "/bin/true")
+        ended = run(argv, pass_fds=[descriptor])
+    finally:
+        for each in (descriptor, *more):
+            os.close(each)
+    assert ended.status == 125
+    assert said(ended) == [
+        f"pyspawn: --json-status {descriptor}: Bad file descriptor (EBADF)",
+        f"hint: open it in who starts pyspawn: {descriptor}>FILE",
+    ]
+
+
+def test_a_status_may_be_a_socket_and_gets_no_empty_message() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        argv = pyspawn(f"--json-status={theirs.fileno()}", "--", "/bin/true")
+        assert run(argv, pass_fds=[theirs.fileno()]).status == 0
+        assert json.loads(ours.recv(4096))["event"] == "created"
+
+
+def test_a_full_device_may_be_the_status() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    try:
+        argv = pyspawn(f"--json-status={descriptor}", "--", "/bin/true")
+        assert run(argv, pass_fds=[descriptor]).status == 0
+    finally:
+        os.close(descriptor)
 
 
 def test_a_status_that_nobody_reads_does_not_matter() -> None:

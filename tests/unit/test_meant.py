@@ -20,7 +20,7 @@ from spawner import elsewhere, meant
         (["-m", "1g", "id"], ["1g", "id"], "ulimit"),
         (["--net", "/run/netns/x", "id"], ["/run/netns/x", "id"], ": --net=/run/netns/x"),
         (["-n", "./x", "id"], ["./x", "id"], "of -n: --net=./x"),
-        (["--net", "12", "id"], ["12", "id"], "`pyspawn exec 12 --net -- PROGRAM`"),
+        (["--net", "12", "id"], ["12", "id"], "`pyspawn exec 12 -- PROGRAM`"),
         (["--init", "/sbin/tini", "id"], ["/sbin/tini", "id"], ": --init=/sbin/tini"),
         (["--mount-proc", "/mnt", "id"], ["/mnt", "id"], ": --mount-proc=/mnt"),
         (["exce", "7"], ["exce", "7"], "did you mean pyspawn exec?"),
