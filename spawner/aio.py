@@ -346,8 +346,10 @@ class Process(Container, Generic[AnyStr]):
         if not self._running:
             return
         for transport in self._transports:
-            with contextlib.suppress(RuntimeError):  # the event loop may be closed
+            try:
                 transport.close()
+            except RuntimeError:  # the event loop is closed
+                transport.get_extra_info("pipe").close()
         if self._report.closed:
             return
         self.kill()

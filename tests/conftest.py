@@ -22,9 +22,12 @@ def pytest_configure() -> None:
     # Nothing is kept between runs: a checkout need not be writable by who runs its tests.
     settings.register_profile("tests", database=InMemoryExampleDatabase())
     settings.load_profile("tests")
-    # A shell without job control has what it starts in the background ignore these.
+    # Somebody may have us ignore signals: a shell without job control SIGINT and SIGQUIT, where it
+    # starts us in the background; nohup(1) SIGHUP. Two are the interpreter's own doing.
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     # Orphans of a test become ours, so that none can hide from `no_process_left`; and a fault
     # provoked on purpose must not leave a core file in the checkout.
     children.become_subreaper()

@@ -198,7 +198,7 @@ def test_what_is_told_is_what_is_called(options: list[str], ordinary: bool) -> N
 
 @pytest.mark.parametrize("init", [[], ["--init"]])
 def test_groups_and_ids(init: list[str]) -> None:
-    require("root")
+    require("root", "other-user")
     words = ["--explain", *init, "--setuid=64998", "--setgid=64997", "--groups=5,6"]
     traced = Traced(pyspawn(*words), ordinary=False)
     assert traced.told.index(("init", "setgroups(2, [5, 6])")) > 0

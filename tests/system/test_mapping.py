@@ -554,7 +554,7 @@ os._exit(0)
 
 
 def test_root_maps_what_it_names() -> None:
-    require("root", "userns")
+    require("root", "userns", "other-user")
     words = ("--map-users", "0:100000:65536", "--map-groups", "0:200000:65536")
     found = told(pyspawn(*words, "--setuid", "0", "--setgid", "0", program=ids()))
     assert (found["uid_map"], found["gid_map"]) == ("0 100000 65536", "0 200000 65536")

@@ -627,6 +627,8 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
             print(pid, "reached")
         except PermissionError:
             print(pid, "shut")
+        except ProcessLookupError:  # somebody else's, that has ended
+            continue
 """
 """A program that is root inside, takes away its own /proc, and tries to write into the helper."""
 
