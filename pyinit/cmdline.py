@@ -141,7 +141,13 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
             if not cluster:
                 cluster = _value(option, f"-{letter}", words, index)
                 index += 1
-            _store(values, option, cluster, f"-{letter}")
+            try:
+                _store(values, option, cluster, f"-{letter}")
+            except UsageError:
+                if word[1:] in long:  # `-help`, as some tools spell it: -h, -e and a value
+                    hint = f"did you mean -{word}?"
+                    raise UsageError(f"unknown option {word}", hint, unknown=word) from None
+                raise
             break
     return values, list(words[index:])
 
@@ -206,8 +212,10 @@ def _store(values: "dict[str, Any]", option: Option, text: str | None, where: st
 
 
 def _purpose(option: Option) -> str | None:
-    """Return the hint for who gave an option a value that it can't take."""
-    return None if option.hidden else f"{option.spelling}: {option.help}"
+    """Return the hint for who gave an option a value that it can't take: the help, in brief."""
+    if option.hidden:
+        return None
+    return f"{option.spelling}: {option.help.partition('. ')[0].removesuffix('.')}"
 
 
 _CLOSE = 0.74

@@ -24,6 +24,15 @@ Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found;
 be executed; 125 if pyinit itself could not do its work."""
 
 
+_OTHERS = {
+    "-s": "pyinit is a subreaper unasked: leave it out",
+    "-c": "signals go to the one process unless there's --group: leave it out",
+    "--single-child": "signals go to the one process unless there's --group: leave it out",
+    "--init": "that is for pyspawn: leave it out",
+}
+"""What to say of options of tini(1), dumb-init(1) and pyspawn(1)."""
+
+
 def parse(words: list[bytes]) -> settings.Settings:
     """Return what the words and the environment ask for; raises settings.AnsweredError."""
     try:
@@ -44,7 +53,8 @@ def parse(words: list[bytes]) -> settings.Settings:
     except cmdline.UsageError as error:
         from pyinit import report  # only then
 
-        report.Report().say(f"{error}; {error.hint or 'see pyinit --help'}")
+        hint = _OTHERS.get(error.unknown or "") or error.hint or "see pyinit --help"
+        report.Report().say(f"{error}; {hint}")
         raise settings.AnsweredError(status.OURS) from None
     return asked
 

@@ -24,6 +24,8 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     if not before or list(before) == ["run"]:
         return found or _command(word)
     option = before[-1]
+    if not program[1:]:  # behind a value there would be the program
+        return found
     otherwise = elsewhere.TAKEN.get(option)
     if otherwise and (word[:1].isdigit() or ":" in word):  # no name of a program that is mistyped
         return f"if {word} was to be the value of {option}: {otherwise}"

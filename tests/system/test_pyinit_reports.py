@@ -393,6 +393,25 @@ def test_deadlines_come_from_the_environment_too(place: Place) -> None:
         assert running.out.rest() == b""
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-s", "--", "true"], "unknown option -s; pyinit is a subreaper unasked: leave it out"),
+        (["--single-child", "true"], "unless there's --group: leave it out"),
+        (["--init", "true"], "unknown option --init; that is for pyspawn: leave it out"),
+        (["-help"], "unknown option -help; did you mean --help?"),
+        (["--kill-after", "--", "true"], "SIGTERM, SIGINT or SIGQUIT was forwarded"),
+        (["--nonsense"], "unknown option --nonsense; see pyinit --help"),
+    ],
+)  # fmt: skip
+def test_what_is_not_understood_is_answered_in_one_line(words: list[str], said: str) -> None:
+    ended = run(pyinit(*words))
+    assert ended.status == 125
+    (line,) = ended.errors.splitlines()
+    assert line.startswith("pyinit[")
+    assert line.endswith(said)
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_is_printed_and_names_every_option(outside: Place, option: str) -> None:
     ended = outside.run(option)

@@ -11,16 +11,17 @@ from pyinit.cmdline import Option, UsageError
 
 TABLE = (
     Option("group", "g", help="A flag."),
-    Option("rewrite", "r", metavar="FROM:TO", many=True, help="Repeatable."),
+    Option("rewrite", "r", metavar="FROM:TO", many=True, help="Signals. Repeatable."),
     Option("drain", metavar="SECONDS", convert=cmdline.seconds, help="With a value."),
     Option("init", metavar="PATH", optional=True, help="With a value that may be left out."),
     Option("verbose", "v", count=True, help="Counts."),
+    Option("nice", "n", metavar="N", convert=cmdline.descriptor, help="A number."),
     Option("secret", metavar="FD", convert=cmdline.descriptor, hidden=True),
 )
 WORDS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)
 VALUES = WORDS.filter(lambda word: word != "--")
-DRAIN = "--drain SECONDS: With a value."
-REWRITE = "-r, --rewrite FROM:TO: Repeatable."
+DRAIN = "--drain SECONDS: With a value"
+REWRITE = "-r, --rewrite FROM:TO: Signals"
 
 
 @pytest.mark.parametrize(
@@ -60,8 +61,10 @@ def test_parse(words: list[str], values: dict[str, object] | None, rest: list[st
         (["--dra"], "unknown option --dra", "did you mean --drain?"),
         (["--DRAIN"], "unknown option --DRAIN", "did you mean --drain?"),
         (["--strain"], "unknown option --strain", None),
-        (["-drain"], "unknown option -drain", "did you mean --drain?"),
         (["-secre"], "unknown option -s in -secre", None),
+        (["-drain"], "unknown option -drain", "did you mean --drain?"),
+        (["-nice"], "unknown option -nice", "did you mean --nice?"),
+        (["-n1x"], "-n: '1x' is not a file descriptor", "-n, --nice N: A number"),
         (["-gxy"], "unknown option -x in -gxy", None),
         (["-x"], "unknown option -x", None),
         (["-gx"], "unknown option -x in -gx", None),

@@ -28,6 +28,8 @@ from spawner import elsewhere, meant
         (["help"], ["help"], "did you mean pyspawn --help?"),
         (["nosuch"], ["nosuch"], None),
         (["-v", "nosuch"], ["nosuch"], None),
+        (["--init", "/etc"], ["/etc"], None),
+        (["--user", "1000"], ["1000"], None),
         (["--init", "nosuch"], ["nosuch"], None),
         (["--hostname", "box", "exce"], ["exce"], None),
         (["exec", "7", "--net", "/x"], ["/x"], None),
@@ -39,9 +41,9 @@ def test_hints(words: list[str], program: list[str], hint: str | None) -> None:
 
 
 def test_the_files_own_hint_is_kept_unless_the_option_says_more() -> None:
-    assert meant.hint(["--init", "./app"], ["./app"], "chmod") == "chmod"
+    assert meant.hint(["--init", "./app", "-x"], ["./app", "-x"], "chmod") == "chmod"
     assert meant.hint(["exce"], ["exce"], "./exce") == "./exce"
-    assert meant.hint(["--net", "./ns"], ["./ns"], "chmod") != "chmod"
+    assert meant.hint(["--net", "./ns", "app"], ["./ns", "app"], "chmod") != "chmod"
 
 
 @given(
