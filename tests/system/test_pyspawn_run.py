@@ -451,7 +451,7 @@ def test_what_was_meant_by_what_is_no_program(words: list[str], status: int, hin
 
 @each_shape
 def test_a_program_that_can_not_be_executed(options: list[str]) -> None:
-    ended = spawn(*options, "/etc")
+    ended = spawn(*options, "--", "/etc")
     assert ended.status == 126
     assert said(ended) == ["pyspawn: /etc: is a directory: Permission denied (EACCES)"]
 
