@@ -89,7 +89,9 @@ def seconds(word: str) -> float:
 def descriptor(word: str) -> int:
     """Return the number of a file descriptor; raises ValueError for what can't be one."""
     if not (word.isascii() and word.isdigit()) or len(word) > 9:
-        raise ValueError(f"{word!r} is not a file descriptor")
+        raise ValueError(
+            f"{word!r} is not a file descriptor (a number: 3, with 3>FILE in the shell)"
+        )
     return int(word)
 
 

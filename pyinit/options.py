@@ -153,5 +153,6 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
         except OSError as error:
             what = status.errno_text(error.errno or 0)
             raise cmdline.UsageError(
-                f"--events {asked.events}: {what}", "open it in who starts pyinit: 3>events"
+                f"--events {asked.events}: {what}",
+                f"open it in who starts pyinit: {asked.events}>FILE",
             ) from None

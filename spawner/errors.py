@@ -32,6 +32,11 @@ class SpawnerError(Exception):
 
     hint: str | None = None
 
+    def _notes(self) -> "dict[str, list[str]] | None":
+        """Return the state that a pickled error takes along: what was added to its traceback."""
+        notes = getattr(self, "__notes__", None)
+        return {"__notes__": list(notes)} if notes else None
+
 
 class SpecError(SpawnerError, ValueError):
     """What was asked for makes no sense, whatever the machine: found before any step is taken."""
@@ -42,7 +47,7 @@ class SpecError(SpawnerError, ValueError):
         self.hint = hint
 
     def __reduce__(self) -> "tuple[Any, ...]":
-        return type(self), (self.message, self.hint)
+        return type(self), (self.message, self.hint), self._notes()
 
 
 class SetupError(SpawnerError, OSError):
@@ -86,7 +91,7 @@ class SetupError(SpawnerError, OSError):
         return self.message
 
     def __reduce__(self) -> "tuple[Any, ...]":
-        return _rebuild, (type(self), self.step, self._fields())
+        return _rebuild, (type(self), self.step, self._fields()), self._notes()
 
     def _fields(self) -> "dict[str, Any]":
         names = ("stage", "syscall", "errno", "path", "hint", "status")

@@ -83,6 +83,8 @@ def call(
     `Process`, but FOR_PROGRAMS.
     """
     __tracebackhide__ = True  # by pytest, which shows where the function was called
+    if not callable(function):
+        raise TypeError(f"a function is called, not {function!r}; a command is for isolated.run")
     timeout = keywords.duration("timeout", timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     options = options or {}

@@ -228,12 +228,12 @@ def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
     fields["hint"] = event["hint"] and wording.python(event["hint"], kinds)
     fields |= {"errno": number, "stage": event["stage"] or LAUNCHER}
     if event["status"] in (exit_status.NOT_FOUND, exit_status.NOT_EXECUTABLE):
-        return _local(ExecError, event["message"], fields)
+        return wording.noted(_local(ExecError, event["message"], fields))
     reason = f": {exit_status.errno_text(number)}" if number else ""
     step = wording.python(event["message"].removesuffix(reason), kinds)
     if event["syscall"] == "chdir":
-        return _local(SetupError, step, fields)
-    return SetupError(step, **fields)
+        return wording.noted(_local(SetupError, step, fields))
+    return wording.noted(SetupError(step, **fields))
 
 
 def _local(kind: type[SetupError], step: str, fields: dict[str, Any]) -> SetupError:
@@ -250,7 +250,7 @@ def _mixed(kind: type[SetupError], builtin: type[OSError]) -> type[SetupError]:
     """Return the class of errors of both kinds; it is shown, and pickles, as the first."""
 
     def reduce(self: SetupError) -> tuple[Any, ...]:
-        return _local, (kind, self.step, self._fields())
+        return _local, (kind, self.step, self._fields()), self._notes()
 
     names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": reduce}
     return _mixtures.setdefault((kind, builtin), type(kind.__name__, (kind, builtin), names))

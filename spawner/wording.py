@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from spawner import joinoptions, keywords, network, options
-from spawner.errors import SpecError
+from spawner.errors import SpawnerError, SpecError
 from spawner.spec import NAMESPACES
 
 if TYPE_CHECKING:
     from pyinit.cmdline import UsageError
+
+_Error = TypeVar("_Error", bound=SpawnerError)
 
 NEW = "unshare"
 JOINED = "namespaces"
@@ -65,4 +67,11 @@ def python(text: str, kinds: str = NEW) -> str:
 
 def spec_error(error: SpecError | UsageError, kinds: str = NEW) -> SpecError:
     """Return the error that stands in Python for one of the command line's."""
-    return SpecError(python(str(error), kinds), error.hint and python(error.hint, kinds))
+    return noted(SpecError(python(str(error), kinds), error.hint and python(error.hint, kinds)))
+
+
+def noted(error: _Error) -> _Error:
+    """Return an error whose hint is shown below it in a traceback, too."""
+    if error.hint:
+        error.add_note(f"hint: {error.hint}")
+    return error

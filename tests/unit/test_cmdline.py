@@ -64,7 +64,11 @@ def test_parse(words: list[str], values: dict[str, object] | None, rest: list[st
         (["-secre"], "unknown option -s in -secre", None),
         (["-drain"], "unknown option -drain", "did you mean --drain?"),
         (["-nice"], "unknown option -nice", "did you mean --nice?"),
-        (["-n1x"], "-n: '1x' is not a file descriptor", "-n, --nice N: A number"),
+        (
+            ["-n1x"],
+            "-n: '1x' is not a file descriptor (a number: 3, with 3>FILE in the shell)",
+            "-n, --nice N: A number",
+        ),
         (["-gxy"], "unknown option -x in -gxy", None),
         (["-x"], "unknown option -x", None),
         (["-gx"], "unknown option -x in -gx", None),
@@ -79,8 +83,16 @@ def test_parse(words: list[str], values: dict[str, object] | None, rest: list[st
         (["--drain=inf"], "--drain: 'inf' is not a number of seconds", DRAIN),
         (["--drain=1e9"], "--drain: '1e9' is not a number of seconds", DRAIN),
         (["--drain=."], "--drain: '.' is not a number of seconds", DRAIN),
-        (["--secret=-1"], "--secret: '-1' is not a file descriptor", None),
-        (["--secret=²"], "--secret: '²' is not a file descriptor", None),
+        (
+            ["--secret=-1"],
+            "--secret: '-1' is not a file descriptor (a number: 3, with 3>FILE in the shell)",
+            None,
+        ),
+        (
+            ["--secret=²"],
+            "--secret: '²' is not a file descriptor (a number: 3, with 3>FILE in the shell)",
+            None,
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(words: list[str], message: str, hint: str | None) -> None:

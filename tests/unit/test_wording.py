@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
+import traceback
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import spawner
-from spawner import keywords, options, wording
+from spawner import isolate, keywords, options, wording
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,22 @@ def test_what_makes_no_sense_is_told_in_keywords(
     assert message in str(caught.value)
     assert hint in (caught.value.hint or "")
     assert "--" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_a_hint_is_shown_below_a_traceback() -> None:
+    with pytest.raises(spawner.SpecError) as caught:
+        keywords.words(["true"], {"hostname": "x", "share": "uts"})
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        shown = traceback.format_exception_only(error)
+        assert shown[1:] == ['hint: add unshare="uts"\n']
+    with pytest.raises(spawner.ExecError) as failed:
+        spawner.run(["true x"])
+    assert traceback.format_exception_only(failed.value)[1:] == [f"hint: {failed.value.hint}\n"]
+
+
+def test_a_command_is_no_function() -> None:
+    with pytest.raises(TypeError, match=r"not 'ls'; a command is for isolated\.run"):
+        isolate.call("ls")  # type: ignore[arg-type]
 
 
 def test_no_program_is_told_of_as_a_list() -> None:
