@@ -50,6 +50,8 @@ _BOTH = {
     "--cwd": "it is --workdir DIR here",
     "--pwd": "it is --workdir DIR here",
     "--setenv": "it is --env NAME=VALUE here",
+    "--unsetenv": "put `env -u NAME` in front of PROGRAM",
+    "--timeout": "put `timeout SECONDS` in front of pyspawn",
     "--uid": "it is --setuid UID here",
     "--gid": "it is --setgid GID here",
     "--cap-drop": _CAPABILITIES,
@@ -78,6 +80,8 @@ RUN: "Mapping[str, str]" = {
     ),
     "--proc": "/proc is mounted unasked; --mount-proc=DIR puts it elsewhere",
     "--as-pid-1": f"PROGRAM is PID 1 unless there's --init: {_NO_NEED}",
+    "--userns": "it is --user here, and --map-current-user for podman's keep-id",
+    "--entrypoint": f"PROGRAM is the entry point: {_NO_NEED}",
     "--name": "containers have no names, and --hostname NAME is the host name inside",
     "--privileged": f"root keeps its rights: {_NO_NEED}",
     "--cap-add": f"root keeps its capabilities: {_NO_NEED}",
@@ -106,6 +110,7 @@ TAKEN: "Mapping[str, str]" = {
     "--user": "it is the user namespace here, without a value; who PROGRAM is: --setuid UID",
     "-p": "it is --pid here, without a value; ports: --network pasta --publish PORT",
     "-v": f"it is --verbose here, without a value; {_INSIDE}",
+    "--mount": f"it is the mount namespace here; {_INSIDE}",
     "-m": f"it is --mount here, without a value; {_LIMITS}",
 }
 """What to say of an option that means something else here, and has no value in the next word."""

@@ -27,7 +27,8 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     if not program[1:]:  # behind a value there would be the program
         return found
     otherwise = elsewhere.TAKEN.get(option)
-    if otherwise and (word[:1].isdigit() or ":" in word):  # no name of a program that is mistyped
+    # Not for what may be the name of a program, mistyped.
+    if otherwise and (word[:1].isdigit() or ":" in word or "," in word):
         return f"if {word} was to be the value of {option}: {otherwise}"
     table = joinoptions.TABLE if before[0] == "exec" else options.TABLE
     for known in table:

@@ -504,10 +504,26 @@ def _word(case: Case) -> str | None:
     if case.syscall == "execve" and init and "/" not in init:
         return f"{shown(init)} is in no directory of PATH: install it, or name it by its path"
     for kind, path in () if joins is None else joins.files:
-        if case.syscall == "openat" and path == case.path and path.isdigit():
-            file = {"mount": "mnt"}.get(kind, kind)
-            return f"for that of process {path}: --{kind}=/proc/{path}/ns/{file}"
+        if case.syscall == "openat" and path == case.path:
+            return _in_other_words(kind, path)
     return None
+
+
+def _in_other_words(kind: str, path: str) -> str | None:
+    """Return what to name in place of what isn't there, where it's in other tools' words."""
+    from spawner.network import KINDS
+
+    name, _, more = path.partition(":")
+    if path == "host":
+        return f"the machine's is had by --share {kind}"
+    if kind == "net" and name in KINDS:
+        return f"a kind of network is named by --network {path}"
+    if not path.isdigit() and not (name == "container" and more):
+        return None
+    if path.isdigit():
+        return f"for that of process {path}: --{kind}=/proc/{path}/ns/{_file(kind)}"
+    pid = f"$(podman inspect -f '{{{{.State.Pid}}}}' {shown(more)})"
+    return f"for that of a container: --{kind}=/proc/{pid}/ns/{_file(kind)}"
 
 
 def _other(case: Case) -> str:
