@@ -35,6 +35,19 @@ if TYPE_CHECKING:
     from spawner.keywords import Command
 
 
+class _Launcher(subprocess.Popen[Any]):
+    """A launcher that its container knows before it is there: an interrupt may come right then."""
+
+    def __init__(self, container: Container, argv: Sequence[str], **options: Any) -> None:
+        container._launcher = self
+        super().__init__(argv, **options)
+
+    @property
+    def was_forked(self) -> bool:
+        """Whether there is, or was, a process: also where the start of it was interrupted."""
+        return getattr(self, "pid", None) is not None
+
+
 class Container:
     """A container and the launcher that made it; see `process.Process` for what users may know."""
 
@@ -45,7 +58,7 @@ class Container:
     returncode: int | None = None
     signal: int | None = None
 
-    _launcher: subprocess.Popen[Any]
+    _launcher: _Launcher
     _lifeline: ties.Lifeline
     _report: ties.Report
     _end: ties.Pidfd
@@ -61,7 +74,7 @@ class Container:
         pass_fds: Iterable[int],
         **streams: Any,
     ) -> None:
-        """Start the launcher with its ties to us, which `undo` closes.
+        """Start the launcher with its ties to us; `undo` ends it, and closes them.
 
         Raises SetupError, and what subprocess.Popen raises for what is meant for it.
         """
@@ -71,16 +84,39 @@ class Container:
         tied = {"lifeline": self._lifeline.end, "json-status": self._report.end}
         ends = (f"--{tie}={end}" for tie, end in tied.items())
         argv = [*initpath.pyspawn(), *self._subcommand, *ends, *words]
+        undo.callback(self._abandon)
         try:
-            self._launcher = subprocess.Popen(argv, pass_fds=(*pass_fds, *tied.values()), **streams)
+            _Launcher(self, argv, pass_fds=(*pass_fds, *tied.values()), **streams)
         except OSError as error:
             if error.filename != argv[0]:
                 raise
             raise _no_launcher(error) from error
         self._end = ties.Pidfd(self._launcher.pid)
-        undo.callback(self._end.close)
         self._launcher.args = self.args  # what a TimeoutExpired of its shows
         self._report.launched()
+
+    def _abandon(self) -> None:
+        """Kill what a failed start may have made, wait until it's gone, and keep no hold of it."""
+        if hasattr(self, "_launcher") and self._launcher.was_forked:
+            self._kill_and_wait()
+        for name in ("_first", "_end"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+
+    def _kill_and_wait(self) -> None:
+        """Kill everything and wait until it's gone; who interrupts that waits, too."""
+
+        def end() -> None:
+            if not self._lifeline.closed:
+                self._lifeline.cut()
+            self._launcher.send_signal(SIGCONT)  # as kill(): a failed start may have no pidfd
+            self._close_and_wait()
+
+        ties.insist(end, lambda: self._launcher.returncode is not None)
+
+    def _close_and_wait(self) -> None:
+        with self._launcher:  # Popen closes the streams, then waits
+            pass
 
     def _has_started(self) -> bool:
         """Tell whether the program's exec has happened, by the news that came; raise the failure.

@@ -101,10 +101,10 @@ def call(
             outcome = _converse(
                 container, options.get("cwd"), function, args, kwargs or {}, deadline
             )
-        except TimeoutError:
-            raise TimeoutExpired(_name(function), timeout or 0) from None
         finally:
             container.kill()
+    if outcome is None:
+        raise TimeoutExpired(_name(function), timeout or 0)
     kind, value = outcome
     if kind == _RAISED:
         raise value
@@ -118,68 +118,87 @@ def _converse(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     deadline: float | None,
-) -> tuple[str, Any]:
-    """Have a guest call the function; return how that went. Raises TimeoutError at the deadline."""
+) -> tuple[str, Any] | None:
+    """Have a guest call the function; return how that went, None at the deadline."""
     __tracebackhide__ = True
     with contextlib.ExitStack() as ends:
         reader, writer = (ends.enter_context(contextlib.closing(end)) for end in ties.pipe())
         names, namer = (ends.enter_context(contextlib.closing(end)) for end in ties.pipe())
-        # Handlers may raise, and nothing may in the guest, nor here before it is waited for.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        ends.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
+        guest = _Guest(container, names.fileno())
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
         def unblocked() -> Any:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return function(*args, **kwargs)
 
-        pid = _fork_guest(container, directory, writer.fileno(), namer.fileno(), unblocked)
+        def begin() -> ties.Pidfd:
+            guest.fork(directory, writer.fileno(), namer.fileno(), unblocked)
+            return ties.Pidfd(guest.pid)
+
         try:
-            guest = ties.Pidfd(pid)
-            ends.callback(guest.close)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            told = _listen(reader.fileno(), guest, deadline)
+            # The guest stays undisturbed, too: it has a child to reap.
+            pidfd = ends.enter_context(contextlib.closing(ties.undisturbed(begin)))
+            told = _listen(reader.fileno(), pidfd, deadline)
+            guest.see_off()
         except BaseException:
-            # This kills the guest's child, and the guest reaps it. To kill the guest would leave
-            # the child to our subreaper, and the namespace waits for whoever is slow to reap.
-            container.kill()
+            ties.insist(guest.see_off, lambda: not guest.pid)
             raise
-        finally:
-            _, ended = os.waitpid(pid, 0)
-            if os.WIFSIGNALED(ended):
-                container.kill()
-                _reap(names.fileno())
+    if told is None:
+        return None
     with contextlib.suppress(Exception):  # it ended before all of it was told
         outcome: tuple[str, Any] = pickle.loads(told)  # noqa: S301  by the caller's own function
         return outcome
-    raise IsolatedError(f"{_name(function)} {_ending(os.waitstatus_to_exitcode(ended))}")
+    raise IsolatedError(f"{_name(function)} {_ending(guest.status)}")
 
 
-def _fork_guest(
-    container: Process[bytes],
-    directory: Any,
-    telling: int,
-    naming: int,
-    function: Callable[[], Any],
-) -> int:
-    """Fork the guest, with copies of its ends of the ties, which a fork closes; return its pid."""
-    new, place = _new(container), os.getcwd() if directory is None else directory
-    with contextlib.ExitStack() as kept:
-        descriptors = (container._first.descriptor, telling, naming)
-        pidfd, telling, naming = (_copy(kept, descriptor) for descriptor in descriptors)
-        pid = os.fork()
-        if pid == 0:
-            _be_guest(pidfd, new, place, telling, naming, function)
-    return pid
+class _Guest:
+    """The guest of a container, from before its fork on; `names` is where it tells its child's pid.
 
-
-def _reap(names: int) -> None:
-    """Reap the child of a guest that somebody has killed, if it came to us, a subreaper or PID 1.
-
-    The end of its PID namespace waits until somebody does, and nobody else will.
+    `status` is its wait status once it was seen off; None if somebody else has reaped it.
     """
-    os.set_blocking(names, False)
-    with contextlib.suppress(BlockingIOError, ChildProcessError):
-        os.waitpid(int(os.read(names, 64)), 0)
+
+    pid = 0
+    status: int | None = None
+
+    def __init__(self, container: Process[bytes], names: int) -> None:
+        self._container = container
+        self._names = names
+
+    def fork(self, directory: Any, telling: int, naming: int, function: Callable[[], Any]) -> None:
+        """Fork it, with copies of its ends of the ties, which a fork closes."""
+        container = self._container
+        new, place = _new(container), os.getcwd() if directory is None else directory
+        with contextlib.ExitStack() as kept:
+            descriptors = (container._first.descriptor, telling, naming)
+            pidfd, telling, naming = (_copy(kept, descriptor) for descriptor in descriptors)
+            self.pid = os.fork()
+            if self.pid == 0:
+                _be_guest(pidfd, new, place, telling, naming, function)
+
+    def see_off(self) -> None:
+        """Kill the container, and reap the guest.
+
+        That kills the guest's child, and the guest reaps it. To kill the guest would leave the
+        child to our subreaper, and the namespace waits for whoever is slow to reap.
+        """
+        if not self.pid:
+            return
+        self._container.kill()
+        if self.status is None:
+            with contextlib.suppress(ChildProcessError):  # who ignores SIGCHLD, or reaps all
+                _, self.status = os.waitpid(self.pid, 0)
+        if self.status is not None and os.WIFSIGNALED(self.status):
+            self._reap()
+        self.pid = 0
+
+    def _reap(self) -> None:
+        """Reap the child of a guest that somebody has killed, if we are its subreaper or PID 1.
+
+        The end of its PID namespace waits until somebody does, and nobody else will.
+        """
+        os.set_blocking(self._names, False)
+        with contextlib.suppress(BlockingIOError, ChildProcessError):
+            os.waitpid(int(os.read(self._names, 64)), 0)
 
 
 def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
@@ -191,8 +210,8 @@ def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
     return copy
 
 
-def _listen(reader: int, guest: ties.Pidfd, deadline: float | None) -> bytes:
-    """Return all that comes until the guest has ended; raises TimeoutError."""
+def _listen(reader: int, guest: ties.Pidfd, deadline: float | None) -> bytes | None:
+    """Return all that comes until the guest has ended, None at the deadline."""
     os.set_blocking(reader, False)
     told = bytearray()
     poller = select.poll()
@@ -209,7 +228,7 @@ def _listen(reader: int, guest: ties.Pidfd, deadline: float | None) -> bytes:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         ready = poller.poll(None if left is None else left * 1000)
         if not ready:
-            raise TimeoutError
+            return None
         ended = any(descriptor == guest.descriptor for descriptor, _ in ready)
 
 
@@ -239,11 +258,14 @@ def _be_guest(
                 _tell(telling, _outcome(function))
                 status = 0
         else:
-            os.write(naming, b"%d" % child)
-            os.write(opener, b"!")
-            os.close(opener)
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            status = code if code >= 0 else 128 - code
+            try:
+                os.write(naming, b"%d" % child)
+                os.write(opener, b"!")
+            finally:
+                os.close(opener)
+                with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
+                    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                    status = code if code >= 0 else 128 - code
     except BaseException as error:  # noqa: BLE001  it's the caller's
         _tell(telling, _packed(_RAISED, error))
     finally:
@@ -338,8 +360,11 @@ def _name(function: Any) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
 
-def _ending(code: int) -> str:
+def _ending(status: int | None) -> str:
     """Say how the guest ended; a signal of its child's is 128 + n, of its own -n."""
+    if status is None:
+        return "ended its process, with a status that somebody else took: who ignores SIGCHLD?"
+    code = os.waitstatus_to_exitcode(status)
     number = -code if code < 0 else code - 128
     if number in signal.valid_signals():
         return f"was killed by {signames.name(number)}"

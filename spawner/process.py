@@ -246,10 +246,9 @@ class Process(Container, Generic[AnyStr]):
         pass_fds = keywords.descriptors(pass_fds)
         start_timeout = keywords.duration("start_timeout", start_timeout)
         self.args = args
-        self._talking = threading.Lock()
+        self._talking = threading.RLock()
         with contextlib.ExitStack() as undo:
             self._launch(undo, words, pass_fds, **streams)
-            undo.callback(self._abandon)
             self.stdin = self._launcher.stdin
             self.stdout = self._launcher.stdout
             self.stderr = self._launcher.stderr
@@ -263,15 +262,6 @@ class Process(Container, Generic[AnyStr]):
         while not self._has_started():
             if not self._report.wait(left(deadline)):
                 raise TimeoutExpired(self.args, seconds or 0)
-
-    def _abandon(self) -> None:
-        """Kill what a failed start may have made, and wait until it's gone."""
-        self.kill()
-        self._close_and_wait()
-
-    def _close_and_wait(self) -> None:
-        with self._launcher:  # Popen closes the streams, then waits
-            pass
 
     def poll(self) -> int | None:
         """Return the exit status if all of the container has ended, else None."""
@@ -303,15 +293,20 @@ class Process(Container, Generic[AnyStr]):
         """
         self._check_owner()
         deadline = ending(keywords.duration("timeout", timeout, from_now=True))
-        if not self._talking.acquire(timeout=-1 if deadline is None else left(deadline) or 0):
-            raise TimeoutExpired(self.args, timeout or 0)
         try:
+            if not self._talking.acquire(timeout=-1 if deadline is None else left(deadline) or 0):
+                raise TimeoutExpired(self.args, timeout or 0)
             if self._output is None:
                 self._output = self._communicate(input, timeout, deadline)
             elif input:
                 raise ValueError(BEGUN)
         finally:
-            self._talking.release()
+            # An interrupt may have come before it was acquired or right after; and another one may
+            # come before suppress() has begun.
+            try:  # noqa: SIM105
+                self._talking.release()
+            except RuntimeError:
+                pass
         return self._output
 
     def _communicate(
@@ -343,10 +338,13 @@ class Process(Container, Generic[AnyStr]):
     ) -> None:
         """Close the streams and wait for the end; an exception kills everything first."""
         self._check_owner()
-        if kind is not None:
-            self.kill()
         try:
+            if kind is not None:
+                self.kill()
             self._close_and_wait()
+        except BaseException:
+            self._kill_and_wait()
+            raise
         finally:
             self._settle()
 

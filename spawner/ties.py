@@ -4,10 +4,14 @@ A fork of the caller (`os.fork`, multiprocessing's "fork") would keep copies of 
 as long as it lives: then neither the caller's death nor the launcher's would be an end of file.
 Close-on-exec is no help, since no exec follows. So every descriptor made here is closed in every
 fork that Python knows of, and none is made while one is under way.
+
+A signal handler of the caller's may raise between any two lines of ours. So signals are kept off
+while a descriptor has no owner yet (`undisturbed`), and who has to see an end does (`insist`).
 """
 
 from __future__ import annotations
 
+import _signal
 import contextlib
 import errno
 import fcntl
@@ -24,7 +28,10 @@ from spawner.errors import LAUNCHER, ExecError, SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 _no_fork = threading.RLock()
 _ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
@@ -32,6 +39,14 @@ _ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
 def _hold() -> None:
     _no_fork.acquire()
+
+
+def _meet() -> None:
+    """Take, in place of `_go_on`, the exception of a signal that came during the fork.
+
+    Python only prints it. It would have left the lock to this thread, and all others to wait for it
+    for ever.
+    """
 
 
 def _go_on() -> None:
@@ -42,13 +57,48 @@ def _go_on() -> None:
 
 def _let_go() -> None:
     """Close, in a fork, what ties containers to the process that was forked."""
-    global _no_fork  # noqa: PLW0603  its owner may be a thread that isn't here
-    _no_fork = threading.RLock()
+    # As threading does with its own: who held it may be a thread that isn't here.
+    _no_fork._at_fork_reinit()  # type: ignore[attr-defined]
     for end in list(_ours):
         end.close()
 
 
-os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_let_go)
+os.register_at_fork(before=_hold, after_in_parent=_meet, after_in_child=_let_go)
+os.register_at_fork(after_in_parent=_go_on)
+
+
+def undisturbed(action: Callable[[], T]) -> T:
+    """Return what `action` does while all signals are blocked in this thread.
+
+    Where other threads take signals, their handlers run in the main thread all the same. The
+    functions are C's own: an interrupt can hit one of Python's before it has begun.
+    """
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())  # ahead: what raises returns nothing
+    try:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+        return action()
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+def insist(end: Callable[[], object], ended: Callable[[], bool]) -> None:
+    """Call `end` until it returns or all has `ended`; what interrupted it is raised after that.
+
+    For what needs nobody's consent, such as the end of what was killed: the kernel needs a moment.
+    """
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            end()
+        except BaseException as error:  # noqa: BLE001  raised below
+            interrupt = error
+        if interrupt is None:
+            return
+        if ended():
+            try:
+                raise interrupt
+            finally:
+                del interrupt  # or it and this frame would keep each other, and all that they hold
 
 
 def pipe() -> tuple[FileIO, FileIO]:
@@ -57,23 +107,29 @@ def pipe() -> tuple[FileIO, FileIO]:
     Both are close-on-exec and none is a standard stream, also where one of these is closed.
     """
     with _no_fork:
-        reader, writer = (_above_standard(end) for end in os.pipe())
-        return _keep(reader, "rb"), _keep(writer, "wb")
+        return undisturbed(_pipe)
 
 
-def _keep(descriptor: int, mode: str) -> FileIO:
-    file = FileIO(descriptor, mode)
+def _pipe() -> tuple[FileIO, FileIO]:
+    reader, writer = os.pipe()
+    ends = FileIO(reader, "rb"), FileIO(writer, "wb")
+    try:
+        return _keep(_above_standard(ends[0])), _keep(_above_standard(ends[1]))
+    except OSError:
+        _close(*ends)
+        raise
+
+
+def _keep(file: FileIO) -> FileIO:
     _ours.add(file)
     return file
 
 
-def _above_standard(descriptor: int) -> int:
-    if descriptor > 2:
-        return descriptor
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(descriptor)
+def _above_standard(file: FileIO) -> FileIO:
+    if file.fileno() > 2:
+        return file
+    with file:
+        return FileIO(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3), file.mode)
 
 
 def _close(*files: FileIO) -> None:
@@ -128,7 +184,7 @@ class Pidfd:
         self._waiting = 0
         self._let_go = False
         with _no_fork, contextlib.suppress(ProcessLookupError):
-            self._file = _keep(os.pidfd_open(pid), "rb")
+            self._file = undisturbed(lambda: _keep(FileIO(os.pidfd_open(pid), "rb")))
 
     @property
     def descriptor(self) -> int | None:

@@ -391,3 +391,85 @@ def test_one_inside_another() -> None:
 def test_errors_of_its_own_pickle() -> None:
     error = IsolatedError("words")
     assert pickle.loads(pickle.dumps(error)).args == error.args
+
+
+def test_an_interrupt_as_the_guest_is_forked_ends_it() -> None:
+    """The caller may not even know its pid, and has closed what the guest would talk through."""
+    code = """
+import os, types
+from spawner import isolate
+def fork():
+    if os.getpid() == caller and os.fork():
+        raise KeyboardInterrupt
+    return 0 if os.getpid() != caller and os.getppid() == caller else os.fork()
+caller = os.getpid()
+isolate.os = types.SimpleNamespace(**vars(os) | {"fork": fork})
+try:
+    call(signal.pause)
+except KeyboardInterrupt:
+    print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    with script(code) as program:
+        assert program.communicate(timeout=60) == ("set()\n", "")
+
+
+def test_interrupts_that_come_again_while_the_guest_ends_wait_for_it() -> None:
+    code = """
+import os, types
+from spawner import isolate
+def waitpid(pid, flags):
+    if os.getpid() == caller and len(calls) < 3:
+        calls.append(pid)
+        raise KeyboardInterrupt
+    return os.waitpid(pid, flags)
+calls, caller = [], os.getpid()
+isolate.os = types.SimpleNamespace(**vars(os) | {"waitpid": waitpid})
+try:
+    call(lambda: 3)
+except KeyboardInterrupt:
+    print(len(calls), open(f"/proc/self/task/{caller}/children").read())
+"""
+    with script(code) as program:
+        assert program.communicate(timeout=60) == ("3 \n", "")
+
+
+@pytest.mark.parametrize(
+    "who", ["signal.SIG_IGN", "lambda *_: os.waitpid(-1, os.WNOHANG)"], ids=["nobody", "a handler"]
+)
+def test_a_caller_whose_children_are_reaped_by_others(who: str) -> None:
+    code = f"""
+import os
+who = {who}
+def reap(*args):
+    try:
+        while who(*args)[0]:
+            pass
+    except ChildProcessError:
+        pass
+signal.signal(signal.SIGCHLD, reap if callable(who) else who)
+print(call(lambda: 3))
+print(signal.getsignal(signal.SIGCHLD) == (reap if callable(who) else who))
+try:
+    call(lambda: os._exit(4))
+except Exception as error:
+    print(type(error).__name__)
+"""
+    with script(code) as program:
+        assert program.communicate(timeout=60) == ("(3, {})\nTrue\nIsolatedError\n", "")
+
+
+def test_what_a_handler_of_the_caller_raises_is_raised() -> None:
+    """Not taken for the end of a time that nobody set."""
+    code = """
+def ring(*_):
+    raise TimeoutError("rung")
+signal.signal(signal.SIGALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.2, 0.05)
+try:
+    call(signal.pause)
+except TimeoutError as error:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(error)
+"""
+    with script(code) as program:
+        assert program.communicate(timeout=60) == ("rung\n", "")

@@ -1,0 +1,175 @@
+"""An interrupt may come at any moment, and a second one after it: nothing is left but the error."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import children, fake_launcher, interrupts
+from helpers.fake_launcher import PATIENT
+
+import spawner
+from spawner import ties
+
+pytestmark = pytest.mark.filterwarnings(  # a file that an interrupt took from its owner
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+OURS = ("spawner.process", "spawner.container", "spawner.exchange", "spawner.ties")
+
+
+@pytest.fixture(autouse=True)
+def _handler() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def traces() -> tuple[object, ...]:
+    """Return what an interrupt might leave behind."""
+    files = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            files[entry.name] = os.readlink(entry)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return files, children.of(os.getpid()), threading.active_count(), mask
+
+
+def test_one_at_any_moment_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_launcher.install(monkeypatch, "started(); exited(0)")
+
+    def action() -> None:
+        spawner.run(["app"], input=b"x", capture_output=True, timeout=60)
+
+    action()
+    before = traces()
+    places = []
+    for place in interrupts.everywhere(action, *OURS):
+        assert traces() == before, place
+        places.append(place)
+    assert len(places) > 50
+
+
+def test_one_while_the_launcher_is_forked_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It's known as soon as it has a pid; subprocess alone would forget it."""
+    fake_launcher.install(monkeypatch, PATIENT)
+    before = traces()
+    fork = os.read
+
+    def read(*args: int) -> bytes:  # subprocess does, to learn of the exec
+        fork(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("subprocess.os.read", read)
+        with pytest.raises(KeyboardInterrupt):
+            spawner.Process(["app"], stdin=spawner.PIPE)
+    assert traces() == before
+
+
+def test_one_that_comes_again_during_the_end_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+created()
+os.kill(os.getppid(), signal.SIGINT)
+until_cut()
+for _ in range(3):
+    os.kill(os.getppid(), signal.SIGINT)
+"""
+    fake_launcher.install(monkeypatch, code)
+    before = children.of(os.getpid())
+    with pytest.raises(KeyboardInterrupt):
+        spawner.run(["app"])
+    assert children.of(os.getpid()) == before
+    fake_launcher.install(monkeypatch, code.replace("created()", "started()"))
+    with pytest.raises(KeyboardInterrupt):
+        spawner.run(["app"])
+    assert children.of(os.getpid()) == before
+
+
+def test_one_while_the_context_waits_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a cancelled one of asyncio: an exception leaves no container behind."""
+    code = """
+started()
+sys.stdin.read()
+while not select.select([lifeline], [], [], 0.1)[0]:  # one that comes too early ends no wait
+    os.kill(os.getppid(), signal.SIGINT)
+exited(137, 9)
+"""
+    fake_launcher.install(monkeypatch, code)
+    process = spawner.Process(["app"], stdin=spawner.PIPE)
+    with pytest.raises(KeyboardInterrupt), process:
+        pass
+    assert process.returncode == 137
+
+
+def test_a_failure_to_close_a_stream_is_no_reason_to_wait_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_launcher.install(monkeypatch, PATIENT)
+    process = spawner.Process(["app"], stdout=spawner.PIPE, text=True)
+    assert process.stdout is not None
+    raw = process.stdout.detach()  # type: ignore[attr-defined]
+    with raw, pytest.raises(ValueError, match="detached"), process:
+        process.kill()
+    assert process.returncode == 137
+
+
+def test_one_after_the_lock_is_taken_leaves_it_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_launcher.install(monkeypatch, "started(); exited(0)")
+    processes = []
+
+    def talk() -> None:
+        processes.append(spawner.Process(["app"], stdout=spawner.PIPE))
+        processes[-1].communicate(timeout=60)
+
+    for place in interrupts.everywhere(talk, "spawner.process"):
+        for process in processes:
+            thread = threading.Thread(target=process.communicate)
+            thread.start()
+            thread.join(60)
+            assert process.returncode == 0, place
+        processes.clear()
+    processes.clear()
+
+
+def test_a_launcher_that_no_pidfd_is_left_for_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_launcher.install(monkeypatch, PATIENT)
+    before = traces()
+
+    def none_left(_: int) -> ties.Pidfd:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ties, "Pidfd", none_left)
+        with pytest.raises(OSError, match="Too many open files"):
+            spawner.Process(["app"], stdin=spawner.PIPE)
+    assert traces() == before
+
+
+def test_a_pipe_of_which_one_end_can_not_be_moved_is_closed() -> None:
+    """Both ends take the places of closed standard streams, and there's room for one copy."""
+    child = os.fork()
+    if child == 0:
+        os.closerange(0, 3)
+        spare = 3
+        while True:
+            try:
+                os.fstat(spare)
+            except OSError:
+                break
+            spare += 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare + 1, spare + 1))
+        try:
+            ties.pipe()
+        except OSError as error:
+            left = [number for number in (0, 1, 2, spare) if os.path.exists(f"/dev/fd/{number}")]
+            os._exit(0 if error.errno == errno.EMFILE and not left else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
