@@ -441,7 +441,7 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
         (["--net=none", "true"], 125, "a kind of network is named by --network none"),
         (["--net=container:web", "true"], 125, "'{{.State.Pid}}' web)/ns/net"),
         (["--mount", "type=bind,src=/a,dst=/b", "true"], 127, "mount ... && exec PROGRAM'`"),
-        (["--mount=4194305", "true"], 125, "--mount=/proc/4194305/ns/mnt"),
+        (["--ipc=4194305", "true"], 125, "--ipc=/proc/4194305/ns/ipc"),
         (["exec", "4194304", "--dry-run", "true"], 125, "the one of a container)"),
     ],
 )
