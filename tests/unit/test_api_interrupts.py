@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import resource
 import signal
@@ -30,6 +31,7 @@ def _handler() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+    gc.collect()  # what is warned of is warned of here, not in a test of another file
 
 
 def traces() -> tuple[object, ...]:
