@@ -115,8 +115,18 @@ class Container:
         ties.insist(end, lambda: self._launcher.returncode is not None)
 
     def _close_and_wait(self) -> None:
-        with self._launcher:  # Popen closes the streams, then waits
-            pass
+        """Close the streams, wait for the end and reap the launcher.
+
+        An interrupt of Popen's own wait may leave its lock held, for which the next would wait. So
+        it has nothing to wait for.
+        """
+        launcher = self._launcher
+        with launcher:
+            for stream in (launcher.stdout, launcher.stderr, launcher.stdin):
+                if stream is not None:
+                    stream.close()
+            if hasattr(self, "_end"):
+                self._end.wait()
 
     def _has_started(self) -> bool:
         """Tell whether the program's exec has happened, by the news that came; raise the failure.
