@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+# Interrupts in a row after which it isn't somebody's impatience any more.
+_PATIENCE = 1000
+
 _no_fork = threading.RLock()
 _ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
@@ -85,20 +88,23 @@ def insist(end: Callable[[], object], ended: Callable[[], bool]) -> None:
     """Call `end` until it returns or all has `ended`; what interrupted it is raised after that.
 
     For what needs nobody's consent, such as the end of what was killed: the kernel needs a moment.
+    Nobody interrupts without an end, so that what can't succeed is raised, too.
     """
     interrupt: BaseException | None = None
-    while True:
+    for _ in range(_PATIENCE):
         try:
             end()
         except BaseException as error:  # noqa: BLE001  raised below
             interrupt = error
-        if interrupt is None:
-            return
+        else:
+            break
         if ended():
-            try:
-                raise interrupt
-            finally:
-                del interrupt  # or it and this frame would keep each other, and all that they hold
+            break
+    if interrupt is not None:
+        try:
+            raise interrupt
+        finally:
+            del interrupt  # or it and this frame would keep each other, and all that they hold
 
 
 def pipe() -> tuple[FileIO, FileIO]:

@@ -175,3 +175,27 @@ def test_a_pipe_of_which_one_end_can_not_be_moved_is_closed() -> None:
             os._exit(0 if error.errno == errno.EMFILE and not left else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_can_not_end_is_told_in_the_end() -> None:
+    def fail() -> None:
+        raise OSError(errno.EPERM, "denied")
+
+    with pytest.raises(PermissionError):
+        ties.insist(fail, lambda: False)
+
+
+@pytest.mark.parametrize("interrupts", [0, 1, 5])
+def test_an_end_is_insisted_on(interrupts: int) -> None:
+    """It's called until it returns; then the last interrupt is raised."""
+    left = list(range(interrupts))
+
+    def end() -> None:
+        if left:
+            raise KeyboardInterrupt(left.pop())
+
+    with contextlib.ExitStack() as expected:
+        if interrupts:
+            expected.enter_context(pytest.raises(KeyboardInterrupt, match="0"))
+        ties.insist(end, lambda: False)
+    assert left == []
