@@ -407,7 +407,15 @@ def test_a_masked_proc_locked_by_an_outer_user_namespace() -> None:
     assert "(/proc/version)" in hint
 
 
-def test_no_proc() -> None:
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        ("--user", "deny setgroups in the user namespace"),
+        # Without a PID namespace, only /proc shows what is to be killed in the end.
+        ("--share=pid,user", "look for what the program might leave behind"),
+    ],
+)
+def test_no_proc(option: str, what: str) -> None:
     require("userns")
     code = (
         MOUNTS
@@ -417,8 +425,7 @@ attempt()
 check(libc.umount2(b"/proc", 0))
 """
     )
-    message = "deny setgroups in the user namespace: No such file or directory (ENOENT)"
-    hint = mended(inside(code, "--user"), message)
+    hint = mended(inside(code, option), f"{what}: No such file or directory (ENOENT)")
     assert "/proc isn't mounted here" in hint
     assert "`mount -t proc proc /proc`" in hint
 
@@ -435,22 +442,6 @@ def test_every_command_says_that_there_is_no_proc(words: tuple[str, ...]) -> Non
     assert first.startswith("pyspawn: ")
     assert "unexpected" not in first
     assert "mount -t proc proc /proc" in second
-
-
-def test_no_proc_for_a_keeper() -> None:
-    """Without a PID namespace, only /proc shows what is to be killed in the end."""
-    require("userns")
-    code = (
-        MOUNTS
-        + """
-mount("room", "/proc", "tmpfs")
-attempt()
-check(libc.umount2(b"/proc", 0))
-"""
-    )
-    message = "look for what the program might leave behind: No such file or directory (ENOENT)"
-    hint = mended(inside(code, "--share=pid,user"), message)
-    assert "`mount -t proc proc /proc`" in hint
 
 
 def test_the_proc_of_another_pid_namespace() -> None:
