@@ -19,7 +19,8 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
         found = next(filter(_exists, candidates(program, path)), None)
         if found is None:
             closed = text(error.path.rpartition(b"/")[0])
-            return status.NOT_FOUND, "not found in PATH", f"this user can't search {closed}"
+            shut = f"this user can't search {closed}"
+            return status.NOT_FOUND, "not found in PATH", _meant(program, path) or shut
         error = ExecError(error.errno, found)
     state = status.of_exec_errno(error.errno)
     reason = status.errno_text(error.errno)

@@ -445,7 +445,10 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
         (["exec", "4194304", "--dry-run", "true"], 125, "the one of a container)"),
     ],
 )
-def test_what_was_meant_by_what_is_no_program(words: list[str], status: int, hint: str) -> None:
+def test_what_was_meant_by_what_is_no_program(
+    words: list[str], status: int, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # which every user can search
     ended = spawn(*words)
     assert ended.status == status
     assert len(said(ended)) == 2
