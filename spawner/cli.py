@@ -129,9 +129,10 @@ def _meant(spec: Spec, found: str | None) -> str | None:
     """Return the hint for a program that could not be executed, where `found` is the file's own."""
     try:
         from spawner import meant
-    except OSError:  # no descriptor is left
+
+        return meant.hint(sys.argv[1:], spec.arguments, found)
+    except OSError:  # no descriptor is left to read them, or what they need: the status stays
         return found
-    return meant.hint(sys.argv[1:], spec.arguments, found)
 
 
 def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> int:

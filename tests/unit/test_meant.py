@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import elsewhere, meant
+import spawner
+from spawner import cli, elsewhere, meant
+from spawner.spec import Spec, choose
 
 
 @pytest.mark.parametrize(
@@ -53,3 +58,21 @@ def test_the_files_own_hint_is_kept_unless_the_option_says_more() -> None:
 def test_behind_two_dashes_a_program_is_a_program(before: list[str], program: list[str]) -> None:
     assert meant.hint([*before, "--", *program], program) is None
     assert meant.hint([*before, "--", *program], program, "own") == "own"
+
+
+@pytest.mark.parametrize("module", ["spawner.meant", "difflib"])
+def test_what_can_not_be_read_costs_the_hint_alone(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == module:
+                raise OSError(errno.EMFILE, "no descriptor is left")
+
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delattr(spawner, "meant", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Refusing, *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["pyspawn", "exce"])
+    spec = Spec(["exce"], namespaces=choose(privileged=True))
+    assert cli._meant(spec, None) is None
