@@ -1,7 +1,6 @@
 """The launcher's waiting side as a pure machine: what happened comes in, what to do goes out.
 
-No system call and no clock in it, so that every order of events can be tested. `launch.py`
-carries.
+No system call and no clock in it, so that every order of events can be tested. `wait.py` carries.
 
 * Signals that come before the exec are held, and sent after it in their order: none is lost to a
   process that isn't the program yet, and each comes once.
@@ -76,6 +75,7 @@ class Machine:
             number = self.stop_signal
             if self.stop_timeout is not None and self.deadline is None and not self.killing:
                 self.deadline = now + self.stop_timeout
+        self._notice(in_foreground)
         if self._held is not None:
             self._held.append(number)
             return []
@@ -88,6 +88,7 @@ class Machine:
 
     def stopped_by(self, number: int, *, in_foreground: bool) -> "list[Action]":
         """Take the program's stop by `number`."""
+        self._notice(in_foreground)
         if number not in STOPS:
             return []  # SIGSTOP: whoever sent it knows how to continue
         self.stopped = True
@@ -124,13 +125,6 @@ class Machine:
         """Take the end of a process that the container must not outlive."""
         return self._kill()
 
-    def ended(self) -> "list[Action]":
-        """Take the end of the container."""
-        if not self.foreground:
-            return []
-        self.foreground = False
-        return [(TAKE, 0)]
-
     def _forward(self, number: int, in_foreground: bool) -> "list[Action]":
         if number == _signal.SIGKILL:  # as a stop signal
             return self._kill()
@@ -143,6 +137,14 @@ class Machine:
         if number in STOPS:
             self._stops_forwarded += 1
         return [(SEND, number)]
+
+    def _notice(self, in_foreground: bool) -> None:
+        """Take note that our group has the terminal, so that the program hasn't, whatever we gave.
+
+        When somebody stops us, the shell takes it; `fg` gives it to us.
+        """
+        if in_foreground:
+            self.foreground = False
 
     def _regain(self) -> "list[Action]":
         """Pass the foreground, which we have, on to the program."""

@@ -24,9 +24,12 @@ class Terminal:
         return self._foreground() == posix.getpgrp()
 
     def take(self) -> None:
-        """Make our process group the foreground, and remember whose it was."""
+        """Make our process group the foreground, and remember whose it was: the program's.
+
+        Unless the shell has it, which leads the session: it took it when somebody stopped us.
+        """
         group = self._foreground()
-        if group != posix.getpgrp():
+        if group not in (posix.getpgrp(), posix.getsid(0)):
             self.group = group
             self.give(posix.getpgrp())
 

@@ -164,7 +164,10 @@ class Wait:
     def _read_signals(self) -> int | None:
         """Take the signals that are pending; return the wait status if the container ended."""
         ended = None
-        data = memoryview(posix.read(self._signals, 32 * SIGINFO_SIZE))
+        try:
+            data = memoryview(posix.read(self._signals, 32 * SIGINFO_SIZE))
+        except BlockingIOError:  # a stop of ours has discarded it since, or took it, signal(7)
+            return None
         for at in range(0, len(data), SIGINFO_SIZE):
             # struct signalfd_siginfo, signalfd(2): signo, errno, code, pid, each of 32 bits.
             number, _, code, sender = data[at : at + 16].cast("i")

@@ -11,6 +11,7 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.programs import CATCHER, Word, prepared, python, reporter
 from helpers.running import Lines, Running
+from helpers.sleeping import settle_to_wait, switches
 from helpers.terminal import LEAD, Shell, Terminal
 
 from spawner import initpath
@@ -337,6 +338,45 @@ def test_stop_and_continue_without_a_terminal(options: list[str]) -> None:
         assert running.line() == "word"
         running.close_input()
         assert running.wait() == 0
+
+
+@any_shape
+def test_stopped_by_others_and_continued_by_fg_it_passes_the_terminal_on(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    script = "echo on; read line; exit 7"
+    job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", script))
+    assert terminal.screen.next() == "on"
+    os.kill(job, signal.SIGSTOP)
+    assert shell.wait(job)["stopped"] == signal.SIGSTOP
+    shell.resume(job)
+    others = (job, shell.pid)
+    children.wait_until(lambda: terminal.foreground not in others, "the program's foreground")
+    terminal.type(b"word\n")
+    assert shell.wait(job) == {"status": 7, "foreground": job}
+
+
+def test_a_continue_that_comes_with_the_stop_of_the_program_is_survived(
+    terminal: Terminal, shell: Shell
+) -> None:
+    """The stop of pyspawn, for the program's, discards the SIGCONT that woke it up, signal(7)."""
+    script = "echo on; read line; exit 7"
+    job = shell.run(pyspawn("--init", "--", "/bin/sh", "-c", script))
+    assert terminal.screen.next() == "on"
+    (init,) = children.of(job)
+    (program,) = children.of(init)
+    os.kill(job, signal.SIGSTOP)
+    assert shell.wait(job)["stopped"] == signal.SIGSTOP
+    settle_to_wait(init)
+    before = switches(init)
+    os.kill(program, signal.SIGTSTP)
+    children.wait_until(lambda: switches(init) > before, "the news of the stop")
+    settle_to_wait(init)
+    os.kill(job, signal.SIGCONT)
+    assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": shell.pid}
+    shell.resume(job)
+    terminal.type(b"word\n")
+    assert shell.wait(job)["status"] == 7
 
 
 def _name(pid: int) -> str:
