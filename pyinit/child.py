@@ -75,8 +75,6 @@ class Workload:
         (posix_spawn(3) would be cheaper, but glibc leaves signals 32 and 33 ignored in the new
         process.)
         """
-        for fd in self._private:
-            posix.set_inheritable(fd, False)
         # A SIGCHLD that is ignored makes the kernel reap, and the status is lost, wait(2).
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         try:
@@ -107,6 +105,8 @@ class Workload:
         """Become the program, or tell `writer` why not; people, where there's no pipe (-1)."""
         code = status.OURS
         try:
+            for fd in self._private:
+                posix.close(fd)
             if self._own_session:
                 from pyinit import session  # read by the parent already
 

@@ -70,7 +70,7 @@ class Machine:
         self.deadline: float | None = None
         self.killing = False
         self.stopped = False
-        self.exit_status = 0
+        self.exit_status = status.OURS  # until the workload's is known: a lost one is no success
         self._stops_forwarded = 0
 
     def signal(self, number: int, sender: int, code: int, now: float) -> "list[Action]":

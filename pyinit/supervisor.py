@@ -71,8 +71,8 @@ class Supervisor:
             return
         try:
             posix.write(self.handover.notice, text.encode("utf-8", "surrogateescape") + b"\n")
-        except OSError:  # the launcher is gone, and we with it in a moment
-            self.handover.notice = None
+        except OSError:  # the launcher is gone, and we with it in a moment, or it doesn't read
+            return
 
     def not_started(self, notice: str, text: str, hint: str | None) -> None:
         """Say why there's no workload: to the launcher after `notice`, or else to people."""
@@ -377,9 +377,11 @@ class Supervisor:
             try:
                 pid, changed = posix.waitpid(-1, 0)
             except ChildProcessError:
-                return status.OURS
+                return self.machine.exit_status
             if pid == self.pid:
-                return status.of_wait(changed)[0]
+                self.machine.ended(pid, changed, 0)
+                if not self.asked.wait:
+                    return self.machine.exit_status
 
 
 def _set_name(name: bytes) -> None:

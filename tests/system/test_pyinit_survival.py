@@ -109,6 +109,19 @@ def test_all_of_them_denied_at_once_are_survived(place: Place, reason: int) -> N
 
 
 @pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])
+def test_events_are_told_with_all_of_them_denied(place: Place, reason: int) -> None:
+    """The workload doesn't get their descriptor, for all that."""
+    require("seccomp")
+    calls = deny(reason, *DISPENSABLE, "signalfd", "getpgid", "getsid", "fchdir")
+    with Events() as events:
+        script = f"test ! -e /proc/self/fd/{events.fileno}; exit $?"
+        argv = [*events.options, "--", "/bin/sh", "-c", script]
+        ended = place.run(*argv, prepare=calls, pass_fds=[events.fileno])
+        assert ended.status == 0
+        assert [event["event"] for event in events.all()] == ["started", "reaped", "exited"]
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])
 def test_where_signals_cannot_be_sent_the_status_is_still_told(place: Place, reason: int) -> None:
     require("seccomp")
     prepare = deny(reason, "kill")
@@ -130,6 +143,28 @@ def test_where_signals_cannot_be_waited_for_the_status_is_still_told(
         running.close_input()
         assert running.wait() == 42
         assert running.errors().count("\n") < 20
+
+
+LATE = """
+import posix
+# The orphan ends when the test lets it, the workload at once.
+if posix.fork() == 0:
+    posix.read(0, 1)
+    posix.write(1, b"last\\n")
+    posix._exit(0)
+posix._exit(42)
+"""
+
+
+def test_where_signals_cannot_be_waited_for_wait_and_exit_code_still_count(place: Place) -> None:
+    require("seccomp")
+    prepare = deny(errno.EPERM, "rt_sigtimedwait")
+    with place.start("--wait", "-e", "42:43", "--", *python(LATE), prepare=prepare) as running:
+        reaped = f"{running.pid}: the reaping of the workload"
+        children.wait_until(lambda: len(children.of(running.pid)) == 1, reaped)
+        running.close_input()
+        assert running.line() == "last"
+        assert running.wait() == 43
 
 
 def test_a_setpgid_that_is_denied_makes_group_the_workload(place: Place) -> None:
