@@ -75,20 +75,18 @@ class Machine:
             number = self.stop_signal
             if self.stop_timeout is not None and self.deadline is None and not self.killing:
                 self.deadline = now + self.stop_timeout
-        self._notice(in_foreground)
         if self._held is not None:
             self._held.append(number)
             return []
         return self._forward(number, in_foreground)
 
-    def executed(self) -> "list[Action]":
+    def executed(self, *, in_foreground: bool = False) -> "list[Action]":
         """Take the news that the exec has happened: what was held goes out."""
         held, self._held = self._held or [], None
-        return [action for number in held for action in self._forward(number, False)]
+        return [action for number in held for action in self._forward(number, in_foreground)]
 
     def stopped_by(self, number: int, *, in_foreground: bool) -> "list[Action]":
         """Take the program's stop by `number`."""
-        self._notice(in_foreground)
         if number not in STOPS:
             return []  # SIGSTOP: whoever sent it knows how to continue
         self.stopped = True
@@ -97,7 +95,7 @@ class Machine:
         self._stops_forwarded = 0
         if not self.terminal:
             return []
-        if not self.foreground and in_foreground and number != _signal.SIGTSTP:
+        if in_foreground and number != _signal.SIGTSTP:
             # It was in the background, and we have been brought to the foreground.
             return self._resume(in_foreground)
         actions: list[Action] = []
@@ -138,17 +136,12 @@ class Machine:
             self._stops_forwarded += 1
         return [(SEND, number)]
 
-    def _notice(self, in_foreground: bool) -> None:
-        """Take note that our group has the terminal, so that the program hasn't, whatever we gave.
-
-        When somebody stops us, the shell takes it; `fg` gives it to us.
-        """
-        if in_foreground:
-            self.foreground = False
-
     def _regain(self) -> "list[Action]":
-        """Pass the foreground, which we have, on to the program."""
-        if not self.terminal or self.foreground:
+        """Pass the foreground, which we have, on to the program.
+
+        It may have had it: when somebody stops us, the shell takes it, and `fg` gives it to us.
+        """
+        if not self.terminal:
             return []
         self.foreground = True
         return [(GIVE, 0)]

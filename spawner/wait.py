@@ -134,7 +134,7 @@ class Wait:
             return False
         if self._making.executing:
             self._executed = True
-            self._do(self._machine.executed())
+            self._do(self._machine.executed(in_foreground=self._in_foreground()))
             if self._spec.init != "":
                 self._has_started()
         return True

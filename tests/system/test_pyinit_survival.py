@@ -14,7 +14,16 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.events import Events
 from helpers.places import Place
-from helpers.programs import PLACE, Word, as_pid1, pyinit_at, pyinit_without, python, reporter
+from helpers.programs import (
+    PLACE,
+    Word,
+    as_pid1,
+    pyinit,
+    pyinit_at,
+    pyinit_without,
+    python,
+    reporter,
+)
 from helpers.running import Running, run
 from helpers.seccomp import Call, deny
 
@@ -291,6 +300,18 @@ def test_its_own_files_may_vanish_once_it_runs(place: Place, tmp_path: Path) -> 
                 running.close_input()
                 assert running.wait() == 42
             assert "rror" not in running.errors()
+
+
+def test_a_status_that_is_lost_is_no_success(place: Place) -> None:
+    """Where something goes wrong between the reaping and the note of it, nobody saw a success."""
+    broken = "import pyinit.machine; pyinit.machine.Machine.ended = None; "
+    argv: list[Word] = [
+        str(word).replace("import pyinit.__main__", f"{broken}import pyinit.__main__")
+        for word in pyinit("--", "/bin/true")
+    ]
+    ended = run(as_pid1(argv) if place.inside else argv, inside=place.inside)
+    assert ended.status == 125
+    assert "unexpected, going on: TypeError" in ended.errors
 
 
 class SmallPython(Place):

@@ -72,6 +72,7 @@ class Waiting(RuleBasedStateMachine):
             executed=False,
         )
         self.terminal = terminal
+        self.ours = False  # whether our process group has the terminal
         self.holds = terminal and foreground  # whether the program has the terminal
         self.due: list[int] = []  # what has to reach the program, in order
         self.sent: list[int] = []
@@ -89,11 +90,10 @@ class Waiting(RuleBasedStateMachine):
                 assert number == signal.SIGKILL
                 self.killed = True
             elif kind == TAKE:
-                assert self.holds
                 self.holds = False
             elif kind == GIVE:
                 assert self.terminal
-                assert not self.holds
+                assert self.ours, "nobody gives what isn't there"
                 self.holds = True
             else:
                 assert kind in (SUSPEND, SUSPEND_GROUP)
@@ -107,8 +107,8 @@ class Waiting(RuleBasedStateMachine):
 
     @rule(number=SIGNALS, in_foreground=st.booleans())
     def signalled(self, number: int, in_foreground: bool) -> None:
-        if in_foreground:
-            self.holds = False  # somebody stopped us, and the shell gave us the terminal
+        # Though the program holds it: somebody stopped us, and the shell gave us the terminal.
+        self.ours = in_foreground
         before = self.machine.deadline
         self.carry(self.machine.signal(number, NOW, in_foreground=in_foreground))
         if number == TERM:
@@ -125,10 +125,11 @@ class Waiting(RuleBasedStateMachine):
         self.check()
 
     @precondition(lambda self: not self.executed_)
-    @rule()
-    def executed(self) -> None:
+    @rule(in_foreground=st.booleans())
+    def executed(self, in_foreground: bool) -> None:
         self.executed_ = True
-        self.carry(self.machine.executed())
+        self.ours = in_foreground
+        self.carry(self.machine.executed(in_foreground=in_foreground))
         self.check()
 
     def check(self) -> None:
@@ -139,8 +140,7 @@ class Waiting(RuleBasedStateMachine):
     @rule(number=st.sampled_from([*STOPS, signal.SIGSTOP]), ours=st.booleans(), ok=st.booleans())
     def stopped(self, number: int, ours: bool, ok: bool) -> None:
         suspended = self.suspended
-        if ours:
-            self.holds = False
+        self.ours = ours
         actions = self.machine.stopped_by(int(number), in_foreground=ours)
         self.due += [n for kind, n in actions if kind == CONTINUE]
         self.carry(actions)
@@ -252,14 +252,21 @@ def test_in_the_background_a_reader_of_the_terminal_stops_us_with_it() -> None:
     assert made.resumed(continued=True, in_foreground=True) == [(GIVE, 0), (CONTINUE, CONT)]
 
 
-def test_brought_to_the_foreground_while_running_it_gets_the_terminal_when_it_asks() -> None:
-    made = make(terminal=True)
+@pytest.mark.parametrize("foreground", [False, True], ids=["background", "taken by the shell"])
+def test_brought_to_the_foreground_while_running_it_gets_the_terminal_when_it_asks(
+    foreground: bool,
+) -> None:
+    made = make(terminal=True, foreground=foreground)
     assert made.stopped_by(TTIN, in_foreground=True) == [(GIVE, 0), (CONTINUE, CONT)]
 
 
-def test_sigcont_in_the_foreground_passes_the_terminal_on() -> None:
-    made = make(terminal=True)
+@pytest.mark.parametrize("foreground", [False, True], ids=["background", "taken by the shell"])
+def test_sigcont_in_the_foreground_passes_the_terminal_on(foreground: bool) -> None:
+    made = make(terminal=True, foreground=foreground)
     assert made.signal(CONT, NOW, in_foreground=True) == [(GIVE, 0), (SEND, CONT)]
+    made = make(terminal=True, foreground=foreground, executed=False)
+    assert made.signal(CONT, NOW, in_foreground=True) == []
+    assert made.executed(in_foreground=True) == [(GIVE, 0), (SEND, CONT)]
 
 
 def test_sigstop_is_nobodys_job_control() -> None:
