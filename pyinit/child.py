@@ -132,7 +132,7 @@ class Workload:
             code = status.of_exec_errno(error.errno or 0)
             path = error.path if isinstance(error, execvp.ExecError) else self.program[0]
             if writer >= 0:
-                posix.write(writer, b"%d %b" % (error.errno or 0, path[:3000]))
+                posix.write(writer, b"%d %b" % (error.errno or 0, path))
             else:
                 from pyinit import execerror, report
 

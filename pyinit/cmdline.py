@@ -5,10 +5,14 @@ getopt_long(3) that supervisors need: options stop at the first word that isn't 
 short ones may be joined (`-gw`, `-rHUP:TERM`); long ones take `--name=value` or `--name value`.
 """
 
+import posix
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
+
+_EBADF = 9  # asm-generic/errno-base.h, the same on all machines
 
 
 class UsageError(Exception):
@@ -31,11 +35,12 @@ class Option:
     `long` and `short` come without dashes. `metavar` is None for a flag. `convert` turns the
     word into a value, and raises ValueError with words for the user. `many` options collect a
     list, `count` ones are flags that count. A value is `optional` when only `--long=value` gives
-    it. `hidden` ones are for other programs: parsed, not shown.
+    it. `hidden` ones are for other programs: parsed, not shown. `words_only` ones have no
+    environment variable.
     """
 
     __slots__ = ("convert", "count", "help", "hidden", "long", "many", "metavar", "optional",
-                 "short")  # fmt: skip
+                 "short", "words_only")  # fmt: skip
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Option:
         count: bool = False,
         optional: bool = False,
         hidden: bool = False,
+        words_only: bool = False,
     ) -> None:
         self.long = long
         self.short = short
@@ -59,6 +65,7 @@ class Option:
         self.count = count
         self.optional = optional
         self.hidden = hidden
+        self.words_only = words_only
 
     @property
     def name(self) -> str:
@@ -93,6 +100,20 @@ def descriptor(word: str) -> int:
             f"{word!r} is not a file descriptor (a number: 3, with 3>FILE in the shell)"
         )
     return int(word)
+
+
+def check_writable(descriptor: int) -> None:
+    """Raise OSError (EBADF) for a descriptor that isn't open, or for reading only.
+
+    write(2) says so of no bytes. A socket is open for both, and would send them as a message.
+    """
+    if posix.fstat(descriptor).st_mode & 0o170000 == 0o140000:  # stat.S_IFMT, S_IFSOCK
+        return
+    try:
+        posix.write(descriptor, b"")
+    except OSError as error:
+        if error.errno == _EBADF:  # a full device has nothing against it
+            raise
 
 
 def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str, Any], list[str]]":
@@ -176,13 +197,14 @@ def environment(
     for option in table:
         variable = f"{prefix}_{option.name.upper()}"
         raw = variables.get(variable.encode())
-        if raw is None or option.hidden:
+        if raw is None or option.hidden or option.words_only:
             continue
         text = raw.decode("utf-8", "surrogateescape")
         if option.metavar is None:
             word = text.lower()
             if option.count and word.isascii() and word.isdigit():
-                values[option.name] = int(word)
+                # What is too long for int() is as much as anybody could ask for.
+                values[option.name] = int(word.lstrip("0")[:18] or "0")
             elif word in ("1", "yes", "true", "on"):
                 values[option.name] = 1 if option.count else True
             elif word not in ("", "0", "no", "false", "off"):

@@ -6,6 +6,9 @@ import posix
 from pyinit import status
 from pyinit.execvp import DEFAULT_PATH, ExecError, candidates
 
+PIPE_BUF = 4096
+"""Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
+
 
 def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
     """Return (exit status, reason, hint or None) for an exec of `program` that failed.
@@ -25,7 +28,7 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
     state = status.of_exec_errno(error.errno)
     reason = status.errno_text(error.errno)
     if error.path != program:
-        reason = f"{text(error.path)}: {reason}"
+        reason = f"{brief(error.path)}: {reason}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if not program:
             return state, "the program's name is empty", None
@@ -39,6 +42,8 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
         if path is None:
             return state, f"not found in {text(DEFAULT_PATH)}, since PATH is not set", hint
         return state, "not found in PATH", hint
+    if error.errno == errno.ENAMETOOLONG:
+        return state, reason, _meant(program, path)
     if _is_directory(error.path):
         return state, f"is a directory: {reason}", None
     hint = None
@@ -54,13 +59,31 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
 def line(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
     """Return (exit status, what to say, hint or None) for an exec of `program` that failed."""
     code, reason, hint = explain(program, error, path)
-    return code, f"{text(program[:1000])}: {reason}" if program else reason, hint
+    return code, f"{brief(program)}: {reason}" if program else reason, hint
 
 
 def text(raw: bytes) -> str:
     """Return bytes of a path or argument as text for a message, on one line."""
     decoded = raw.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+
+
+def brief(raw: bytes, size: int = 1000) -> str:
+    """Return `text` of at most `size` bytes: of a longer one the middle is left out."""
+    # Measured when it's text: a byte may become four, a character ten ("\\U0001f600").
+    whole = text(raw).encode("utf-8", "backslashreplace")
+    half = (size - 3) // 2
+    parts = (whole,) if len(whole) <= size else (whole[:half], whole[-half:])
+    return "...".join(part.decode("utf-8", "ignore") for part in parts)
+
+
+def whole_line(said: str) -> bytes:
+    """Return a message as one line of less than PIPE_BUF bytes, without its end.
+
+    Of a longer one the middle is left out, which is somebody's very long word: what it's about
+    stands before, what is wrong with it behind.
+    """
+    return brief(said.encode("utf-8", "surrogateescape"), PIPE_BUF - 1).encode()
 
 
 def beginning(path: bytes, size: int = 4096) -> bytes:
@@ -117,7 +140,8 @@ def _meant(program: bytes, path: bytes | None) -> str | None:
     """Return what to do where the name of a program that isn't there shows what was meant."""
     first, _, rest = program.partition(b" ")
     if rest and (first in _BUILT_IN or any(map(_exists, candidates(first, path)))):
-        line = f"sh -c '{text(program)}'" if b"'" not in program else "sh -c"
+        shown = b"'" not in program and len(program) < 200
+        line = f"sh -c '{text(program)}'" if shown else "sh -c"
         return f"this is one word: make its arguments words of their own, or `{line}`"
     if program in _BUILT_IN:
         return f"it is a command of the shell's: `sh -c '{text(program)} ...'`"
@@ -127,7 +151,7 @@ def _meant(program: bytes, path: bytes | None) -> str | None:
         return "it begins with a dash: an option begins with hyphens, --"
     name, equals, _ = program.partition(b"=")
     if equals and name.replace(b"_", b"a").isalnum():
-        return f"a variable is set by a program: `env {text(program)} PROGRAM`"
+        return f"a variable is set by a program: `env {brief(program)} PROGRAM`"
     if b"/" not in program and _exists(program) and not _is_directory(program):
         return f"a file of this name is in the working directory: ./{text(program)}"
     return None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "PYINIT"
-"""Each option may also come from the environment, as PYINIT_NAME; the command line wins."""
+"""An option may also come from the environment, as PYINIT_NAME; the command line wins."""
 
 
 def _rewrite(word: str) -> tuple[int, int]:
@@ -121,6 +121,7 @@ TABLE = (
         convert=_first_word,
         help="Be the twin of tini, docker-init, dumb-init or catatonit: what follows is that tool's"
         " command line. Only as the first word; a link or script of that name does the same.",
+        words_only=True,
     ),
     cmdline.Option(
         "install-as",
@@ -128,9 +129,11 @@ TABLE = (
         convert=_first_word,
         help="Make DIR/NAME, which starts pyinit as the twin NAME, or as pyinit. Only as the first"
         " word.",
+        words_only=True,
     ),
-    cmdline.Option("help", "h", help="Show this help and exit."),
-    cmdline.Option("version", "V", help="Show the version and exit."),
+    # Not PYINIT_VERSION: an image's recipe may name there what it installs.
+    cmdline.Option("help", "h", help="Show this help and exit.", words_only=True),
+    cmdline.Option("version", "V", help="Show the version and exit.", words_only=True),
 )
 
 
@@ -149,7 +152,7 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
         )
     if asked.events is not None:
         try:
-            posix.fstat(asked.events)
+            cmdline.check_writable(asked.events)
         except OSError as error:
             what = status.errno_text(error.errno or 0)
             raise cmdline.UsageError(

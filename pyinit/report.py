@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Value = str | int | float | None
 
-_PIPE_BUF = 4096  # linux/limits.h
-
 _new_poll: "Callable[[], select.poll] | None" = None
 try:
     import select  # now, while it can be found: the root may change
@@ -55,12 +53,7 @@ class Report:
 
     def _line(self, text: str) -> None:
         """Print one whole line."""
-        # A character may become ten ("\\U0001f600"), and the line must still be a whole one.
-        line = execerror.text(text.encode("utf-8", "surrogateescape"))
-        raw = line.encode("utf-8", "backslashreplace")
-        if len(raw) >= _PIPE_BUF:
-            raw = raw[: _PIPE_BUF - 4] + b"..."
-        _write(2, raw + b"\n")
+        _write(2, execerror.whole_line(text) + b"\n")
 
     def started(self, pid: int, program: bytes) -> None:
         """Tell that the workload's exec happened."""

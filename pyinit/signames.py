@@ -27,7 +27,7 @@ def number(word: str) -> int:
     """
     text = word.upper()
     if text.isascii() and text.isdigit():
-        found = int(text)
+        found = int(text) if len(text) < 20 else 0
     else:
         name = text if text.startswith("SIG") else "SIG" + text
         if name.startswith(("SIGRTMIN", "SIGRTMAX")):

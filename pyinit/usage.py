@@ -17,8 +17,9 @@ Run PROGRAM, forward signals to it, reap every orphan, and exit as it did. Made 
 process (PID 1) of a container."""
 
 FOOTER = """\
-Options end at the first word that isn't one. Each may also come from the environment, as
-PYINIT_NAME (PYINIT_GROUP=1, PYINIT_KILL_AFTER=10); the command line wins.
+Options end at the first word that isn't one. Each, but those of the first word, help and version,
+may also come from the environment, as PYINIT_NAME (PYINIT_GROUP=1, PYINIT_KILL_AFTER=10); the
+command line wins.
 
 Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found; 126 if it couldn't
 be executed; 125 if pyinit itself could not do its work."""

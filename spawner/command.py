@@ -1,12 +1,11 @@
 """What the words of a command line ask for, other than just to run a program."""
 
 import _signal
-import errno
 import gc
 import posix
 
 from pyinit import status as exit_status
-from pyinit.cmdline import UsageError, help_text, parse
+from pyinit.cmdline import UsageError, check_writable, help_text, parse
 from spawner import options
 from spawner.errors import LAUNCHER, SetupError, SpawnerError
 from spawner.linux import Kernel
@@ -160,9 +159,10 @@ def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) ->
     if descriptor is None:
         return None
     try:
-        found = posix.fstat(descriptor)
         if writes:
-            _check_writable(descriptor, found.st_mode)
+            check_writable(descriptor)
+        else:
+            posix.fstat(descriptor)
     except OSError as error:
         option = name.replace("_", "-")
         raise UsageError(
@@ -172,20 +172,6 @@ def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) ->
     if descriptor > 2:
         posix.set_inheritable(descriptor, False)
     return descriptor
-
-
-def _check_writable(descriptor: int, mode: int) -> None:
-    """Raise OSError for a descriptor that is open for reading only: write(2) says so of no bytes.
-
-    A socket is open for both, and would send them as a message.
-    """
-    if mode & 0o170000 == 0o140000:  # stat.S_IFMT, S_IFSOCK
-        return
-    try:
-        posix.write(descriptor, b"")
-    except OSError as error:
-        if error.errno == errno.EBADF:  # a full device has nothing against it
-            raise
 
 
 def _parent_lifeline(parent: int) -> list[int]:

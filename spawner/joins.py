@@ -46,7 +46,9 @@ class Joins(Frozen):
     def pid(self) -> int | None:
         """The process that is the target, if it is one."""
         word = self.target
-        return int(word) if word is not None and word.isascii() and word.isdigit() else None
+        if word is None or not (word.isascii() and word.isdigit()):
+            return None
+        return int(word[:18])  # what is too long for int() is too large all the same
 
     @property
     def enters_files(self) -> bool:

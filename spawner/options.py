@@ -77,7 +77,7 @@ def _json(word: str) -> str:
 def _whole_seconds(word: str) -> int:
     """Return a number of seconds, which may be negative."""
     digits = word[1:] if word[:1] in ("-", "+") else word
-    if not (digits.isascii() and digits.isdigit()):
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         raise ValueError(f"{word!r} is not a whole number of seconds")
     return int(word)
 

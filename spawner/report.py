@@ -41,11 +41,7 @@ class Report(Observer):
             return
         from pyinit import execerror
 
-        line = execerror.text(text.encode("utf-8", "surrogateescape"))
-        raw = f"pyspawn: {line}".encode("utf-8", "backslashreplace")
-        if len(raw) >= _PIPE_BUF:
-            raw = raw[: _PIPE_BUF - 4] + b"..."
-        write(2, raw + b"\n")
+        write(2, execerror.whole_line(f"pyspawn: {text}") + b"\n")
 
     def missing(self, refused: dict[str, int]) -> None:
         """Say which optional namespaces were refused."""
@@ -122,8 +118,11 @@ class Report(Observer):
         return status
 
     def _hint(self, text: str) -> None:
-        if not self.quiet:
-            write(2, f"hint: {text}\n".encode("utf-8", "backslashreplace"))
+        if self.quiet:
+            return
+        from pyinit import execerror
+
+        write(2, execerror.whole_line(f"hint: {text}") + b"\n")
 
     def _news(self, text: str) -> None:
         if self.verbose:

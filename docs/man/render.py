@@ -60,15 +60,11 @@ def paragraph(option: Option) -> list[str]:
     return [".TP", heading(option), escape(option.help)]
 
 
-ONLY_WORDS = ("as", "help", "install-as", "version")
-"""Options that only a command line can give."""
-
-
 def variables(table: tuple[Option, ...], prefix: str) -> list[str]:
     """Return the lines that name the environment variable of each option."""
     lines = [".PP", ".nf"]
     for option in table:
-        if not option.hidden and option.long not in ONLY_WORDS:
+        if not (option.hidden or option.words_only):
             dashes = option.long.replace("-", "\\-")
             lines.append(f"\\fB{prefix}_{option.name.upper()}\\fR (\\-\\-{dashes})")
     return [*lines, ".fi"]

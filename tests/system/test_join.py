@@ -331,6 +331,7 @@ def test_of_a_launcher_the_container_is_named() -> None:
         (["1"], "no program was given"),
         (["0", "--", "true"], "0 can't be a process id"),
         (["99999999999", "--", "true"], "99999999999 can't be a process id"),
+        (["9" * 5000, "--", "true"], "9 can't be a process id"),
         (["", "--", "true"], "the target is an empty word"),
         (["/proc/self/ns", "--target-env", "--", "true"], "only a process has an environment"),
         (["1", "--nonsense", "true"], "unknown option --nonsense"),
@@ -338,7 +339,7 @@ def test_of_a_launcher_the_container_is_named() -> None:
 )
 def test_what_can_not_be_meant(words: list[str], message: str) -> None:
     ended = run([*initpath.pyspawn(), "exec", *words])
-    assert refused(ended)[0] == message
+    assert refused(ended)[0].endswith(message)
 
 
 def test_an_option_of_run() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -290,12 +291,15 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--events", "x", "true"], "x"),
     (["--events", "99", "true"], "99"),
     (["--events", "99999999999999999999", "true"], "99999999999999999999"),
+    (["-r", "9" * 5000 + ":TERM", "true"], "is not a signal (try"),
+    (["--drain", "x" * 9000, "true"], "is not a number of seconds"),
+    (["--" + "x" * 9000, "true"], "see pyinit --help"),
     (["--wait=yes", "true"], "--wait"),
     (["--all", "--group", "true"], "--all"),
 ]
 
 
-@pytest.mark.parametrize(("words", "named"), MISTAKES, ids=[" ".join(w) for w, _ in MISTAKES])
+@pytest.mark.parametrize(("words", "named"), MISTAKES, ids=[" ".join(w)[:40] for w, _ in MISTAKES])
 def test_a_mistake_is_one_line_and_125(outside: Place, words: list[str], named: str) -> None:
     ended = outside.run(*words)
     assert ended.status == 125
@@ -332,6 +336,22 @@ def test_a_flag_can_be_off_in_the_environment(outside: Place, value: str) -> Non
     environment = dict(os.environ, PYINIT_PAUSE=value, PYINIT_VERBOSE=value)
     ended = outside.run("--", "/bin/echo", "x", environment=environment)
     assert (ended.status, ended.out, ended.errors) == (0, b"x\n", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["PYINIT_VERSION", "PYINIT_HELP", "PYINIT_AS", "PYINIT_INSTALL_AS"]
+)
+def test_what_only_words_can_ask_for_has_no_variable(outside: Place, name: str) -> None:
+    """An image's recipe has what it installs there, as in `ENV PYINIT_VERSION=1.2`."""
+    ended = outside.run("--", "/bin/echo", "x", environment=dict(os.environ, **{name: "v1.2"}))
+    assert (ended.status, ended.out, ended.errors) == (0, b"x\n", "")
+
+
+def test_more_digits_than_python_reads_are_a_number(outside: Place) -> None:
+    environment = dict(os.environ, PYINIT_VERBOSE="9" * 5000)
+    ended = outside.run("--", "/bin/true", environment=environment)
+    assert ended.status == 0
+    assert "exiting with 0" in ended.errors
 
 
 def test_the_command_line_wins_over_the_environment(outside: Place) -> None:
@@ -439,6 +459,32 @@ def test_the_version_is_printed(outside: Place, option: str) -> None:
 
 def test_help_that_cannot_be_written_is_125() -> None:
     assert run(["/bin/sh", "-c", '"$@" >/dev/full', "sh", *pyinit("--help")]).status == 125
+
+
+def test_events_that_cannot_be_written_are_refused(outside: Place) -> None:
+    with open("/dev/null", "rb") as stream:
+        fd = stream.fileno()
+        ended = outside.run("--events", str(fd), "--", "/bin/echo", "x", pass_fds=[fd])
+    assert (ended.status, ended.out) == (125, b"")
+    assert f"--events {fd}: Bad file descriptor (EBADF); open it" in ended.errors
+
+
+def test_events_may_go_to_a_full_device(outside: Place) -> None:
+    """A disk that is full now may not be later: news are dropped, and the work goes on."""
+    with open("/dev/full", "wb") as stream:
+        fd = stream.fileno()
+        ended = outside.run("--events", str(fd), "--", "/bin/echo", "x", pass_fds=[fd])
+    assert (ended.status, ended.out, ended.errors) == (0, b"x\n", "")
+
+
+def test_events_may_go_to_a_socket_of_messages(outside: Place) -> None:
+    """No empty message comes before them."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        fd = theirs.fileno()
+        ended = outside.run("--events", str(fd), "--", "/bin/true", pass_fds=[fd])
+        assert ended.status == 0
+        assert json.loads(ours.recv(4096))["event"] == "started"
 
 
 def test_events_may_go_to_a_file(place: Place, tmp_path: Path) -> None:

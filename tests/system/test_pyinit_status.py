@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import signal
 import stat
 from pathlib import Path
@@ -379,6 +380,16 @@ def test_a_name_with_a_slash_is_not_looked_for_in_path(tmp_path: Path) -> None:
     assert with_path("/nowhere", "sub/tool", directory=tmp_path).status == 34
     assert with_path(str(tmp_path), "sub/other", directory=tmp_path).status == 127
     assert with_path(str(tmp_path), "./tool", directory=tmp_path).status == 127
+
+
+@pytest.mark.parametrize("part", [b"a", b"\xff", b"\n", "\U0001f600".encode()])
+@pytest.mark.parametrize("before", [b"/", b"echo ", b"A="])
+def test_the_reason_stands_behind_any_long_name(place: Place, before: bytes, part: bytes) -> None:
+    ended = place.run("--", before + part * 5000)
+    assert ended.status == 126
+    (line,) = ended.errors.splitlines()
+    assert len(line.encode()) < select.PIPE_BUF
+    assert "File name too long (ENAMETOOLONG)" in line
 
 
 @settings(max_examples=15, deadline=None)

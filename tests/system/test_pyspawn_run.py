@@ -160,6 +160,15 @@ def test_host_name() -> None:
     assert sh("uname -n").out.decode() == f"{ours}\n"
 
 
+@pytest.mark.parametrize("init", [[], ["--init"]])
+@pytest.mark.parametrize("part", [b"a", b"\xff", b"\n"])
+def test_the_reason_stands_behind_any_long_name(init: list[str], part: bytes) -> None:
+    ended = spawn(*init, "--pid", "--", b"/" + part * 5000)
+    assert ended.status == 126
+    (line,) = ended.errors.splitlines()
+    assert line.endswith(": File name too long (ENAMETOOLONG)")
+
+
 CLOCKS = "import time; print(time.clock_gettime(time.CLOCK_MONOTONIC), time.clock_gettime(7))"
 
 
@@ -1068,6 +1077,9 @@ def test_as_a_module() -> None:
             "infinity for never",
         ),
         (["--monotonic=1.5", "true"], "'1.5' is not a whole number", "--monotonic SECONDS: Set"),
+        (["--monotonic=" + "9" * 5000, "true"], "' is not a whole number", "--monotonic SECONDS"),
+        (["--stop-signal=" + "9" * 5000, "true"], "' is not a signal (", "--stop-signal SIGNAL"),
+        (["--env=" + "A" * 9000, "true"], "' is not NAME=VALUE", "--env NAME=VALUE: Set"),
         (["--map-user=me", "true"], "'me' is not an id", "--map-user UID: Be this user"),
         (["--env=A", "true"], "'A' is not NAME=VALUE", "--env NAME=VALUE: Set"),
         (["--json-status=x", "true"], "'x' is not a file descriptor", "--json-status FD: Write"),

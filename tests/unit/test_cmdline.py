@@ -17,6 +17,7 @@ TABLE = (
     Option("verbose", "v", count=True, help="Counts."),
     Option("nice", "n", metavar="N", convert=cmdline.descriptor, help="A number."),
     Option("secret", metavar="FD", convert=cmdline.descriptor, hidden=True),
+    Option("version", words_only=True),
 )
 WORDS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)
 VALUES = WORDS.filter(lambda word: word != "--")
@@ -153,6 +154,8 @@ def test_what_is_written_is_read(
         ({b"X_DRAIN": b"2"}, {"drain": 2.0}),
         ({b"X_DRAIN": b""}, {}),
         ({b"X_SECRET": b"3"}, {}),
+        ({b"X_VERSION": b"1.2"}, {}),
+        ({b"X_VERBOSE": b"9" * 5000}, {"verbose": 10**18 - 1}),
         ({b"Y_GROUP": b"1"}, {}),
     ],
 )

@@ -182,6 +182,27 @@ def test_names_are_shown_on_one_line(raw: bytes) -> None:
     assert "\n" not in shown
 
 
+@given(raw=st.binary(max_size=9000), size=st.integers(9, 5000))
+def test_a_brief_name_keeps_its_beginning_and_its_end(raw: bytes, size: int) -> None:
+    shown, whole = execerror.brief(raw, size), execerror.text(raw)
+    assert len(shown.encode()) <= size
+    before, left_out, behind = shown.partition("...")
+    if shown != whole:
+        assert len(whole.encode()) > size
+        assert left_out
+        assert whole.startswith(before)
+        assert whole.endswith(behind)
+
+
+@pytest.mark.parametrize("size", [300, 9000, 130000])
+def test_a_command_line_in_one_long_word_is_answered(size: int) -> None:
+    _, said, hint = execerror.line(
+        b"echo " + b"a" * size, execvp.ExecError(errno.ENAMETOOLONG, b"/bin/x"), b"/bin"
+    )
+    assert said.endswith("File name too long (ENAMETOOLONG)")
+    assert hint == "this is one word: make its arguments words of their own, or `sh -c`"
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"#!", b"#! \n", b"\x7fELF", b"\x7fELF\x02\x01" + b"\xff" * 90]
 )
