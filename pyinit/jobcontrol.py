@@ -60,6 +60,24 @@ def pass_on(group: int) -> bool:
     return own != 0 and foreground_group() == own and set_foreground(group)
 
 
+def is_with_shell() -> bool:
+    """Tell whether the shell that leads our session has the foreground, and it isn't ours.
+
+    It took it if somebody stopped us. Leader and group read as 0 outside our PID namespace.
+    """
+    try:
+        leader = posix.getsid(0)
+    except OSError:  # denied
+        return False
+    return foreground_group() == leader != posix.getpgrp()
+
+
+def take_back() -> None:
+    """Take the foreground back from the workload, for whoever had it before."""
+    if not is_with_shell():
+        set_foreground(posix.getpgrp())
+
+
 def stop(pid: int, number: int) -> bool:
     """Stop process `pid` (0: our group), us among them, by the default action of `number`.
 

@@ -126,7 +126,7 @@ class Supervisor:
         if self._foreground and self.handover.foreground is None:  # else the launcher does it
             from pyinit import jobcontrol
 
-            jobcontrol.set_foreground(posix.getpgrp())
+            jobcontrol.take_back()
 
     def _adopt(self) -> None:
         """Become the parent of orphans, and hear of our own parent's death."""
@@ -343,7 +343,7 @@ class Supervisor:
 
         held = self._foreground
         if held:
-            jobcontrol.set_foreground(posix.getpgrp())
+            jobcontrol.take_back()
             self._foreground = False
         elif number == _signal.SIGTSTP and not asked:
             return  # somebody stopped the workload behind our back, and will continue it
@@ -353,12 +353,16 @@ class Supervisor:
         self._send(_signal.SIGCONT, settings.GROUP)
 
     def _resume(self) -> None:
-        """Pass the foreground on to the workload if we were continued into it."""
+        """Pass the foreground on to the workload if we were continued into it.
+
+        Else it has what it had, unless the shell took that: a SIGCONT may come at any time.
+        """
         # Without a terminal at the start `jobcontrol` wasn't read, and now it may be out of reach.
         if self._workload.has_terminal and self._workload.own_group:
             from pyinit import jobcontrol
 
-            self._foreground = jobcontrol.pass_on(self.pid)
+            keeps = self._foreground and not jobcontrol.is_with_shell()
+            self._foreground = jobcontrol.pass_on(self.pid) or keeps
 
     def _is_over(self) -> bool:
         """Tell whether the workload has ended and was reaped, whatever the machine knows."""

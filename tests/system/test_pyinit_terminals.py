@@ -15,6 +15,7 @@ from helpers.capabilities import require
 from helpers.programs import Word, as_pid1, prepared, pyinit, reporter
 from helpers.running import Lines, Running
 from helpers.seccomp import Call, deny
+from helpers.sleeping import settle_to_wait, switches
 from helpers.terminal import LEAD, Shell, Terminal
 
 INTERRUPT, QUIT, SUSPEND, END = b"\x03", b"\x1c", b"\x1a", b"\x04"
@@ -295,6 +296,49 @@ def test_all_of_a_workloads_group_stops_and_goes_on(terminal: Terminal, shell: S
     assert terminal.screen.next() == "two"
     terminal.type(END)
     assert shell.wait(job) == {"status": 6, "foreground": job}
+
+
+SLEEPER = pyinit("--", "/bin/sh", "-c", "echo on; exec sleep 1000")
+"""A workload that doesn't touch the terminal."""
+
+
+def test_a_continue_for_nothing_takes_nothing_from_the_workload(
+    terminal: Terminal, shell: Shell
+) -> None:
+    """As service managers send it with each SIGTERM: ^Z works after it, and so does the end."""
+    job = shell.run(SLEEPER)
+    assert terminal.screen.next() == "on"
+    settle_to_wait(job)
+    before = switches(job)
+    os.kill(job, signal.SIGCONT)
+    children.wait_until(lambda: switches(job) > before, "the taking of the SIGCONT")
+    settle_to_wait(job)
+    terminal.type(SUSPEND)
+    assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
+    shell.resume(job)
+    os.kill(job, signal.SIGCONT)
+    os.kill(job, signal.SIGTERM)
+    assert shell.wait(job) == {"status": 128 + signal.SIGTERM, "foreground": job}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGTSTP], ids=["end", "stop"])
+def test_stopped_by_others_it_leaves_the_terminal_to_the_shell(
+    terminal: Terminal, shell: Shell, number: int
+) -> None:
+    job = shell.run(SLEEPER)
+    assert terminal.screen.next() == "on"
+    (workload,) = children.of(job)
+    os.kill(job, signal.SIGSTOP)
+    assert shell.wait(job)["stopped"] == signal.SIGSTOP
+    os.kill(workload, number)
+    children.wait_state(workload, "TZ")
+    os.kill(job, signal.SIGCONT)
+    assert shell.wait(job)["foreground"] == shell.pid
+    if number == signal.SIGTSTP:
+        shell.resume(job)
+        children.wait_until(lambda: terminal.foreground == workload, "the workload's foreground")
+        os.kill(job, signal.SIGTERM)
+        assert shell.wait(job) == {"status": 128 + signal.SIGTERM, "foreground": job}
 
 
 def test_bg_continues_without_the_foreground(terminal: Terminal, shell: Shell) -> None:
