@@ -84,11 +84,9 @@ def stop(pid: int, number: int) -> bool:
     Returns True once somebody sent SIGCONT (which stays pending), False if the kernel discarded
     the stop, since no shell could continue us: an orphaned group, credentials(7), or PID 1.
     """
-    before = _signal.getsignal(number)
-    _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(number, _signal.SIG_DFL)  # it may have come ignored
     posix.kill(pid, number)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
     # Here we were stopped, and somebody continued us.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, {number})
-    _signal.signal(number, before)
     return _signal.SIGCONT in _signal.sigpending()

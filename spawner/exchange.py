@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _BLOCK = 65536
 """Bytes in a pipe, pipe(7): more can't come at once."""
 
+_LATE = 2
+"""Turns after the deadline: one for what is in the pipes, and one for their ends."""
 
 BEGUN = "Cannot send input after starting communication"
 """What subprocess says to who gives input twice."""
@@ -79,7 +81,12 @@ class Exchange:
         ]
 
     def go_on(self, deadline: float | None) -> bool:
-        """Write and read to the ends of all streams; return False at the deadline (monotonic)."""
+        """Write and read to the ends of all streams; return False at the deadline (monotonic).
+
+        What is in the pipes by then is taken, and an end after it; but no more, for a program that
+        never stops writing.
+        """
+        late = 0
         with selectors.PollSelector() as selector:
             if self._stdin is not None:
                 selector.register(self._stdin, selectors.EVENT_WRITE)
@@ -93,8 +100,10 @@ class Exchange:
                     if self._write(stream) if stream is self._stdin else self._read(stream):
                         selector.unregister(stream)
                         self._end(stream)
-                if not ready and seconds is not None and seconds <= 0:
-                    return False
+                if seconds is not None and seconds <= 0:
+                    late += 1
+                    if not ready or late > _LATE:
+                        return False
         return True
 
     def _read(self, stream: Any) -> bool:

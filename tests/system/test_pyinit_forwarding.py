@@ -274,6 +274,21 @@ def test_signals_between_fork_and_exec_arrive_once(where: str, options: list[str
             assert sorted(reported(running)) == early
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_workloads_group_before_its_exec_ends_it(place: Place, number: int) -> None:
+    """As a ^C does, once the group has the foreground: by the workload's disposition, not ours."""
+    require("seccomp")
+    with Held("setpgid") as held:
+        argv = ["--", "/bin/sleep", "1000"]
+        with place.start(*argv, prepare=held.code, pass_fds=[held.fileno]) as running:
+            workload = held.catch()
+            assert workload.pid != running.pid
+            os.kill(workload.pid, number)
+            held.let_go(workload)
+            held.let_go(held.catch())  # pyinit's own, for the same group
+            assert running.wait() == 128 + number
+
+
 def test_signals_before_the_fork_arrive_once(place: Place) -> None:
     require("seccomp")
     with Held("execve", "clone", "clone3", "fork", "vfork") as held:

@@ -61,6 +61,21 @@ def test_all_arrives_over_any_number_of_time_outs(size: int, turns: int, text: b
     assert program.returncode == 0
 
 
+@pytest.mark.timeout(10)
+def test_what_never_ends_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spawner.exchange._BLOCK", 1)
+    with open("/dev/zero", "rb", buffering=0) as endless:
+        assert not Exchange(None, None, (endless, None)).go_on(time.monotonic() + 0.001)
+
+
+def test_what_has_come_is_taken_at_the_deadline() -> None:
+    with subprocess.Popen(["echo", "all"], stdout=subprocess.PIPE) as program:
+        program.wait()
+        exchange = Exchange(None, None, (program.stdout, None))
+        assert exchange.go_on(time.monotonic())
+    assert exchange.output == [b"all\n", None]
+
+
 def test_a_program_that_does_not_read_is_no_error() -> None:
     with subprocess.Popen(["true"], stdin=subprocess.PIPE) as program:
         program.wait()
