@@ -91,6 +91,23 @@ def workloads(running: Running, *kinds: str) -> bool:
     return len(children.below(running.pid)) > len(kinds)
 
 
+def test_a_signal_that_comes_with_the_workloads_end_goes_to_what_is_left(place: Place) -> None:
+    """Pending together, the lower number is taken first, signal(7): but the end came before."""
+    workload = leftovers("polite", last=signal.SIGHUP)
+    with place.start("--wait", "--", *workload) as running:
+        assert running.line() == "polite ready"
+        settle_to_wait(running.pid)
+        running.send(signal.SIGSTOP)
+        children.wait_state(running.pid, "T")
+        (dying,) = children.of(running.pid)
+        running.close_input()
+        children.wait_state(dying, "Z")
+        running.send(signal.SIGHUP)
+        running.send(signal.SIGCONT)
+        assert running.line() == f"polite {int(signal.SIGHUP)}"
+        assert running.wait() == 17
+
+
 def test_wait_with_nothing_left_ends_at_once(place: Place) -> None:
     assert place.run("--wait", "--", "/bin/sh", "-c", "exit 18").status == 18
 
