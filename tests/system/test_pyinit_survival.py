@@ -156,22 +156,28 @@ def test_where_signals_cannot_be_waited_for_the_status_is_still_told(
 
 LATE = """
 import posix
-# The orphan ends when the test lets it, the workload at once.
+# The workload ends when the test lets it, and the orphan when it lets that.
 if posix.fork() == 0:
-    posix.read(0, 1)
+    posix.read(3, 1)
     posix.write(1, b"last\\n")
     posix._exit(0)
+posix.read(0, 1)
 posix._exit(42)
 """
 
 
 def test_where_signals_cannot_be_waited_for_wait_and_exit_code_still_count(place: Place) -> None:
     require("seccomp")
-    prepare = deny(errno.EPERM, "rt_sigtimedwait")
-    with place.start("--wait", "-e", "42:43", "--", *python(LATE), prepare=prepare) as running:
-        reaped = f"{running.pid}: the reaping of the workload"
-        children.wait_until(lambda: len(children.of(running.pid)) == 1, reaped)
+    reader, writer = os.pipe()
+    prepare = f"os.dup2(1, 2); os.dup2({reader}, 3)\n" + deny(errno.EPERM, "rt_sigtimedwait")
+    argv = ["--wait", "-e", "42:43", "--", *python(LATE)]
+    with place.start(*argv, prepare=prepare, pass_fds=[reader]) as running:
+        os.close(reader)
+        while "only reap" not in running.line():
+            continue
         running.close_input()
+        children.wait_until(lambda: len(children.of(running.pid)) == 1, "the workload's reaping")
+        os.close(writer)
         assert running.line() == "last"
         assert running.wait() == 43
 
