@@ -135,6 +135,47 @@ def test_a_marked_test_runs_isolated_as_a_whole(pytester: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(["SKIPPED*not today"])
 
 
+def test_a_marked_test_gets_the_arguments_that_pytest_gives(pytester: pytest.Pytester) -> None:
+    code = """
+    import os, pytest
+    from unittest import mock
+
+    pytestmark = pytest.mark.isolated
+
+    @pytest.fixture(autouse=True)
+    def value():
+        return "the fixture's"
+
+    def test_defaults_are_no_fixtures(value, *, other=1, capfd=None):
+        assert (value, other, capfd) == ("the fixture's", 1, None)
+
+    @pytest.mark.usefixtures("capfd")
+    def test_not_even_where_there_is_one(value="its own", capfd=None):
+        assert (value, capfd) == ("its own", None)
+
+    def test_any(value, *arguments, **named):
+        assert (arguments, named) == ((), {})
+
+    @mock.patch("os.getppid", return_value=7)
+    def test_mocks(patched, value):
+        assert os.getppid() == patched.return_value == 7
+
+    @mock.patch("os.getppid", new=lambda: 8)
+    def test_mocks_without_an_argument(value):
+        assert os.getppid() == 8
+
+    class TestClass:
+        @staticmethod
+        def test_static(value):
+            assert value
+
+        @classmethod
+        def test_class(cls, value):
+            assert cls is TestClass
+    """
+    suite(pytester, code).assert_outcomes(passed=7)
+
+
 def test_where_the_mark_would_do_nothing_it_fails(pytester: pytest.Pytester) -> None:
     code = """
     import pytest, unittest
