@@ -339,9 +339,10 @@ class Process(Container, Generic[AnyStr]):
         """Close the streams and wait for the end; an exception kills everything first."""
         self._check_owner()
         try:
-            if kind is not None:
-                self.kill()
-            self._close_and_wait()
+            if kind is None:
+                self._close_and_wait()
+            else:
+                self._kill_and_wait()
         except BaseException:
             self._kill_and_wait()
             raise

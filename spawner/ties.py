@@ -88,18 +88,25 @@ def insist(end: Callable[[], object], ended: Callable[[], bool]) -> None:
     """Call `end` until it returns or all has `ended`; what interrupted it is raised after that.
 
     For what needs nobody's consent, such as the end of what was killed: the kernel needs a moment.
-    Nobody interrupts without an end, so that what can't succeed is raised, too.
+    Signals wait meanwhile: of two in a row, the second would come while the first is being caught.
+    Those that other threads take can't wait, so that it's called again. Nobody interrupts without
+    an end, so that what can't succeed is raised, too.
     """
     interrupt: BaseException | None = None
-    for _ in range(_PATIENCE):
-        try:
-            end()
-        except BaseException as error:  # noqa: BLE001  raised below
-            interrupt = error
-        else:
-            break
-        if ended():
-            break
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    try:
+        for _ in range(_PATIENCE):
+            try:
+                _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+                end()
+            except BaseException as error:  # noqa: BLE001  raised below
+                interrupt = error
+            else:
+                break
+            if ended():
+                break
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     if interrupt is not None:
         try:
             raise interrupt

@@ -185,6 +185,32 @@ def test_what_can_not_end_is_told_in_the_end() -> None:
         ties.insist(fail, lambda: False)
 
 
+def test_one_while_another_is_caught_waits_for_the_end() -> None:
+    """They come within microseconds of each other, and wherever the interpreter looks for them."""
+    looked: list[str] = []
+
+    def end() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        looked.append("end")
+        raise ChildProcessError
+
+    def ended() -> bool:
+        signal.raise_signal(signal.SIGINT)
+        looked.append("ended")
+        return len(looked) == 4
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    theirs = signal.signal(signal.SIGTERM, lambda *_: looked.append("handler"))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ties.insist(end, ended)
+    finally:
+        signal.signal(signal.SIGTERM, theirs)
+    assert looked == ["end", "ended", "end", "ended", "handler"]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
 @pytest.mark.parametrize("interrupts", [0, 1, 5])
 def test_an_end_is_insisted_on(interrupts: int) -> None:
     """It's called until it returns; then the last interrupt is raised."""
