@@ -130,10 +130,10 @@ class Machine:
         return []
 
     def childless(self) -> "list[Action]":
-        """Take the news that no child is left at all."""
-        if self.phase == LEFT:
-            return [(EXIT, self.exit_status, "")]
-        return []
+        """Take the news that no child is left at all, not even a workload whose end was missed."""
+        if self.phase == PAUSED:
+            return []
+        return [(EXIT, self.exit_status, "")]
 
     def stopped_by(self, pid: int, signal: int) -> "list[Action]":
         """Take a child's stop by `signal`."""

@@ -5,6 +5,7 @@ children that came with an exec, children of whoever joined the namespace.
 """
 
 import posix
+import sys
 
 
 class Usage:
@@ -18,6 +19,18 @@ class Usage:
         self.max_rss_bytes = max_rss_bytes
 
 
+def get_ready() -> None:
+    """Read in what wait4 wants and looks for only once it has reaped.
+
+    Now, while it can be found: the root may change, or no descriptor may be left to read it. A
+    small Python may lack it.
+    """
+    try:
+        import resource  # noqa: F401
+    except (ImportError, OSError):
+        return
+
+
 def next_change_in_full(flags: int) -> tuple[int, int, bytes, Usage | None]:
     """Return as waitpid(-1, flags) does, with the child's command name and what it used.
 
@@ -27,10 +40,7 @@ def next_change_in_full(flags: int) -> tuple[int, int, bytes, Usage | None]:
     if info is None:
         return 0, 0, b"", None
     name = command_name(info.si_pid)
-    try:
-        # wait4 wants it, but looks for it only once it has reaped; a small Python may lack it.
-        import resource  # noqa: F401
-    except ImportError:
+    if sys.modules.get("resource") is None:
         pid, status = posix.waitpid(info.si_pid, flags)
         return pid, status, name, None
     pid, status, used = posix.wait4(info.si_pid, flags)

@@ -88,8 +88,9 @@ class Supervisor:
         """
         self._adopt()
         if self.asked.tells_all:
-            from pyinit import reaper  # noqa: F401  while the root is still ours
+            from pyinit import reaper
 
+            reaper.get_ready()
             self.report.get_ready()
         # Before the workload, which may look.
         _set_name(self.asked.twin.name.encode() if self.asked.twin else b"pyinit")
@@ -177,7 +178,8 @@ class Supervisor:
             turn = turns.pop(0) if turns else self._step
             try:
                 code = turn()
-                failures = 0
+                if turn != self._reap:
+                    failures = 0
             except Exception as error:  # noqa: BLE001  PID 1 never dies of an exception
                 failures += 1
                 self._complain(f"unexpected, going on: {type(error).__name__}: {error}")
@@ -185,6 +187,7 @@ class Supervisor:
                     return self.machine.exit_status
                 if failures == _PATIENCE:
                     return self._only_wait()
+                turns.insert(0, self._reap)  # the SIGCHLD was taken, and another may never come
         return code
 
     def _complain(self, text: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,58 @@ def test_its_own_files_may_vanish_once_it_runs(place: Place, tmp_path: Path) -> 
                 running.close_input()
                 assert running.wait() == 42
             assert "rror" not in running.errors()
+
+
+LIMITS = """
+import os, posix, resource
+# Leaves PID 1 no descriptor to open a file with, and an orphan; then both end.
+resource.prlimit(posix.getppid(), resource.RLIMIT_NOFILE, (0, 0))
+if posix.fork() == 0:
+    posix._exit(0)
+posix._exit(42)
+"""
+
+
+@pytest.mark.parametrize("options", [["-w"], ["-v"], ["-w", "--wait"], ["-w", "--drain", "1000"]])
+def test_a_workload_that_takes_its_descriptors_away_is_survived(
+    place: Place, options: list[str]
+) -> None:
+    ended = place.run(*options, "--", sys.executable, "-c", LIMITS)
+    assert ended.status == 42
+    assert "unexpected" not in ended.errors
+
+
+@pytest.mark.parametrize("options", [[], ["--wait"], ["--drain", "1000"]])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_fails_around_a_reaping_hides_no_death(
+    place: Place, options: list[str], when: str
+) -> None:
+    """The SIGCHLD was taken already, and another need not come."""
+    broken = f"""
+import posix
+real = posix.waitpid
+failed = []
+def waitpid(pid, flags):
+    if pid != -1 or failed:
+        return real(pid, flags)
+    found = (0, 0)
+    if {when == "after"}:
+        found = real(pid, flags)
+        if found[0] == 0:
+            return found
+    elif not posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT):
+        return real(pid, flags)
+    failed.append(1)
+    raise MemoryError
+posix.waitpid = waitpid
+"""
+    argv: list[Word] = [
+        str(word).replace("import pyinit.__main__", f"exec({broken!r});import pyinit.__main__")
+        for word in pyinit(*options, "--", "/bin/sh", "-c", "exit 42")
+    ]
+    ended = run(as_pid1(argv) if place.inside else argv, inside=place.inside)
+    assert ended.status == (42 if when == "before" else 125)
+    assert ended.errors.count("unexpected, going on: MemoryError") == 1
 
 
 def test_a_status_that_is_lost_is_no_success(place: Place) -> None:
