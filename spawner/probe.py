@@ -78,6 +78,17 @@ def _no_descriptor(case: Case) -> str:
     )
 
 
+def _too_long(case: Case) -> str | None:
+    if case.syscall != "execve":
+        return None
+    # execve(2): a quarter of the stack's limit, up to 6 MiB.
+    return (
+        "the program's arguments and environment are too long, together with the init's own: pass "
+        "what is long through a file, or raise the limit, a quarter of that of the stack: "
+        "`ulimit -s 24576`"
+    )
+
+
 def _no_file(case: Case) -> str:
     limit = case.sysctl("fs/file-max")
     known = f" (fs.file-max is {limit})" if limit is not None else ""
@@ -688,6 +699,7 @@ _DENIED = (errno.EPERM, errno.EACCES)
 _RULES: tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...] = (
     ((errno.EMFILE,), _no_descriptor),
     ((errno.ENFILE,), _no_file),
+    ((errno.E2BIG,), _too_long),
     ((errno.ENOENT, errno.ESRCH, *_DENIED), _no_proc),
     ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), _born_elsewhere),
     ((errno.EAGAIN,), _no_process),

@@ -169,6 +169,22 @@ def test_the_reason_stands_behind_any_long_name(init: list[str], part: bytes) ->
     assert line.endswith(": File name too long (ENAMETOOLONG)")
 
 
+def test_arguments_that_leave_no_room_for_the_inits_are_answered() -> None:
+    """The hint works: with the limit that it names, the same command runs."""
+    limited = ["/bin/sh", "-c", 'ulimit -S -s "$0"; exec "$@"']
+    most = 1 << 18  # a quarter of a stack of a megabyte, execve(2)
+    for size in range(most, most - 8192, -64):
+        argv = [*pyspawn("--init", "--", "/bin/true"), *["x" * (size // 4)] * 4]
+        ended = run([*limited, "1024", *argv], environment={})
+        if ended.errors.startswith("pyspawn: execute the init "):
+            break
+    assert ended.status == 125
+    message, hint = said(ended)
+    assert message.endswith(": Argument list too long (E2BIG)")
+    enough = hint.partition("`ulimit -s ")[2].partition("`")[0]
+    assert run([*limited, enough, *argv], environment={}).status == 0
+
+
 CLOCKS = "import time; print(time.clock_gettime(time.CLOCK_MONOTONIC), time.clock_gettime(7))"
 
 

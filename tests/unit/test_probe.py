@@ -529,6 +529,10 @@ def test_no_open_file_left_on_the_machine() -> None:
     assert "fs.file-max is 100000" in why(Fake(), failed(errno.ENFILE, "pipe2"))
 
 
+def test_arguments_that_leave_no_room_for_the_inits() -> None:
+    assert "`ulimit -s 24576`" in why(Fake(), failed(errno.E2BIG, "execve", path="/usr/bin/init"))
+
+
 @pytest.mark.parametrize("current", ["48", "49", "50"])
 def test_pids_max_of_a_group_above(current: str) -> None:
     machine = Fake()
