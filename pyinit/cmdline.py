@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-_EBADF = 9  # asm-generic/errno-base.h, the same on all machines
+_EBADF, _EINVAL = 9, 22  # asm-generic/errno-base.h, the same on all machines
 
 
 class UsageError(Exception):
@@ -103,16 +103,17 @@ def descriptor(word: str) -> int:
 
 
 def check_writable(descriptor: int) -> None:
-    """Raise OSError (EBADF) for a descriptor that isn't open, or for reading only.
+    """Raise OSError for a descriptor that isn't open, is for reading only, or takes no lines.
 
-    write(2) says so of no bytes. A socket is open for both, and would send them as a message.
+    write(2) says so of no bytes (EBADF; EINVAL of a pidfd or an eventfd). A socket would send them
+    as a message.
     """
     if posix.fstat(descriptor).st_mode & 0o170000 == 0o140000:  # stat.S_IFMT, S_IFSOCK
         return
     try:
         posix.write(descriptor, b"")
     except OSError as error:
-        if error.errno == _EBADF:  # a full device has nothing against it
+        if error.errno in (_EBADF, _EINVAL):  # a full device has nothing against it
             raise
 
 

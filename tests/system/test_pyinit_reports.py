@@ -469,6 +469,14 @@ def test_events_that_cannot_be_written_are_refused(outside: Place) -> None:
     assert f"--events {fd}: Bad file descriptor (EBADF); open it" in ended.errors
 
 
+def test_events_are_refused_by_what_takes_no_lines(outside: Place) -> None:
+    fd = os.eventfd(0)
+    ended = outside.run("--events", str(fd), "--", "/bin/echo", "x", pass_fds=[fd])
+    os.close(fd)
+    assert (ended.status, ended.out) == (125, b"")
+    assert f"--events {fd}: Invalid argument (EINVAL); open it" in ended.errors
+
+
 def test_events_may_go_to_a_full_device(outside: Place) -> None:
     """A disk that is full now may not be later: news are dropped, and the work goes on."""
     with open("/dev/full", "wb") as stream:
