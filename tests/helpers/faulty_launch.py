@@ -15,7 +15,7 @@ from typing import Any
 
 from helpers import children, kernels
 from spawner import caller
-from spawner.errors import SpawnerError
+from spawner.errors import INIT, SpawnerError
 from spawner.joins import Joins
 from spawner.launch import Launch, Observer
 from spawner.spec import Namespaces, Spec
@@ -37,6 +37,16 @@ class Events(Observer):
         self.seen.append("started")
 
 
+class Late(kernels.Faulty):
+    """A kernel on which who forks the init goes on only once that has ended."""
+
+    def fork(self, child: str) -> int:
+        pid = super().fork(child)
+        if pid and child == INIT:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return pid
+
+
 def launch(case: dict[str, Any]) -> dict[str, Any]:
     """Launch what `case` says; return how it ended and what was left."""
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
@@ -51,7 +61,9 @@ def launch(case: dict[str, Any]) -> dict[str, Any]:
     )
     before = kernels.open_descriptors()
     events = Events()
-    kernel = kernels.Faulty(None if refused is None else tuple(refused))
+    kernel = (Late if case.get("late") else kernels.Faulty)(
+        None if refused is None else tuple(refused)
+    )
     run = Launch(kernel, spec, caller.look(mask), events, kept=before)
     told: dict[str, Any] = {"error": None, "status": None}
     try:

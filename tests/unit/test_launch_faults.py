@@ -127,6 +127,18 @@ def test_each_call_refused(helper: Helper, shape: dict[str, Any], number: int) -
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "turn"),
+    [("a stage forks the init", 4), ("a keeper stays", 2)],
+    ids=["stage", "keeper"],
+)
+def test_an_init_that_fails_before_the_stage_has_told_of_it_is_reaped(
+    helper: Helper, shape: str, turn: int
+) -> None:
+    answer = helper.launch(SHAPES[shape], refused=["unshare", turn, errno.EPERM], late=True)
+    assert (answer["stage"], answer["syscall"]) == ("init", "unshare")
+
+
 @pytest.mark.parametrize("user", [[], ["user"]], ids=["launcher", "stage"])
 @pytest.mark.parametrize(
     ("call", "doing"),
