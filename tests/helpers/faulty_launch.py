@@ -38,12 +38,13 @@ class Events(Observer):
 
 
 class Late(kernels.Faulty):
-    """A kernel on which who forks the init goes on only once that has ended."""
+    """A kernel on which who forks goes on only once the init has ended, or runs the program."""
 
     def fork(self, child: str) -> int:
         pid = super().fork(child)
         if pid and child == INIT:
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            own = _name(os.getpid())
+            children.wait_until(lambda: children.state(pid) == "Z" or _name(pid) != own)
         return pid
 
 
@@ -86,8 +87,11 @@ def _is_orphan(pid: int, case: dict[str, Any]) -> bool:
     if case["init"] != "":
         return False
     children.wait_state(pid, "Z")
-    name = os.path.basename(case["arguments"][0])
-    return Path(f"/proc/{pid}/comm").read_text().rstrip("\n") == name
+    return _name(pid) == os.path.basename(case["arguments"][0])
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
 
 
 def main() -> None:

@@ -139,6 +139,12 @@ def test_an_init_that_fails_before_the_stage_has_told_of_it_is_reaped(
     assert (answer["stage"], answer["syscall"]) == ("init", "unshare")
 
 
+def test_a_program_that_runs_before_there_is_hold_of_it_is_killed(helper: Helper) -> None:
+    shape = SHAPES["the launcher forks the init"] | {"arguments": ["/bin/sleep", "1000"]}
+    answer = helper.launch(shape, refused=["pidfd_open", 1, errno.EMFILE], late=True)
+    assert (answer["stage"], answer["syscall"]) == ("launcher", "pidfd_open")
+
+
 @pytest.mark.parametrize("user", [[], ["user"]], ids=["launcher", "stage"])
 @pytest.mark.parametrize(
     ("call", "doing"),

@@ -238,6 +238,15 @@ def test_a_stop_that_was_sent_through_us_stops_us_alone() -> None:
     assert made.signal(CONT, NOW) == [(CONTINUE, CONT)]
 
 
+def test_a_stop_that_was_sent_through_us_is_over_with_its_stop() -> None:
+    made = make(terminal=True, foreground=True)
+    made.signal(TSTP, NOW)
+    made.stopped_by(TSTP, in_foreground=False)
+    made.resumed(continued=True, in_foreground=True)
+    # The next one is the keyboard's.
+    assert made.stopped_by(TSTP, in_foreground=False) == [(TAKE, 0), (SUSPEND_GROUP, TSTP)]
+
+
 def test_without_a_terminal_a_stop_is_left_to_who_sent_it() -> None:
     made = make()
     assert made.stopped_by(TSTP, in_foreground=False) == []
