@@ -1,6 +1,7 @@
 """The stage: the process between the launcher and the init, where one is needed.
 
-1. It makes its own process group at once, and drops what the terminal sent to the old one.
+1. It makes its own process group at once. What the terminal sent to the old one stays pending here,
+   since a fork doesn't pass it on, fork(2).
 2. It enters a new user namespace, sends USERNS, and waits for MAPPED.
 3. It takes the rest of its steps, forks the init, and sends FORKED with its pid.
 4. It ends, so that the init becomes the launcher's child. Without a PID namespace it stays instead,
@@ -47,7 +48,6 @@ def become(
 def _run(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool, tell: bool) -> int:
     """Take the steps and fork the init; return the exit status."""
     attempt(STAGE, "make a process group", kernel.make_process_group)
-    init.drop_pending()
     refused: set[str] = set()
 
     def tell_missing(kind: str, errno: int) -> None:

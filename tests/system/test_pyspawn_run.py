@@ -19,7 +19,7 @@ from helpers.capabilities import require
 from helpers.children import pidfd, wait_readable
 from helpers.programs import BLOCK_ALL, PLACE, READY, Word, prepared, python, reporter
 from helpers.running import Ended, Lines, Running, run
-from helpers.seccomp import Held, Stepped
+from helpers.seccomp import Call, Held, Stepped
 
 from spawner import initpath
 from spawner.spec import NAMESPACES
@@ -748,6 +748,64 @@ def test_the_programs_end_is_the_end_of_all(options: list[str]) -> None:
         tree.running.send(signal.SIGUSR1)
         assert tree.running.wait() == 7
         assert tree.ends()
+
+
+INTERRUPTED = """
+import _signal
+real = _signal.pthread_sigmask
+def interrupted(how, signals):
+    if signals:
+        _signal.pthread_sigmask = real
+        raise KeyboardInterrupt
+    return real(how, signals)
+_signal.pthread_sigmask = interrupted
+"""
+"""For an interpreter's code: its own handler of SIGINT is quicker than the first blocking."""
+
+
+def test_an_interrupt_before_signals_are_blocked_is_the_programs() -> None:
+    argv = [str(word) for word in pyspawn("--init", "--", "/bin/sleep", "1000")]
+    code = argv.index("-c") + 1
+    argv[code] = f"{INTERRUPTED}\n{argv[code]}"
+    assert run(argv).status == 128 + signal.SIGINT
+
+
+@each_shape
+def test_what_is_sent_to_the_process_group_during_the_start_comes_once(options: list[str]) -> None:
+    """As a ^C: to pyspawn, which forwards it, and not to those who aren't in their groups yet."""
+    require("seccomp")
+    number = int(signal.SIGRTMIN) + 1
+    staged = bool({"--user", "--share=pid"} & set(options)) or not ROOT
+    calls = 1 + staged + (2 if "--init" in options else 0)
+    with Held("setpgid") as held:
+        argv = prepared(BLOCK_ALL + held.code, pyspawn(*options, "--", *reporter()))
+        with Running(argv, pass_fds=[held.fileno]) as running:
+            for turn in range(calls):
+                moment = held.catch()
+                if turn == 0:
+                    os.killpg(running.pid, number)
+                held.let_go(moment)
+            assert running.line().startswith("reporter ready")
+            assert running.line().split()[1] == str(number)
+            running.send(signal.SIGRTMAX)
+            assert running.line().split()[1] == str(int(signal.SIGRTMAX))
+            running.send(signal.SIGKILL)
+
+
+@each_shape
+def test_a_pyspawn_that_is_killed_before_anybody_would_notice_starts_nothing(
+    options: list[str],
+) -> None:
+    """Its init asks for the parent-death signal only after that, and so gets none."""
+    require("seccomp")
+    with Held(Call("prctl", 0, 1)) as held:  # PR_SET_PDEATHSIG
+        argv = prepared(held.code, pyspawn(*options, "--", "/bin/echo", "started"))
+        with Running(argv, pass_fds=[held.fileno]) as running:
+            moment = held.catch()
+            os.kill(running.pid, signal.SIGKILL)
+            assert running.wait() == -signal.SIGKILL
+            held.let_go(moment)
+            assert running.out.rest() == b""
 
 
 @each_shape

@@ -1,4 +1,4 @@
-"""What the launcher hears at moments that no machine shows in a year."""
+"""What the launcher hears, and is told, at moments that no machine shows in a year."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pyinit.supervisor import Supervisor
 from spawner import channel
 from spawner.errors import INIT, STAGE, SetupError
 from spawner.launch import Container, Observer
@@ -54,3 +55,29 @@ def test_a_last_word_that_contradicts_the_status_is_not_believed() -> None:
     os.write(made.pipes.notice_writer, b"started 2\nexited 0 15\n")
     ending = Wait(launch(made), Making(launch(made)))._conclude(3 << 8)
     assert (ending.status, ending.signal) == (3, None)
+
+
+def test_a_word_that_finds_no_room_does_not_silence_pyinit() -> None:
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as told, open(writer, "wb", buffering=0) as full:
+        os.set_blocking(writer, False)
+        os.set_blocking(reader, False)
+        while full.write(bytes(4096)):
+            continue
+        supervisor: Any = SimpleNamespace(handover=SimpleNamespace(notice=writer))
+        Supervisor.notify(supervisor, "stopped 20")
+        while told.read(65536):
+            continue
+        Supervisor.notify(supervisor, "stopped 21")
+        assert told.read() == b"stopped 21\n"
+
+
+def test_no_descriptor_of_the_kernels_is_left_open_by_an_exec() -> None:
+    kernel = Kernel()
+    made = [*kernel.pipe(), kernel.signalfd({signal.SIGTERM}), kernel.open("/", os.O_RDONLY)]
+    made.append(kernel.pidfd_open(os.getpid()))
+    try:
+        assert not any(map(os.get_inheritable, made))
+    finally:
+        for descriptor in made:
+            os.close(descriptor)
