@@ -296,3 +296,13 @@ def test_nobody_has_to_listen(init: list[str]) -> None:
         assert explained(*init, stderr=broken).status == 0
     closed = prepared("os.close(2)\n", pyspawn("--explain", *init))
     assert run(closed).status == 0
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("options", [[], ["--user"]], ids=["launcher", "stage"])
+def test_what_is_told_to_a_closed_stderr_gets_into_no_pipe_of_ours(
+    closed: str, options: list[str]
+) -> None:
+    require("pidns")
+    argv = pyspawn("--explain", "--init", *options)
+    assert run(["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *argv]).status == 0
