@@ -290,14 +290,19 @@ def test_pause_reaps_what_it_is_given(place: Place) -> None:
     """Children that came with the exec, and their orphans: all are reaped, and it goes on."""
     prepare = """
 for _ in range(20):
+    reader, writer = os.pipe()
     if os.fork() == 0:
         if os.fork() == 0:
+            os.close(writer)
+            os.read(reader, 1)
+        else:
             os.read(0, 1)
         os._exit(0)
 """
     with place.start("--pause", prepare=prepare) as running:
         pid = running.pid
-        children.wait_until(lambda: len(children.of(pid)) >= 20, "the children")
+        settle_to_wait(pid)
+        assert len(children.of(pid)) == 20
         running.close_input()
         children.wait_until(lambda: not children.of(pid), "the last reaping")
         os.kill(pid, signal.SIGTERM)
