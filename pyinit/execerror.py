@@ -136,9 +136,17 @@ _BUILT_IN = (b"alias", b"cd", b"eval", b"exec", b"exit", b"export", b"set", b"so
 """Commands that only a shell has, sh(1)."""
 
 
+_SIGNS = (b";", b"|", b"&", b"<", b">")
+"""What ends a command's word for a shell, as a blank does, sh(1)."""
+
+
 def _meant(program: bytes, path: bytes | None) -> str | None:
     """Return what to do where the name of a program that isn't there shows what was meant."""
     first, _, rest = program.partition(b" ")
+    for sign in _SIGNS:
+        before, found, _ = first.partition(sign)
+        if before and found:
+            first, rest = before, program
     if rest and (first in _BUILT_IN or any(map(_exists, candidates(first, path)))):
         shown = b"'" not in program and len(program) < 200
         line = f"sh -c '{text(program)}'" if shown else "sh -c"
