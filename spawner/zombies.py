@@ -31,7 +31,7 @@ Each child is a zombie for a moment, between its end and its parent's wait(2).
 """
 
 TABLE = (
-    cmdline.Option("json", help="Print a JSON array instead of the table: pid, name, zombies, …"),
+    cmdline.Option("json", help="Print a JSON array instead of the table: pid, name, zombies, ..."),
     cmdline.Option(
         "grace",
         metavar="SECONDS",

@@ -64,6 +64,12 @@ def test_a_page_is_shown_without_a_warning(pages: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_a_page_can_be_shown_in_any_locale(pages: Path, name: str) -> None:
+    """man(1) warns of each character that the terminal's doesn't have, and leaves it out."""
+    assert (pages / f"{name}.1").read_text().isascii()
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_clean_for_mandoc(pages: Path, name: str) -> None:
     require("mandoc")
     lint = ["mandoc", "-T", "lint", "-W", "warning", str(pages / f"{name}.1")]
