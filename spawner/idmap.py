@@ -25,7 +25,7 @@ AUTO = "auto"
 def identity(word: str) -> int:
     """Return a user or group id; raises ValueError with words for a user."""
     if not (word.isascii() and word.isdigit()) or len(word) > 10 or int(word) > MAX_ID:
-        raise ValueError(f"{word!r} is not an id (a number from 0 to {MAX_ID})")
+        raise ValueError(f"{word!r} is not an id (a number from 0 to {MAX_ID}, as id(1) shows it)")
     return int(word)
 
 

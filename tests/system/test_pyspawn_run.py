@@ -1154,7 +1154,11 @@ def test_as_a_module() -> None:
         (["--monotonic=" + "9" * 5000, "true"], "' is not a whole number", "--monotonic SECONDS"),
         (["--stop-signal=" + "9" * 5000, "true"], "' is not a signal (", "--stop-signal SIGNAL"),
         (["--env=" + "A" * 9000, "true"], "' is not NAME=VALUE", "--env NAME=VALUE: Set"),
-        (["--map-user=me", "true"], "'me' is not an id", "--map-user UID: Be this user"),
+        (
+            ["--map-user=me", "true"],
+            "'me' is not an id (a number from 0 to 4294967294, as id(1) shows it)",
+            "--map-user UID: Be this user",
+        ),
         (["--env=A", "true"], "'A' is not NAME=VALUE", "--env NAME=VALUE: Set"),
         (["--json-status=x", "true"], "'x' is not a file descriptor", "--json-status FD: Write"),
         (["--unshare=pod", "true"], "'pod' is not a kind of namespace", "user, pid, mount"),
