@@ -29,7 +29,7 @@ class Terminal:
         Unless the shell has it, which leads the session: it took it when somebody stopped us.
         """
         group = self._foreground()
-        if group not in (posix.getpgrp(), posix.getsid(0)):
+        if group not in (posix.getpgrp(), _leader()):
             self.group = group
             self.give(posix.getpgrp())
 
@@ -45,6 +45,14 @@ class Terminal:
             return posix.tcgetpgrp(self.descriptor)
         except OSError:
             return 0
+
+
+def _leader() -> int:
+    """Return who leads our session, 0 where getsid(2) is denied: then nobody is known to."""
+    try:
+        return posix.getsid(0)
+    except OSError:
+        return 0
 
 
 def find() -> Terminal | None:

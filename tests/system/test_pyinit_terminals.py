@@ -341,6 +341,22 @@ def test_stopped_by_others_it_leaves_the_terminal_to_the_shell(
         assert shell.wait(job) == {"status": 128 + signal.SIGTERM, "foreground": job}
 
 
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])
+def test_with_getsid_denied_the_foreground_comes_back(
+    terminal: Terminal, shell: Shell, reason: int
+) -> None:
+    """Who leads the session is nobody then: at a stop, after a needless SIGCONT and at the end."""
+    require("seccomp")
+    job = shell.run(prepared(deny(reason, "getsid"), SLEEPER))
+    assert terminal.screen.next() == "on"
+    terminal.type(SUSPEND)
+    assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
+    shell.resume(job)
+    os.kill(job, signal.SIGCONT)
+    os.kill(job, signal.SIGTERM)
+    assert shell.wait(job) == {"status": 128 + signal.SIGTERM, "foreground": job}
+
+
 def test_bg_continues_without_the_foreground(terminal: Terminal, shell: Shell) -> None:
     job = shell.run(pyinit("--", "/bin/sh", "-c", "echo up; kill -TSTP $$; echo on; exit 5"))
     assert terminal.screen.next() == "up"

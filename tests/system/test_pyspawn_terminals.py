@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.programs import CATCHER, Word, prepared, python, reporter
 from helpers.running import Lines, Running
+from helpers.seccomp import deny
 from helpers.sleeping import settle_to_wait, switches
 from helpers.terminal import LEAD, Shell, Terminal
 
@@ -338,6 +340,18 @@ def test_stop_and_continue_without_a_terminal(options: list[str]) -> None:
         assert running.line() == "word"
         running.close_input()
         assert running.wait() == 0
+
+
+@any_shape
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])
+def test_with_getsid_denied_the_foreground_comes_back(
+    terminal: Terminal, shell: Shell, options: list[str], reason: int
+) -> None:
+    require("seccomp")
+    argv = pyspawn(*options, "--", "/bin/sh", "-c", "echo on; exit 5")
+    job = shell.run(prepared(deny(reason, "getsid"), argv))
+    assert terminal.screen.next() == "on"
+    assert shell.wait(job) == {"status": 5, "foreground": job}
 
 
 @any_shape

@@ -38,23 +38,21 @@ def test_of_two_failures_the_first_is_the_reason() -> None:
     made.close()
 
 
-def test_the_last_word_is_heard_though_somebody_else_could_still_speak() -> None:
-    """The end may be seen before it's read what pyinit has told of it."""
+@pytest.mark.parametrize(
+    ("told", "exited", "signalled"),
+    [(b"exited 143 15", 143, signal.SIGTERM), (b"exited 0 15", 3, None)],
+    ids=["heard", "contradicts"],
+)
+def test_the_last_word_is_heard_though_somebody_else_could_still_speak(
+    told: bytes, exited: int, signalled: int | None
+) -> None:
+    """The end may be seen before it's read what pyinit has told of it; the status has to agree."""
     made = Container()
     made.pipes.open(Kernel(), notice=True)
     made.pipes.close("status_reader")
-    os.write(made.pipes.notice_writer, b"started 2\nexited 143 15\n")
-    ending = Wait(launch(made), Making(launch(made)))._conclude(143 << 8)
-    assert (ending.status, ending.signal) == (143, signal.SIGTERM)
-
-
-def test_a_last_word_that_contradicts_the_status_is_not_believed() -> None:
-    made = Container()
-    made.pipes.open(Kernel(), notice=True)
-    made.pipes.close("status_reader")
-    os.write(made.pipes.notice_writer, b"started 2\nexited 0 15\n")
-    ending = Wait(launch(made), Making(launch(made)))._conclude(3 << 8)
-    assert (ending.status, ending.signal) == (3, None)
+    os.write(made.pipes.notice_writer, b"started 2\n%b\n" % told)
+    ending = Wait(launch(made), Making(launch(made)))._conclude(exited << 8)
+    assert (ending.status, ending.signal) == (exited, signalled)
 
 
 def test_a_word_that_finds_no_room_does_not_silence_pyinit() -> None:
@@ -70,6 +68,15 @@ def test_a_word_that_finds_no_room_does_not_silence_pyinit() -> None:
             continue
         Supervisor.notify(supervisor, "stopped 21")
         assert told.read() == b"stopped 21\n"
+
+
+def test_a_launcher_that_is_gone_does_not_hinder_pyinit() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    supervisor: Any = SimpleNamespace(handover=SimpleNamespace(notice=writer))
+    Supervisor.notify(supervisor, "started 2")
+    Supervisor.notify(supervisor, "exited 0 0")
+    os.close(writer)
 
 
 def test_no_descriptor_of_the_kernels_is_left_open_by_an_exec() -> None:
