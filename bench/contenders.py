@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import linux
 from bench.installed import Ours
@@ -106,42 +109,75 @@ def launchers(peers: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 def oci_runtimes(
     nest: Nest, peers: Mapping[str, str], workload: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Return the command lines that run a minimal bundle of `workload`.
+    """Return the command lines that run bundles of `workload`, with a bind of `/` as their root.
 
-    The bundle's root is a bind of `/`, made in this process's private mount namespace, with the
-    namespaces, `/proc` and nothing else but an empty `/dev`. A second cgroup hierarchy beside the
-    first (hybrid mode) is out of sight, since crun refuses it.
+    One bundle is minimal: the namespaces, `/proc` and nothing else but an empty `/dev`. The other
+    is what each runtime's `spec` writes, changed only where it has to be: also a network namespace,
+    more mounts, fewer capabilities. A second cgroup hierarchy beside the first (hybrid mode) is out
+    of sight, since crun refuses it.
     """
-    bundle = _make_bundle(nest, workload)
+    root = _make_root(nest)
+    minimal = _make_bundle(nest, "minimal", _minimal(workload), root)
     commands: dict[str, tuple[str, ...]] = {}
     for name in ("crun", "runc"):
         if name in peers:
-            state = str(nest.scratch / name)
-            commands[f"{name} run"] = (
-                *(peers[name], "--root", state),
-                *("run", "--bundle", str(bundle), f"{nest.cgroup}-{name}"),
-            )
+            usual = _make_bundle(nest, f"{name}-spec", _usual(peers[name], nest, workload), root)
+            for label, bundle in (oci_run(name), minimal), (oci_run(name, usual=True), usual):
+                commands[label] = (
+                    *(peers[name], "--root", str(nest.scratch / name)),
+                    *("run", "--bundle", str(bundle), f"{nest.cgroup}-{name}"),
+                )
     return commands
 
 
-def _make_bundle(nest: Nest, workload: Sequence[str]) -> Path:
-    bundle = nest.scratch / "bundle"
-    root = bundle / "rootfs"
-    root.mkdir(parents=True)
+def oci_run(name: str, *, usual: bool = False) -> str:
+    """Return the label of a runtime with the minimal bundle, or the `usual` one."""
+    return f"{name} run, of `{name} spec`" if usual else f"{name} run"
+
+
+def _make_root(nest: Nest) -> Path:
+    """Bind `/` to a directory, in this process's private mount namespace; return it."""
+    root = nest.scratch / "rootfs"
+    root.mkdir()
     # In a user namespace the mounts below can't be taken apart, mount_namespaces(7).
     deep = linux.MS_REC if os.geteuid() != 0 else 0
     linux.mount("/", str(root), "", linux.MS_BIND | deep)
     if os.path.ismount(_SECOND_CGROUP_HIERARCHY):
         linux.mount("tmpfs", _SECOND_CGROUP_HIERARCHY, "tmpfs", 0)
+    return root
+
+
+def _make_bundle(nest: Nest, name: str, config: dict[str, Any], root: Path) -> Path:
+    config["root"] = {"path": str(root), "readonly": True}
+    if os.geteuid() == 0:
+        config["linux"]["cgroupsPath"] = f"/{nest.cgroup}"
+    bundle = nest.scratch / name
+    bundle.mkdir()
+    (bundle / "config.json").write_text(json.dumps(config))
+    return bundle
+
+
+def _usual(runtime: str, nest: Nest, workload: Sequence[str]) -> dict[str, Any]:
+    """Return what `runtime spec` writes, for `workload` without a terminal."""
+    rootless = ("--rootless",) if os.geteuid() != 0 else ()
+    with tempfile.TemporaryDirectory(dir=nest.scratch) as directory:
+        subprocess.run([runtime, "spec", *rootless], cwd=directory, check=True)
+        config: dict[str, Any] = json.loads(Path(directory, "config.json").read_text())
+    config["process"] |= {"args": list(workload), "terminal": False}
+    return config
+
+
+def _minimal(workload: Sequence[str]) -> dict[str, Any]:
+    """Return the least that a runtime takes, with the namespaces that `pyspawn` makes."""
     namespaces = ["pid", "mount", "ipc", "uts", "cgroup"]
-    system: dict[str, object] = {"cgroupsPath": f"/{nest.cgroup}"}
+    system: dict[str, object] = {}
     if os.geteuid() != 0:
         namespaces.append("user")
         system = {
             "uidMappings": [{"containerID": 0, "hostID": os.geteuid(), "size": 1}],
             "gidMappings": [{"containerID": 0, "hostID": os.getegid(), "size": 1}],
         }
-    config = {
+    return {
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": 0, "gid": 0},
@@ -149,7 +185,6 @@ def _make_bundle(nest: Nest, workload: Sequence[str]) -> Path:
             "env": ["PATH=/usr/bin:/bin"],
             "cwd": "/",
         },
-        "root": {"path": "rootfs", "readonly": True},
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {
@@ -161,5 +196,3 @@ def _make_bundle(nest: Nest, workload: Sequence[str]) -> Path:
         ],
         "linux": system | {"namespaces": [{"type": kind} for kind in namespaces]},
     }
-    (bundle / "config.json").write_text(json.dumps(config))
-    return bundle
