@@ -8,7 +8,7 @@ LC_CTYPE set in the environment of a C locale (PEP 538).
 import _signal
 import posix
 
-from pyinit import execvp, settings, status
+from pyinit import OURS, execvp, settings, status_of_exec_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Workload:
 
     def _become(self, writer: int) -> "NoReturn":
         """Become the program, or tell `writer` why not; people, where there's no pipe (-1)."""
-        code = status.OURS
+        code = OURS
         try:
             for fd in self._private:
                 posix.close(fd)
@@ -129,7 +129,7 @@ class Workload:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
             execvp.execvp(self.program, posix.environ.get(b"PATH"))
         except (execvp.ExecError, OSError) as error:
-            code = status.of_exec_errno(error.errno or 0)
+            code = status_of_exec_errno(error.errno or 0)
             path = error.path if isinstance(error, execvp.ExecError) else self.program[0]
             if writer >= 0:
                 posix.write(writer, b"%d %b" % (error.errno or 0, path))

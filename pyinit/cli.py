@@ -3,7 +3,7 @@
 import posix
 import sys
 
-from pyinit import child, settings, status, supervisor
+from pyinit import OURS, child, settings, supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
     `mask` is the signal mask that the process was started with (all are blocked by now), `pending`
     are signals that the interpreter took before they were.
     """
-    code = status.OURS
+    code = OURS
     try:
         encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
         words = [word.encode(encoding, errors) for word in sys.argv[1:]]
@@ -65,7 +65,7 @@ def _asked(words: list[bytes]) -> settings.Settings:
             install.install(rest)
         except install.InstallError as error:
             _say(f"--install-as: {error}")
-            raise settings.AnsweredError(status.OURS) from None
+            raise settings.AnsweredError(OURS) from None
         raise settings.AnsweredError(0)
     from pyinit import usage
 
@@ -102,7 +102,7 @@ def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
         run.not_started(f"fork-failed {failed.error.errno or 0}", said, hint)
     except OSError as error:
         run.report.fatal(f"--parent-death can't be had here: {error.strerror}")
-    return asked.twin.failed if asked.twin else status.OURS
+    return asked.twin.failed if asked.twin else OURS
 
 
 def _say(text: str) -> None:

@@ -3,12 +3,12 @@
 import errno
 import posix
 
-from pyinit import reaper, status
+from pyinit import errno_text, reaper
 
 
 def fork_failed(error: OSError) -> tuple[str, str | None]:
     """Return what to say of a fork that failed, and the hint: which limit was reached, and how."""
-    line = f"fork: {status.errno_text(error.errno or 0)}"
+    line = f"fork: {errno_text(error.errno or 0)}"
     if error.errno != errno.EAGAIN:
         return line, None
     limit, cgroup = _pids_limit()

@@ -3,7 +3,7 @@
 import errno
 import posix
 
-from pyinit import status
+from pyinit import NOT_FOUND, errno_text, status_of_exec_errno
 from pyinit.execvp import DEFAULT_PATH, ExecError, candidates
 
 PIPE_BUF = 4096
@@ -23,10 +23,10 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
         if found is None:
             closed = text(error.path.rpartition(b"/")[0])
             shut = f"this user can't search {closed}"
-            return status.NOT_FOUND, "not found in PATH", _meant(program, path) or shut
+            return NOT_FOUND, "not found in PATH", _meant(program, path) or shut
         error = ExecError(error.errno, found)
-    state = status.of_exec_errno(error.errno)
-    reason = status.errno_text(error.errno)
+    state = status_of_exec_errno(error.errno)
+    reason = errno_text(error.errno)
     if error.path != program:
         reason = f"{brief(error.path)}: {reason}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 
-from pyinit import personality, restart, status
+from pyinit import errno_text, personality, restart
 
 OWN_NAME = "pyinit"
 
@@ -42,7 +42,7 @@ def install(arguments: list[bytes]) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):  # perhaps it was never made
             os.unlink(temporary)
-        what = status.errno_text(error.errno or 0)
+        what = errno_text(error.errno or 0)
         raise InstallError(f"{place} can't be made: {what}") from None
 
 

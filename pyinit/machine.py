@@ -16,7 +16,7 @@ only become known as their parents die).
 
 import _signal
 
-from pyinit import settings, status
+from pyinit import OURS, settings, status_of_wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Machine:
         self.deadline: float | None = None
         self.killing = False
         self.stopped = False
-        self.exit_status = status.OURS  # until the workload's is known: a lost one is no success
+        self.exit_status = OURS  # until the workload's is known: a lost one is no success
         self._stops_forwarded = 0
 
     def signal(self, number: int, sender: int, code: int, now: float) -> "list[Action]":
@@ -113,7 +113,7 @@ class Machine:
     def ended(self, pid: int, wait_status: int, now: float) -> "list[Action]":
         """Take the death of a child, ours or adopted, with its wait status."""
         if self.phase == RUNNING and pid == self.pid:
-            code, _ = status.of_wait(wait_status)
+            code, _ = status_of_wait(wait_status)
             self.exit_status = self.asked.exit_codes.get(code, code)
             if self.asked.drain is None and not self.asked.wait:
                 actions: list[Action] = [(EXIT, self.exit_status, "")]

@@ -3,7 +3,7 @@
 import _signal
 import posix
 
-from pyinit import cmdline, settings, signames, status
+from pyinit import cmdline, errno_text, settings, signames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
         try:
             cmdline.check_writable(asked.events)
         except OSError as error:
-            what = status.errno_text(error.errno or 0)
+            what = errno_text(error.errno or 0)
             raise cmdline.UsageError(
                 f"--events {asked.events}: {what}",
                 f"open it in who starts pyinit: {asked.events}>FILE",

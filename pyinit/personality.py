@@ -8,7 +8,7 @@ docs/twins.md. Here each command line becomes the same `Settings` that ours beco
 import _signal
 import posix
 
-from pyinit import getopt, settings, status
+from pyinit import OURS, getopt, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def parse(words: list[bytes]) -> settings.Settings:
 
         what = f"{name!r} is none of" if name else "it needs one of"
         report.Report().say(f"--as: {what} {', '.join(TOOLS)}")
-        raise settings.AnsweredError(status.OURS)
+        raise settings.AnsweredError(OURS)
     return TOOLS[name](name, [word.decode("utf-8", "surrogateescape") for word in words[1:]])
 
 

@@ -3,7 +3,7 @@
 Both settings are of this process and survive neither a fork nor need undoing.
 """
 
-from pyinit import status
+from pyinit import errno_text
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -44,4 +44,4 @@ def _prctl(operation: int, argument: int) -> None:
     prctl = Prctl(_ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl"))  # type: ignore[arg-type]
     if prctl(Int(operation), ULong(argument), ULong(0), ULong(0), ULong(0)) != 0:
         number = _ctypes.get_errno()
-        raise OSError(number, f"prctl: {status.errno_text(number)}")
+        raise OSError(number, f"prctl: {errno_text(number)}")

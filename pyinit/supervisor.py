@@ -14,7 +14,7 @@ import gc
 import posix
 import time
 
-from pyinit import child, machine, settings, status
+from pyinit import child, errno_text, machine, settings, status_of_wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class Supervisor:
             else:
                 actions = self.machine.ended(pid, changed, time.monotonic())
                 if pid == self.pid:
-                    signal = status.of_wait(changed)[1] or 0
+                    signal = status_of_wait(changed)[1] or 0
                     self.notify(f"exited {self.machine.exit_status} {signal}")
             if tells_all:
                 self._tell(pid, changed, name, usage)
@@ -271,7 +271,7 @@ class Supervisor:
         elif posix.WIFCONTINUED(changed):
             self.report.continued(pid)
         else:
-            code, signal = status.of_wait(changed)
+            code, signal = status_of_wait(changed)
             self.report.reaped(pid, name, code, signal, usage, own=pid == self.pid)
             if pid == self.pid:
                 self._killer = signal
@@ -326,7 +326,7 @@ class Supervisor:
         except ProcessLookupError:
             return
         except OSError as error:
-            what = status.errno_text(error.errno or 0)
+            what = errno_text(error.errno or 0)
             self.report.say(f"can't send signal {number} to the {target}: {what}")
 
     def _suspend(self, number: int, *, asked: bool) -> None:

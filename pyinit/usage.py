@@ -5,7 +5,7 @@ Read only where there is something to parse: `pyinit -- app` needs none of it.
 
 import posix
 
-from pyinit import cmdline, options, settings, status
+from pyinit import OURS, cmdline, options, settings
 
 USAGE = """\
 Usage: pyinit [OPTIONS] [--] PROGRAM [ARG...]
@@ -56,7 +56,7 @@ def parse(words: list[bytes]) -> settings.Settings:
 
         hint = _OTHERS.get(error.unknown or "") or error.hint or "see pyinit --help"
         report.Report().say(f"{error}; {hint}")
-        raise settings.AnsweredError(status.OURS) from None
+        raise settings.AnsweredError(OURS) from None
     return asked
 
 
@@ -67,5 +67,5 @@ def _print(text: str) -> int:
         while raw:
             raw = raw[posix.write(1, raw) :]
     except OSError:
-        return status.OURS
+        return OURS
     return 0

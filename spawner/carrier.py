@@ -256,7 +256,7 @@ def _check_tun(kind: str) -> None:
             )
         elif error.errno in (ENODEV, ENXIO):
             hint = "the kernel has no such device: as root, `modprobe tun`"
-        from pyinit.status import errno_text
+        from pyinit import errno_text
 
         raise SetupError(
             f"start {kind}: open {TUN}, which it needs: {errno_text(error.errno or 0)}",

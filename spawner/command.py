@@ -4,7 +4,7 @@ import _signal
 import gc
 import posix
 
-from pyinit import status as exit_status
+from pyinit import OURS, errno_text
 from pyinit.cmdline import UsageError, check_writable, help_text, parse
 from spawner import options
 from spawner.errors import LAUNCHER, SetupError, SpawnerError
@@ -166,7 +166,7 @@ def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) ->
     except OSError as error:
         option = name.replace("_", "-")
         raise UsageError(
-            f"--{option} {descriptor}: {exit_status.errno_text(error.errno or 0)}",
+            f"--{option} {descriptor}: {errno_text(error.errno or 0)}",
             f"open it in who starts pyspawn: {descriptor}>FILE",
         ) from None
     if descriptor > 2:
@@ -226,5 +226,5 @@ def _print(text: str) -> int:
         while raw:
             raw = raw[posix.write(1, raw) :]
     except OSError:
-        return exit_status.OURS
+        return OURS
     return 0

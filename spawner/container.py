@@ -25,7 +25,7 @@ import threading
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from typing import TYPE_CHECKING, Any
 
-from pyinit.status import of_signal
+from pyinit import status_of_signal
 from spawner import initpath, ties
 from spawner.errors import LAUNCHER, SetupError
 
@@ -199,7 +199,7 @@ class Container:
                 with contextlib.suppress(PermissionError):
                     self._first.send(SIGKILL)
                 self._first.wait()
-                exited = {"signal": SIGKILL, "status": of_signal(SIGKILL)}
+                exited = {"signal": SIGKILL, "status": status_of_signal(SIGKILL)}
             self.signal = exited["signal"]
             self.returncode = status = int(exited["status"])
             for tie in (self._lifeline, self._report, self._first, self._end):

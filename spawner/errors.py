@@ -24,7 +24,7 @@ WITNESS = "witness"
 
 
 OURS = 125
-"""The exit status for failures of ours, as in pyinit.status, which is read only on failure."""
+"""The exit status for failures of ours, as in pyinit, which is read only on failure."""
 
 
 class SpawnerError(Exception):
@@ -83,7 +83,7 @@ class SetupError(SpawnerError, OSError):
         """The line for people, made when it's shown: only then is a descriptor sure to be free."""
         if not self.errno:
             return self.step
-        from pyinit.status import errno_text
+        from pyinit import errno_text
 
         return f"{self.step}: {errno_text(self.errno)}"
 

@@ -99,8 +99,7 @@ def ask(kernel: "Kernel", arguments: "Sequence[str]", watched: "Iterable[int]" =
             raise SetupError(
                 f"nobody waits any more for what {name} was asked", stage=LAUNCHER
             ) from None
-        from pyinit import signames
-        from pyinit.status import SIGNALLED
+        from pyinit import SIGNALLED, signames
 
         raise SetupError(
             f"got {signames.name(stopped.signal)} while {name} was running",

@@ -652,7 +652,7 @@ def _import_no_more() -> Step:
     """
 
     def act(_: Kernel, __: str) -> None:
-        from pyinit import execerror, execvp, signames, status  # noqa: F401
+        from pyinit import execerror, execvp, signames  # noqa: F401
 
         execerror.text(b"\x1b")  # has the codec for what isn't printable read in
         built_in = ("BuiltinImporter", "FrozenImporter")

@@ -10,7 +10,7 @@ import _signal
 import posix
 import select
 
-from pyinit import status as exit_status
+from pyinit import status_of_signal, status_of_wait
 from spawner import descendants, descriptors, notice
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def keep(kernel: "Kernel", init: int, pipes: "Pipes") -> int:
     poll = select.poll()
     poll.register(news, select.POLLIN)
     poll.register(pipes.go_reader, 0)  # a hang-up is told unasked
-    code = exit_status.of_signal(_signal.SIGKILL)
+    code = status_of_signal(_signal.SIGKILL)
     try:
         while True:
             ended = _reap(init, pipes.notice_writer)
@@ -56,7 +56,7 @@ def _reap(init: int, teller: int) -> int | None:
         if posix.WIFSTOPPED(changed):
             _tell(teller, f"{notice.STOPPED} {posix.WSTOPSIG(changed)}")
             continue
-        code, signal = exit_status.of_wait(changed)
+        code, signal = status_of_wait(changed)
         _tell(teller, f"{notice.EXITED} {code} {signal or 0}")
         return code
 

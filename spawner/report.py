@@ -6,8 +6,7 @@ Neither reader may hold the launcher: a line that can't be written within a seco
 import posix
 import select
 
-from pyinit import jsontext
-from pyinit import status as exit_status
+from pyinit import OURS, errno_name, errno_text, jsontext
 from spawner.errors import ExecError, SetupError, SpawnerError
 from spawner.launch import Observer
 
@@ -45,7 +44,7 @@ class Report(Observer):
 
     def missing(self, refused: dict[str, int]) -> None:
         """Say which optional namespaces were refused."""
-        reasons = {kind: exit_status.errno_text(number) for kind, number in refused.items()}
+        reasons = {kind: errno_text(number) for kind, number in refused.items()}
         for kind, reason in reasons.items():
             self.say(f"going on without a new {kind} namespace: {reason}")
         self._tell(event="missing", namespaces=reasons)
@@ -94,7 +93,7 @@ class Report(Observer):
         """Tell why there's no container, or no program in it; return the exit status."""
         message = str(error)
         stage = syscall = path = number = None
-        status = exit_status.OURS
+        status = OURS
         if isinstance(error, SpawnerError):
             hint = error.hint
         if isinstance(error, SetupError):
@@ -109,7 +108,7 @@ class Report(Observer):
             event="failed",
             stage=stage,
             syscall=syscall,
-            errno=exit_status.errno_name(number) if number else None,
+            errno=errno_name(number) if number else None,
             path=path,
             message=message,
             hint=hint,

@@ -23,7 +23,7 @@ import threading
 import weakref
 from io import FileIO
 
-from pyinit import status as exit_status
+from pyinit import NOT_EXECUTABLE, NOT_FOUND, errno_text
 from spawner.errors import LAUNCHER, ExecError, SetupError
 
 TYPE_CHECKING = False
@@ -296,9 +296,9 @@ def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
     fields = {name: event[name] for name in ("syscall", "path", "hint", "status")}
     fields["hint"] = event["hint"] and wording.python(event["hint"], kinds)
     fields |= {"errno": number, "stage": event["stage"] or LAUNCHER}
-    if event["status"] in (exit_status.NOT_FOUND, exit_status.NOT_EXECUTABLE):
+    if event["status"] in (NOT_FOUND, NOT_EXECUTABLE):
         return wording.noted(_local(ExecError, event["message"], fields))
-    reason = f": {exit_status.errno_text(number)}" if number else ""
+    reason = f": {errno_text(number)}" if number else ""
     step = wording.python(event["message"].removesuffix(reason), kinds)
     if event["syscall"] == "chdir":
         return wording.noted(_local(SetupError, step, fields))

@@ -12,7 +12,7 @@ import posix
 import select
 import time
 
-from pyinit import status as exit_status
+from pyinit import status_of_wait
 from spawner import descriptors, machine, notice
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import SIGINFO_SIZE
@@ -298,7 +298,7 @@ class Wait:
         if made.pipes.notice_reader >= 0:
             self._read_last_notices()
         made.close()
-        code, signal = exit_status.of_wait(changed)
+        code, signal = status_of_wait(changed)
         if not self._started:
             raise self._not_started(self._failure) or self._premature(changed, code)
         if self._exited is not None and self._exited.numbers[0] == code:
@@ -353,7 +353,7 @@ def lost() -> SetupError:
 
 def how(changed: int) -> str:
     """Say how a process ended, from its wait status."""
-    code, signal = exit_status.of_wait(changed)
+    code, signal = status_of_wait(changed)
     if signal is None:
         return f"ended with status {code}"
     from pyinit import signames

@@ -16,7 +16,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyinit import cmdline, status
+from pyinit import OURS, cmdline, errno_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -261,7 +261,7 @@ def main(arguments: list[str]) -> int:
         return _fail(str(error), "`pip install psutil` for the Python that runs pyspawn")
     except OSError as error:
         return _fail(
-            f"{error.filename}: {status.errno_text(error.errno or 0)}",
+            f"{error.filename}: {errno_text(error.errno or 0)}",
             "it takes a proc file system: mount -t proc proc /proc"
             if error.errno == errno.ENOENT
             else None,
@@ -279,7 +279,7 @@ def _pid(word: str) -> int:
 def _fail(message: str, hint: str | None) -> int:
     lines = f"pyspawn: zombies: {message}\n" + (f"hint: {hint}\n" if hint else "")
     _print(2, lines)
-    return status.OURS
+    return OURS
 
 
 def _print(descriptor: int, text: str) -> None:

@@ -55,7 +55,7 @@ BREAKS = {
         frozenset({"shell"}),
     ),
     "status": Break(
-        "pyinit/status.py",
+        "pyinit/__init__.py",
         "return SIGNALLED + signal",
         "return signal",
         frozenset({"stop", "status", "hardened"}) | IMAGES,

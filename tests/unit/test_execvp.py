@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyinit import execerror, execvp, status
+from pyinit import NOT_EXECUTABLE, NOT_FOUND, execerror, execvp
 
 NAMES = st.binary(min_size=1, max_size=8).filter(lambda name: b"\0" not in name)
 
@@ -177,7 +177,7 @@ def test_what_was_meant_by_a_program_that_is_not_there(
 @given(number=st.integers(1, 133))
 def test_every_errno_has_a_status_and_words(number: int) -> None:
     code, reason, _ = explain("/bin/ls", number)
-    assert code in (status.NOT_FOUND, status.NOT_EXECUTABLE)
+    assert code in (NOT_FOUND, NOT_EXECUTABLE)
     assert reason
 
 

@@ -20,7 +20,6 @@ SHARED_TABLES = {
     "pyinit.execvp",
     "pyinit.jsontext",
     "pyinit.signames",
-    "pyinit.status",
 }
 """What the spawner may know of pyinit: pure tables, and nothing of its running."""
 
@@ -143,9 +142,9 @@ def test_ctypes_has_its_rooms() -> None:
 @pytest.mark.parametrize(
     ("room", "may_import"),
     [
-        ("pyinit.machine", {"pyinit", "pyinit.settings", "pyinit.status", "_signal"}),
+        ("pyinit.machine", {"pyinit", "pyinit.settings", "_signal"}),
         ("pyinit.settings", {"_signal"}),
-        ("pyinit.status", {"posix", "errno", "pyinit"}),
+        ("pyinit", {"posix", "errno"}),
         ("pyinit.signames", {"_signal"}),
     ],
 )

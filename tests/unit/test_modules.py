@@ -19,7 +19,6 @@ HOT = {
     "pyinit.execvp",
     "pyinit.machine",
     "pyinit.settings",
-    "pyinit.status",
     "pyinit.supervisor",
 }
 """What every start reads beside `pyinit.__main__`, which is the program and so isn't listed."""
@@ -119,7 +118,6 @@ def test_another_start_ends_up_as_lean() -> None:
 
 SPAWNER = {
     "pyinit",
-    "pyinit.status",
     "spawner",
     "spawner.__main__",
     "spawner.caller",
