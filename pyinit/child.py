@@ -8,7 +8,7 @@ LC_CTYPE set in the environment of a C locale (PEP 538).
 import _signal
 import posix
 
-from pyinit import OURS, execvp, settings, status_of_exec_errno
+from pyinit import OURS, errno_text, execvp, settings, status_of_exec_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ class Workload:
         self.own_group, self.foreground = _place(asked, handover, self.has_terminal)
         self._own_session = asked.place == settings.OWN_SESSION
         self._mask = handover.mask
-        self._changes = _changes(handover.ignored)
+        self._ignored = handover.ignored
+        self._is_path = not asked.pause and b"/" in self.program[0]
+        self._listens = b"LISTEN_PID" in posix.environ
         self._may_be_coerced = b"LC_CTYPE" in posix.environ
         if self._may_be_coerced:
             from pyinit import coercion  # noqa: F401  before the fork
@@ -68,15 +70,20 @@ class Workload:
         self._private = [fd for fd in (asked.events, handover.notice) if fd is not None and fd > 2]
 
     def start(self) -> None:
-        """Fork and exec; return once the exec has happened. Raises ForkFailed and ExecFailed.
+        """Fork and exec; return once the exec has happened.
+
+        Raises ForkFailed and ExecFailed, and OSError where dispositions can't be set.
 
         A close-on-exec pipe tells of a failed exec; its end of file, that it happened. Signals that
         arrive meanwhile stay pending on us, since all are blocked, until the caller takes them.
         (posix_spawn(3) would be cheaper, but glibc leaves signals 32 and 33 ignored in the new
         process.)
         """
-        # A SIGCHLD that is ignored makes the kernel reap, and the status is lost, wait(2).
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        try:
+            to_ignore = _set_dispositions(self._ignored)
+        except OSError as error:
+            reason = errno_text(error.errno or 0)
+            raise OSError(error.errno, f"no disposition of a signal can be set: {reason}") from None
         try:
             reader, writer = posix.pipe()
         except OSError:  # no descriptor left: the child will speak for itself
@@ -86,7 +93,7 @@ class Workload:
         except OSError as error:
             raise ForkFailed(error) from None
         if self.pid == 0:
-            self._become(writer)
+            self._become(writer, to_ignore)
         said = b""
         if reader >= 0:
             posix.close(writer)
@@ -101,8 +108,12 @@ class Workload:
             number, _, path = said.partition(b" ")
             raise ExecFailed(execvp.ExecError(int(number), path))
 
-    def _become(self, writer: int) -> "NoReturn":
-        """Become the program, or tell `writer` why not; people, where there's no pipe (-1)."""
+    def _become(self, writer: int, to_ignore: list[int]) -> "NoReturn":
+        """Become the program, or tell `writer` why not; people, where there's no pipe (-1).
+
+        In few words: a page that is touched after a fork is copied, and every call touches some.
+        So `start` prepares what it can, and a path takes the shortest way.
+        """
         code = OURS
         try:
             for fd in self._private:
@@ -122,11 +133,16 @@ class Workload:
 
                 coercion.undo()
             # sd_listen_fds(3): the descriptors are meant for the pid that is named.
-            if posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getppid():
+            if self._listens and posix.environ[b"LISTEN_PID"] == b"%d" % posix.getppid():
                 posix.putenv(b"LISTEN_PID", b"%d" % posix.getpid())
-            for number, wanted in self._changes:
-                _signal.signal(number, wanted)
+            for number in to_ignore:
+                _signal.signal(number, _signal.SIG_IGN)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
+            if self._is_path:
+                try:  # noqa: SIM105  contextlib takes 5 ms
+                    posix.execv(self.program[0], self.program)
+                except (OSError, ValueError):
+                    pass  # `execvp` tries again, and knows why
             execvp.execvp(self.program, posix.environ.get(b"PATH"))
         except (execvp.ExecError, OSError) as error:
             code = status_of_exec_errno(error.errno or 0)
@@ -176,16 +192,23 @@ def _has_terminal() -> bool:
     return True
 
 
-def _changes(ignored: set[int]) -> list[tuple[int, int]]:
-    """Return (signal, disposition) for each that the workload has otherwise than we have."""
-    changes = []
+def _set_dispositions(ignored: set[int]) -> list[int]:
+    """Set to default what the workload doesn't ignore; return what its process has to ignore.
+
+    Only that process: to ignore a signal drops those that are pending, and an ignored SIGCHLD makes
+    the kernel reap, so that the status is lost, signal(7), wait(2). Raises OSError.
+    """
+    to_ignore = []
     for number in _signal.valid_signals():
-        wanted = _signal.SIG_IGN if number in ignored else _signal.SIG_DFL
-        if number in (_signal.SIGKILL, _signal.SIGSTOP):
-            continue
-        if number == _signal.SIGCHLD or _signal.getsignal(number) != wanted:
-            changes.append((number, wanted))
-    return changes
+        disposition = _signal.getsignal(number)
+        if number not in ignored or number == _signal.SIGCHLD:
+            if disposition != _signal.SIG_DFL:
+                _signal.signal(number, _signal.SIG_DFL)
+        elif disposition != _signal.SIG_IGN:
+            to_ignore.append(number)
+    if _signal.SIGCHLD in ignored:
+        to_ignore.append(_signal.SIGCHLD)
+    return to_ignore
 
 
 def _make_group(pid: int) -> bool:

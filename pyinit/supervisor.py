@@ -84,7 +84,7 @@ class Supervisor:
     def run(self) -> int:
         """Start the workload, supervise it, and return the status to exit with.
 
-        Raises child.ExecFailed, child.ForkFailed, and OSError where --parent-death can't be had.
+        Raises child.ExecFailed, child.ForkFailed, and OSError for what else can't be had.
         """
         self._adopt()
         if self.asked.tells_all:
@@ -146,7 +146,11 @@ class Supervisor:
         self._parent_signal = signal
         if signal in (_signal.SIGKILL, _signal.SIGSTOP) and self._own_pid != 1:
             self._parent_signal = _signal.SIGRTMAX  # what the kernel sends must be catchable
-        subreaper.set_parent_death_signal(self._parent_signal)
+        try:
+            subreaper.set_parent_death_signal(self._parent_signal)
+        except OSError as error:
+            reason = f"--parent-death can't be had here: {error.strerror}"
+            raise OSError(error.errno, reason) from None
         if posix.getppid() != self._parent:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 

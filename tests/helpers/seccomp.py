@@ -52,6 +52,7 @@ _NUMBERS = {
         "pipe2": 293,
         "poll": 7,
         "prctl": 157,
+        "rt_sigaction": 13,
         "rt_sigtimedwait": 128,
         "seccomp": 317,
         "sethostname": 170,
@@ -84,6 +85,7 @@ _NUMBERS = {
         "pidfd_send_signal": 424,
         "pipe2": 59,
         "prctl": 167,
+        "rt_sigaction": 134,
         "rt_sigtimedwait": 137,
         "seccomp": 277,
         "sethostname": 161,
@@ -118,7 +120,12 @@ class Call(NamedTuple):
 
 
 def number(name: str) -> int | None:
-    """Return the number of a system call, None where this machine has no such call."""
+    """Return the number of a system call, None where this machine has no such call.
+
+    Raises KeyError for a call that is in no table: nothing would be denied.
+    """
+    if not any(name in numbers for numbers in _NUMBERS.values()):
+        raise KeyError(name)
     return _NUMBERS[platform.machine()].get(name)
 
 

@@ -183,6 +183,15 @@ def test_where_signals_cannot_be_waited_for_wait_and_exit_code_still_count(place
         assert running.wait() == 43
 
 
+def test_where_no_disposition_can_be_set_nothing_is_started(place: Place) -> None:
+    """The workload would ignore signals that it isn't told of."""
+    require("seccomp")
+    ended = place.run("--", "/bin/echo", "ran", prepare=deny(errno.EPERM, "rt_sigaction"))
+    assert (ended.status, ended.out) == (125, b"")
+    assert "no disposition of a signal can be set: Operation not permitted (EPERM)" in ended.errors
+    assert ended.errors.count("\n") == 1
+
+
 def test_a_setpgid_that_is_denied_makes_group_the_workload(place: Place) -> None:
     require("seccomp")
     with place.start("-g", "--", *reporter(), prepare=deny(errno.EPERM, "setpgid")) as running:
