@@ -199,7 +199,8 @@ def _set_dispositions(ignored: set[int]) -> list[int]:
     the kernel reap, so that the status is lost, signal(7), wait(2). Raises OSError.
     """
     to_ignore = []
-    for number in _signal.valid_signals():
+    # SIGKILL and SIGSTOP can't be set, and some kernels don't even let them be looked at.
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
         disposition = _signal.getsignal(number)
         if number not in ignored or number == _signal.SIGCHLD:
             if disposition != _signal.SIG_DFL:

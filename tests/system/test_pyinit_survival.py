@@ -192,6 +192,13 @@ def test_where_no_disposition_can_be_set_nothing_is_started(place: Place) -> Non
     assert ended.errors.count("\n") == 1
 
 
+def test_a_kernel_that_hides_the_dispositions_nobody_can_set_is_enough(place: Place) -> None:
+    require("seccomp")
+    fixed = [Call("rt_sigaction", 0, number) for number in (signal.SIGKILL, signal.SIGSTOP)]
+    ended = place.run("--", "/bin/echo", "ran", prepare=deny(errno.EINVAL, *fixed))
+    assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
+
+
 def test_a_setpgid_that_is_denied_makes_group_the_workload(place: Place) -> None:
     require("seccomp")
     with place.start("-g", "--", *reporter(), prepare=deny(errno.EPERM, "setpgid")) as running:
