@@ -48,6 +48,24 @@ class _Launcher(subprocess.Popen[Any]):
         return getattr(self, "pid", None) is not None
 
 
+def _rehearse(streams: dict[str, Any]) -> None:
+    """Raise now what would fail half-way through the pipes that Popen makes of `streams`.
+
+    Early versions of Python 3.11 leave those open that Popen had made by then (CPython's gh-87474).
+    So files are replaced by their descriptors, and what it will open is opened once and closed.
+    Raises OSError, and what the fileno() of a file raises.
+    """
+    names = ("stdin", "stdout", "stderr")
+    for name in names:
+        stream = streams.get(name)
+        if stream is not None and not isinstance(stream, int):
+            streams[name] = stream.fileno()
+    kinds = [streams.get(name) for name in names]
+    if kinds[1:] == [None, subprocess.STDOUT]:
+        streams["stderr"] = 1  # of which Popen would ask sys.__stdout__, which may be None
+    ties.rehearse(kinds.count(subprocess.PIPE), int(subprocess.DEVNULL in kinds))
+
+
 class Container:
     """A container and the launcher that made it; see `process.Process` for what users may know."""
 
@@ -84,6 +102,7 @@ class Container:
         tied = {"lifeline": self._lifeline.end, "json-status": self._report.end}
         ends = (f"--{tie}={end}" for tie, end in tied.items())
         argv = [*initpath.pyspawn(), *self._subcommand, *ends, *words]
+        _rehearse(streams)
         undo.callback(self._abandon)
         try:
             _Launcher(self, argv, pass_fds=(*pass_fds, *tied.values()), **streams)

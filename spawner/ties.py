@@ -133,6 +133,26 @@ def _pipe() -> tuple[FileIO, FileIO]:
         raise
 
 
+def rehearse(pipes: int, nulls: int) -> None:
+    """Open so many pipes and null devices at once and close them; raises OSError where one fails.
+
+    They are files, which close themselves if an interrupt comes before that.
+    """
+    with _no_fork:
+        undisturbed(lambda: _rehearse(pipes, nulls))
+
+
+def _rehearse(pipes: int, nulls: int) -> None:
+    files: list[FileIO] = []
+    try:
+        for _ in range(pipes):
+            files += _pipe()
+        for _ in range(nulls):
+            files.append(FileIO(os.devnull, "rb"))
+    finally:
+        _close(*files)
+
+
 def _keep(file: FileIO) -> FileIO:
     _ours.add(file)
     return file

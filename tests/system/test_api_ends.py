@@ -186,6 +186,48 @@ def script(code: str, *arguments: str, **options: Any) -> subprocess.CompletedPr
     )
 
 
+def test_a_start_without_descriptors_leaves_none() -> None:
+    """Whatever the limit, so at every pipe that is made: it succeeds or all is closed again."""
+    code = """
+import gc, resource
+spawner.run(["true"])
+streams = [{"capture_output": True}, {"input": b"", "stderr": spawner.DEVNULL}, {}]
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+before = os.listdir("/proc/self/fd")
+statuses = set()
+for limit in range(4, 40):
+    for options in streams:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            statuses.add(spawner.run(["true"], **options).returncode)
+        except (OSError, spawner.SetupError) as error:
+            statuses.add(error.errno)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        gc.collect()
+        assert os.listdir("/proc/self/fd") == before, (limit, options)
+print(sorted(statuses))
+"""
+    ended = script(code, stdin=subprocess.DEVNULL)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[0, 24]\n", "")
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_is_no_file_leaves_no_descriptor(name: str) -> None:
+    before = os.listdir("/proc/self/fd")
+    streams: dict[str, Any] = {"stdin": PIPE, name: object()}
+    with pytest.raises(AttributeError, match="fileno"):
+        Process(["true"], **streams)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_stderr_goes_to_stdout_though_python_knows_none() -> None:
+    ended = script(
+        "sys.__stdout__ = None\n"
+        "spawner.run(['sh', '-c', 'echo out; echo errors >&2'], stderr=spawner.STDOUT)"
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "out\nerrors\n", "")
+
+
 def test_forks_in_other_threads_keep_nothing() -> None:
     """Forks at every moment of a start, with the worst moments made long."""
     code = """
