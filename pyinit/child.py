@@ -59,7 +59,8 @@ class Workload:
         self.has_terminal = handover.foreground is None and _has_terminal()
         self.own_group, self.foreground = _place(asked, handover, self.has_terminal)
         self._own_session = asked.place == settings.OWN_SESSION
-        self._mask = handover.mask
+        # Without what can't be set: the C library's own signals, nptl(7).
+        self._mask = handover.mask & _signal.valid_signals()
         self._ignored = handover.ignored
         self._is_path = not asked.pause and b"/" in self.program[0]
         self._listens = b"LISTEN_PID" in posix.environ

@@ -507,11 +507,14 @@ class Kernel:
     def set_signals(self, ignored: "Iterable[int]", mask: "Iterable[int]") -> None:
         """Ignore exactly `ignored`, default for the rest, then block exactly `mask`, signal(7)."""
         ignored = frozenset(ignored)
-        for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+        valid = _signal.valid_signals()  # all but the C library's own, nptl(7)
+        for number in valid - {_signal.SIGKILL, _signal.SIGSTOP}:
             wanted = _signal.SIG_IGN if number in ignored else _signal.SIG_DFL
             if _signal.getsignal(number) != wanted:
                 _named("sigaction", _signal.signal, number, wanted)
-        _named("sigprocmask", _signal.pthread_sigmask, _signal.SIG_SETMASK, mask)
+        _named(
+            "sigprocmask", _signal.pthread_sigmask, _signal.SIG_SETMASK, valid.intersection(mask)
+        )
 
 
 def _sigset(signals: "Iterable[int]") -> bytes:

@@ -53,6 +53,7 @@ _NUMBERS = {
         "poll": 7,
         "prctl": 157,
         "rt_sigaction": 13,
+        "rt_sigprocmask": 14,
         "rt_sigtimedwait": 128,
         "seccomp": 317,
         "sethostname": 170,
@@ -86,6 +87,7 @@ _NUMBERS = {
         "pipe2": 59,
         "prctl": 167,
         "rt_sigaction": 134,
+        "rt_sigprocmask": 135,
         "rt_sigtimedwait": 137,
         "seccomp": 277,
         "sethostname": 161,
@@ -175,6 +177,12 @@ def deny(reason: int, *calls: str | Call) -> str:
     """Return code for `prepared`: from then on `calls` fail with the errno `reason`."""
     wanted = [call if isinstance(call, Call) else Call(call) for call in calls]
     return _install(wanted, _ERRNO | reason, 0)
+
+
+def block_raw(mask: int) -> str:
+    """Return code for `prepared`: block `mask`, also what the C library lets nobody block."""
+    call = f"ctypes.CDLL(None).syscall({number('rt_sigprocmask')}, signal.SIG_SETMASK"
+    return f"{call}, ctypes.byref(ctypes.c_uint64({mask})), None, 8)\n"
 
 
 def _install(calls: list[Call], verdict: int, flags: int, otherwise: int = ALLOW) -> str:

@@ -12,8 +12,17 @@ from pathlib import Path
 import pytest
 from helpers import children
 from helpers.places import Place
-from helpers.programs import PLACE, RESERVED, Word, prepared, pyinit, python, reporter
+from helpers.programs import (
+    PLACE,
+    RESERVED,
+    Word,
+    prepared,
+    pyinit,
+    python,
+    reporter,
+)
 from helpers.running import Ended, Running, run
+from helpers.seccomp import block_raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +99,15 @@ def test_signals_that_the_interpreter_ignores_are_back_at_their_default(place: P
     ended = place.run("--", "/bin/cat", "/proc/self/status")
     assert status_of(ended)["SigIgn"] == "0" * 16
     assert status_of(ended)["SigBlk"] == "0" * 16
+
+
+def test_what_the_c_library_lets_nobody_block_is_no_matter(place: Place) -> None:
+    """A raw system call, which some runtimes use, blocks it nevertheless."""
+    everything = sum(1 << (number - 1) for number in CATCHABLE)
+    prepare = block_raw(everything | RESERVED)
+    ended = place.run("--", "/bin/cat", "/proc/self/status", prepare=prepare)
+    assert int(status_of(ended)["SigBlk"], 16) & ~RESERVED == everything
+    assert ended.errors == ""
 
 
 @RARE

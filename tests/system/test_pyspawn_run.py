@@ -17,9 +17,18 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.children import pidfd, wait_readable
-from helpers.programs import BLOCK_ALL, PLACE, READY, Word, prepared, python, reporter
+from helpers.programs import (
+    BLOCK_ALL,
+    PLACE,
+    READY,
+    RESERVED,
+    Word,
+    prepared,
+    python,
+    reporter,
+)
 from helpers.running import Ended, Lines, Running, run
-from helpers.seccomp import Call, Held, Stepped
+from helpers.seccomp import Call, Held, Stepped, block_raw
 
 from spawner import initpath
 from spawner.spec import NAMESPACES
@@ -350,6 +359,15 @@ def test_mask_and_dispositions(options: list[str]) -> None:
     expected = run(prepared(prepare, look)).out
     assert run(prepared(prepare, pyspawn(*options, "--", *look))).out == expected
     assert b"SigBlk:\t8000000000000200" in expected
+
+
+@each_shape
+def test_what_the_c_library_lets_nobody_block_is_no_matter(options: list[str]) -> None:
+    blocked = 1 << (signal.SIGUSR1 - 1)
+    look: list[Word] = ["/bin/grep", "^SigBlk", "/proc/self/status"]
+    ended = run(prepared(block_raw(blocked | RESERVED), pyspawn(*options, "--", *look)))
+    assert int(ended.out.split()[1], 16) & ~RESERVED == blocked
+    assert ended.errors == ""
 
 
 OPEN = """
