@@ -16,6 +16,8 @@ from helpers.programs import BLOCK_ALL, READY, family, python, reporter
 from helpers.running import Running
 from helpers.seccomp import Held, Stepped
 
+from pyinit import signames
+
 FORWARDED = sorted(
     int(number)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
@@ -306,6 +308,34 @@ def test_signals_before_the_fork_arrive_once(place: Place) -> None:
             # Twice sent before anybody looked: standard ones are one, real-time ones are two.
             twice = [number for number in early if number >= signal.SIGRTMIN]
             assert sorted(reported(running)) == sorted(early + twice)
+
+
+@pytest.mark.parametrize("ignored", [[], STANDARD], ids=["default", "ignored"])
+def test_setting_dispositions_drops_nothing_that_is_pending(
+    outside: Place, ignored: list[int]
+) -> None:
+    """A signal that gets ignored is dropped, also one that is blocked, signal(7)."""
+    require("seccomp")
+    with Held("prctl", "clone", "clone3", "fork", "vfork") as held:
+        ignore = f"for number in {ignored}: signal.signal(number, signal.SIG_IGN)\n"
+        prepare = ignore + BLOCK_ALL + held.code
+        with outside.start(
+            *("-v", "--", *reporter()), prepare=prepare, pass_fds=[held.fileno]
+        ) as running:
+            moment = held.catch()  # of PR_SET_CHILD_SUBREAPER, before any disposition is set
+            for number in PLAIN:
+                running.send(number)
+            held.let_go(moment)
+            held.let_go(held.catch())  # the fork
+            workload = int(running.line().removeprefix("reporter ready "))
+            running.send(LAST)
+            seen = set(PLAIN) - UNSEEN_EARLY
+            assert set(reported(running)) - UNSEEN_EARLY == seen
+            os.kill(workload, signal.SIGKILL)
+            running.wait()
+            errors = running.errors()
+            for number in STANDARD:
+                assert f" {signames.name(number)} from {os.getpid()}: " in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGRTMIN + 4])
