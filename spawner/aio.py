@@ -529,6 +529,8 @@ async def _complete(
             stdout, stderr = await process.communicate(data, left(deadline))
         except TimeoutExpired as expired:
             expired.timeout = timeout or 0.0
+            # What repr and a log show; it came with what the start had left of the time.
+            expired.args = (expired.cmd, expired.timeout, *expired.args[2:])
             raise
     ended = CompletedProcess(
         process.args, await process.wait(), stdout, stderr, process.signal, process.missing

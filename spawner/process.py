@@ -468,6 +468,8 @@ def _finish(
             stdout, stderr = process.communicate(data, left(deadline))
         except TimeoutExpired as expired:
             expired.timeout = timeout or 0.0
+            # What repr and a log show; it came with what the start had left of the time.
+            expired.args = (expired.cmd, expired.timeout, *expired.args[2:])
             raise
     ended = CompletedProcess(
         process.args, process.wait(), stdout, stderr, process.signal, process.missing
