@@ -84,6 +84,9 @@ class Option:
 LONGEST = 1e9
 """Seconds, 31 years: within what the kernel's and the interpreter's clocks can be asked for."""
 
+LONGEST_POLL = 2e6
+"""Seconds, 23 days: within the int of milliseconds that poll(2) takes. Longer waits are several."""
+
 
 def seconds(word: str) -> float:
     """Return a duration in seconds, 0 to LONGEST; raises ValueError for what is no number."""

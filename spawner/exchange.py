@@ -14,6 +14,8 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any
 
+from pyinit import cmdline
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 _BLOCK = 65536
@@ -94,7 +96,8 @@ class Exchange:
                 selector.register(stream, selectors.EVENT_READ)
             while selector.get_map():
                 seconds = None if deadline is None else deadline - time.monotonic()
-                ready = selector.select(seconds)
+                part = None if seconds is None else min(seconds, cmdline.LONGEST_POLL)
+                ready = selector.select(part)
                 for key, _ in ready:
                     stream = key.fileobj
                     if self._write(stream) if stream is self._stdin else self._read(stream):

@@ -29,7 +29,7 @@ import traceback
 from subprocess import DEVNULL, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
-from pyinit import signames
+from pyinit import cmdline, signames
 from spawner import initpath, keywords, linux, ties
 from spawner.errors import LAUNCHER, SetupError, SpecError
 from spawner.linux import Kernel, SyscallError
@@ -226,8 +226,9 @@ def _listen(reader: int, guest: ties.Pidfd, deadline: float | None) -> bytes | N
         if ended:
             return bytes(told)
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready = poller.poll(None if left is None else left * 1000)
-        if not ready:
+        part = None if left is None else min(left, cmdline.LONGEST_POLL)
+        ready = poller.poll(None if part is None else part * 1000)
+        if not ready and part == left:
             return None
         ended = any(descriptor == guest.descriptor for descriptor, _ in ready)
 

@@ -23,7 +23,7 @@ import threading
 import weakref
 from io import FileIO
 
-from pyinit import NOT_EXECUTABLE, NOT_FOUND, errno_text
+from pyinit import NOT_EXECUTABLE, NOT_FOUND, cmdline, errno_text
 from spawner.errors import LAUNCHER, ExecError, SetupError
 
 TYPE_CHECKING = False
@@ -176,7 +176,13 @@ def _wait_readable(file: FileIO, seconds: float | None) -> bool:
     """Wait until there is something to read, or an end of file; False when the time is over."""
     poller = select.poll()
     poller.register(file, select.POLLIN)
-    return bool(poller.poll(None if seconds is None else seconds * 1000))
+    if seconds is None:
+        return bool(poller.poll())
+    while seconds > cmdline.LONGEST_POLL:
+        if poller.poll(cmdline.LONGEST_POLL * 1000):
+            return True
+        seconds -= cmdline.LONGEST_POLL
+    return bool(poller.poll(seconds * 1000))
 
 
 class Lifeline:

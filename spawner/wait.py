@@ -22,6 +22,9 @@ from spawner.steps import attempt
 SI_USER, SI_QUEUE, SI_TKILL = 0, -1, -6
 """The si_code of signals that processes send, asm-generic/siginfo.h."""
 
+_LONGEST_POLL = 2e6
+"""Seconds, as in pyinit.cmdline, which a plain run doesn't load."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,10 +126,11 @@ class Wait:
                 self._do(self._machine.expired())
 
     def _left(self) -> float | None:
-        """Return the milliseconds to the deadline, None without one."""
+        """Return the milliseconds to wait, no later than to the deadline; None without one."""
         if self._machine.deadline is None:
             return None
-        return max(self._machine.deadline - time.monotonic(), 0) * 1000
+        left = self._machine.deadline - time.monotonic()
+        return min(max(left, 0), _LONGEST_POLL) * 1000
 
     def _read_status(self) -> bool:
         """Take in the init's records; return whether the end of file came."""

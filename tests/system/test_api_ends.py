@@ -163,6 +163,15 @@ def test_the_end_of_the_caller_leaves_nothing(tree: Tree, way: str) -> None:
     children.kill_all(before)  # the forks
 
 
+@pytest.mark.parametrize("seconds", [2.2e6, 1e300])
+def test_a_time_out_of_months_is_one(seconds: float) -> None:
+    """Of more than the 24 days that poll(2) can be told at once."""
+    ended = run(["echo", "out"], capture_output=True, timeout=seconds)
+    assert ended.stdout == b"out\n"
+    with Process(["true"], start_timeout=seconds, stop_timeout=seconds) as process:
+        assert process.wait(timeout=seconds) == 0
+
+
 # Nothing of ours piles up
 
 

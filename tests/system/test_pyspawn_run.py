@@ -635,6 +635,18 @@ def test_a_program_that_stops_its_keeper_is_still_killed() -> None:
         assert running.out.rest().replace(b"on\n", b"") == b""
 
 
+def test_a_stop_timeout_of_years_is_waited_for() -> None:
+    """Of more than the 24 days that poll(2) can be told at once."""
+    argv = pyspawn("--stop-timeout=99999999999999", "--init", "--", *reporter())
+    with Running(argv) as running:
+        assert running.line().startswith("reporter ready")
+        for number in (signal.SIGTERM, signal.SIGINT):  # the second comes in that wait
+            running.send(number)
+            assert running.line().split()[1] == str(int(number))
+        running.send(signal.SIGKILL)
+        running.wait()
+
+
 @each_shape
 def test_the_stop_signal_may_be_another(options: list[str]) -> None:
     argv = pyspawn("--stop-signal=USR2", "--stop-timeout=infinity", *options, "--", *reporter())
