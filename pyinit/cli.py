@@ -101,7 +101,7 @@ def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
         said, hint = diagnose.fork_failed(failed.error)
         run.not_started(f"fork-failed {failed.error.errno or 0}", said, hint)
     except OSError as error:
-        run.report.fatal(f"the workload can't be started: {error.strerror}")
+        run.report.fatal(f"the start failed: {error.strerror}")
     return asked.twin.failed if asked.twin else OURS
 
 

@@ -94,7 +94,11 @@ class Supervisor:
             self.report.get_ready()
         # Before the workload, which may look.
         _set_name(self.asked.twin.name.encode() if self.asked.twin else b"pyinit")
-        if not self.asked.pause:
+        if self.asked.pause:
+            _signal.signal(
+                _signal.SIGCHLD, _signal.SIG_DFL
+            )  # ignored, nobody would hear of a death
+        else:
             self._start()
         self.machine = machine.Machine(
             self.asked, own_pid=self._own_pid, pid=self.pid, own_group=self._workload.own_group

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from helpers import children
+from helpers.events import Events
 from helpers.places import Place
 from helpers.programs import python, reporter
 from helpers.running import Running
@@ -307,6 +308,25 @@ for _ in range(20):
         children.wait_until(lambda: not children.of(pid), "the last reaping")
         os.kill(pid, signal.SIGTERM)
         assert running.wait() == 0
+
+
+def test_pause_tells_of_whom_it_reaps_where_the_starter_ignored_sigchld(place: Place) -> None:
+    """Else the kernel would reap, and nobody would hear of it, wait(2)."""
+    prepare = """
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+if os.fork() == 0:
+    os.read(0, 1)
+    os._exit(3)
+"""
+    with Events() as events:
+        argv = [*events.options, "--pause"]
+        with place.start(*argv, prepare=prepare, pass_fds=[events.fileno]) as running:
+            settle_to_wait(running.pid)
+            running.close_input()
+            reaped = events.next()
+            assert (reaped["event"], reaped["status"]) == ("reaped", 3)
+            running.send(signal.SIGTERM)
+            assert running.wait() == 0
 
 
 def test_pause_comes_from_the_environment_too(place: Place) -> None:
