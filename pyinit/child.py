@@ -59,10 +59,11 @@ class Workload:
         self.has_terminal = handover.foreground is None and _has_terminal()
         self.own_group, self.foreground = _place(asked, handover, self.has_terminal)
         self._own_session = asked.place == settings.OWN_SESSION
-        # Without what can't be set: the C library's own signals, nptl(7).
-        self._mask = handover.mask & _signal.valid_signals()
+        # Without what can't be set: the C library's own signals, nptl(7). (No set operation, see
+        # "Memory" in docs/architecture.md.)
+        valid = _signal.valid_signals()
+        self._mask = [number for number in handover.mask if number in valid]
         self._ignored = handover.ignored
-        self._is_path = not asked.pause and b"/" in self.program[0]
         self._listens = b"LISTEN_PID" in posix.environ
         self._may_be_coerced = b"LC_CTYPE" in posix.environ
         if self._may_be_coerced:
@@ -139,7 +140,7 @@ class Workload:
             for number in to_ignore:
                 _signal.signal(number, _signal.SIG_IGN)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
-            if self._is_path:
+            if b"/" in self.program[0]:
                 try:  # noqa: SIM105  contextlib takes 5 ms
                     posix.execv(self.program[0], self.program)
                 except (OSError, ValueError):
@@ -200,8 +201,9 @@ def _set_dispositions(ignored: set[int]) -> list[int]:
     the kernel reap, so that the status is lost, signal(7), wait(2). Raises OSError.
     """
     to_ignore = []
-    # SIGKILL and SIGSTOP can't be set, and some kernels don't even let them be looked at.
-    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+    for number in _signal.valid_signals():
+        if number in (_signal.SIGKILL, _signal.SIGSTOP):
+            continue  # they can't be set, and some kernels don't even let them be looked at
         disposition = _signal.getsignal(number)
         if number not in ignored or number == _signal.SIGCHLD:
             if disposition != _signal.SIG_DFL:

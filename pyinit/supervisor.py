@@ -42,7 +42,7 @@ class Supervisor:
         self.pid = 0
         self._workload = child.Workload(asked, handover)
         self._own_pid = posix.getpid()
-        self._parent = posix.getppid()
+        self._parent = 0 if asked.parent_death is None else posix.getppid()
         self._foreground = self._workload.foreground
         self._signals = _signal.valid_signals()
         self._parent_signal: int | None = None
@@ -181,12 +181,13 @@ class Supervisor:
         gc.enable()
         failures = 0
         code: int | None = None
+        reap, step = self._reap, self._step
         turns = [self._let_go, self._first]
         while code is None:
-            turn = turns.pop(0) if turns else self._step
+            turn = turns.pop(0) if turns else step
             try:
                 code = turn()
-                if turn != self._reap:
+                if turn is not reap:
                     failures = 0
             except Exception as error:  # noqa: BLE001  PID 1 never dies of an exception
                 failures += 1
@@ -195,7 +196,7 @@ class Supervisor:
                     return self.machine.exit_status
                 if failures == _PATIENCE:
                     return self._only_wait()
-                turns.insert(0, self._reap)  # the SIGCHLD was taken, and another may never come
+                turns.insert(0, reap)  # the SIGCHLD was taken, and another may never come
         return code
 
     def _complain(self, text: str) -> None:
