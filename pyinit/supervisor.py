@@ -95,9 +95,8 @@ class Supervisor:
         # Before the workload, which may look.
         _set_name(self.asked.twin.name.encode() if self.asked.twin else b"pyinit")
         if self.asked.pause:
-            _signal.signal(
-                _signal.SIGCHLD, _signal.SIG_DFL
-            )  # ignored, nobody would hear of a death
+            # Where it's ignored, the kernel reaps, and nobody hears of a death, wait(2).
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         else:
             self._start()
         self.machine = machine.Machine(
