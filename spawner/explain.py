@@ -410,6 +410,14 @@ TEXTS = {
         "Last of all, since the steps before take rights that may go with this one.",
         "setgroups(2), setresuid(2), user_namespaces(7)",
     ),
+    "leave-session-keyring": Text(
+        "The process gets an empty session keyring, for keys (of Kerberos, of encrypted or network "
+        "file systems) of its own. Those in the caller's are left behind.",
+        "A fork and an exec pass the session keyring on, like the working directory. After the "
+        "last change of user, so that the new one belongs to who the program is, whose quota it "
+        "counts for.",
+        "KEYCTL_JOIN_SESSION_KEYRING(2const), keyrings(7)",
+    ),
     "die-with-parent": Text(
         "When the launcher ends, however that comes, the kernel sends SIGKILL to the init, and "
         "with the init ends all of its PID namespace. So a kill -9 of pyspawn leaves nothing.",

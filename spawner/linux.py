@@ -64,6 +64,11 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
+# linux/keyctl.h
+KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL_READ = 11
+KEY_SPEC_SESSION_KEYRING = -3
+
 # bits/socket.h, bits/socket_type.h
 AF_INET = 2
 SOCK_DGRAM = 2
@@ -143,10 +148,31 @@ _ARGUMENTS = {
     "setns": (Int, Int),  # setns(2), sched.h
     "signalfd": (Int, String, Int),  # signalfd(2), sys/signalfd.h
     "socket": (Int, Int, Int),  # socket(2), sys/socket.h
+    "syscall": (ULong, ULong, ULong, ULong, ULong),  # syscall(2), unistd.h
     "umount2": (String, Int),  # umount2(2), sys/mount.h
     "unshare": (Int,),  # unshare(2), sched.h
 }
 """The functions in use, with the types of their arguments; each returns an int, -1 for errors."""
+
+_KEYCTL = {
+    "aarch64": (219, 311),
+    "armv": (219, 311),
+    "i386": (250, 288),
+    "i486": (250, 288),
+    "i586": (250, 288),
+    "i686": (250, 288),
+    "loongarch": (219, 0),
+    "mips": (5241, 4282),
+    "ppc": (271, 271),
+    "riscv": (219, 219),
+    "s390": (280, 280),
+    "x86_64": (250, 288),
+}
+"""The number of keyctl(2), for which C libraries have no function, asm/unistd.h.
+
+By the beginning of what uname(2) calls the machine; for longs of 64 bits and of 32 (setarch(8) has
+a 64-bit machine called by the name of its 32-bit kind).
+"""
 
 _bound: "dict[str, _Function]" = {}
 
@@ -278,6 +304,23 @@ class Kernel:
             return _named("posix_spawn", helper.run, arguments, signals, watched)
         finally:
             posix.close(signals)
+
+    def leave_session_keyring(self) -> None:
+        """Get a new session keyring in place of the caller's, KEYCTL_JOIN_SESSION_KEYRING(2const).
+
+        A kernel without keys (ENOSYS) has none to hide. A seccomp filter may refuse the call
+        (EPERM or ENOSYS, as those of container engines do): filters are inherited, so what comes
+        of this process is refused the caller's keys as well. That is asked for, since a filter can
+        tell one use of the call from another; what else hides behind these errnos is an error.
+        """
+        number = _keyctl_number()
+        try:
+            _keyctl(number, KEYCTL_JOIN_SESSION_KEYRING, 0)
+        except SyscallError as error:
+            from errno import ENOSYS, EPERM
+
+            if error.errno not in (EPERM, ENOSYS) or _has_session_keys(number, error.errno):
+                raise
 
     # Descriptors
 
@@ -515,6 +558,33 @@ class Kernel:
         _named(
             "sigprocmask", _signal.pthread_sigmask, _signal.SIG_SETMASK, valid.intersection(mask)
         )
+
+
+def _keyctl_number() -> int:
+    """Return the number of keyctl(2) on this machine; raises SyscallError where it's not known."""
+    machine = posix.uname().machine
+    for name, numbers in _KEYCTL.items():
+        if machine.startswith(name) and (number := numbers[LONG_SIZE == 4]):
+            return number
+    from errno import ENOTSUP
+
+    raise SyscallError("keyctl", ENOTSUP)
+
+
+def _keyctl(number: int, operation: int, key: int) -> None:
+    try:
+        call("syscall", number, operation, key, 0, 0)
+    except SyscallError as error:
+        raise SyscallError("keyctl", error.errno or 0) from None
+
+
+def _has_session_keys(number: int, errno: int) -> bool:
+    """Tell whether this process can see its session keyring: not, where `errno` comes again."""
+    try:
+        _keyctl(number, KEYCTL_READ, KEY_SPEC_SESSION_KEYRING)
+    except SyscallError as error:
+        return error.errno != errno
+    return True
 
 
 def _sigset(signals: "Iterable[int]") -> bytes:

@@ -213,6 +213,7 @@ def _credentials(
         from spawner import credentials
 
         yield from credentials.become(spec, maps)
+    yield steps.leave_session_keyring()
     yield steps.die_with_parent()
 
 

@@ -204,6 +204,28 @@ def _file(kind: str) -> str:
     return "mnt" if kind == "mount" else kind
 
 
+def _no_key(case: Case) -> str | None:
+    if case.syscall != "keyctl":
+        return None
+    limit = case.sysctl("kernel/keys/maxkeys")
+    known = f", {limit}" if limit is not None else ""
+    return (
+        "each container has a session keyring, and its user has as many keys as one may have"
+        f"{known}: run fewer at once, or raise it as root, `sysctl -w kernel.keys.maxkeys=20000 "
+        "kernel.keys.maxbytes=2000000`"
+    )
+
+
+def _no_number(case: Case) -> str | None:
+    if case.syscall != "keyctl":
+        return None
+    return (
+        "pyspawn doesn't know the number of keyctl(2) on this kind of machine (see `uname -m`), "
+        "and without it the program would have your keys, keyrings(7): it has to be added to "
+        "spawner/linux.py"
+    )
+
+
 # What is missing.
 
 
@@ -713,6 +735,8 @@ _RULES: tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...] = (
     ((errno.EPERM,), _no_right),
     ((errno.EPERM,), _fresh_proc),
     ((errno.EINVAL,), _plain_root),
+    ((errno.EDQUOT,), _no_key),
+    ((errno.ENOTSUP,), _no_number),
     ((errno.ERANGE,), _clock),
     ((errno.EINVAL,), _long_name),
     ((errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP), _way),

@@ -176,6 +176,20 @@ def make_group() -> Step:
     )
 
 
+def leave_session_keyring() -> Step:
+    """Leave the caller's keys behind, keyrings(7): a session keyring is inherited like any other.
+
+    After a change of user, so that the new one belongs to who the program is, and counts for them.
+    """
+    return Step(
+        INIT,
+        "make a new session keyring",
+        "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)",
+        lambda kernel, _: kernel.leave_session_keyring(),
+        topic="leave-session-keyring",
+    )
+
+
 def die_with_parent() -> Step:
     """Have the kernel kill the init when its parent dies, however that comes.
 

@@ -28,6 +28,7 @@ HARMLESS = (
     "parent_namespace",
     "kind_of_namespace",
     "hide",
+    "leave_session_keyring",
     "signalfd",
     "keep_over_exec",
     "chdir",

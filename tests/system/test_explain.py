@@ -32,7 +32,7 @@ TRACED = (
     "unshare", "setns", "clone", "clone3", "fork", "vfork", "execve", "execveat", "mount",
     "umount2", "pivot_root", "chroot", "chdir", "prctl", "setpgid", "setsid", "sethostname",
     "setdomainname", "ioctl", "socket", "setgroups", "setresuid", "setresgid", "setuid", "setgid",
-    "pidfd_open", "capset", "openat", "write", "close",
+    "pidfd_open", "capset", "keyctl", "openat", "write", "close",
 )  # fmt: skip
 """All that could be part of a set-up; of the last three what writes to a file of /proc."""
 

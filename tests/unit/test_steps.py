@@ -52,6 +52,8 @@ STEPS: list[tuple[steps.Step, str, str, str, list[tuple[Any, ...]]]] = [
      'write("/proc/self/timens_offsets", "boottime -5 0")',
      [("write_file", "/proc/self/timens_offsets", b"boottime -5 0")]),
     (steps.make_group(), INIT, "make a process group", "setpgid(0, 0)", [("make_process_group",)]),
+    (steps.leave_session_keyring(), INIT, "make a new session keyring",
+     "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)", [("leave_session_keyring",)]),
     (steps.die_with_parent(), INIT, "die with the launcher", "prctl(PR_SET_PDEATHSIG, SIGKILL)",
      [("set_parent_death_signal", signal.SIGKILL)]),
     (steps.make_private(), INIT, "make every mount private",
