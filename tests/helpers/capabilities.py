@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from helpers import cgroups
+from helpers.children import status_field
 
 MISSING = "missing capability"
 
@@ -26,15 +27,17 @@ def require(*capabilities: str) -> None:
     """Go on only where the machine has all `capabilities`.
 
     A missing one skips the test; in CI it fails it, so that nothing goes untested unnoticed.
-    `root` always skips: a run by an ordinary user is as good a run as one by root.
-    A name that isn't a probe of ours is a program looked for on PATH.
+    `root` skips an ordinary user, whose run is as good a run as one by root; a root without root's
+    rights, as in most containers, is another matter.
+    CAP_… is a capability of the process, capabilities(7); any other name that isn't a probe of ours
+    is a program looked for on PATH.
     """
     for name in capabilities:
         reason = probe(name)
         if reason is None:
             continue
         text = f"{MISSING} {name}: {reason}"
-        if os.environ.get("CI") and name not in BY_CHOICE:
+        if os.environ.get("CI") and not _by_choice(name):
             pytest.fail(text, pytrace=False)
         pytest.skip(text)
 
@@ -45,6 +48,8 @@ def probe(name: str) -> str | None:
     special = PROBES.get(name)
     if special is not None:
         return special()
+    if name.removeprefix("CAP_") in RIGHTS:
+        return None if _held() >> RIGHTS[name.removeprefix("CAP_")] & 1 else f"we have no {name}"
     return None if shutil.which(name) else f"no program {name} on PATH"
 
 
@@ -54,7 +59,38 @@ def has(name: str) -> bool:
 
 
 def _root() -> str | None:
-    return None if os.geteuid() == 0 else "not run by root"
+    """All the rights of root that the tests exercise, by themselves or through what they start."""
+    if os.geteuid() != 0:
+        return "not run by root"
+    held = _held()
+    lacking = [f"CAP_{name}" for name, bit in RIGHTS.items() if not held >> bit & 1]
+    if len(lacking) == len(RIGHTS):
+        return "root has no capabilities(7)"
+    if lacking:
+        return f"root has no {', '.join(lacking)}"
+    return _succeeds("unshare", "--mount", "true")  # a seccomp filter may refuse what rights allow
+
+
+def _held() -> int:
+    return int(status_field("self", "CapEff"), 16)
+
+
+RIGHTS = {
+    "CHOWN": 0,
+    "DAC_OVERRIDE": 1,
+    "FOWNER": 3,
+    "KILL": 5,
+    "SETGID": 6,
+    "SETUID": 7,
+    "SETPCAP": 8,
+    "NET_ADMIN": 12,
+    "SYS_CHROOT": 18,
+    "SYS_PTRACE": 19,
+    "SYS_ADMIN": 21,
+    "MKNOD": 27,
+    "SETFCAP": 31,
+}
+"""Capabilities and their bits (linux/capability.h)."""
 
 
 def _succeeds(*argv: str) -> str | None:
@@ -68,10 +104,15 @@ def _userns() -> str | None:
     return _succeeds("unshare", "--user", "--map-root-user", "true")
 
 
-def _pidns() -> str | None:
+def _pid1() -> str | None:
     """A PID namespace with its own /proc: by right as root, else through a user namespace."""
     user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
     return _succeeds("unshare", *user, "--fork", "--pid", "--mount-proc", "true")
+
+
+def _pidns() -> str | None:
+    """The same with all else that pyspawn does there: a network, joins, becoming somebody."""
+    return (probe("root") if os.geteuid() == 0 else None) or probe("pid1")
 
 
 def _subordinate_ids() -> str | None:
@@ -90,8 +131,8 @@ def _seccomp() -> str | None:
 
 def _tun() -> str | None:
     """A place for a /dev/net/tun of a test's own, and a kernel that has the device."""
-    if os.geteuid() != 0:
-        return "not run by root"
+    if missing := probe("root"):
+        return missing
     try:
         os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
@@ -105,8 +146,8 @@ def _x86_64() -> str | None:
 
 def _other_user() -> str | None:
     """Root that can become somebody else who can still reach the interpreter and us."""
-    if os.geteuid() != 0:
-        return "not run by root"
+    if missing := probe("root"):
+        return missing
     import pyinit
 
     for place in (sys.executable, os.path.realpath(sys.executable), str(pyinit.__file__)):
@@ -127,6 +168,7 @@ def _pids_cgroup() -> str | None:
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "userns": _userns,
+    "pid1": _pid1,
     "pidns": _pidns,
     "seccomp": _seccomp,
     "subordinate-ids": _subordinate_ids,
@@ -138,3 +180,8 @@ PROBES: dict[str, Callable[[], str | None]] = {
 
 BY_CHOICE = frozenset({"root", "other-user", "pids-cgroup", "subordinate-ids", "x86_64"})
 """What a run lacks by who runs it and where, which no CI can mend."""
+
+
+def _by_choice(name: str) -> bool:
+    """Tell whether the lack of a capability is how this run was asked for."""
+    return name in BY_CHOICE and (name != "root" or os.geteuid() != 0)

@@ -16,7 +16,7 @@ class Place:
         self.name = name
         self.inside = name == "pid1"
         if self.inside:
-            require("pidns")
+            require("pid1")
 
     def argv(self, *arguments: Word, prepare: str = "") -> list[Word]:
         """Return the whole argument vector that runs pyinit here with `arguments`."""

@@ -338,6 +338,7 @@ def test_an_ordinary_user_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    require("pidns")
     (tmp_path / "file").touch()
     message, hint = refused(run(pyspawn("--net", "--persist", str(tmp_path), "--", "/bin/true")))
     assert message == f"keep the namespaces in {tmp_path}: File exists (EEXIST)"

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.capabilities import require
 
 import spawner
 from spawner import errors, keywords, process
@@ -91,6 +92,7 @@ def test_an_error_costs_no_import_of_subprocess() -> None:
 
 
 def test_a_call_costs_no_import_of_asyncio_and_its_like() -> None:
+    require("pidns")
     heavy = {
         *("asyncio", "pytest", "inspect", "dataclasses", "logging", "pickle", "ctypes", "_ctypes"),
         *("spawner.idmap", "spawner.network", "spawner.planning", "spawner.linux"),

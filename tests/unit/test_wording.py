@@ -7,6 +7,7 @@ import pickle
 import traceback
 
 import pytest
+from helpers.capabilities import require
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,7 @@ def test_what_makes_no_sense_is_told_in_keywords(
 
 
 def test_a_hint_is_shown_below_a_traceback() -> None:
+    require("pidns")
     with pytest.raises(spawner.SpecError) as caught:
         keywords.words(["true"], {"hostname": "x", "share": "uts"})
     for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
