@@ -22,6 +22,9 @@ INIT = "init"
 WITNESS = "witness"
 """The process that learns of the terminal's stops where the program can't be stopped by them."""
 
+SCOUT = "scout"
+"""The process that looks in the launcher's place at what may never answer."""
+
 
 OURS = 125
 """The exit status for failures of ours, as in pyinit, which is read only on failure."""

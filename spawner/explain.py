@@ -134,6 +134,12 @@ TEXTS = {
         "descriptors of the outside. The exec of the program ends it.",
         "PR_SET_DUMPABLE(2const), ptrace(2)",
     ),
+    "fork-scout": Text(
+        "A process that looks in the launcher's place: whoever enters a user namespace can't come "
+        "back, and a file system that doesn't answer may keep for ever who asks it.",
+        "Before anything is made: it ends when it has told what it found.",
+        "fork(2), setns(2)",
+    ),
     "join-user": Text(
         "The process enters a user namespace that exists. In there it has every capability, over "
         "the namespace and over all that was made in it.",
@@ -404,9 +410,10 @@ TEXTS = {
         "environ(7), proc_pid_environ(5)",
     ),
     "become-inside": Text(
-        "The process becomes root of the user namespace, if that has a root, and drops the groups "
-        "that it has from outside. Where setgroups is denied, which is where only the owner's own "
-        "ids have a meaning, it stays who it is.",
+        "The process becomes root of the user namespace, if that has a root, or else its lowest "
+        "id, and drops the groups that it has from outside. Where setgroups is denied, an ordinary "
+        "caller stays who it is, if that has a mapping. An id without one would still be what it "
+        "is outside: so the launcher has read the maps before, and refuses that.",
         "Last of all, since the steps before take rights that may go with this one.",
         "setgroups(2), setresuid(2), user_namespaces(7)",
     ),
@@ -483,6 +490,7 @@ FORK_KEEPER = FORK_STAGE._replace(topic="fork-keeper")
 MAKE_STAGE_GROUP = Act(STAGE, "make a process group", "setpgid(0, 0)", "make-stage-group")
 KEEP = Act(STAGE, "become a subreaper", "prctl(PR_SET_CHILD_SUBREAPER, 1)", "keep")
 FORK_WITNESS = Act(LAUNCHER, "fork the witness of terminal stops", "fork()", "fork-witness")
+FORK_SCOUT = Act(LAUNCHER, "fork a scout", "fork()", "fork-scout")
 FORK_INIT = Act(LAUNCHER, "fork the init", "fork()", "fork-init")
 OPEN_PIDFD = Act(LAUNCHER, "open a pidfd", "pidfd_open(INIT, 0)", "open-pidfd")
 

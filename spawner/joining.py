@@ -19,22 +19,24 @@ namespace is entered by who forks, for the fork.
 
 from __future__ import annotations
 
+import _signal
 import errno
 import posix
 import select
 import sys
 
-from spawner import linux
+from spawner import joinids, linux
 from spawner.credentials import set_group, set_groups, set_user
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
 from spawner.init import FILES
 from spawner.linux import NAMESPACE_FLAGS, SyscallError
+from spawner.scout import Scout
 from spawner.spec import NAMESPACES
-from spawner.steps import Step, attempt
+from spawner.steps import Step, attempt, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from spawner.caller import Caller
     from spawner.joins import Joins
@@ -62,8 +64,9 @@ class Joined:
 
     `namespaces` are those that differ from ours; `first` is the user namespace to enter before all
     others, if it isn't the one in `namespaces`. `root` and `directory` are a process's, and
-    `environment` its variables, where they are wanted. `closes` says that the program doesn't get
-    the caller's descriptors.
+    `environment` its variables, where they are wanted. `maps` are a user namespace's, where they
+    are known of the process, and `who` is the program in there. `closes` says that the program
+    doesn't get the caller's descriptors.
     """
 
     def __init__(self, spec: Spec, joins: Joins, caller: Caller, proc: int) -> None:
@@ -75,11 +78,12 @@ class Joined:
         self.root: int | None = None
         self.directory: int | None = None
         self.environment: dict[bytes, bytes] | None = None
+        self.maps: joinids.Maps | None = None
+        self.who = joinids.Who(0, 0, ())
         self.closes = joins.target is not None
         self._user = caller.user
         self._proc = proc
         self._held = [proc]
-        self._inside = Inside(proc)
 
     def hold(self, descriptor: int) -> int:
         """Hold a descriptor as well; return it."""
@@ -95,6 +99,15 @@ class Joined:
         """Close all that is held; processes that were forked have their own copies."""
         while self._held:
             posix.close(self._held.pop())
+
+    def look_at_maps(self, process: str) -> joinids.Maps:
+        """Return the maps of a process's user namespace; raises SyscallError."""
+        return joinids.look(lambda path: _read(self._proc, path), process)
+
+    @property
+    def denied(self) -> bool:
+        """Whether setgroups(2) is denied in the user namespace that we are in now."""
+        return _read(self._proc, "self/setgroups").strip() == b"deny"
 
     @property
     def enters_user(self) -> bool:
@@ -151,35 +164,19 @@ class Joined:
             yield _take_environment(self.environment)
 
     def become(self) -> Step:
-        """Become who the program is in the user namespace.
-
-        Root, or else the lowest id that there is: ids without a mapping own nothing and can't be
-        passed on. Where setgroups(2) is denied, an ordinary caller's ids that have a mapping stay.
-        """
-        spec = self.spec
+        """Become who the program is in the user namespace, for good: `joinids` has chosen."""
+        who = self.who
 
         def act(kernel: Kernel, process: str) -> None:
-            inside = self._inside
-            users, groups = inside.users, inside.groups
-            stays = inside.denied and self._user != 0
-            user, group = spec.user, spec.group
-            if user is None and not (stays and users.holds(posix.geteuid())):
-                user = users.lowest
-            if group is None and not (stays and groups.holds(posix.getegid())):
-                group = groups.lowest
-            if spec.groups is not None or not inside.denied:
-                set_groups(spec.groups or ()).act(kernel, process)
-            if group is not None:
-                set_group(group).act(kernel, process)
-            if user is not None:
-                set_user(user).act(kernel, process)
+            if who.groups is not None:
+                set_groups(who.groups).act(kernel, process)
+            set_group(who.group).act(kernel, process)
+            set_user(who.user).act(kernel, process)
             kernel.hide()
 
-        chosen = [f"user {spec.user}"] if spec.user is not None else []
-        chosen += [f"group {spec.group}"] if spec.group is not None else []
         return Step(
             INIT,
-            f"become {' and '.join(chosen)}" if chosen else "become root, where that is mapped",
+            f"become user {who.user} and group {who.group}",
             "setgroups(), setresgid(), setresuid()",
             act,
             topic="become-inside",
@@ -209,7 +206,6 @@ class Joined:
         def act(kernel: Kernel, process: str) -> None:
             step.act(kernel, process)
             kernel.hide()  # the new credentials may have undone it, PR_SET_DUMPABLE(2const)
-            self._inside.look()
 
         return Step(where, step.what, step.how, act, topic="join-user", makes=True)
 
@@ -217,7 +213,7 @@ class Joined:
         """Drop the groups of root here, which could not be dropped where setgroups is denied."""
 
         def act(kernel: Kernel, _: str) -> None:
-            if _read(self._proc, "self/setgroups").strip() != b"deny":
+            if not self.denied:
                 kernel.setgroups(())
 
         return Step(
@@ -248,54 +244,30 @@ class Joined:
         )
 
 
-class Ids:
-    """The ids that have a meaning in a user namespace, by its uid_map or gid_map."""
+def find(
+    kernel: Kernel, spec: Spec, joins: Joins, caller: Caller, lifelines: Iterable[int] = ()
+) -> Joined:
+    """Return hold of all that `joins` names, of `spec`; raises SetupError.
 
-    def __init__(self, text: bytes) -> None:
-        rows = (tuple(map(int, line.split())) for line in text.splitlines())
-        self.ranges = [range(first, first + count) for first, _, count in rows]
-
-    def holds(self, number: int) -> bool:
-        """Tell whether an id is among them."""
-        return any(number in each for each in self.ranges)
-
-    @property
-    def lowest(self) -> int | None:
-        """The lowest of them: 0 where that is one; None where there is none."""
-        return min((each.start for each in self.ranges), default=None)
-
-
-class Inside:
-    """What there is to be known of the user namespace that we are in; `proc` is our /proc."""
-
-    def __init__(self, proc: int) -> None:
-        self._proc = proc
-        self.users = self.groups = Ids(b"")
-        self.denied = False
-
-    def look(self) -> None:
-        """Find it out, right after we have entered it; raises SyscallError."""
-        self.users = Ids(_read(self._proc, "self/uid_map"))
-        self.groups = Ids(_read(self._proc, "self/gid_map"))
-        self.denied = _read(self._proc, "self/setgroups").strip() == b"deny"
-
-
-def find(kernel: Kernel, spec: Spec, joins: Joins, caller: Caller) -> Joined:
-    """Return hold of all that `joins` names, of `spec`; raises SetupError."""
+    `lifelines` are descriptors whose becoming readable ends the start.
+    """
     proc = attempt(
         LAUNCHER, "open /proc", lambda: kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
     )
     joined = Joined(spec, joins, caller, proc)
     try:
-        _open(kernel, joined, joins)
+        _open(kernel, joined, frozenset(lifelines))
+        if joined.enters_user:
+            _choose_who(kernel, joined, caller, frozenset(lifelines))
     except BaseException:
         joined.close()
         raise
     return joined
 
 
-def _open(kernel: Kernel, joined: Joined, joins: Joins) -> None:
+def _open(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> None:
     """Get hold of all; raises SetupError."""
+    joins = joined.joins
     found: dict[str, int] = {}
     if joins.pid is not None:
         found = _of_process(kernel, joined, joins.pid)
@@ -325,6 +297,43 @@ def _open(kernel: Kernel, joined: Joined, joins: Joins) -> None:
             joined.hold(joined.first)
 
 
+def _choose_who(kernel: Kernel, joined: Joined, caller: Caller, lifelines: frozenset[int]) -> None:
+    """Find out who the program is in the user namespace; raises SetupError."""
+    maps = joined.maps or _maps_of_file(kernel, joined, lifelines)
+    drops = caller.user == 0 and joined.privileged and not joined.denied
+    joined.who = joinids.choose(joined.spec, caller, maps, drops=drops)
+
+
+def _maps_of_file(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> joinids.Maps:
+    """Return the maps of a user namespace of which no process is known; raises SetupError.
+
+    A scout enters it, and shows them from there.
+    """
+    what = "join the user namespace"
+    place = (
+        [joined.namespaces["user"]]
+        if joined.first is None
+        else [joined.first, joined.namespaces["user"]]
+    )
+
+    def enter() -> dict[str, int]:
+        for descriptor in place:
+            kernel.setns(descriptor, _flag("user"))
+        # The new credentials may have undone both, prctl(2).
+        kernel.hide()
+        kernel.set_parent_death_signal(_signal.SIGKILL)
+        return {}
+
+    scout = Scout(kernel, what, enter)
+    try:
+        scout.answer(lifelines)
+        return joined.look_at_maps(str(scout.pid))
+    except SyscallError as error:
+        raise failed(LAUNCHER, what, error) from None
+    finally:
+        scout.close()
+
+
 def _leads_elsewhere(joined: Joined) -> bool:
     """Tell whether there is anything to enter, a root for instance."""
     return bool(joined.namespaces) or joined.root is not None
@@ -345,6 +354,8 @@ def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
             except SyscallError as error:
                 if error.errno != errno.ENOENT or joins.kinds is not None:
                     raise
+        if "user" in found and not _is_ours(found["user"], "user"):
+            joined.maps = _maps_of_process(joined, place, found["user"])
         if joins.kinds is None or "mount" in joins.kinds:
             flags = posix.O_PATH | posix.O_DIRECTORY
             root = joined.hold(kernel.open(f"{place}/root", flags))
@@ -368,6 +379,16 @@ def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
         return found
     finally:
         posix.close(pidfd)
+
+
+def _maps_of_process(joined: Joined, place: str, descriptor: int) -> joinids.Maps | None:
+    """Return the maps of the user namespace of `descriptor`, None if the process has left it.
+
+    A process only ever goes further down, setns(2): so if it's there now, it was before, too.
+    """
+    maps = joined.look_at_maps(place.rpartition("/")[2])
+    here = _identity(posix.stat(f"{place}/ns/user")) == _identity(posix.fstat(descriptor))
+    return maps if here else None
 
 
 def _place(kernel: Kernel, what: str, pid: int, pidfd: int) -> str:

@@ -23,7 +23,8 @@ root and the working directory."""
 FOOTER = """\
 Without a flag PROGRAM joins every namespace of TARGET that differs from yours; with flags those
 that they name. In a joined user namespace it is root, unless setgroups is denied there, or --setuid
-and --setgid say otherwise. It gets your environment, and none of your descriptors above 2.
+and --setgid say otherwise; where no id is mapped for it, it isn't started. It gets your
+environment, and none of your descriptors above 2.
 
 The control groups, the limits, the capabilities and the seccomp filter of TARGET are not PROGRAM's.
 

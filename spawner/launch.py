@@ -307,7 +307,7 @@ class Launch:
         """Open the pipes, plan the steps, and fork who has to stay outside."""
         made = self.container
         maps = find_maps(self.kernel, self.spec, self.caller, self.lifelines)
-        made.joined = find_joins(self.kernel, self.spec, self.caller)
+        made.joined = find_joins(self.kernel, self.spec, self.caller, self.lifelines)
         made.kept = find_kept(self.spec)
         made.backend = find_backend(self.spec, self.caller)
         if made.backend is not None:

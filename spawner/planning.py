@@ -75,16 +75,18 @@ def find_kept(spec: "Spec") -> "Kept | None":
     return persist.Kept(spec, spec.persist)
 
 
-def find_joins(kernel: "Kernel", spec: "Spec", caller: "Caller") -> "Joined | None":
+def find_joins(
+    kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
+) -> "Joined | None":
     """Return hold of the namespaces of others that `spec` joins, None where there are none.
 
-    Raises SetupError where they can't be had.
+    `lifelines` are as above. Raises SetupError where they can't be had.
     """
     if spec.joins is None:
         return None
     from spawner import joining
 
-    return joining.find(kernel, spec, spec.joins, caller)
+    return joining.find(kernel, spec, spec.joins, caller, lifelines)
 
 
 def plan(

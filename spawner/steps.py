@@ -77,7 +77,7 @@ class Step:
         try:
             self.act(kernel, process)
         except SyscallError as error:
-            raise _failed(self.where, self.describe(), error) from None
+            raise failed(self.where, self.describe(), error) from None
 
     def __repr__(self) -> str:
         return f"<Step {self.where}: {self.describe()}: {self.call()}>"
@@ -91,10 +91,11 @@ def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":
     try:
         return call()
     except SyscallError as error:
-        raise _failed(where, what, error) from None
+        raise failed(where, what, error) from None
 
 
-def _failed(where: str, what: str, error: SyscallError) -> SetupError:
+def failed(where: str, what: str, error: SyscallError) -> SetupError:
+    """Return the error for what the process `where` was doing when a call was refused."""
     return SetupError(what, stage=where, syscall=error.syscall, errno=error.errno, path=error.path)
 
 

@@ -11,7 +11,7 @@ import _signal
 from typing import TYPE_CHECKING
 
 from spawner import explain, report
-from spawner.errors import LAUNCHER, STAGE, WITNESS
+from spawner.errors import LAUNCHER, SCOUT, STAGE, WITNESS
 from spawner.linux import Kernel, SyscallError
 from spawner.planning import is_staged
 from spawner.steps import SELF, Step
@@ -80,6 +80,8 @@ class Telling(Kernel):
             self._say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
         elif child == WITNESS:
             self._say(explain.tell(explain.FORK_WITNESS))
+        elif child == SCOUT:
+            self._say(explain.tell(explain.FORK_SCOUT))
         else:
             self._say(explain.tell(explain.FORK_INIT._replace(where=self._where)))
             self._say(explain.tell(explain.OPEN_PIDFD))

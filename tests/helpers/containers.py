@@ -242,3 +242,79 @@ MAKERS: dict[str, Callable[[Path], object]] = {
 
 OWNED = ("pyspawn", "unshare", "bwrap", "bwrap, a user namespace in another", "rootless podman")
 """Those whose owner isn't root."""
+
+
+UNMAPPED = """
+os.setgroups([])
+os.setresgid({owner}, {owner}, {owner})
+os.setresuid({owner}, {owner}, {owner})
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(4, 1, 0, 0, 0)  # its files in /proc are its own again
+if libc.unshare(0x10000000 | 0x20000):  # user and mount namespaces
+    sys.exit("unshare")
+{maps}
+if libc.mount({program!r}.encode(), b"/bin/true", None, ctypes.c_ulong(0x1000), None):
+    sys.exit("mount")
+"""
+"""An ordinary user's namespaces with some maps, and a program of their own over /bin/true."""
+
+MAPS = {
+    "uid": f"open('/proc/self/uid_map', 'w').write('0 {OWNER} 1')",
+    "gid": "open('/proc/self/setgroups', 'w').write('deny')\n"
+    f"open('/proc/self/gid_map', 'w').write('0 {OWNER} 1')",
+}
+
+
+@contextmanager
+def unmapped(place: Path, *mapped: str) -> Iterator[tuple[int, Path]]:
+    """Yield the pid of a target with only these maps, and the file that its program makes."""
+    require("root", "other-user", "userns")
+    place.chmod(0o777)
+    for above in place.parents[:2]:
+        above.chmod(0o755)
+    program, mark = place / "program", place / "mark"
+    program.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    program.chmod(0o755)
+    maps = "\n".join(MAPS[kind] for kind in mapped)
+    code = UNMAPPED.format(owner=OWNER, maps=maps, program=str(program))
+    with Running(prepared(code, ["/bin/sh", "-c", "echo ready; exec cat"])) as running:
+        assert running.line() == "ready", running.errors()
+        yield running.pid, mark
+
+
+SUBORDINATE = """
+reader, writer = os.pipe()
+asks, answers = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.setgroups([])
+    os.setresgid({owner}, {owner}, {owner})
+    os.setresuid({owner}, {owner}, {owner})
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(4, 1, 0, 0, 0)
+    if libc.unshare(0x10000000):
+        sys.exit("unshare")
+    os.write(writer, b".")
+    os.read(asks, 1)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    os.execv(argv[0], argv)
+os.read(reader, 1)
+for name, value in (
+    ("setgroups", {setgroups!r}), ("gid_map", "0 100000 65536"), ("uid_map", "0 100000 65536")
+):
+    open(f"/proc/{{pid}}/{{name}}", "w").write(value)
+os.write(answers, b".")
+os.waitpid(pid, 0)
+os._exit(0)
+"""
+"""A user namespace of the owner's with ids that are all strangers, as root would map them."""
+
+
+@contextmanager
+def subordinate(setgroups: str) -> Iterator[int]:
+    require("root", "other-user", "userns")
+    code = SUBORDINATE.format(owner=OWNER, setgroups=setgroups)
+    with Running(prepared(code, ["/bin/sh", "-c", "echo ready; exec cat"])) as running:
+        assert running.line() == "ready", running.errors()
+        yield children.below(running.starter)[-1]

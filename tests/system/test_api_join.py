@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 from helpers import children
 from helpers.capabilities import require
-from helpers.containers import ROOT
+from helpers.containers import ROOT, unmapped
 
 import spawner
+from spawner import aio
 
 
 @pytest.fixture
@@ -124,3 +126,16 @@ def test_target_env(monkeypatch: pytest.MonkeyPatch) -> None:
         assert said(spawner.join(box, show, stdout=spawner.PIPE, text=True)) == "ours"
         ended = spawner.join(box, show, stdout=spawner.PIPE, text=True, target_env=True)
         assert said(ended) == "theirs"
+
+
+def test_who_is_not_mapped_does_not_enter(tmp_path: Path) -> None:
+    with unmapped(tmp_path, "gid") as (pid, mark):
+        for target in (pid, f"/proc/{pid}/ns"):
+            for start in (spawner.join, spawner.JoinedProcess, wait_for_join):
+                with pytest.raises(spawner.SetupError, match="no user is mapped in it"):
+                    start(target, ["/bin/true"])
+        assert not mark.exists()
+
+
+def wait_for_join(target: int | str, args: list[str]) -> None:
+    asyncio.run(aio.join(target, args))

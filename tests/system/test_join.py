@@ -17,7 +17,16 @@ from typing import cast
 import pytest
 from helpers import children, rooms
 from helpers.capabilities import require
-from helpers.containers import MAKERS, OWNED, OWNER, ROOT, as_owner
+from helpers.containers import (
+    BECOME_OWNER,
+    MAKERS,
+    OWNED,
+    OWNER,
+    ROOT,
+    as_owner,
+    subordinate,
+    unmapped,
+)
 from helpers.programs import CATCHER, RESERVED, Word, prepared, python, reporter
 from helpers.running import Ended, Running, run
 from helpers.seccomp import Held, deny
@@ -139,11 +148,73 @@ def test_the_owner_has_the_rights_of_the_inside(target: int) -> None:
     ended = join(target, "-S", "0", "-G", "0", "--", "id", "-u")
     assert (ended.status, ended.out, ended.errors) == (0, b"0\n", "")
     message, hint = refused(join(target, "-S", "5", "--", "id"))
-    assert message == "become user 5: Invalid argument (EINVAL)"
+    assert message == "join the user namespace: user 5 isn't mapped in it"
     assert hint.startswith("an id of --setuid isn't mapped inside")
     message, hint = refused(join(target, "-S", "5", "--uts", "--", "id"))
     assert message == "becoming another user takes CAP_SETUID"
     assert hint.startswith("name --user as well")
+
+
+WAYS = {
+    "pid": ("{pid}",),
+    "directory": ("/proc/{pid}/ns",),
+    "kinds": ("{pid}", "--user", "--mount"),
+    "kinds of a directory": ("/proc/{pid}/ns", "--user", "--mount"),
+    "file": ("/proc/{pid}/ns/user",),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("mapped", "missing"), [((), "user"), (("gid",), "user"), (("uid",), "group")]
+)
+def test_who_is_not_mapped_does_not_enter(
+    tmp_path: Path, way: str, mapped: tuple[str, ...], missing: str
+) -> None:
+    """A program of theirs would run with an id that is root's outside."""
+    with unmapped(tmp_path, *mapped) as (pid, mark):
+        for more in ((), ("--setuid=0",), ("--setgid=0",)):
+            words = [word.format(pid=pid) for word in WAYS[way]]
+            message, hint = refused(join(*words, *more, "--", "/bin/true", owner=False))
+            assert message == f"join the user namespace: no {missing} is mapped in it"
+            assert "_map is empty" in hint
+        for option in (f"--user=/proc/{pid}/ns/user", f"--mount=/proc/{pid}/ns/mnt"):
+            words = [f"--user=/proc/{pid}/ns/user", option, "--share=all", "--", "/bin/true"]
+            message, _ = refused(run([*initpath.pyspawn(), *words]))
+            assert message == f"join the user namespace: no {missing} is mapped in it"
+        assert not mark.exists()
+
+
+def test_the_owner_is_not_mapped(tmp_path: Path) -> None:
+    with unmapped(tmp_path, "gid") as (pid, mark):
+        message, _ = refused(join(pid, "--", "/bin/true"))
+        assert message == "join the user namespace: no user is mapped in it"
+        assert not mark.exists()
+
+
+@pytest.mark.parametrize("setgroups", ["allow", "deny"])
+@pytest.mark.parametrize("way", ["{pid}", "/proc/{pid}/ns", "/proc/{pid}/ns/user"])
+def test_the_overflow_id_is_not_the_callers(tmp_path: Path, setgroups: str, way: str) -> None:
+    """Who owns the namespace shows as 65534 inside, which is another's id by its map."""
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    secret.chmod(0o600)
+    os.chown(secret, OWNER, OWNER)
+    tmp_path.chmod(0o755)
+    show = ("/bin/sh", "-c", f"id -u; id -g; cat {secret} || :")
+    with subordinate(setgroups) as pid:
+        ended = join(way.format(pid=pid), "--user", "--", *show)
+        assert ended.out.decode().split() == ["0", "0"], ended
+        assert "Permission denied" in ended.errors
+        become = BECOME_OWNER.replace("setgroups([])", "setgroups([24])")
+        argv = [*initpath.pyspawn(), "exec", way.format(pid=pid), "--user", "--", *show]
+        ended = run(prepared(become, argv))
+        if setgroups == "deny":
+            message, hint = refused(ended)
+            assert message.endswith("your supplementary group 24 isn't mapped in it")
+            assert "setgroups" in hint
+        else:
+            assert ended.out.decode().split() == ["0", "0"], ended
 
 
 # What goes along, and what doesn't.
@@ -587,7 +658,7 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
         "init: join the mount namespace",
         "init: close the descriptors of the namespaces",
         "init: change to the target's directory",
-        "init: become root, where that is mapped",
+        "init: become user 0 and group 0",
         "init: die with the launcher",
     ]
     assert [line for line in told if line in wanted] == wanted

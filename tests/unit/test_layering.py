@@ -192,7 +192,17 @@ def test_only_the_command_lines_end_a_process_or_print() -> None:
     forks = {"pyinit.child", "spawner.isolate"}
     forks |= {
         f"spawner.{room}"
-        for room in ("launch", "stage", "init", "keeper", "witness", "backend", "slirpapi", "veth")
+        for room in (
+            "launch",
+            "stage",
+            "init",
+            "keeper",
+            "witness",
+            "backend",
+            "slirpapi",
+            "veth",
+            "scout",
+        )
     }
     wrong = []
     for name, tree in TREES.items():

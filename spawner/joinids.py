@@ -1,0 +1,146 @@
+"""Who a program is in a user namespace that it joins, decided before anything is entered.
+
+An id that isn't mapped inside is shown there as the overflow id, and may do outside whatever it
+could do before, user_namespaces(7). So the maps are read from outside, where their outer column is
+in our ids, and a program that would keep an id of ours which has no mapping isn't started. A map
+is written once: what is read of one that isn't empty holds for ever.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from spawner.errors import LAUNCHER, SetupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spawner.caller import Caller
+    from spawner.spec import Spec
+
+
+class Ids:
+    """The ids of a user namespace, by the text of its uid_map or gid_map, as read from outside."""
+
+    def __init__(self, text: bytes) -> None:
+        rows = (tuple(map(int, line.split())) for line in text.splitlines())
+        self._extents = [(inner, outer, count) for inner, outer, count in rows]
+
+    def holds(self, number: int) -> bool:
+        """Tell whether an id inside is among them."""
+        return any(0 <= number - inner < count for inner, _, count in self._extents)
+
+    def inner(self, number: int) -> int | None:
+        """Return what an id of ours is inside, None where it isn't mapped."""
+        for inner, outer, count in self._extents:
+            if 0 <= number - outer < count:
+                return inner + number - outer
+        return None
+
+    @property
+    def lowest(self) -> int | None:
+        """The lowest id inside: 0 where that is one; None where there is none."""
+        return min((inner for inner, _, _ in self._extents), default=None)
+
+    def __str__(self) -> str:
+        parts = (
+            f"{inner} to {inner + count - 1}" if count > 1 else f"{inner}"
+            for inner, _, count in self._extents[:3]
+        )
+        return ", ".join(parts) + (", …" if self._extents[3:] else "")
+
+
+class Maps:
+    """The maps of a user namespace, and whether setgroups(2) is denied there."""
+
+    def __init__(self, users: bytes, groups: bytes, *, denied: bool) -> None:
+        self.users = Ids(users)
+        self.groups = Ids(groups)
+        self.denied = denied
+
+
+class Who:
+    """The ids inside that a program gets; `groups` is None where the supplementary ones stay."""
+
+    def __init__(self, user: int, group: int, groups: tuple[int, ...] | None) -> None:
+        self.user = user
+        self.group = group
+        self.groups = groups
+
+
+def look(read: Callable[[str], bytes], process: str) -> Maps:
+    """Return the maps of the user namespace of a process, whose files in /proc `read` returns.
+
+    Whether setgroups is denied can't change once there is a gid_map: so that is read first.
+    """
+    groups = read(f"{process}/gid_map")
+    denied = read(f"{process}/setgroups").strip() == b"deny"
+    return Maps(read(f"{process}/uid_map"), groups, denied=denied)
+
+
+def choose(spec: Spec, caller: Caller, maps: Maps, *, drops: bool) -> Who:
+    """Return who the program is: root, or else the lowest id that there is, unless `spec` says it.
+
+    Where setgroups is denied, an ordinary caller's ids that are mapped stay. `drops` says that the
+    caller's supplementary groups are dropped before the namespace is entered. Raises SetupError
+    where an id has no mapping inside.
+    """
+    own = caller.user if maps.denied and caller.user else None
+    user = _one(maps.users, spec.user, own, "user", caller.user)
+    own = caller.group if maps.denied and caller.user else None
+    group = _one(maps.groups, spec.group, own, "group", caller.group)
+    for each in spec.groups or ():
+        _check(maps.groups, each, "group", "--groups")
+    if spec.groups is not None or not maps.denied:
+        return Who(user, group, spec.groups or ())
+    stays = maps.users.inner(caller.user) == user and maps.groups.inner(caller.group) == group
+    if not drops and not stays:
+        _check_groups(maps.groups)
+    return Who(user, group, None)
+
+
+def _one(ids: Ids, wanted: int | None, own: int | None, word: str, outside: int) -> int:
+    """Return an id that is mapped: the `wanted` one, or what our `own` is inside, or the lowest."""
+    if wanted is not None:
+        _check(ids, wanted, word, "--setuid" if word == "user" else "--setgid")
+        return wanted
+    found = None if own is None else ids.inner(own)
+    if found is None:
+        found = ids.lowest
+    if found is None:
+        raise _empty(word, f"the program would stay {word} {outside} of this machine")
+    return found
+
+
+def _check(ids: Ids, number: int, word: str, option: str) -> None:
+    if ids.lowest is None:
+        raise _empty(word, f"{number} is none inside")
+    if not ids.holds(number):
+        raise SetupError(
+            f"join the user namespace: {word} {number} isn't mapped in it",
+            stage=LAUNCHER,
+            hint=f"an id of {option} isn't mapped inside: name one that is ({ids}), or start the "
+            "container with more, --map-auto",
+        )
+
+
+def _empty(word: str, otherwise: str) -> SetupError:
+    file = "uid_map" if word == "user" else "gid_map"
+    return SetupError(
+        f"join the user namespace: no {word} is mapped in it",
+        stage=LAUNCHER,
+        hint=f"its {file} is empty, and {otherwise}: join it once whoever makes it has written one",
+    )
+
+
+def _check_groups(ids: Ids) -> None:
+    """Refuse supplementary groups that are nobody's inside, and that can't be dropped."""
+    for group in posix.getgroups():
+        if ids.inner(group) is None:
+            raise SetupError(
+                f"join the user namespace: your supplementary group {group} isn't mapped in it",
+                stage=LAUNCHER,
+                hint="the program would keep it, since setgroups is denied in there: start the "
+                "container with setgroups allowed, or join as root",
+            )
