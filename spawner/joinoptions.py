@@ -32,9 +32,9 @@ Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found;
 be executed; 125 if pyspawn itself could not do its work. pyspawn forwards every signal that it
 gets."""
 
-_SHARED = ("setuid", "setgid", "groups", "workdir", "env", "clearenv", "stop-signal",
-           "stop-timeout", "die-with-parent", "json-status", "dry-run", "explain", "verbose",
-           "background", "quiet", "lifeline", "help", "version")  # fmt: skip
+_SHARED = ("workdir", "env", "clearenv", "stop-signal", "stop-timeout", "die-with-parent",
+           "json-status", "dry-run", "explain", "verbose", "background", "quiet", "lifeline",
+           "help", "version")  # fmt: skip
 """The options of `pyspawn run` that mean the same here."""
 
 _RUN = {option.long: option for option in options.TABLE}
@@ -45,8 +45,41 @@ def _flag(kind: str) -> Option:
     return Option(kind, _RUN[kind].short, help=f"Join the {what} namespace.")
 
 
+def _user(word: str) -> int:
+    return _id(word, "passwd")
+
+
+def _group(word: str) -> int:
+    return _id(word, "group")
+
+
+def _groups(word: str) -> tuple[int, ...]:
+    return tuple(map(_group, word.split(","))) if word else ()
+
+
+def _id(word: str, database: str) -> int:
+    """Return a number; raises ValueError for a name, of which only the target's files know."""
+    from spawner import idmap
+
+    if word.isascii() and not word.isdigit() and word.replace("-", "").isidentifier():
+        raise ValueError(
+            f"{word!r} is not an id, and whose name it is say only TARGET's own files, which "
+            f"pyspawn doesn't read: `pyspawn exec TARGET -- getent {database} {word}` shows it"
+        )
+    return idmap.identity(word)
+
+
 OWN = (
     *(_flag(kind) for kind in ("mount", "uts", "ipc", "net", "pid", "user", "cgroup", "time")),
+    Option(
+        "setuid",
+        "S",
+        metavar="UID",
+        convert=_user,
+        help="Run PROGRAM as this user, as seen inside.",
+    ),
+    Option("setgid", "G", metavar="GID", convert=_group, help="Run PROGRAM as this group."),
+    Option("groups", metavar="GID,...", convert=_groups, help=_RUN["groups"].help),
     Option("target-env", help="Give PROGRAM the environment of the process TARGET, not yours."),
     Option(
         "pass-fd",

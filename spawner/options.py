@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from spawner.idmap import Extent
     from spawner.joins import Joins
+    from spawner.names import User
     from spawner.network import Network
 
 USAGE = """\
@@ -44,16 +45,22 @@ def _names(word: str) -> list[str]:
     return names
 
 
-def _id(word: str) -> int:
-    from spawner import idmap
+def _user(word: str) -> "User":
+    from spawner import names
 
-    return idmap.identity(word)
+    return names.user(word)
 
 
-def _ids(word: str) -> tuple[int, ...]:
-    from spawner import idmap
+def _group(word: str) -> int:
+    from spawner import names
 
-    return idmap.identities(word)
+    return names.group(word)
+
+
+def _groups(word: str) -> tuple[int, ...]:
+    from spawner import names
+
+    return names.groups(word)
 
 
 def _extent(word: str) -> "Extent | str":
@@ -175,8 +182,10 @@ TABLE = (
         "c",
         help="Be yourself in a new user namespace.",
     ),
-    Option("map-user", metavar="UID", convert=_id, help="Be this user in a new user namespace."),
-    Option("map-group", metavar="GID", convert=_id, help="Be this group in a new user namespace."),
+    Option("map-user", metavar="USER", convert=_user, help="Be this user in a new user namespace."),
+    Option(
+        "map-group", metavar="GROUP", convert=_group, help="Be this group in a new user namespace."
+    ),
     Option(
         "map-auto",
         help="Map your own ids, and then all of your subordinate ones (/etc/subuid, /etc/subgid).",
@@ -202,13 +211,18 @@ TABLE = (
         help="Allow or deny setgroups in the new user namespace.",
     ),
     Option(
-        "setuid", "S", metavar="UID", convert=_id, help="Run PROGRAM as this user, as seen inside."
+        "setuid",
+        "S",
+        metavar="USER",
+        convert=_user,
+        help="Run PROGRAM as this user, as seen inside. A name brings its login group along; a "
+        "number leaves the group as it is, without --setgid.",
     ),
-    Option("setgid", "G", metavar="GID", convert=_id, help="Run PROGRAM as this group."),
+    Option("setgid", "G", metavar="GROUP", convert=_group, help="Run PROGRAM as this group."),
     Option(
         "groups",
-        metavar="GID,...",
-        convert=_ids,
+        metavar="GROUP,...",
+        convert=_groups,
         help="Give PROGRAM these supplementary groups; none for an empty list.",
     ),
     Option(
@@ -343,7 +357,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         **mapped,
         setgroups=values.get("setgroups"),
         user=values.get("setuid"),
-        group=values.get("setgid"),
+        group=_chosen_group(values),
         groups=values.get("groups"),
         init="" if init is True else init,
         joins=_joins(joined),
@@ -353,6 +367,14 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         clear_environment=values.get("clearenv", False),
         **given,
     )
+
+
+def _chosen_group(values: "Mapping[str, Any]") -> int | None:
+    """Return the group that was named, or that comes with a user who was."""
+    if "setgid" in values or "setuid" not in values:
+        return values.get("setgid")
+    user: User = values["setuid"]
+    return user.group
 
 
 def _is_file(value: "str | bool | None") -> bool:

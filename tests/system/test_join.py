@@ -662,3 +662,12 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
         "init: die with the launcher",
     ]
     assert [line for line in told if line in wanted] == wanted
+
+
+def test_a_name_would_be_one_of_the_targets_own(target: int) -> None:
+    """Its files aren't read, and this machine's names may be somebody else in there."""
+    for option, database in (("--setuid", "passwd"), ("--setgid", "group"), ("--groups", "group")):
+        ended = join(target, option, "root", "--", "/bin/true")
+        assert ended.status == 125
+        assert f"{option}: 'root' is not an id, and whose name it is say only" in ended.errors
+        assert f"`pyspawn exec TARGET -- getent {database} root` shows it" in ended.errors

@@ -420,7 +420,7 @@ def test_ids_that_an_ordinary_user_can_not_take() -> None:
 
     own = USER if os.geteuid() == 0 else os.geteuid()
     hint = refused(start("--setuid", "5"),
-                   f"--setuid 5: there's no such user inside, by the map 0:{own}:1")  # fmt: skip
+                   f"there's no user 5 inside, by the map 0:{own}:1")  # fmt: skip
     assert "--map-user 5" in hint
     # The hint, for somebody who is to be the only one inside.
     assert rows(start("--setuid", "5", "--map-user", "5")) == [f"5 {own} 1"]
@@ -455,6 +455,44 @@ def test_root_without_a_name() -> None:
     assert "usermod" not in hint
     ended = room("", "--map-auto", subuid="0:165536:65536\n", more=passwd)
     assert rows(ended) == ["0 0 1", "1 165536 65536"]
+
+
+def test_users_and_groups_by_name() -> None:
+    """A user who is named brings the login group along, as su(1) has it; a number doesn't."""
+    require_room()
+    names = {"group": f"root:x:0:\nmappers:x:{GROUP}:mapper\nothers:x:77:\n"}
+
+    def who(*words: Word) -> list[str]:
+        code = ("/bin/sh", "-c", "id -u; id -g; id -G")
+        return rows(room("", *words, program=code, more=names))
+
+    assert who("--setuid", "mapper") == [str(USER), str(GROUP), str(GROUP)]
+    assert who("--setuid", "mapper", "--setgid", "others") == [str(USER), "77", "77"]
+    assert who("--setuid", str(USER)) == [str(USER), "0", "0"]
+    assert who("--setgid", "mappers", "--groups", "others,5") == ["0", str(GROUP), f"{GROUP} 5 77"]
+    assert who("--map-user", "mapper", "--map-group", "others") == [str(USER), "77", "77"]
+
+
+def test_names_that_a_directory_service_has() -> None:
+    require_room()
+    entry = "#!/bin/sh\n[ $1 = passwd ] && echo far:x:70001:70002:::\n"
+    code = f"write('/mnt/getent', {entry!r}, 0o755)\n"
+    code += "os.environ['PATH'] = '/mnt:/usr/bin:/bin'\n"
+    program = ("/bin/sh", "-c", "id -u; id -g")
+    assert rows(room(code, "--setuid", "far", program=program)) == ["70001", "70002"]
+    ended = room(code, "--setgid", "far")
+    assert ended.status == 125
+    assert "--setgid: 'far' is neither a group of this machine (`getent group`" in ended.errors
+
+
+def test_a_name_whose_ids_are_not_mapped() -> None:
+    require_room()
+    hint = refused(room(MAPPER, "--setuid", "mapper"),
+                   f"there's no user {USER} inside, by the map 0:{USER}:1")  # fmt: skip
+    assert f"--map-user {USER}" in hint
+    hint = refused(room(MAPPER, "--setuid", "mapper", "--map-user", "mapper"),
+                   f"there's no group {GROUP} inside, by the map 0:{GROUP}:1")  # fmt: skip
+    assert "--setgid 0" in hint
 
 
 def test_a_name_of_a_directory_service() -> None:
@@ -508,6 +546,16 @@ def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> Non
         message, hint = running.errors().splitlines()
     assert message == f"pyspawn: got {number.name} while getsubids was running"
     assert "a directory service" in hint
+
+
+def test_a_directory_service_that_does_not_know_a_name_in_time() -> None:
+    require_room()
+    argv = entered(HANGS.replace("getsubids", "getent"), "--setuid", "far")
+    with Running(argv) as running:
+        assert running.line() == "asked"
+        running.send(signal.SIGTERM)
+        assert running.wait() == 128 + signal.SIGTERM
+        assert running.errors().startswith("pyspawn: got SIGTERM while getent was running\n")
 
 
 # A script that has file capabilities, which the kernel doesn't heed, capabilities(7).
@@ -584,7 +632,7 @@ def test_a_gap_where_the_program_would_be() -> None:
     assert both.out == b"ran\n"
     words = ("--map-users", "0:100000:9", "--map-groups", "5:100000:9", "--setuid", "8")
     assert "no group id inside" in pyspawn(*words).errors
-    assert "no such group inside" in pyspawn(*words, "--setgid", "4").errors
+    assert "no group 4 inside" in pyspawn(*words, "--setgid", "4").errors
     hint = refused(pyspawn(*words, "--setgid", "5", "--groups", "6,3"),
                    "--groups: there's no group 3 inside, by the map 5:100000:9")  # fmt: skip
     assert "--map-groups 3:OUTER:COUNT" in hint

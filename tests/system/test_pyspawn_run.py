@@ -1185,9 +1185,9 @@ def test_as_a_module() -> None:
         (["--stop-signal=" + "9" * 5000, "true"], "' is not a signal (", "--stop-signal SIGNAL"),
         (["--env=" + "A" * 9000, "true"], "' is not NAME=VALUE", "--env NAME=VALUE: Set"),
         (
-            ["--map-user=me", "true"],
-            "'me' is not an id (a number from 0 to 4294967294, as id(1) shows it)",
-            "--map-user UID: Be this user",
+            ["--map-user=no-such-one", "true"],
+            "'no-such-one' is neither a user of this machine (`getent passwd` shows them) nor",
+            "--map-user USER: Be this user",
         ),
         (["--env=A", "true"], "'A' is not NAME=VALUE", "--env NAME=VALUE: Set"),
         (["--json-status=x", "true"], "'x' is not a file descriptor", "--json-status FD: Write"),
