@@ -5,20 +5,24 @@ Who does what:
 1. A container is made as for any program. What runs in it is `pyinit --pause`, which holds its
    namespaces and reaps.
 2. The caller forks the *guest*, which joins all of the container's new namespaces by one setns(2).
-   A PID namespace is for children only, so it forks once more: its child calls the function.
+   A PID namespace is for children only, so it forks once more: its child calls the function. Its
+   pid is none that a process had whose memory this is, since by that libraries know a fork.
 3. The outcome comes back pickled through a pipe. There's no more once the guest has ended.
 4. The container is killed, and with it whatever the function has left behind.
 
 Whoever controls the function controls what is unpickled: it isn't for code that isn't trusted.
 
 A fork of a program with threads has one thread, and the locks that the others held stay held. So
-what the function uses should not be used by other threads: as with any fork, os.fork().
+what the function uses should not be used by other threads: as with any fork, os.fork(). Nothing of
+ours waits for such a lock: not that of a module, either, which another thread may be importing just
+then. What is needed after the fork is imported before it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import pickle
 import select
@@ -46,6 +50,11 @@ FOR_PROGRAMS = (*keywords.OURS, "init", "user", "group", "extra_groups")
 """Keywords that say something of a program, and nothing of the namespaces around a function."""
 
 _RETURNED, _RAISED = "returned", "raised"
+
+_pids = {os.getpid()}
+"""The pids that this process had, or one from which it was forked, as each saw itself."""
+
+os.register_at_fork(after_in_child=lambda: _pids.add(os.getpid()))
 
 
 class IsolatedError(Exception):
@@ -88,6 +97,7 @@ def call(
     timeout = keywords.duration("timeout", timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     options = options or {}
+    _prepare()
     for stream in (sys.stdout, sys.stderr):  # else both processes would write what is in there
         with contextlib.suppress(AttributeError, ValueError, OSError):
             stream.flush()
@@ -109,6 +119,15 @@ def call(
     if kind == _RAISED:
         raise value
     return value, container.missing
+
+
+@functools.cache
+def _prepare() -> None:
+    """Import what it takes to tell of an exception, which traceback does only when it has to."""
+    try:
+        getattr(_pids, _RAISED)
+    except AttributeError as error:
+        traceback.format_exception(error)
 
 
 def _converse(
@@ -198,7 +217,7 @@ class _Guest:
         """
         os.set_blocking(self._names, False)
         with contextlib.suppress(BlockingIOError, ChildProcessError):
-            os.waitpid(int(os.read(self._names, 64)), 0)
+            os.waitpid(int(os.read(self._names, 65536).split()[-1]), 0)
 
 
 def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
@@ -250,27 +269,62 @@ def _be_guest(
     try:
         _join(pidfd, new)
         os.chdir(place)  # the root of the namespace is where a join leads, setns(2)
-        gate, opener = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(opener)
-            if os.read(gate, 1):  # the caller knows of us
-                os.close(gate)
-                _tell(telling, _outcome(function))
-                status = 0
+        if child := _fork_another(naming):
+            code = os.waitstatus_to_exitcode(_reaped(child))
+            status = code if code >= 0 else 128 - code
         else:
-            try:
-                os.write(naming, b"%d" % child)
-                os.write(opener, b"!")
-            finally:
-                os.close(opener)
-                with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
-                    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                    status = code if code >= 0 else 128 - code
+            _tell(telling, _outcome(function))
+            status = 0
     except BaseException as error:  # noqa: BLE001  it's the caller's
         _tell(telling, _packed(_RAISED, error))
     finally:
         os._exit(status)
+
+
+def _fork_another(naming: int) -> int:
+    """Fork a process that nobody takes for one of its forebears; return as os.fork().
+
+    asyncio, tempfile, multiprocessing and many others tell a fork by its pid, and PID namespaces
+    all count from 1. Who has got a pid of a forebear's ends, and the next one is tried. The child
+    goes on only when its pid, as the guest sees it, has been told by the descriptor `naming`: a
+    line each, of which the last one counts.
+    """
+    forebears = frozenset(_pids)
+    while True:
+        gate, opener = os.pipe()
+        answers, answerer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(opener)
+            os.close(answers)
+            if os.getpid() in forebears or not os.read(gate, 1):
+                os._exit(0)
+            os.write(answerer, b"!")
+            os.close(answerer)
+            os.close(gate)
+            return 0
+        os.close(answerer)
+        answered = b""
+        try:
+            os.write(naming, b"%d\n" % child)
+            os.write(opener, b"!")  # the gate is open here too: this raises no SIGPIPE
+            answered = os.read(answers, 1)
+        finally:
+            for end in (gate, opener, answers):
+                os.close(end)
+            if not answered:
+                status = _reaped(child)
+        if answered:
+            return child
+        if status:
+            raise IsolatedError("what holds the namespaces has ended")
+
+
+def _reaped(child: int) -> int:
+    """Wait for a child; return its wait status, 0 where SIGCHLD is ignored."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(child, 0)[1]
+    return 0
 
 
 def _join(pidfd: int, new: list[str]) -> None:

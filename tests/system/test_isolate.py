@@ -61,6 +61,51 @@ def test_it_is_a_process_of_its_own_with_its_own_proc_and_root() -> None:
     assert ids == (0, 0)
 
 
+TAKEN = """
+import asyncio, tempfile
+async def work():
+    return os.getpid()
+async def main():
+    pids = call(lambda: (asyncio.run(work()), call(os.getpid)[0], child()))[0]
+    print(os.getpid(), *pids)
+def child():
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, b"%d" % call(os.getpid)[0])
+        os._exit(0)
+    os.close(writer)
+    return int(os.read(reader, 9))
+print(*forebears)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("forks", [0, 1, 2])
+def test_its_pid_is_none_of_its_forebears(forks: int) -> None:
+    """asyncio knows by the pid that a loop that runs was forked away; others do likewise."""
+    before = """
+import os
+forebears = [os.getpid()]
+for _ in range(FORKS):
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os._exit(0)
+    forebears.append(os.getpid())
+"""
+    place = str(Path(spawner.__file__).parent.parent)
+    argv = ["-I", "-c", SCRIPT + before.replace("FORKS", str(forks)) + TAKEN, place]
+    ended = spawner.run([sys.executable, *argv], stdout=PIPE, text=True, timeout=60)
+    assert ended.returncode == 0
+    forebears, pids = (line.split() for line in ended.stdout.splitlines())
+    assert forebears == [str(2 + number) for number in range(forks + 1)]
+    caller, outer, inner, of_a_fork = pids
+    assert caller == forebears[-1]
+    assert outer not in forebears
+    assert inner not in (*forebears, outer)
+    assert of_a_fork not in (*forebears, outer)
+
+
 def test_the_directory_is_ours_or_the_one_asked_for(tmp_path: Path) -> None:
     assert call(os.getcwd)[0] == os.getcwd()
     assert call(os.getcwd, options={"cwd": tmp_path})[0] == str(tmp_path)
@@ -473,3 +518,100 @@ except TimeoutError as error:
 """
     with script(code) as program:
         assert program.communicate(timeout=60) == ("rung\n", "")
+
+
+OUTCOMES = """
+import os, socket
+from spawner import isolate
+class OddError(Exception):
+    def __init__(self, reason, *, code):
+        super().__init__(reason)
+def chained():
+    try:
+        (1,)[2] + 3
+    except IndexError as error:
+        raise ExceptionGroup("all", [error, NameError("name", name="nam")]) from error
+def odd():
+    raise OddError("reason", code=5)
+def outcome(function):
+    try:
+        call(function, timeout=30)
+    except (Exception, ExceptionGroup) as error:
+        return error
+cases = {
+    "returned": lambda: 3, "no pickle": lambda: lambda: 1, "chained": chained, "odd": odd,
+    "misspelt attribute": lambda: os.getpidd(), "misspelt name": lambda: lenn(),
+    "no syntax": lambda: compile("1 +", "text", "exec"), "error": lambda: open("/nosuch"),
+}
+"""
+
+
+def test_nothing_is_imported_after_the_fork() -> None:
+    """Another thread may be importing it, and the fork has a copy of the lock that it holds."""
+    code = (
+        OUTCOMES
+        + """
+before = ()
+def fork():
+    global before
+    pid = os_fork()
+    if not pid:
+        before = set(sys.modules)
+    return pid
+def tell(*told):
+    print(case, *sys.modules.keys() - before, file=sys.stderr, flush=True)
+    tell_ours(*told)
+os_fork, os.fork, tell_ours, isolate._tell = os.fork, fork, isolate._tell, tell
+for case in cases:
+    outcome(cases[case])
+case = "no join"
+join = isolate._join
+isolate._join = lambda _, new: join(0, new)
+print(outcome(chained))
+"""
+    )
+    with script(code) as program:
+        stdout, stderr = program.communicate()
+        assert stdout.startswith("join the namespaces")
+        told = stderr.splitlines()
+    cases = ("returned", "no pickle", "chained", "odd", "misspelt attribute", "misspelt name",
+             "no syntax", "error", "no join")  # fmt: skip
+    assert told == list(cases)
+
+
+def test_a_module_that_another_thread_is_importing_is_waited_for() -> None:
+    """Before the fork, in which that thread would not be there to finish."""
+    code = (
+        OUTCOMES
+        + """
+import threading
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ast" and threading.current_thread() is not threading.main_thread():
+            begun.set()
+            while not forked.is_set() and "importlib" not in stack():
+                os.sched_yield()
+def stack():
+    frame, files = sys._current_frames()[threading.main_thread().ident], []
+    while frame:
+        files.append(frame.f_code.co_filename)
+        frame = frame.f_back
+    return " ".join(files)
+def fork():
+    pid = os_fork()
+    forked.set()
+    return pid
+for name in "ast", "_ast":
+    sys.modules.pop(name, None)
+begun, forked = threading.Event(), threading.Event()
+os_fork, os.fork = os.fork, fork
+sys.meta_path.insert(0, Finder())
+thread = threading.Thread(target=__import__, args=("ast",))
+thread.start()
+begun.wait()
+print(type(outcome(chained)).__name__)
+thread.join()
+"""
+    )
+    with script(code) as program:
+        assert program.communicate(timeout=120) == ("ExceptionGroup\n", "")

@@ -7,6 +7,8 @@ import sys
 import pytest
 from helpers.capabilities import require
 
+import spawner
+
 pytest_plugins = ["pytester"]
 
 
@@ -303,3 +305,27 @@ def test_it_is_opt_in(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     result.stdout.fnmatch_lines(["*fixture 'isolated' not found*"])
     pytester.makeconftest("pytest_plugins = ['spawner.pytest_plugin']")
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_asyncio_works_where_pytest_is_the_second_process(pytester: pytest.Pytester) -> None:
+    """So that an isolated function, too, would be the second process of its PID namespace."""
+    code = """
+    import asyncio, os, pytest
+
+    async def work():
+        return os.getpid()
+
+    def test_in_a_loop(isolated):
+        async def main():
+            assert os.getpid() == 2
+            return isolated(lambda: asyncio.run(work()))
+        assert asyncio.run(main()) not in (1, 2)
+
+    @pytest.mark.isolated
+    def test_as_a_whole():
+        assert os.getpid() not in (1, 2)
+    """
+    path = pytester.makepyfile(code)
+    words = ["-m", "pytest", "-p", "spawner.pytest_plugin", "-p", "no:cacheprovider", str(path)]
+    ended = spawner.run([sys.executable, *words], stdout=spawner.PIPE, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stdout
