@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import sys
 import warnings
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, cast, overload
@@ -21,7 +23,7 @@ from spawner.exchange import BEGUN, decode, encode, ending, left
 from spawner.process import CompletedProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from subprocess import Popen
     from types import TracebackType
     from typing import Literal, Unpack
@@ -34,6 +36,8 @@ __all__ = ["JoinedProcess", "Process", "join", "run"]
 
 _LIMIT = 65536
 """Bytes that a stream of asyncio holds back by default, asyncio.create_subprocess_exec."""
+
+_NOT_STARTED = "the Process has not been started: await it"
 
 
 class Process(Container, Generic[AnyStr]):
@@ -153,9 +157,15 @@ class Process(Container, Generic[AnyStr]):
         self._transports: list[asyncio.BaseTransport] = []
 
     def _check_owner(self) -> None:
-        if not self._begun:
-            raise RuntimeError("the Process has not been started: await it")
+        if not self._running and (not self._begun or self._report.closed):
+            raise RuntimeError(_NOT_STARTED)
         super()._check_owner()
+
+    def _check_started(self) -> None:
+        """Raise RuntimeError until the start has succeeded: it may yet leave nothing."""
+        if not self._running:
+            raise RuntimeError(_NOT_STARTED)
+        self._check_owner()
 
     def __await__(self) -> Generator[Any, None, Process[AnyStr]]:
         return self._start().__await__()
@@ -190,7 +200,7 @@ class Process(Container, Generic[AnyStr]):
         with contextlib.ExitStack() as undo:
             self._launch(undo, self._words, pass_fds, bufsize=0, **streams)
             self._ended = asyncio.get_running_loop().create_future()
-            _watch(self._end, self._launcher, self._ended)
+            undo.callback(_watch(self._end, self._launcher, self._ended))
             try:
                 await self._connect()
                 await self._await_start()
@@ -213,20 +223,30 @@ class Process(Container, Generic[AnyStr]):
         launcher = self._launcher
         if launcher.stdin is not None:
             _, spoken = protocol()
-            writing, _ = await loop.connect_write_pipe(lambda: spoken, launcher.stdin)
+            pipe = self._give("stdin", loop)
+            writing, _ = await loop.connect_write_pipe(lambda: spoken, pipe)
             self._transports.append(writing)
-            launcher.stdin = None
             self.stdin = asyncio.StreamWriter(writing, spoken, None, loop)
         if launcher.stdout is not None:
             self.stdout, heard = protocol()
-            reading, _ = await loop.connect_read_pipe(lambda: heard, launcher.stdout)
+            pipe = self._give("stdout", loop)
+            reading, _ = await loop.connect_read_pipe(lambda: heard, pipe)
             self._transports.append(reading)
-            launcher.stdout = None
         if launcher.stderr is not None:
             self.stderr, complained = protocol()
-            reading, _ = await loop.connect_read_pipe(lambda: complained, launcher.stderr)
+            pipe = self._give("stderr", loop)
+            reading, _ = await loop.connect_read_pipe(lambda: complained, pipe)
             self._transports.append(reading)
-            launcher.stderr = None
+
+    def _give(self, name: str, loop: asyncio.AbstractEventLoop) -> Any:
+        """Return a pipe for the loop, which closes it from now on, also where it's cancelled."""
+        pipe = getattr(self._launcher, name)
+        if _closes_by_number(loop):
+            number = fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, 3)
+            pipe.close()
+            pipe = _Given(number)
+        setattr(self._launcher, name, None)
+        return pipe
 
     async def _await_start(self) -> None:
         """Return once the program's exec has happened, or raise what happened instead."""
@@ -267,7 +287,7 @@ class Process(Container, Generic[AnyStr]):
 
     def poll(self) -> int | None:
         """Return the exit status if all of the container has ended, else None."""
-        self._check_owner()
+        self._check_started()
         return self._settle() if self._ended.done() else self.returncode
 
     async def wait(self, timeout: float | None = None) -> int:
@@ -289,7 +309,7 @@ class Process(Container, Generic[AnyStr]):
         `input`, also when it was cancelled: nothing is lost.
         """
         seconds = keywords.duration("timeout", timeout, from_now=True)
-        self._check_owner()
+        self._check_started()
         self._feed(input)
         await self._wait_for(("stdout", "stderr"), timeout, seconds)
         self._settle()
@@ -316,7 +336,7 @@ class Process(Container, Generic[AnyStr]):
         self, names: tuple[str, ...], timeout: float | None, seconds: float | None
     ) -> None:
         """Wait for the ends of streams and of all; raises TimeoutExpired after `seconds`."""
-        self._check_owner()
+        self._check_started()
         tasks: list[asyncio.Task[None]] = [
             asyncio.ensure_future(self._drain(name, getattr(self, name)))
             for name in names
@@ -389,22 +409,55 @@ class JoinedProcess(Process[AnyStr]):
         self._prepare(args, words, options, coding, start_timeout, limit)
 
 
-def _watch(end: Pidfd, launcher: Popen[Any], ended: asyncio.Future[None]) -> None:
-    """Resolve `ended` when the launcher has ended; it holds no Process, which may be forgotten."""
+class _Given:
+    """A descriptor that is the loop's own: to close this does nothing."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def close(self) -> None:
+        pass
+
+
+def _closes_by_number(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether a loop closes a pipe's descriptor behind the back of its file.
+
+    libuv does, and then uvloop closes the file too, or, where it was cancelled, leaves that to us:
+    by then the number may be another file's.
+    """
+    uvloop = sys.modules.get("uvloop")
+    return uvloop is not None and isinstance(loop, uvloop.Loop)
+
+
+def _watch(end: Pidfd, launcher: Popen[Any], ended: asyncio.Future[None]) -> Callable[[], None]:
+    """Resolve `ended` when the launcher has ended; return what ends the watch before that.
+
+    It holds no Process, which may be forgotten.
+    """
     loop = ended.get_loop()
-    descriptor = end.descriptor
+    watched = end.descriptor
+
+    def leave() -> None:
+        # Once only: later the number may be another file's.
+        nonlocal watched
+        if watched is not None:
+            loop.remove_reader(watched)
+        watched = None
 
     def see() -> None:
-        if descriptor is not None:
-            loop.remove_reader(descriptor)
+        leave()
         end.close()
         launcher.wait()  # to reap it
         _resolve(ended)
 
-    if descriptor is None:
+    if watched is None:
         see()
     else:
-        loop.add_reader(descriptor, see)
+        loop.add_reader(watched, see)
+    return leave
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from helpers import children
+from helpers import children, loops
 from helpers.capabilities import MISSING, require
 from helpers.places import Place
 from hypothesis import settings
@@ -62,6 +62,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def place(request: pytest.FixtureRequest) -> Place:
     """Run the test twice: pyinit as PID 1 of a namespace, and as any process's child."""
     return Place(request.param)
+
+
+@pytest.fixture(params=loops.KINDS)
+def each_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test once for each kind of event loop."""
+    kind: str = request.param
+    loops.install(kind, monkeypatch)
+    return kind
 
 
 @pytest.fixture

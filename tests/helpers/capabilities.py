@@ -6,6 +6,7 @@ A probe returns None when the capability is there, else what is missing, in word
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import platform
 import shutil
@@ -165,6 +166,10 @@ def _pids_cgroup() -> str | None:
     return None if os.access(place, os.W_OK) else f"{place} is not ours to change"
 
 
+def _module(name: str) -> str | None:
+    return None if importlib.util.find_spec(name) else "not installed here"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "userns": _userns,
@@ -176,6 +181,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "x86_64": _x86_64,
     "other-user": _other_user,
     "pids-cgroup": _pids_cgroup,
+    "uvloop": lambda: _module("uvloop"),
 }
 
 BY_CHOICE = frozenset({"root", "other-user", "pids-cgroup", "subordinate-ids", "x86_64"})

@@ -24,7 +24,7 @@ from spawner import PIPE, SetupError, TimeoutExpired, aio
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_left(monkeypatch: pytest.MonkeyPatch, each_loop: str) -> Iterator[None]:
     """No descriptor, and at no time a thread."""
 
     def no_thread(*_: object, **__: object) -> None:
@@ -222,6 +222,34 @@ def test_cancelling_twice_still_waits_for_the_end(monkeypatch: pytest.MonkeyPatc
     os.close(writer)
 
 
+def test_a_start_that_is_cancelled_at_any_turn_closes_what_is_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Files that are opened meanwhile get the numbers that it has closed."""
+    launcher(monkeypatch, PATIENT)
+
+    async def main() -> None:
+        for turns in range(12):
+            task = asyncio.create_task(aio.run(["app"], input=b"x", capture_output=True))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            others = [end for _ in range(8) for end in os.pipe()]
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            others += [end for _ in range(8) for end in os.pipe()]
+            pipes = {end: os.readlink(f"/proc/self/fd/{end}") for end in others}
+            del task
+            gc.collect()
+            for _ in range(4):
+                await asyncio.sleep(0)
+            assert {end: os.readlink(f"/proc/self/fd/{end}") for end in others} == pipes
+            for end in others:
+                os.close(end)
+
+    play(main)
+
+
 def test_a_launcher_that_is_killed_takes_its_container_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -250,6 +278,28 @@ def test_what_makes_no_sense_is_refused_before_it_starts() -> None:
     process = aio.Process(["app"])
     with pytest.raises(RuntimeError, match="has not been started"):
         process.kill()
+
+
+def test_who_looks_on_during_a_start_has_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the start fails: then there's nothing to wait for."""
+    launcher(monkeypatch, "os._exit(3)")
+
+    async def main() -> None:
+        process = aio.Process(["app"])
+        task = asyncio.create_task(process._start())
+        while not task.done():
+            with pytest.raises(RuntimeError, match="has not been started"):
+                process.poll()
+            await asyncio.sleep(0)
+        with pytest.raises(SetupError):
+            await task
+        for method in (process.wait, process.communicate):
+            with pytest.raises(RuntimeError, match="has not been started"):
+                await method()  # type: ignore[operator]
+        with pytest.raises(RuntimeError, match="has not been started"):
+            process.kill()
+
+    play(main)
 
 
 def test_a_process_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +341,7 @@ def test_a_forgotten_process_is_killed_with_a_warning(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")  # asyncio's own
+@pytest.mark.filterwarnings("ignore:unclosed resource:ResourceWarning")  # uvloop's own
 @pytest.mark.parametrize("streams", [{}, {"stdin": PIPE, "stdout": PIPE, "stderr": PIPE}])
 def test_one_that_outlives_its_loop_is_killed_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, streams: dict[str, int]
