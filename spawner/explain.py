@@ -162,10 +162,10 @@ TEXTS = {
     ),
     "keep-descriptors-out": Text(
         "Whatever the caller had open, other than the standard streams and what was named, is "
-        "closed when the program is executed.",
+        "closed. What is pyspawn's own is closed when the program is executed.",
         "While /proc still is the caller's, which lists what there is. In there a descriptor of a "
         "directory would be a way out.",
-        "fcntl(2), proc_pid_fd(5)",
+        "close(2), proc_pid_fd(5)",
     ),
     "import-no-more": Text(
         "Python loads the last modules that may be needed, and forgets how to find others.",
@@ -367,6 +367,13 @@ TEXTS = {
         "The program will start in this directory.",
         "After the mounts, so that the path leads where it will lead for the program.",
         "chdir(2)",
+    ),
+    "change-directory-inside": Text(
+        "The program will start in this directory. Each part of the path is opened in turn, and "
+        "links are followed by their text: the kernel would follow one of /proc to whatever it "
+        "stands for. Then the way up from there has to lead to the root, mount by mount.",
+        "After the mounts, so that the path leads where it will lead for the program.",
+        "path_resolution(7), fchdir(2), statx(2), proc_pid_fd(5)",
     ),
     "clear-environment": Text(
         "No variable of the caller reaches the program.",

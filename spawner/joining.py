@@ -8,8 +8,10 @@ The others are taken to be hostile. So
 2. Each process that enters is hidden first (PR_SET_DUMPABLE): nobody inside gets at its memory, its
    descriptors or its program. What the program can reach of the latter is sealed (`sealed`).
 3. From the moment that the mounts are theirs, nothing is imported any more.
-4. Descriptors of directories are closed before the working directory is chosen, which then has to
-   be inside of the root.
+4. Descriptors are closed before the working directory is chosen: those that the caller had open,
+   and those of directories. Links on the way are followed by us, since the kernel would follow one
+   of /proc to what it stands for. Then the directory has to be inside of the root: by its mount,
+   for the inodes are the same wherever a sandbox has bound / to.
 
 The order is the kernel's, setns(2): whoever has no rights here enters the user namespace below ours
 first, whose owner has them all in there; then the others; then the user namespace that is the
@@ -66,7 +68,7 @@ class Joined:
     others, if it isn't the one in `namespaces`. `root` and `directory` are a process's, and
     `environment` its variables, where they are wanted. `maps` are a user namespace's, where they
     are known of the process, and `who` is the program in there. `closes` says that the program
-    doesn't get the caller's descriptors.
+    doesn't get the caller's descriptors. `asks_proc` says that only /proc tells of mounts.
     """
 
     def __init__(self, spec: Spec, joins: Joins, caller: Caller, proc: int) -> None:
@@ -81,6 +83,7 @@ class Joined:
         self.maps: joinids.Maps | None = None
         self.who = joinids.Who(0, 0, ())
         self.closes = joins.target is not None
+        self.asks_proc = False
         self._user = caller.user
         self._proc = proc
         self._held = [proc]
@@ -128,6 +131,12 @@ class Joined:
         """Whether somebody inside can see the processes that enter."""
         return bool(self.namespaces.keys() & {"user", "pid", "mount"}) or self.root is not None
 
+    @property
+    def _checks(self) -> bool:
+        """Whether a working directory is to be looked at that others may have chosen."""
+        chosen = self.spec.workdir is not None or self.directory is not None
+        return self._hostile and chosen
+
     def before_fork(self) -> Iterator[Step]:
         """Yield the steps of the stage."""
         if self._hostile:
@@ -154,9 +163,9 @@ class Joined:
         if self.root is not None:
             yield _enter_root(self.root)
         if self.spec.workdir is not None:
-            yield _change_directory(self.spec.workdir, self.directory, checked=self._hostile)
+            yield self._change_directory(self.spec.workdir)
         elif self.directory is not None:
-            yield _enter_directory(self.directory, checked=self._hostile)
+            yield self._enter_directory(self.directory)
 
     def variables(self) -> Iterator[Step]:
         """Yield how the program gets the target's environment."""
@@ -227,7 +236,9 @@ class Joined:
 
     def _close_namespaces(self) -> Step:
         """Close what has been entered: a path of the program's could lead through a descriptor."""
-        held = [*self.namespaces.values(), self._proc]
+        held = [*self.namespaces.values()]
+        if not (self.asks_proc and self._checks):
+            held.append(self._proc)
         if self.first is not None:
             held.append(self.first)
 
@@ -243,6 +254,122 @@ class Joined:
             topic="close-namespaces",
         )
 
+    def _change_directory(self, path: str) -> Step:
+        """Go where the program shall start, and not to the target's own directory, if there is one.
+
+        Where others lay the path, it has to be inside the root.
+        """
+        directory, checked = self.directory, self._hostile
+
+        def act(kernel: Kernel, _: str) -> None:
+            if directory is not None:
+                posix.close(directory)
+            if not checked:
+                kernel.chdir(path)
+                return
+            kernel.chdir_by_text(path)
+            self._check_directory(kernel, path)
+
+        return Step(
+            INIT,
+            f"change to the directory {path}",
+            f'fchdir(openat(AT_FDCWD, "{path}", O_PATH|O_NOFOLLOW))'
+            if checked
+            else f'chdir("{path}")',
+            act,
+            topic="change-directory-inside" if checked else "change-directory",
+        )
+
+    def _enter_directory(self, directory: int) -> Step:
+        """Go to the target's directory, by its descriptor, which may be outside of its root."""
+
+        def act(kernel: Kernel, _: str) -> None:
+            kernel.fchdir(directory)
+            posix.close(directory)
+            if self._hostile:
+                self._check_directory(kernel, None)
+
+        return Step(
+            INIT,
+            "change to the target's directory",
+            f"fchdir({directory})",
+            act,
+            topic="enter-directory",
+        )
+
+    def _check_directory(self, kernel: Kernel, path: str | None) -> None:
+        try:
+            inside = self._inside_root(kernel)
+        finally:
+            if self.asks_proc:
+                posix.close(self._proc)
+        if not inside:
+            raise SetupError(
+                "change to a directory that is outside of the root",
+                stage=INIT,
+                syscall="chdir",
+                path=path,
+                hint="name one that is inside: --workdir /",
+            )
+
+    def _inside_root(self, kernel: Kernel) -> bool:
+        """Tell whether the way up from the working directory leads to the root.
+
+        By descriptors: getcwd(3) would read directories where the kernel says "(unreachable)".
+        """
+        flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+        root = posix.open("/", flags)
+        at = posix.open(".", flags)
+        try:
+            top, here = self.place(kernel, root), self.place(kernel, at)
+            while here != top:
+                below, at = at, posix.open("..", flags, dir_fd=at)
+                posix.close(below)
+                last, here = here, self.place(kernel, at)
+                if here == last:
+                    return False
+        except SyscallError:
+            raise
+        except OSError as error:
+            raise SyscallError("openat", error.errno or 0, "..") from None
+        else:
+            return True
+        finally:
+            posix.close(at)
+            posix.close(root)
+
+    def place(self, kernel: Kernel, descriptor: int) -> tuple[int, int, int]:
+        """Return what tells a directory from all others: its mount, its device and its inode."""
+        return self.mount(kernel, descriptor), *_identity(posix.fstat(descriptor))
+
+    def mount(self, kernel: Kernel, descriptor: int) -> int:
+        """Return the number of the mount that a descriptor is in; raises SyscallError.
+
+        No file system is asked for it. Where statx(2) doesn't tell, that is noted.
+        """
+        found = None if self.asks_proc else kernel.mount_id(descriptor)
+        if found is not None:
+            return found
+        self.asks_proc = True
+        path = f"self/fdinfo/{descriptor}"
+        for line in _read(self._proc, path).splitlines():
+            if line.startswith(b"mnt_id:"):
+                return int(line[7:])
+        raise SyscallError("read", errno.ENODATA, f"/proc/{path}")
+
+    def is_root(self, kernel: Kernel, descriptor: int) -> bool:
+        """Tell whether a directory is our root.
+
+        Nothing is asked of the file system of another mount, which may never answer.
+        """
+        root = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+        try:
+            if self.mount(kernel, root) != self.mount(kernel, descriptor):
+                return False
+            return _identity(posix.fstat(root)) == _identity(posix.fstat(descriptor))
+        finally:
+            posix.close(root)
+
 
 def find(
     kernel: Kernel, spec: Spec, joins: Joins, caller: Caller, lifelines: Iterable[int] = ()
@@ -256,6 +383,8 @@ def find(
     )
     joined = Joined(spec, joins, caller, proc)
     try:
+        # Or /proc would be closed by the time that it's needed for that.
+        attempt(LAUNCHER, "see which mount /proc is", lambda: joined.mount(kernel, proc))
         _open(kernel, joined, frozenset(lifelines))
         if joined.enters_user:
             _choose_who(kernel, joined, caller, frozenset(lifelines))
@@ -359,7 +488,7 @@ def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
         if joins.kinds is None or "mount" in joins.kinds:
             flags = posix.O_PATH | posix.O_DIRECTORY
             root = joined.hold(kernel.open(f"{place}/root", flags))
-            if _is_root(root) and _is_ours(found["mount"], "mount"):
+            if joined.is_root(kernel, root) and _is_ours(found["mount"], "mount"):
                 joined.let_go(root)
             else:
                 joined.root = root
@@ -543,10 +672,6 @@ def _identity(status: posix.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _is_root(descriptor: int) -> bool:
-    return _identity(posix.fstat(descriptor)) == _identity(posix.stat("/"))
-
-
 def _is_privileged() -> bool:
     """Tell whether we have CAP_SYS_ADMIN in our user namespace, proc_pid_status(5)."""
     descriptor = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
@@ -637,30 +762,32 @@ def _enter(kind: str, descriptor: int, where: str) -> Step:
 
 
 def _keep_descriptors_out(passed: frozenset[int]) -> Step:
-    """Have the exec close what the caller had open, but for the standard ones and `passed`."""
+    """Close what the caller had open, but for the standard ones and `passed`."""
 
     def act(_: Kernel, __: str) -> None:
         try:
             for name in posix.listdir("/proc/self/fd"):
                 descriptor = int(name)
                 if descriptor > 2 and descriptor not in passed:
-                    _close_on_exec(descriptor)
+                    _close_inherited(descriptor)
         except OSError as error:
             raise SyscallError("openat", error.errno or 0, "/proc/self/fd") from None
 
     return Step(
         INIT,
         "keep the caller's descriptors out",
-        "fcntl(3..., F_SETFD, FD_CLOEXEC)",
+        "close(3...)",
         act,
         topic="keep-descriptors-out",
         makes=True,
     )
 
 
-def _close_on_exec(descriptor: int) -> None:
+def _close_inherited(descriptor: int) -> None:
+    """Close what came over an exec, so what isn't ours."""
     try:
-        posix.set_inheritable(descriptor, False)
+        if posix.get_inheritable(descriptor):
+            posix.close(descriptor)
     except OSError as error:
         if error.errno != errno.EBADF:  # the listing's own
             raise
@@ -674,6 +801,7 @@ def _import_no_more() -> Step:
 
     def act(_: Kernel, __: str) -> None:
         from pyinit import execerror, execvp, signames  # noqa: F401
+        from spawner import paths  # noqa: F401
 
         execerror.text(b"\x1b")  # has the codec for what isn't printable read in
         built_in = ("BuiltinImporter", "FrozenImporter")
@@ -709,81 +837,6 @@ def _enter_root(root: int) -> Step:
         act,
         topic="enter-root",
     )
-
-
-def _change_directory(path: str, directory: int | None, *, checked: bool) -> Step:
-    """Go where the program shall start, and not to the target's own directory, if one is given.
-
-    With `checked` it has to be inside the root: a path may lead out through a descriptor.
-    """
-
-    def act(kernel: Kernel, _: str) -> None:
-        if directory is not None:
-            posix.close(directory)
-        kernel.chdir(path)
-        if checked:
-            _check_directory(path)
-
-    return Step(
-        INIT,
-        f"change to the directory {path}",
-        f'chdir("{path}")',
-        act,
-        topic="change-directory",
-    )
-
-
-def _enter_directory(directory: int, *, checked: bool) -> Step:
-    """Go to the target's directory, by its descriptor, which may be outside of its root."""
-
-    def act(kernel: Kernel, _: str) -> None:
-        kernel.fchdir(directory)
-        posix.close(directory)
-        if checked:
-            _check_directory(None)
-
-    return Step(
-        INIT,
-        "change to the target's directory",
-        f"fchdir({directory})",
-        act,
-        topic="enter-directory",
-    )
-
-
-def _check_directory(path: str | None) -> None:
-    if not _inside_root():
-        raise SetupError(
-            "change to a directory that is outside of the root",
-            stage=INIT,
-            syscall="chdir",
-            path=path,
-            hint="name one that is inside: --workdir /",
-        )
-
-
-def _inside_root() -> bool:
-    """Tell whether the way up from the working directory leads to the root.
-
-    By descriptors: getcwd(3) would read directories where the kernel says "(unreachable)".
-    """
-    flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-    root = _identity(posix.stat("/"))
-    at = posix.open(".", flags)
-    try:
-        while True:
-            here = _identity(posix.fstat(at))
-            if here == root:
-                return True
-            above = posix.open("..", flags, dir_fd=at)
-            posix.close(at)
-            at = above
-            if _identity(posix.fstat(at)) == here:
-                return False
-    except OSError as error:
-        raise SyscallError("openat", error.errno or 0, "..") from None
-    finally:
-        posix.close(at)
 
 
 def _take_environment(variables: dict[bytes, bytes]) -> Step:

@@ -17,6 +17,7 @@ import sys
 from _ctypes import (
     FUNCFLAG_CDECL,
     FUNCFLAG_USE_ERRNO,
+    Array,
     CFuncPtr,
     _SimpleCData,
     dlopen,
@@ -77,6 +78,20 @@ SOCK_DGRAM = 2
 NS_GET_PARENT = 0xB702
 NS_GET_NSTYPE = 0xB703
 
+# asm-generic/errno-base.h, asm-generic/errno.h
+EPERM = 1
+EINVAL = 22
+ENOSYS = 38
+
+# linux/fcntl.h
+AT_EMPTY_PATH = 0x1000
+AT_STATX_DONT_SYNC = 0x4000
+
+# linux/stat.h
+STATX_MNT_ID = 0x1000
+STX_MNT_ID = 144
+"""Where stx_mnt_id is in a struct statx, after stx_mask as its first member."""
+
 # linux/sockios.h
 SIOCSIFFLAGS = 0x8914
 
@@ -136,6 +151,19 @@ class String(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "z"
 
 
+class Char(_SimpleCData):  # type: ignore[type-arg]
+    """A C char."""
+
+    _type_ = "c"
+
+
+class Statx(Array):  # type: ignore[type-arg]
+    """A struct statx, linux/stat.h, for the kernel to write."""
+
+    _type_ = Char
+    _length_ = 256
+
+
 LONG_SIZE = sizeof(ULong)
 """Bytes in a C long."""
 
@@ -149,6 +177,7 @@ _ARGUMENTS = {
     "signalfd": (Int, String, Int),  # signalfd(2), sys/signalfd.h
     "socket": (Int, Int, Int),  # socket(2), sys/socket.h
     "syscall": (ULong, ULong, ULong, ULong, ULong),  # syscall(2), unistd.h
+    "statx": (Int, String, Int, Int, String),  # statx(2), sys/stat.h
     "umount2": (String, Int),  # umount2(2), sys/mount.h
     "unshare": (Int,),  # unshare(2), sched.h
 }
@@ -184,7 +213,7 @@ class _Function(CFuncPtr):
     _restype_ = Int
 
 
-def call(name: str, *arguments: int | bytes | None) -> int:
+def call(name: str, *arguments: "int | bytes | Statx | None") -> int:
     """Call the C function `name` and return its result; raises SyscallError for -1."""
     function = _bound.get(name)
     if function is None:
@@ -350,6 +379,26 @@ class Kernel:
         except OSError as error:
             raise SyscallError("openat", error.errno or 0, error.filename) from None
 
+    def mount_id(self, descriptor: int) -> int | None:
+        """Return the number of the mount that a descriptor is in, None where nobody tells.
+
+        It asks no file system, which might not answer. See statx(2), STATX_MNT_ID.
+        """
+        found = Statx()
+        flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC
+        try:
+            call("statx", descriptor, b"", flags, STATX_MNT_ID, found)
+        except OSError as error:
+            # No errno is a C library without it; with EPERM a filter answers that doesn't know it,
+            # and with EINVAL a C library that stands in for an older kernel.
+            if error.errno in (None, EINVAL, ENOSYS, EPERM):
+                return None
+            raise
+        raw = bytes(found)
+        if not int.from_bytes(raw[:4], sys.byteorder) & STATX_MNT_ID:
+            return None
+        return int.from_bytes(raw[STX_MNT_ID : STX_MNT_ID + 8], sys.byteorder)
+
     def fchdir(self, directory: int) -> None:
         """Change the working directory to an open one.
 
@@ -508,6 +557,22 @@ class Kernel:
         """
         try:
             posix.chdir(path)
+        except OSError as error:
+            raise SyscallError("chdir", error.errno or 0, path) from None
+
+    def chdir_by_text(self, path: str) -> None:
+        """Change the working directory, where no link of /proc leads to what is open elsewhere.
+
+        As chdir(2) does otherwise, whose name its errors have.
+        """
+        from spawner import paths
+
+        try:
+            descriptor = paths.follow_directory(path)
+            try:
+                posix.fchdir(descriptor)
+            finally:
+                posix.close(descriptor)
         except OSError as error:
             raise SyscallError("chdir", error.errno or 0, path) from None
 

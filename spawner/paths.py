@@ -6,6 +6,9 @@ import posix
 _FORMAT, _DIRECTORY, _LINK = 0o170000, 0o040000, 0o120000
 """The file type in a mode, inode(7)."""
 
+_LONGEST = 40
+"""Symbolic links that a path may lead through, path_resolution(7)."""
+
 _FLAGS = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
@@ -30,6 +33,54 @@ def open_directory(path: str) -> int:
         posix.close(here)
         raise OSError(error.errno, error.strerror, place) from None
     return here
+
+
+def follow_directory(path: str) -> int:
+    """Return a descriptor (O_PATH) of the directory to which a path leads, links followed by us.
+
+    So a link of /proc, to a descriptor for instance, leads where its text says, and never out of
+    our root, proc_pid_fd(5). Raises OSError, as chdir(2) would.
+    """
+    here = _start(path)
+    left = path.split("/")[::-1]
+    links = 0
+    try:
+        while left:
+            word = left.pop()
+            if word in ("", "."):
+                continue
+            try:
+                there = posix.open(word, _FLAGS | posix.O_DIRECTORY, dir_fd=here)
+            except NotADirectoryError:
+                text = _text(word, here)
+                links += 1
+                if links > _LONGEST:
+                    raise OSError(errno.ELOOP, posix.strerror(errno.ELOOP)) from None
+                left += text.split("/")[::-1]
+                if not text.startswith("/"):
+                    continue
+                there = _start(text)
+            posix.close(here)
+            here = there
+    except OSError:
+        posix.close(here)
+        raise
+    return here
+
+
+def _start(path: str) -> int:
+    """Return a descriptor of where a path begins: the root, or the working directory."""
+    return posix.open("/" if path.startswith("/") else ".", _FLAGS | posix.O_DIRECTORY)
+
+
+def _text(word: str, directory: int) -> str:
+    """Return where a symbolic link leads; raises NotADirectoryError for what is none."""
+    try:
+        return posix.readlink(word, dir_fd=directory)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise NotADirectoryError(errno.ENOTDIR, posix.strerror(errno.ENOTDIR)) from None
 
 
 def _check(descriptor: int) -> None:

@@ -25,6 +25,8 @@ HARMLESS = (
     "open",
     "open_directory",
     "fchdir",
+    "mount_id",
+    "chdir_by_text",
     "parent_namespace",
     "kind_of_namespace",
     "hide",

@@ -57,6 +57,7 @@ _NUMBERS = {
         "rt_sigprocmask": 14,
         "rt_sigtimedwait": 128,
         "seccomp": 317,
+        "statx": 332,
         "sethostname": 170,
         "setns": 308,
         "setpgid": 109,

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import signal
 import stat
 import sys
@@ -458,15 +459,129 @@ def test_a_program_that_is_its_own_interpreter_leads_to_a_sealed_copy(tmp_path: 
     assert lines[1].startswith(("OSError", "PermissionError"))
 
 
-def test_the_working_directory_leads_to_no_descriptor(target: int, tmp_path: Path) -> None:
-    """Whatever number a hostile link names, no directory of ours is there (CVE-2024-21626)."""
-    tmp_path.chmod(0o755)
-    for number in range(3, 20):
-        link = tmp_path / f"link{number}"
-        link.symlink_to(f"/proc/self/fd/{number}")
-        ended = join(target, "--workdir", str(link), "--", "/bin/true", owner=not ROOT)
-        assert ended.status == 125, number
-        assert ended.errors.startswith("pyspawn: change to the directory")
+SANDBOX = ("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run",
+           "--unshare-pid", "/bin/sh", "-c")  # fmt: skip
+"""Whose root has the device and the inode of ours."""
+
+LAYS = f"""
+cd /run
+for at in cwd root {" ".join(f"fd/{number}" for number in range(20))}; do
+    ln -s /proc/self/$at evil${{at#fd/}}
+done
+echo ready
+exec cat
+"""
+"""Lays links that lead to whatever the process has that follows them (CVE-2024-21626)."""
+
+
+@contextmanager
+def sandbox(code: str, *, owner: bool) -> Iterator[int]:
+    require("bwrap", "pidns")
+    bwrap = shutil.which("bwrap")
+    assert bwrap is not None
+    argv: list[Word] = [bwrap, *SANDBOX, code]
+    with Running(as_owner(argv) if owner else argv) as running:
+        assert running.line() == "ready", running.errors()
+        yield children.below(running.starter)[-1]
+
+
+HOLDS = """
+outside = os.open({outside!r}, os.O_RDONLY)
+for number in (7, 9):
+    os.dup2(outside, number)
+"""
+
+
+@pytest.mark.parametrize("owner", [True, False] if ROOT else [True])
+def test_the_working_directory_leads_to_no_descriptor(tmp_path: Path, owner: bool) -> None:
+    """No link leads to a directory of ours: one that we, or the caller, have open."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for directory in (outside, tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o777)
+    with sandbox(LAYS, owner=owner) as pid:
+        for name in ("cwd", "root", *map(str, range(20))):
+            words = ["--pass-fd=9", "--workdir", f"/run/evil{name}", "--", "/bin/sh", "-c"]
+            argv = joining(pid, *words, "touch mark", owner=owner)
+            ended = run(prepared(HOLDS.format(outside=str(outside)), argv))
+            assert os.listdir(outside) == [], ended
+            if ended.status == 125:
+                assert ended.errors.startswith("pyspawn: change to the directory"), ended
+            else:
+                assert "touch: cannot touch" in ended.errors, ended  # what it found is theirs
+
+
+def test_no_descriptor_of_the_callers_leads_to_a_program(tmp_path: Path) -> None:
+    """Nor is a file run that only the caller can reach."""
+    require("root")
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho outside\n")
+    program.chmod(0o755)
+    with sandbox("mount -t tmpfs none /tmp; " + LAYS, owner=False) as pid:
+        argv = joining(pid, "--", "/run/evil7/program", owner=False)
+        ended = run(prepared(HOLDS.format(outside=str(tmp_path)), argv))
+        assert (ended.status, ended.out) == (127, b"")
+
+
+def test_a_working_directory_of_the_targets_that_is_outside(tmp_path: Path) -> None:
+    """It looks like one that is inside, by its inode, since / is bound to the root."""
+    require("root", "unshare")
+    code = """
+libc = ctypes.CDLL(None, use_errno=True)
+root = sys.argv[-1]
+if libc.unshare(0x20000) or libc.mount(None, b"/", None, ctypes.c_ulong(0x4000 | 1 << 18), None):
+    sys.exit("unshare")
+os.chdir("/tmp")
+if libc.mount(b"/", root.encode(), None, ctypes.c_ulong(0x1000), None):
+    sys.exit("mount")
+os.chroot(root)
+os.write(1, b"ready\\n")
+os.read(0, 1)
+os._exit(0)
+"""
+    with Running(prepared(code, [str(tmp_path)])) as running:
+        assert running.line() == "ready", running.errors()
+        message, hint = refused(join(running.pid, "--", "/bin/true", owner=False))
+        assert message == "change to a directory that is outside of the root"
+        assert "--workdir /" in hint
+        ended = join(running.pid, "--workdir", "/tmp", "--", "/bin/pwd", owner=False)
+        assert (ended.status, ended.out) == (0, b"/tmp\n")
+
+
+IN_ANOTHER_ROOT = """
+mount --bind / {root} && mount -o remount,bind,ro {root} || exit 3
+chroot {root} sleep 1000 & pid=$!
+while ! test "$(cat /proc/$pid/comm)" = sleep; do :; done
+"$@" exec $pid -- /bin/sh -c 'touch {place}/mark'
+kill $pid
+"""
+
+
+def test_a_root_that_is_ours_in_another_mount(tmp_path: Path) -> None:
+    """A process in it is elsewhere: there, for instance, nothing can be written."""
+    require("root", "unshare")
+    root = tmp_path / "root"
+    root.mkdir()
+    code = IN_ANOTHER_ROOT.format(root=root, place=tmp_path)
+    argv = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", code, "sh"]
+    ended = run([*argv, *initpath.pyspawn()])
+    assert "Read-only file system" in ended.errors, ended
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+def test_where_statx_is_refused(number: int) -> None:
+    """/proc tells of mounts as well."""
+    require("root", "seccomp")
+    with sandbox(LAYS, owner=False) as pid:
+        code = deny(number, "statx")
+        ended = run(prepared(code, joining(pid, "--", "/bin/pwd", owner=False)))
+        assert (ended.status, ended.out) == (0, b"/run\n"), ended
+        ended = run(prepared(code, joining(pid, "-w", "/tmp", "/bin/pwd", owner=False)))
+        assert (ended.status, ended.out) == (0, b"/tmp\n"), ended
+        words = ("-w", "/run/evilroot/tmp", "--", "/bin/pwd")
+        ended = run(prepared(code, joining(pid, *words, owner=False)))
+        assert (ended.status, ended.out) == (0, b"/tmp\n"), ended
 
 
 def test_a_directory_outside_of_the_root(tmp_path: Path) -> None:

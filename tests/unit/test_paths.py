@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawner.linux import Kernel, SyscallError
-from spawner.paths import open_directory
+from spawner.paths import follow_directory, open_directory
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +91,46 @@ def test_a_refusal_names_the_system_call(tree: Path) -> None:
     assert (caught.value.syscall, caught.value.errno, caught.value.path) == (
         "openat", errno.ELOOP, "a/up",
     )  # fmt: skip
+
+
+@given(st.lists(PARTS, max_size=8).map("/".join), st.booleans())
+def test_a_path_is_followed_as_the_kernel_does(tree: Path, path: str, absolute: bool) -> None:
+    path = f"{tree}/{path}" if absolute else f"./{path}"
+    before = open_descriptors()
+    assert reached(follow_directory, path) == reached(opened, path)
+    assert open_descriptors() == before
+
+
+def opened(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY)
+
+
+def reached(function: Callable[[str], int], path: str) -> tuple[int, int] | int | None:
+    """Return the directory that it opens, or the errno where it's refused."""
+    try:
+        found = function(path)
+    except OSError as error:
+        return error.errno
+    status = os.fstat(found)
+    assert not os.get_inheritable(found)
+    os.close(found)
+    return status.st_dev, status.st_ino
+
+
+def test_a_link_of_proc_leads_where_its_text_says(tmp_path: Path) -> None:
+    """And so not to what is open, whatever has its name by now."""
+    place = tmp_path / "place"
+    place.mkdir()
+    held = os.open(place, os.O_PATH)
+    link = f"/proc/self/fd/{held}"
+    found = follow_directory(link)
+    assert os.path.samestat(os.fstat(found), os.fstat(held))
+    os.close(found)
+    place.rmdir()
+    with pytest.raises(FileNotFoundError):
+        follow_directory(link)
+    (tmp_path / "place (deleted)").mkdir()
+    found = follow_directory(f"{link}/.")
+    assert not os.path.samestat(os.fstat(found), os.fstat(held))
+    os.close(found)
+    os.close(held)
