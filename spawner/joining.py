@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 _ORDER = ("cgroup", "ipc", "net", "uts", "time", "mount")
 """In which others than user and PID namespaces are entered: mounts last."""
 
+_FOR_CHILDREN = ("pid", "time")
+"""Kinds that a process makes for its children, and doesn't enter itself, unshare(2)."""
+
 _SYS_ADMIN = 1 << 21
 """CAP_SYS_ADMIN among the capabilities, linux/capability.h."""
 
@@ -68,7 +71,8 @@ class Joined:
     others, if it isn't the one in `namespaces`. `root` and `directory` are a process's, and
     `environment` its variables, where they are wanted. `maps` are a user namespace's, where they
     are known of the process, and `who` is the program in there. `closes` says that the program
-    doesn't get the caller's descriptors. `asks_proc` says that only /proc tells of mounts.
+    doesn't get the caller's descriptors. `ahead` are the kinds in which only a process's children
+    are where it seems to be. `asks_proc` says that only /proc tells of mounts.
     """
 
     def __init__(self, spec: Spec, joins: Joins, caller: Caller, proc: int) -> None:
@@ -82,6 +86,7 @@ class Joined:
         self.environment: dict[bytes, bytes] | None = None
         self.maps: joinids.Maps | None = None
         self.who = joinids.Who(0, 0, ())
+        self.ahead: list[str] = []
         self.closes = joins.target is not None
         self.asks_proc = False
         self._user = caller.user
@@ -412,13 +417,8 @@ def _open(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> None:
             joined.let_go(descriptor)
         else:
             joined.namespaces[kind] = descriptor
-    if joins.pid is not None and joins.kinds is None and not _leads_elsewhere(joined):
-        # The program would run right here, where whoever named a process meant a container.
-        raise SetupError(
-            f"join process {joins.pid}: its namespaces are yours as well",
-            stage=LAUNCHER,
-            hint="name a process of the container: `lsns -t pid` shows the first of each",
-        )
+    if joins.target is not None:
+        _check_elsewhere(joined, joins)
     joined.privileged = _is_privileged()
     if joined.enters_user and not joined.privileged:
         joined.first = _below_ours(kernel, joined.namespaces["user"])
@@ -463,9 +463,28 @@ def _maps_of_file(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> 
         scout.close()
 
 
-def _leads_elsewhere(joined: Joined) -> bool:
-    """Tell whether there is anything to enter, a root for instance."""
-    return bool(joined.namespaces) or joined.root is not None
+def _check_elsewhere(joined: Joined, joins: Joins) -> None:
+    """Refuse a target that isn't elsewhere, or only in part; raises SetupError.
+
+    The program would run right here, or with half of what is in a container, where whoever named a
+    target meant all of it.
+    """
+    what = f"join {joins.target}" if joins.pid is None else f"join process {joins.pid}"
+    if not joined.namespaces and joined.root is None:
+        which = "its namespaces" if joins.kinds is None else "the namespaces that are named"
+        raise SetupError(
+            f"{what}: {which} are yours as well",
+            stage=LAUNCHER,
+            hint="name a process of the container: `lsns -t pid` shows the first of each",
+        )
+    for kind in joined.ahead:
+        if joins.kinds is None or kind not in joined.namespaces:
+            raise SetupError(
+                f"{what}: only its children are in the {kind} namespace that it has made",
+                stage=LAUNCHER,
+                hint="name one of them: `ps --ppid` shows them; or name the other namespaces by "
+                "their flags, --mount and so on",
+            )
 
 
 def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
@@ -483,6 +502,7 @@ def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
             except SyscallError as error:
                 if error.errno != errno.ENOENT or joins.kinds is not None:
                     raise
+        joined.ahead = [kind for kind in _FOR_CHILDREN if _is_ahead(place, kind, found.get(kind))]
         if "user" in found and not _is_ours(found["user"], "user"):
             joined.maps = _maps_of_process(joined, place, found["user"])
         if joins.kinds is None or "mount" in joins.kinds:
@@ -510,14 +530,26 @@ def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
         posix.close(pidfd)
 
 
+def _is_ahead(place: str, kind: str, descriptor: int | None) -> bool:
+    """Tell whether a process's children are in another namespace than itself, namespaces(7)."""
+    if descriptor is None:
+        return False
+    try:
+        theirs = _at(f"{place}/ns/{kind}_for_children")
+    except SyscallError as error:
+        if error.errno != errno.ENOENT:  # a PID namespace without a process yet, or an older kernel
+            raise
+        return False
+    return theirs != _identity(posix.fstat(descriptor))
+
+
 def _maps_of_process(joined: Joined, place: str, descriptor: int) -> joinids.Maps | None:
     """Return the maps of the user namespace of `descriptor`, None if the process has left it.
 
     A process only ever goes further down, setns(2): so if it's there now, it was before, too.
     """
     maps = joined.look_at_maps(place.rpartition("/")[2])
-    here = _identity(posix.stat(f"{place}/ns/user")) == _identity(posix.fstat(descriptor))
-    return maps if here else None
+    return maps if _at(f"{place}/ns/user") == _identity(posix.fstat(descriptor)) else None
 
 
 def _place(kernel: Kernel, what: str, pid: int, pidfd: int) -> str:
@@ -666,6 +698,14 @@ def _own(kind: str) -> tuple[int, int] | None:
         return _identity(posix.stat(f"/proc/self/ns/{FILES.get(kind, kind)}"))
     except OSError:
         return None
+
+
+def _at(path: str) -> tuple[int, int]:
+    """Return what a file of /proc stands for; raises SyscallError."""
+    try:
+        return _identity(posix.stat(path))
+    except OSError as error:
+        raise SyscallError("newfstatat", error.errno or 0, path) from None
 
 
 def _identity(status: posix.stat_result) -> tuple[int, int]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _DENIED = (errno.EACCES, errno.EPERM)
 
+_ELSEWHERE = ("are yours as well", "only its children are")
+"""What is said of a process that isn't where whoever named it thinks."""
+
 _IDS = {
     "setresuid": ("--setuid", "CAP_SETUID"),
     "setresgid": ("--setgid", "CAP_SETGID"),
@@ -31,7 +34,11 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
     """Return one sentence that says why a join failed and what to do, None where unknown."""
     if error.syscall == "pidfd_open":
         return _no_process(error, joins)
-    if joins.pid is not None and error.syscall is None and "are yours as well" in error.step:
+    if (
+        joins.pid is not None
+        and error.syscall is None
+        and any(words in error.step for words in _ELSEWHERE)
+    ):
         return _below(joins.pid, machine)
     if joins.target is not None and error.errno == errno.ENOENT:
         return _no_file(error.path or "", joins.target)

@@ -375,8 +375,49 @@ def test_a_process_that_is_where_we_are_is_refused() -> None:
     message, hint = refused(join(os.getpid(), "--", "/bin/true", owner=False))
     assert message == f"join process {os.getpid()}: its namespaces are yours as well"
     assert "lsns" in hint
-    named = join(os.getpid(), "--mount", "--", "/bin/sh", "-c", f"pwd; {LINKS}", owner=False)
-    assert named.out.decode().split() == [str(Path.cwd()), *links(os.getpid())]
+
+
+@pytest.mark.parametrize(
+    ("words", "which"),
+    [
+        (("{pid}", "--mount"), "the namespaces that are named"),
+        (("{pid}", "--net", "--user"), "the namespaces that are named"),
+        (("/proc/{pid}/ns",), "its namespaces"),
+        (("/proc/{pid}/ns", "--uts"), "the namespaces that are named"),
+        (("/proc/{pid}/ns/net",), "its namespaces"),
+        (("/proc/{pid}/ns/net", "--net"), "the namespaces that are named"),
+    ],
+)
+def test_files_that_are_where_we_are_are_refused(words: tuple[str, ...], which: str) -> None:
+    """A program that was meant for a container doesn't run right here."""
+    target, *kinds = (word.format(pid=os.getpid()) for word in words)
+    message, hint = refused(join(target, *kinds, "--", "/bin/echo", "here", owner=False))
+    name = f"process {target}" if target.isdigit() else target
+    assert message == f"join {name}: {which} are yours as well"
+    assert "lsns" in hint
+
+
+@pytest.mark.parametrize("kind", ["pid", "time"])
+def test_of_who_has_made_a_namespace_for_its_children_one_of_them_is_named(kind: str) -> None:
+    """`unshare --fork` itself is in the mount namespace that it has made, but not in the others."""
+    require("root", "unshare")
+    shell = ["/bin/sh", "-c", "echo ready; exec cat"]
+    with Running(["unshare", "--mount", f"--{kind}", "--fork", *shell]) as running:
+        assert running.line() == "ready"
+        starter = running.starter
+        (child,) = children.of(starter)
+        for kinds in ((), (f"--{kind}", "--mount")):
+            message, hint = refused(join(starter, *kinds, "--", "/bin/true", owner=False))
+            wanted = f"only its children are in the {kind} namespace that it has made"
+            assert message == f"join process {starter}: {wanted}"
+            assert f"`pyspawn exec {child} -- ...`" in hint
+        show = ("--", "/bin/readlink", f"/proc/self/ns/{kind}", "/proc/self/ns/mnt")
+        assert join(child, "--mount", "--", "/bin/true", owner=False).status == 0
+        if kind == "time":
+            found = join(child, *show, owner=False).out.decode().split()
+            assert found == [os.readlink(f"/proc/{child}/ns/{name}") for name in (kind, "mnt")]
+        # What it is in itself may be named.
+        assert join(starter, "--mount", "--", "/bin/true", owner=False).status == 0
 
 
 def test_of_a_launcher_the_container_is_named() -> None:
@@ -719,17 +760,14 @@ os.setresuid({rooms.USER}, {rooms.USER}, {rooms.USER})
             assert ended.out.decode().split() == ["0", "0", "Groups:", "2"], ended
 
 
-def test_it_is_the_interpreter_that_is_sealed_for_root_only() -> None:
+def test_it_is_the_interpreter_that_is_sealed_for_root_only(target: int) -> None:
     """An ordinary user can't write the interpreter, unless it's their own."""
     own = os.stat(os.path.realpath(sys.executable))
-    show = ("/bin/sh", "-c", "readlink /proc/$PPID/exe")
-    for owner in (True, False) if ROOT else (True,):
-        with Running(["cat"]) as running:
-            user = OWNER if owner else os.geteuid()
-            ended = join(running.pid, "--mount", "--", *show, owner=owner and not ROOT)
-            sealed = user == own.st_uid or bool(own.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-            if not (owner and ROOT):
-                assert ended.out.startswith(b"/memfd:") == sealed, ended
+    sealed = os.geteuid() == own.st_uid or bool(own.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    argv = joining(target, "--", "/bin/sh", "-c", "echo ready; exec cat", owner=not ROOT)
+    with Running(argv) as running:
+        assert running.line() == "ready"
+        assert os.readlink(f"/proc/{running.starter}/exe").startswith("/memfd:") == sealed
 
 
 # At a terminal.

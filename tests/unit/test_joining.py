@@ -290,14 +290,11 @@ def test_a_process_that_ends_meanwhile(word: str) -> None:
 def test_what_is_found_is_let_go() -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     with subprocess.Popen(["sleep", "1000"]) as process:
-        # Named ones: without any, a process that is where we are is refused.
         joins = Joins(str(process.pid), kinds=KINDS, environment=True)
         spec = Spec(["true"], namespaces=NONE, joins=joins)
         assert spec.joins is not None
-        found = joining.find(Kernel(), spec, spec.joins, Caller(user=0, group=0))
-        assert found.namespaces == {}  # all are ours
-        assert found.environment is not None
-        found.close()
+        with pytest.raises(SetupError, match="the namespaces that are named are yours as well"):
+            joining.find(Kernel(), spec, spec.joins, Caller(user=0, group=0))
         process.send_signal(signal.SIGKILL)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
