@@ -3,7 +3,13 @@
 `run` and `Process` are for containers what `subprocess.run` and `subprocess.Popen` are for
 processes: see docs/api.md. Names are looked up on first use (PEP 562), so that the command, which
 needs none of them, doesn't pay for their imports.
+
+A module that another thread is importing during a fork stays half imported in there, and who wants
+it waits for ever. So no fork comes in between, of those that Python knows of.
 """
+
+import _thread
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +72,38 @@ _HOMES = {
 }
 """The modules that define the public names."""
 
+no_fork = _thread.RLock()
+"""Held by who must not be forked half-way."""
+
+
+def _hold() -> None:
+    no_fork.acquire()
+
+
+def _meet() -> None:
+    """Take, in place of `_go_on`, the exception of a signal that came during the fork.
+
+    Python only prints it. It would have left the lock to this thread, and all others to wait for it
+    for ever.
+    """
+
+
+def _go_on() -> None:
+    """Release what this thread holds: nothing, if it was forking when this module was read."""
+    try:  # noqa: SIM105  contextlib is more than a command needs
+        no_fork.release()
+    except RuntimeError:
+        pass
+
+
+def _anew() -> None:
+    """As threading does with its own: who held it may be a thread that isn't here."""
+    no_fork._at_fork_reinit()  # type: ignore[attr-defined]
+
+
+posix.register_at_fork(before=_hold, after_in_parent=_meet, after_in_child=_anew)
+posix.register_at_fork(after_in_parent=_go_on)
+
 
 if not TYPE_CHECKING:  # or a checker would believe in every name
 
@@ -73,9 +111,10 @@ if not TYPE_CHECKING:  # or a checker would believe in every name
         """Import the module behind a public name."""
         for home, names in _HOMES.items():
             if name in names:
-                import importlib
+                with no_fork:
+                    import importlib
 
-                value: object = getattr(importlib.import_module(home), name)
+                    value: object = getattr(importlib.import_module(home), name)
                 globals()[name] = value
                 return value
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,6 +23,7 @@ import errno
 import subprocess
 import threading
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from pyinit import status_of_signal
@@ -30,7 +31,7 @@ from spawner import initpath, ties
 from spawner.errors import LAUNCHER, SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from spawner.keywords import Command
 
@@ -40,12 +41,31 @@ class _Launcher(subprocess.Popen[Any]):
 
     def __init__(self, container: Container, argv: Sequence[str], **options: Any) -> None:
         container._launcher = self
+        self._forked: list[int] = []
         super().__init__(argv, **options)
 
     @property
     def was_forked(self) -> bool:
         """Whether there is, or was, a process: also where the start of it was interrupted."""
+        if self._forked:
+            self.pid = self._forked[-1]
         return getattr(self, "pid", None) is not None
+
+    def _execute_child(self, *args: Any) -> None:
+        """Do as Popen does; but the pid is known before a signal handler can run.
+
+        Between the fork and Popen's `self.pid =` one can, and what it raises would leave a process
+        that nobody reaps. C code is never interrupted, and keeps the result here.
+        """
+        its = dict(vars(subprocess))
+        fork: Callable[..., int] = its["_fork_exec"]
+
+        def fork_exec(*words: Any) -> int:
+            self._forked.extend(map(fork, *[(word,) for word in words]))
+            return self._forked[-1]
+
+        its["_fork_exec"] = fork_exec
+        FunctionType(subprocess.Popen._execute_child.__code__, its)(self, *args)  # type: ignore[attr-defined]
 
 
 def _rehearse(streams: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from signal import SIGTERM
 from typing import TYPE_CHECKING, Any, AnyStr, cast
 
 from pyinit import cmdline
-from spawner import joinoptions, keywords, spec
+from spawner import joinoptions, keywords, no_fork, spec
 from spawner.container import Container
 from spawner.errors import SpecError
 from spawner.exchange import ending
@@ -106,10 +106,12 @@ def words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
     found += ["--", _target(target), *keywords.program(args)]
     keywords.check_environment(given["env"])
     try:
-        values, program = cmdline.parse(joinoptions.TABLE, found)
-        joinoptions.spec(values, program, user=os.geteuid(), group=os.getegid())
+        with no_fork:
+            values, program = cmdline.parse(joinoptions.TABLE, found)
+            joinoptions.spec(values, program, user=os.geteuid(), group=os.getegid())
     except (cmdline.UsageError, SpecError) as error:
-        from spawner import wording
+        with no_fork:
+            from spawner import wording
 
         raise wording.spec_error(error, wording.JOINED) from None
     return found

@@ -15,7 +15,7 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 from pyinit import cmdline
-from spawner import options
+from spawner import no_fork, options
 from spawner.errors import SpecError
 from spawner.spec import ALL, Namespaces
 
@@ -268,7 +268,8 @@ def spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
     if value is None:
         return keyword.none
     try:
-        return keyword.spell(keyword.option, value)
+        with no_fork:  # some read a module
+            return keyword.spell(keyword.option, value)
     except SpecError as error:
         raise _spec_error(error) from None
     except ValueError as error:
@@ -304,15 +305,17 @@ def check_environment(env: Environment | None) -> None:
 def _check(found: list[str]) -> None:
     """Raise SpecError for words that make no sense together."""
     try:
-        values, program = cmdline.parse(options.TABLE, found)
-        options.spec(values, program, user=os.geteuid(), group=os.getegid())
+        with no_fork:
+            values, program = cmdline.parse(options.TABLE, found)
+            options.spec(values, program, user=os.geteuid(), group=os.getegid())
     except (cmdline.UsageError, SpecError) as error:
         raise _spec_error(error) from None
 
 
 def _spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
     """Return what is raised for an error of the command line's."""
-    from spawner import wording  # which reads this module
+    with no_fork:
+        from spawner import wording  # which reads this module
 
     return wording.spec_error(error)
 

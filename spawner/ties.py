@@ -24,6 +24,7 @@ import weakref
 from io import FileIO
 
 from pyinit import NOT_EXECUTABLE, NOT_FOUND, cmdline, errno_text
+from spawner import no_fork
 from spawner.errors import LAUNCHER, ExecError, SetupError
 
 TYPE_CHECKING = False
@@ -36,38 +37,16 @@ if TYPE_CHECKING:
 # Interrupts in a row after which it isn't somebody's impatience any more.
 _PATIENCE = 1000
 
-_no_fork = threading.RLock()
 _ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
-
-
-def _hold() -> None:
-    _no_fork.acquire()
-
-
-def _meet() -> None:
-    """Take, in place of `_go_on`, the exception of a signal that came during the fork.
-
-    Python only prints it. It would have left the lock to this thread, and all others to wait for it
-    for ever.
-    """
-
-
-def _go_on() -> None:
-    """Release what this thread holds: nothing, if it was forking when this module was read."""
-    with contextlib.suppress(RuntimeError):
-        _no_fork.release()
 
 
 def _let_go() -> None:
     """Close, in a fork, what ties containers to the process that was forked."""
-    # As threading does with its own: who held it may be a thread that isn't here.
-    _no_fork._at_fork_reinit()  # type: ignore[attr-defined]
     for end in list(_ours):
         end.close()
 
 
-os.register_at_fork(before=_hold, after_in_parent=_meet, after_in_child=_let_go)
-os.register_at_fork(after_in_parent=_go_on)
+os.register_at_fork(after_in_child=_let_go)
 
 
 def undisturbed(action: Callable[[], T]) -> T:
@@ -119,7 +98,7 @@ def pipe() -> tuple[FileIO, FileIO]:
 
     Both are close-on-exec and none is a standard stream, also where one of these is closed.
     """
-    with _no_fork:
+    with no_fork:
         return undisturbed(_pipe)
 
 
@@ -138,7 +117,7 @@ def rehearse(pipes: int, nulls: int) -> None:
 
     They are files, which close themselves if an interrupt comes before that.
     """
-    with _no_fork:
+    with no_fork:
         undisturbed(lambda: _rehearse(pipes, nulls))
 
 
@@ -167,7 +146,7 @@ def _above_standard(file: FileIO) -> FileIO:
 
 def _close(*files: FileIO) -> None:
     """Close files, with no fork in between: it would keep what it no longer knows of."""
-    with _no_fork:
+    with no_fork:
         for file in files:
             file.close()
 
@@ -222,7 +201,7 @@ class Pidfd:
         self._lock = threading.Lock()
         self._waiting = 0
         self._let_go = False
-        with _no_fork, contextlib.suppress(ProcessLookupError):
+        with no_fork, contextlib.suppress(ProcessLookupError):
             self._file = undisturbed(lambda: _keep(FileIO(os.pidfd_open(pid), "rb")))
 
     @property
@@ -317,7 +296,8 @@ def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
     exec and chdir(2) raise locally: FileNotFoundError, PermissionError, ...
     """
     number = getattr(errno, event["errno"]) if event["errno"] else None
-    from spawner import wording
+    with no_fork:
+        from spawner import wording
 
     fields = {name: event[name] for name in ("syscall", "path", "hint", "status")}
     fields["hint"] = event["hint"] and wording.python(event["hint"], kinds)

@@ -76,6 +76,29 @@ def test_one_while_the_launcher_is_forked_leaves_nothing(monkeypatch: pytest.Mon
     assert traces() == before
 
 
+@pytest.mark.parametrize("first", ["started(); until_cut(); exited(137, 9)", "os._exit(3)"])
+def test_one_at_any_moment_of_popen_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Not even between the fork and the line of subprocess that notes the pid."""
+    fake_launcher.install(monkeypatch, first)
+
+    def action() -> None:
+        with contextlib.suppress(spawner.SetupError):
+            process = spawner.Process(["app"])
+            process.kill()
+            process.wait()
+
+    action()
+    before = children.of(os.getpid())
+    places = []
+    for place in interrupts.everywhere(action, "subprocess", "spawner.container"):
+        assert children.of(os.getpid()) == before, place
+        places.append(place)
+        gc.collect()
+    assert any("_execute_child" in place for place in places)
+
+
 def test_one_that_comes_again_during_the_end_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 created()
