@@ -4,8 +4,12 @@ A child is any process whose parent we are: the workload, orphans that were re-p
 children that came with an exec, children of whoever joined the namespace.
 """
 
+import _signal
 import posix
 import sys
+
+_LOOKS = 20
+"""Looks for new descendants after which who was found is killed: somebody may continue them."""
 
 
 class Usage:
@@ -76,14 +80,33 @@ def descendants(pid: int) -> list[int]:
 def send_to_descendants(number: int) -> None:
     """Send a signal to all our descendants.
 
-    For where we aren't PID 1: there it's kill(-1), which here would mean the whole machine.
+    For where we aren't PID 1: there it's kill(-1), which here would mean the whole machine. Before
+    a SIGKILL all are stopped, until a look finds no new one: else each death would make room, where
+    processes are limited, for the next fork of who forks without an end.
     """
-    for pid in descendants(posix.getpid()):
-        try:
-            posix.kill(pid, number)
-        except (ProcessLookupError, PermissionError):
-            # Gone meanwhile; or a set-user-ID descendant, which we can't end and must outlive.
-            continue
+    found: list[int] = []
+    if number == _signal.SIGKILL:
+        known: set[int] = set()
+        for _ in range(_LOOKS):
+            new = [pid for pid in descendants(posix.getpid()) if pid not in known]
+            if not new:
+                break
+            for pid in new:
+                _send(pid, _signal.SIGSTOP)
+            found += new
+            known.update(new)
+        # Children before their parents, who can't reap them: no pid is a stranger's meanwhile.
+        found.reverse()
+    for pid in found or descendants(posix.getpid()):
+        _send(pid, number)
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        posix.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        # Gone meanwhile; or a set-user-ID descendant, which we can't end and must outlive.
+        return
 
 
 def read_file(path: str) -> bytes:

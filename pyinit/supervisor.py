@@ -275,7 +275,8 @@ class Supervisor:
     def _tell(self, pid: int, changed: int, name: bytes, usage: "reaper.Usage | None") -> None:
         """Report a child's change of state."""
         if posix.WIFSTOPPED(changed):
-            self.report.stopped(pid, posix.WSTOPSIG(changed))
+            if not self.machine.killing:  # else the stop is ours
+                self.report.stopped(pid, posix.WSTOPSIG(changed))
         elif posix.WIFCONTINUED(changed):
             self.report.continued(pid)
         else:

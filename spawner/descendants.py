@@ -1,22 +1,32 @@
 """Kill what a container without a PID namespace of its own leaves behind.
 
 With one, the kernel does it when the init dies. Without, orphans become children of the nearest
-subreaper, prctl(2), and are killed there one generation after the other.
+subreaper, prctl(2), and are killed there.
+
+Who forks faster than somebody kills isn't caught by killing alone: each death makes room for the
+next fork where there's a limit (pids.max, RLIMIT_NPROC). So all are stopped first, until a look
+finds no new one, and then killed, and none is reaped before all are.
 """
 
 import _signal
 import errno
 import posix
 import select
+import time
 
+from spawner import ends
 from spawner.errors import LAUNCHER, SetupError
+from spawner.machine import LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
-_WALL = 0x40000000
-"""Also children whose clone(2) asked for another signal than SIGCHLD at their end, linux/wait.h."""
+_LIST = "/proc/thread-self/children"
+"""The kernel's list of our children, proc_pid_task(5)."""
+
+_LOOKS = 20
+"""Looks for new ones after which who was found is killed: somebody may be continuing them."""
 
 
 def children() -> set[int]:
@@ -36,31 +46,40 @@ def children() -> set[int]:
     return set(_find())
 
 
-def kill(spared: set[int]) -> None:
-    """Kill and reap all our descendants, but not the children in `spared`.
+def kill(spared: set[int], seconds: float = LIMIT) -> list[int]:
+    """Kill and reap all our descendants, but not the children in `spared`; return who is left.
 
-    A process that we may not kill (a set-user-ID program) is left. One that forks and ends, over
-    and over, never lives long: so who is found is killed at once, the newest first, and nobody is
-    waited for before no new one is found. It can't hide meanwhile, since nobody but us reaps its
-    dead, and we do so only between two looks. Every other look ends with the first new one, so that
-    no rhythm of theirs stays in step with ours.
+    That is who hasn't ended `seconds` after the last one that has. A process that we may not kill
+    (a set-user-ID program) is left, too, and not waited for.
     """
+    others = set(spared)
     killed: set[int] = set()
-    short = False
+    below: set[int] = set()
+    until = time.monotonic() + seconds
     while True:
-        new = 0
-        for pid in _find():
-            if pid not in spared and pid not in killed and _kill(pid):
-                killed.add(pid)
-                new += 1
-                if short:
-                    break
+        found = _stop_all(others | killed, killed, below)
+        for pid in reversed(found):
+            parent = found[pid]
+            sent = _send(pid, parent, _signal.SIGKILL)
+            if parent:
+                below.add(pid)
+            else:
+                (killed if sent else others).add(pid)
+        if found:
+            until = time.monotonic() + seconds
+            continue
         if not killed:
-            return
-        if not new:
-            _reap(killed.pop(), 0)
-        killed = {pid for pid in killed if not _reap(pid, posix.WNOHANG)}
-        short = not short
+            return []
+        reaped = {pid for pid in killed if _reap(pid)}
+        killed -= reaped
+        if reaped:
+            until = time.monotonic() + seconds
+        elif ends.wait(killed, until - time.monotonic()):
+            held = {pid for pid in killed if ends.is_gone(pid) and not _reap(pid)}
+            killed -= held  # by a tracer
+            others |= held
+        else:
+            return sorted(pid for pid in killed if not ends.is_gone(pid))
 
 
 def kill_tree(pid: int, pidfd: int = -1) -> None:
@@ -71,18 +90,84 @@ def kill_tree(pid: int, pidfd: int = -1) -> None:
     The first of them is a child of ours, or else is known by `pidfd` to live: its parent is nobody
     whom we could stop, for if we died meanwhile it would stay so.
     """
-    found: set[int] = set()
-    new = {pid}
-    while new and not _has_ended(pidfd):
-        for each in new:
-            _kill(each, _signal.SIGSTOP)
+    if not _has_ended(pidfd):
+        _kill(pid, _signal.SIGSTOP)
+    found: dict[int, int] = {}
+    for _ in range(_LOOKS):
+        new = _stop_below((pid, *found), found)
         found |= new
-        listed = [int(name) for name in posix.listdir("/proc") if name.isdigit()]
-        new = {each for each in listed if _parent(str(each)) in found} - found
-    for each in found - {pid}:
-        _kill(each)
+        if not new:
+            break
+    for each in reversed(found):
+        _send(each, found[each], _signal.SIGKILL)
     if not _has_ended(pidfd):
         _kill(pid)
+
+
+def _stop_all(spared: set[int], dying: set[int], known: set[int]) -> dict[int, int]:
+    """Stop all our descendants but the children in `spared`; return them, parents first.
+
+    Each with its parent, 0 for us. Below the `dying` children may be others, if they aren't `known`
+    already. Our own children are stopped at once, the newest first, so that one that forks and
+    ends, over and over, doesn't outrun us. It can't hide meanwhile, since nobody but us reaps its
+    dead, and we do so only between two looks. Every other look ends with the first new one, so that
+    no rhythm of theirs stays in step with ours.
+    """
+    found: dict[int, int] = {}
+    for look in range(_LOOKS):
+        new: dict[int, int] = {}
+        for pid in _find():
+            if pid not in spared and pid not in found and _kill(pid, _signal.SIGSTOP):
+                new[pid] = 0
+                if len(new) == look % 4:
+                    break
+        if not new:
+            new = _stop_below((*found, *dying), found.keys() | known)
+        if not new:
+            break
+        found |= new
+    return found
+
+
+def _stop_below(parents: "Iterable[int]", known: "Container[int]") -> dict[int, int]:
+    """Stop all that is below some processes and isn't `known`; return them with their parents."""
+    found: dict[int, int] = {}
+    parents = list(parents)
+    seen = set(parents)
+    children_of = _children_of if _is_listed() else _search_all().get
+    for parent in parents:
+        for pid in children_of(parent, ()):
+            if pid in seen:
+                continue
+            seen.add(pid)
+            parents.append(pid)
+            if pid not in known and _send(pid, parent, _signal.SIGSTOP):
+                found[pid] = parent
+    return found
+
+
+def _send(pid: int, parent: int, number: int) -> bool:
+    """Send a signal to a child of `parent`, 0 for us; tell whether it was sent.
+
+    Another's child may be reaped at any time, and its pid be a stranger's then. So it's held by a
+    pidfd while it's looked at whose child it is.
+    """
+    if not parent:
+        return _kill(pid, number)
+    try:
+        descriptor = posix.pidfd_open(pid)
+    except OSError:  # it's gone; or else, when its parent is, it will be ours
+        return False
+    try:
+        found = ends.stat(pid)
+        if not found or int(found[1]) not in (parent, posix.getpid()):
+            return False
+        _signal.pidfd_send_signal(descriptor, number)
+    except OSError:
+        return False
+    finally:
+        posix.close(descriptor)
+    return True
 
 
 def _has_ended(pidfd: int) -> bool:
@@ -101,10 +186,39 @@ def _find() -> "Iterable[int]":
     out of it meanwhile. Not every kernel shows it.
     """
     try:
-        text = _read("/proc/thread-self/children")
+        text = ends.read(_LIST)
     except OSError:
         return _search()
     return map(int, reversed(text.split()))
+
+
+def _is_listed() -> bool:
+    """Tell whether this kernel lists children."""
+    try:
+        posix.close(posix.open(_LIST, posix.O_RDONLY | posix.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _children_of(pid: int, otherwise: "Iterable[int]") -> "Iterable[int]":
+    """Return the children of another process, by the list of each of its threads."""
+    found: list[int] = []
+    try:
+        for thread in posix.listdir(f"/proc/{pid}/task"):
+            found += map(int, ends.read(f"/proc/{pid}/task/{thread}/children").split())
+    except OSError:  # it's gone, or out of our sight
+        return found or otherwise
+    return found
+
+
+def _search_all() -> dict[int, list[int]]:
+    """Return the children of every process, by asking of each who its parent is."""
+    found: dict[int, list[int]] = {}
+    for name in posix.listdir("/proc"):
+        if name.isdigit() and (fields := ends.stat(int(name))):
+            found.setdefault(int(fields[1]), []).append(int(name))
+    return found
 
 
 def _search() -> "Iterator[int]":
@@ -117,16 +231,16 @@ def _search() -> "Iterator[int]":
 def _is_child(pid: int) -> bool:
     """Tell whether a process is a child of ours, dead or alive; much faster than /proc would."""
     try:
-        posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT | _WALL)
+        posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT | ends.WALL)
     except ChildProcessError:
         return False
     return True
 
 
-def _reap(pid: int, flags: int) -> bool:
-    """Reap a child; return whether it's gone, which without WNOHANG it is."""
+def _reap(pid: int) -> bool:
+    """Reap a child if it has ended; return whether it's gone."""
     try:
-        return posix.waitpid(pid, flags | _WALL)[0] == pid
+        return posix.waitpid(pid, posix.WNOHANG | ends.WALL)[0] == pid
     except ChildProcessError:
         return True
 
@@ -137,21 +251,3 @@ def _kill(pid: int, number: int = _signal.SIGKILL) -> bool:
     except OSError:
         return False
     return True
-
-
-def _parent(pid: str) -> int:
-    """Return the parent of a process, 0 once it is gone, proc_pid_stat(5)."""
-    try:
-        line = _read(f"/proc/{pid}/stat")
-    except OSError:
-        return 0
-    # The command name, in parentheses, may hold anything.
-    return int(line[line.rindex(b")") + 2 :].split()[1])
-
-
-def _read(path: str) -> bytes:
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return b"".join(iter(lambda: posix.read(descriptor, 65536), b""))
-    finally:
-        posix.close(descriptor)

@@ -38,6 +38,9 @@ SUSPEND_GROUP = "suspend group"
 SUSPEND = "suspend"
 """Action (SUSPEND, signal): the same for our process alone."""
 
+LIMIT = 10.0
+"""Seconds in which what was killed has to end; what hasn't by then is left, and told of."""
+
 STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
 """The stop signals of terminals, which a program may catch."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +30,10 @@ def home(controller: str) -> Path | None:
 
 @contextlib.contextmanager
 def below(controller: str, **limits: str) -> Iterator[Path]:
-    """Make a cgroup with `limits` (pids_max="4" for pids.max); remove it once it's empty."""
+    """Make a cgroup with `limits` (pids_max="4" for pids.max); in the end remove it.
+
+    What is still in there is killed, and nothing more can be forked meanwhile.
+    """
     place = home(controller)
     assert place is not None
     made = place / f"pidone-test-{os.getpid()}"
@@ -38,4 +43,20 @@ def below(controller: str, **limits: str) -> Iterator[Path]:
             (made / name.replace("_", ".")).write_text(value)
         yield made
     finally:
+        kill_all(made)
         made.rmdir()
+
+
+def kill_all(group: Path) -> None:
+    """Kill what is in a cgroup, which may fork no more, and wait until it's gone."""
+    if (group / "pids.max").exists():
+        (group / "pids.max").write_text("0")
+    deadline = time.monotonic() + 60
+    while pids := (group / "cgroup.procs").read_text().split():
+        assert time.monotonic() < deadline, f"{group} doesn't empty"
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(int(pid), os.WNOHANG)
+        os.sched_yield()

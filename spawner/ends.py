@@ -1,0 +1,134 @@
+"""Wait for the end of what was killed, but not for ever.
+
+SIGKILL ends every process but those that the kernel can't take out of what they are in: an
+uninterruptible sleep (state D, as for a file system whose server is dead), a freezer, or a tracer
+that holds it at its exit. What is still there after LIMIT is left, and told.
+
+A process in state Z or X is gone, also where a tracer that never waits keeps its parent from
+reaping it, ptrace(2).
+"""
+
+import posix
+import select
+import time
+
+from spawner.machine import LIMIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WALL = 0x40000000
+"""Also children whose clone(2) asked for another signal than SIGCHLD at their end, linux/wait.h."""
+
+_THREADS = 17
+"""Where the number of threads stands in `stat`: the first of them may end before the others."""
+
+_AGAIN = 0.05
+"""Seconds between two looks, where no descriptor tells of an end."""
+
+_MOST = 64
+"""Processes that are waited for at a time: a descriptor for each."""
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended, with all of its threads, reaped or not."""
+    found = stat(pid)
+    return not found or (found[0] in ("Z", "X") and int(found[_THREADS]) <= 1)
+
+
+def state(pid: int) -> str:
+    """Return the one-letter state of a process, "" where there's none, proc_pid_stat(5)."""
+    found = stat(pid)
+    return found[0] if found else ""
+
+
+def stat(pid: int) -> list[str]:
+    """Return what follows the command name in /proc/PID/stat; nothing where there's no process."""
+    try:
+        line = read(f"/proc/{pid}/stat")
+    except OSError:
+        return []
+    # The command name, in parentheses, may hold anything.
+    return line[line.rindex(b")") + 2 :].decode("ascii").split()
+
+
+def read(path: str) -> bytes:
+    """Return what is in a file of /proc; raises OSError."""
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return b"".join(iter(lambda: posix.read(descriptor, 65536), b""))
+    finally:
+        posix.close(descriptor)
+
+
+def wait(pids: "Iterable[int]", seconds: float) -> bool:
+    """Wait until one of these processes has ended; False when the time is over.
+
+    They are children of ours that weren't reaped. Not every machine has pidfd_open(2).
+    """
+    poll = select.poll()
+    opened = []
+    try:
+        for pid in sorted(pids)[:_MOST]:
+            descriptor = posix.pidfd_open(pid)
+            opened.append(descriptor)
+            poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(max(seconds, 0) * 1000))
+    except OSError:
+        time.sleep(min(max(seconds, 0), _AGAIN))
+        return seconds > 0
+    finally:
+        for descriptor in opened:
+            posix.close(descriptor)
+
+
+def reap(pid: int, seconds: float = LIMIT) -> int | None:
+    """Reap a child that is to end, within so many seconds; return its wait status.
+
+    None where it isn't ours to reap: somebody else has done it, it lives on, or a tracer holds it.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            found, changed = posix.waitpid(pid, posix.WNOHANG | WALL)
+        except ChildProcessError:
+            return None
+        if found == pid:
+            return changed
+        if not wait((pid,), until - time.monotonic()):
+            return None
+        if is_gone(pid):
+            return _reap_gone(pid, until)
+
+
+def _reap_gone(pid: int, until: float) -> int | None:
+    """Reap a child that has ended; a tracer that is about to wait for it has its moment first."""
+    until = min(until, time.monotonic() + 1)
+    while True:
+        try:
+            found, changed = posix.waitpid(pid, posix.WNOHANG | WALL)
+        except ChildProcessError:
+            return None
+        if found == pid:
+            return changed
+        if time.monotonic() >= until:
+            return None
+        time.sleep(_AGAIN)
+
+
+def told(pid: int) -> str:
+    """Say of a process that it outlives SIGKILL, and why."""
+    name = _name(pid)
+    why = {
+        "D": "in an uninterruptible sleep (state D)",
+        "t": "held by a tracer (state t)",
+    }.get(state(pid), f"in state {state(pid) or 'X'}")
+    return f"{pid} ({name}) is left behind: killed, but {why}"
+
+
+def _name(pid: int) -> str:
+    try:
+        return read(f"/proc/{pid}/comm").decode("utf-8", "surrogateescape").rstrip("\n")
+    except OSError:
+        return "?"
