@@ -353,7 +353,7 @@ def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) 
             )
         if chosen is not None and wanted.to_outer(chosen) is None:
             raise _refused(
-                f"there's no {word} {chosen} inside, by the map {wanted}",
+                f"{word} {chosen}: there's no such {word} inside, by the map {wanted}",
                 f"map it, --map-{word} {chosen} or --map-{word}s {chosen}:OUTER:COUNT{or_auto}, or "
                 f"choose one that is mapped, --set{kind} {wanted.extents[0].inner}",
             )

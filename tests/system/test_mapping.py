@@ -420,7 +420,7 @@ def test_ids_that_an_ordinary_user_can_not_take() -> None:
 
     own = USER if os.geteuid() == 0 else os.geteuid()
     hint = refused(start("--setuid", "5"),
-                   f"there's no user 5 inside, by the map 0:{own}:1")  # fmt: skip
+                   f"user 5: there's no such user inside, by the map 0:{own}:1")  # fmt: skip
     assert "--map-user 5" in hint
     # The hint, for somebody who is to be the only one inside.
     assert rows(start("--setuid", "5", "--map-user", "5")) == [f"5 {own} 1"]
@@ -488,10 +488,10 @@ def test_names_that_a_directory_service_has() -> None:
 def test_a_name_whose_ids_are_not_mapped() -> None:
     require_room()
     hint = refused(room(MAPPER, "--setuid", "mapper"),
-                   f"there's no user {USER} inside, by the map 0:{USER}:1")  # fmt: skip
+                   f"user {USER}: there's no such user inside, by the map 0:{USER}:1")  # fmt: skip
     assert f"--map-user {USER}" in hint
-    hint = refused(room(MAPPER, "--setuid", "mapper", "--map-user", "mapper"),
-                   f"there's no group {GROUP} inside, by the map 0:{GROUP}:1")  # fmt: skip
+    ended = room(MAPPER, "--setuid", "mapper", "--map-user", "mapper")
+    hint = refused(ended, f"group {GROUP}: there's no such group inside, by the map 0:{GROUP}:1")
     assert "--setgid 0" in hint
 
 
@@ -632,7 +632,7 @@ def test_a_gap_where_the_program_would_be() -> None:
     assert both.out == b"ran\n"
     words = ("--map-users", "0:100000:9", "--map-groups", "5:100000:9", "--setuid", "8")
     assert "no group id inside" in pyspawn(*words).errors
-    assert "no group 4 inside" in pyspawn(*words, "--setgid", "4").errors
+    assert "no such group inside" in pyspawn(*words, "--setgid", "4").errors
     hint = refused(pyspawn(*words, "--setgid", "5", "--groups", "6,3"),
                    "--groups: there's no group 3 inside, by the map 5:100000:9")  # fmt: skip
     assert "--map-groups 3:OUTER:COUNT" in hint
