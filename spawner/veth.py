@@ -34,8 +34,6 @@ INNER = "eth0"
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 """Bits in the capability sets, linux/capability.h."""
 
-_INSTALL = "pip install 'pidone[veth]'"
-
 _NO_PYROUTE2 = "pyroute2 can't be imported"
 _NO_BRIDGE = "there's no bridge"
 _OTHER = "but another interface"
@@ -181,7 +179,10 @@ def _delete(machine: "Any", index: int) -> None:
 def _hint(what: str, network: "Network") -> str | None:
     """Return what to do about a failure."""
     if _NO_PYROUTE2 in what:
-        return f"`{_INSTALL}` into the Python of pyspawn"
+        return (
+            "`pip install pyroute2` into pyspawn's virtual environment, or, where it runs from the "
+            "system's Python, the package of the distribution (Debian: python3-pyroute2)"
+        )
     if _NO_BRIDGE in what and what.endswith(_OTHER):
         return "name one that `ip link show type bridge` shows"
     if _NO_BRIDGE in what:

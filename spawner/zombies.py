@@ -258,7 +258,11 @@ def main(arguments: list[str]) -> int:
     except ProcessLookupError as error:
         return _fail(f"there is no process {error.filename}", None)
     except ImportError as error:
-        return _fail(str(error), "`pip install psutil` for the Python that runs pyspawn")
+        hint = (
+            "`pip install psutil` into pyspawn's virtual environment, or, where it runs from the "
+            "system's Python, the package of the distribution (Debian: python3-psutil)"
+        )
+        return _fail(str(error), hint)
     except OSError as error:
         return _fail(
             f"{error.filename}: {errno_text(error.errno or 0)}",

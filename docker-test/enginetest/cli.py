@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from enginetest import breaks, leftovers, materials, nest
+from enginetest import breaks, documented, leftovers, materials, nest
 from enginetest.breaks import BREAKS
 from enginetest.materials import say
 from enginetest.running import CommandError
@@ -102,6 +102,8 @@ def run(names: Sequence[str], words: Sequence[str], broken: str | None, place: P
     if broken:
         source = breaks.apply(broken, source, place / "source")
     materials.context(place / "context", source)
+    if not broken:
+        documented.lay_out(place / "documented", place / "context")
     program = str(materials.CHECKOUT / "docker-test")
     return nest.enter([sys.executable, "-I", program, INSIDE, str(place), *words])
 

@@ -37,6 +37,10 @@ class Docker(ClientEngine):
             "DOCKER_BUILDKIT": "0",
         }
 
+    def surroundings(self) -> dict[str, str]:
+        """Return the environment in which `docker`, as people type it, is this one."""
+        return self.environment() | {"DOCKER_HOST": f"unix://{self.socket}"}
+
     def set_up(self, *, archive: Path, context: Path) -> None:
         """Start the daemon and import the base image."""
         for directory in (self.state, self.run):

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from enginetest import documented as pages
 from enginetest import leftovers, materials, measure, nest, report
 from enginetest.client import ClientEngine
 from enginetest.docker import Docker
@@ -107,7 +108,7 @@ def look_at(name: str, place: Place) -> Column:
 
 
 def _podman(place: Place, column: Column) -> None:
-    hold_client(place.podman, place, column)
+    hold_client(place.podman, place, column, documented=True)
 
 
 def _rootless(place: Place, column: Column) -> None:
@@ -120,7 +121,7 @@ def _docker(place: Place, column: Column) -> None:
     engine = Docker(*place.state("docker"), place.run)
     try:
         engine.set_up(archive=materials.base(), context=place.context)
-        hold_client(engine, place, column)
+        hold_client(engine, place, column, documented=True)
     finally:
         engine.tear_down()
 
@@ -171,16 +172,30 @@ def build(engine: ClientEngine, context: Path) -> dict[str, str]:
     return failed
 
 
-def hold_client(engine: ClientEngine, place: Place, column: Column) -> None:
-    """Hold an engine that builds its images itself to the promises."""
+def hold_client(
+    engine: ClientEngine, place: Place, column: Column, *, documented: bool = False
+) -> None:
+    """Hold an engine that builds its images itself to the promises, and to what the pages show."""
     say(f"{engine.name}: building images")
     failed = build(engine, place.context)
     try:
         hold(engine, place, column)
+        if documented and not place.broken:
+            hold_to_the_pages(engine, place, column)
     finally:
         engine.tear_down()
     for name, reason in failed.items():
         column.found[name] = {Init.PYINIT: Finding(False, reason)}
+
+
+def hold_to_the_pages(engine: ClientEngine, place: Place, column: Column) -> None:
+    """Do what the documentation shows for an engine."""
+    for name, look in pages.besides(engine, place.directory / "documented"):
+        try:
+            column.extras[name] = look()
+        except ERRORS as error:
+            column.extras[name] = Finding(False, f"{type(error).__name__}: {error}")
+        tell(engine.name, name, Init.PYINIT, column.extras[name])
 
 
 def hold(engine: Engine, place: Place, column: Column) -> None:

@@ -78,6 +78,7 @@ class Machine:
         package.mkdir()
         for name in ("__init__.py", "reading.py", "terminal.py"):
             shutil.copy(GUEST.parent / "enginetest" / name, package)
+        environment = {"PATH": PATH, "HOME": "/", "PIP_BREAK_SYSTEM_PACKAGES": "1"}
         install = ("install", "--no-index", "--find-links", "/wheels", "pidone")
         for words in (
             ("pip", *install, "--root-user-action", "ignore"),
@@ -87,7 +88,7 @@ class Machine:
             ("/venv/bin/pip", *install),
             ("python3", "-m", "compileall", "-q", "/opt/pyinit"),
         ):
-            succeed("chroot", root, *words, env={"PATH": PATH, "HOME": "/"})
+            succeed("chroot", root, *words, env=environment)
         shutil.rmtree(root / "wheels")
         succeed(
             "sh",

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from enginetest.leftovers import POLICY
@@ -24,14 +25,14 @@ KEPT = CHECKOUT / "build" / "docker-test"
 
 DEBIAN = (
     *("containerd", "docker.io", "podman", "runc", "uidmap"),
-    *("catatonit", "cpio", "mmdebstrap", "qemu-system-x86", "tini", "util-linux"),
+    *("catatonit", "cpio", "docker-compose", "mmdebstrap", "qemu-system-x86", "tini", "util-linux"),
 )
 """Packages of the host: the engines, and what makes images and boots kernels."""
 
 SUITE = "bookworm"
 
 BASE = (
-    *("dash", "coreutils", "grep", "libc-bin", "procps", "sed"),
+    *("dash", "coreutils", "grep", "libc-bin", "make", "procps", "sed"),
     *("python3", "python3-pip", "python3-venv"),
 )
 """Packages of the base image, which stands for Docker's library's python:3-slim."""
@@ -39,11 +40,8 @@ BASE = (
 LEFT_OUT = (
     *("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"),
     *("/usr/share/perl/*", "/usr/lib/*/perl/*", "/usr/lib/*/libperl.so*"),
-    "/usr/lib/python3*/EXTERNALLY-MANAGED",
 )
-"""Files of them that nothing here reads (perl comes with debconf), and the mark that keeps pip from
-installing: in the image that this stands for it may.
-"""
+"""Files of them that nothing here reads (perl comes with debconf)."""
 
 COMPILE = 'chroot "$1" python3 -m compileall -q /usr/lib/python3 /usr/lib/python3.[0-9]*'
 """What Debian's packages do when they are configured, which these are not."""
@@ -118,6 +116,17 @@ def wheels(source: Path = CHECKOUT) -> Path:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     if not list(place.glob("psutil-*.whl")):
         _pip("download", "--only-binary=:all:", "--dest", place, *project["dependencies"])
+    return place
+
+
+def downloaded(name: str, wanted: Sequence[str]) -> Path:
+    """Return a directory with the wheels of what is wanted and of what that depends on."""
+    place = KEPT / f"{name}-{_key(sys.version, *wanted)}"
+    if not place.is_dir():
+        say(f"fetching {', '.join(wanted)}")
+        making = _fresh(place)
+        _pip("download", "--only-binary=:all:", "--dest", making, *wanted)
+        making.rename(place)
     return place
 
 

@@ -28,6 +28,7 @@ default_ulimits = ["nofile={nofile}:{nofile}", "nproc={nproc}:{nproc}"]
 cgroup_manager = "cgroupfs"
 runtime = "runc"
 events_logger = "file"
+infra_image = "{pause}"
 tmp_dir = "{run}/libpod"
 """
 
@@ -42,7 +43,9 @@ class Podman(ClientEngine):
         self.run = run
         self.group = group
         self.run_options = ("--pull=never", "--cgroup-parent", f"/{group}")
-        self.build_options = ("--pull=never", "--cgroup-parent", f"/{group}")
+        # Steps of a build run in that cgroup itself, whose devices can't be denied while it has
+        # containers below it.
+        self.build_options = ("--pull=never", "--cgroup-parent", f"/{group}/build")
 
     def client(self) -> list[str]:
         """Podman is one program."""
@@ -67,7 +70,9 @@ class Podman(ClientEngine):
         places = {"state": self.state, "run": self.run}
         (self.state / "storage.conf").write_text(STORAGE.format(**places))
         (self.state / "containers.conf").write_text(
-            CONTAINERS.format(**places, nofile=_limit("NOFILE"), nproc=_limit("NPROC"))
+            CONTAINERS.format(
+                **places, pause=image("pause"), nofile=_limit("NOFILE"), nproc=_limit("NPROC")
+            )
         )
         self.import_base(archive, context)
 

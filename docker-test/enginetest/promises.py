@@ -220,16 +220,24 @@ def interactive(engine: Engine, init: Init) -> Finding:
 
 
 def image(name: str, engine: Engine, init: Init) -> Finding:
-    """An image made in another way: Python is PID 1, orphans are reaped, a stop is a stop."""
-    with running(engine, Order(name, (*APP, "storm", "20"), init)) as container:
+    """An image made in another way."""
+    return image_kept(engine, Order(name, (*APP, "storm", "20"), init))
+
+
+def image_kept(engine: Engine, what: Order, user: str | None = None) -> Finding:
+    """Python is PID 1, as this user, orphans are reaped, a stop is a stop."""
+    with running(engine, what) as container:
         (line,) = said_by(container)
         program = container.execute(("readlink", "/proc/1/exe"))[1].strip()
+        owner = container.execute(("stat", "--format", "%u", "/proc/1"))[1].strip()
         started = time.monotonic()
         container.stop(GRACE)
         took = time.monotonic() - started
         status = container.wait()
     kept = line == "zombies 0 of 20" and "/python3" in program and status == SIGTERM_STATUS
     said = line if "/python3" in program else f"PID 1 is {program}, {line}"
+    if user not in (None, owner):
+        return Finding(False, f"PID 1 is user {owner}'s, {said}")
     return Finding(kept and took < AT_ONCE, f"{said}, {status} after {took:.1f} s")
 
 

@@ -808,4 +808,4 @@ def test_without_pyroute2_the_command_that_installs_it_is_named(tmp_path: Path) 
     code += "for word in argv]\n"
     ended = run(nest(code, "--network", "veth:br0"))
     hint = refused(ended, "start veth: pyroute2 can't be imported: No module named 'pyroute2'")
-    assert "pip install 'pidone[veth]'" in hint
+    assert "pip install pyroute2" in hint

@@ -32,7 +32,7 @@ if not (CHECKOUT / "docker-test").is_dir():
     pytest.skip("the tests lie without the sources", allow_module_level=True)
 load_enginetest()
 
-from enginetest import breaks, cli, kernel, leftovers, report, websocket  # noqa: E402
+from enginetest import breaks, cli, documented, kernel, leftovers, report, websocket  # noqa: E402
 from enginetest.findings import Finding, Init, Verdict, judge  # noqa: E402
 from enginetest.measure import Figures  # noqa: E402
 from enginetest.promises import PROMISES  # noqa: E402
@@ -144,6 +144,40 @@ def test_the_page_has_each_promise_engine_and_option() -> None:
     for option in ("--engine", "--no-figures", "--break"):
         assert f"{option} " in page or f"{option}\n" in page or f"={option}" in page, option
         assert cli.parse([option, *{"--engine": ["docker"], "--break": ["group"]}.get(option, [])])
+
+
+def test_what_the_pages_show_is_found() -> None:
+    shown = documented.shown()
+    commands = [line.command for line in shown.install]
+    assert "make wheel" in commands
+    assert any(".whl" in command for command in commands)
+    assert any(line.output for line in shown.install)
+    assert [line.command.split()[1] for line in shown.docker] == ["build", "run", "stop"]
+    assert not any("--init" in line.command for line in shown.docker)
+    pages = [(CHECKOUT / name).read_text() for name in ("README.md", "docs/engines.md")]
+    assert len(shown.dockerfiles) == sum(page.count("\n```dockerfile\n") for page in pages)
+    assert all(text.startswith("FROM python:3-slim") for text in shown.dockerfiles)
+    # What is shown first is what works everywhere.
+    for word in ("python3 -m venv", "COPY --from=", "\nUSER 1000", ".whl"):
+        assert word in shown.dockerfiles[0]
+    assert "init:" not in shown.compose
+    assert ["shareProcessNamespace: true" in pod for pod in shown.pods] == [False, True]
+
+
+def test_lines_are_read_with_what_is_below_them() -> None:
+    text = "## One\n```console\n$ a b\nsaid\nmore\n$ c\n```\n## Two\n```console\n$ d\n```\n"
+    one = documented.lines(documented.section(text, "One"))
+    assert one == (documented.Line("a b", "said\nmore\n"), documented.Line("c", ""))
+    assert documented.lines(documented.section(text, "Two")) == (documented.Line("d", ""),)
+
+
+def test_a_page_that_shows_nothing_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "engines.md").write_text("")
+    compose = "```yaml\nservices:\n```\n"
+    (tmp_path / "README.md").write_text(f"## Install\n## In an image\n{compose}")
+    with pytest.raises(ValueError, match="don't show"):
+        documented.shown(tmp_path)
 
 
 @given(st.binary(max_size=70000), st.binary(min_size=4, max_size=4), st.binary(max_size=9))
