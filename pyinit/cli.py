@@ -109,4 +109,4 @@ def _say(text: str) -> None:
     """Print one line for people, to stderr."""
     from pyinit import report
 
-    report.Report().say(text)
+    report.Report().fatal(text)

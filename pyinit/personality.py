@@ -66,7 +66,7 @@ def parse(words: list[bytes]) -> settings.Settings:
         from pyinit import report
 
         what = f"{name!r} is none of" if name else "it needs one of"
-        report.Report().say(f"--as: {what} {', '.join(TOOLS)}")
+        report.Report().fatal(f"--as: {what} {', '.join(TOOLS)}")
         raise settings.AnsweredError(OURS)
     return TOOLS[name](name, [word.decode("utf-8", "surrogateescape") for word in words[1:]])
 

@@ -167,12 +167,16 @@ class Voice(report.Report):
         self._warns = warn_orphans
 
     def fatal(self, text: str) -> None:
-        """Say why we can't go on."""
-        self._speak(personality.FATAL, text)
+        """Say why we can't go on; for that a reader is waited for, but not for long."""
+        self._speak(personality.FATAL, text, waits=True)
 
     def say(self, text: str) -> None:
         """Say what went wrong, where the tool's level lets us."""
         self._speak(personality.WARNING, text)
+
+    @property
+    def _names_the_dead(self) -> bool:
+        return self._warns or self._twin.verbosity >= personality.DEBUG
 
     def reaped(
         self,
@@ -194,11 +198,14 @@ class Voice(report.Report):
         first = fields.get("event") in _FIRST
         self._speak(personality.INFO if first else personality.DEBUG, line)
 
-    def _speak(self, level: int, text: str) -> None:
+    def _speak(self, level: int, text: str, *, waits: bool = False) -> None:
         """Print one line if the twin's verbosity reaches its level."""
         if level <= self._twin.verbosity:
-            prefix = _PREFIXES[self._twin.tool]
-            self._line(prefix.format(level=_word(self._twin, level), pid=posix.getpid()) + text)
+            self._line(self._prefixed(text, level), waits=waits)
+
+    def _prefixed(self, text: str, level: int = personality.WARNING) -> str:
+        prefix = _PREFIXES[self._twin.tool]
+        return prefix.format(level=_word(self._twin, level), pid=posix.getpid()) + text
 
 
 def _word(twin: personality.Twin, level: int) -> str:

@@ -1,29 +1,21 @@
 """Tells what happens: to people on stderr, to programs as JSON lines.
 
-PID 1 must never wait for a reader: a line that would block is dropped. The descriptors are shared
-with others, so they can't be made non-blocking; poll(2) is asked first. No line is longer than
-PIPE_BUF, so lines stay whole among those of others, pipe(7).
+PID 1 never waits for a reader: a line that would block is dropped, and counted (`outlet`). No line
+is longer than PIPE_BUF, so lines stay whole among those of others, pipe(7).
 """
 
 import posix
 
-from pyinit import execerror, signames
+from pyinit import execerror, outlet, signames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyinit.reaper import Usage
 
     Value = str | int | float | None
 
-_new_poll: "Callable[[], select.poll] | None" = None
-try:
-    import select  # now, while it can be found: the root may change
-except ImportError:  # a small Python
-    pass
-else:
-    _new_poll = select.poll
+_PATIENCE = 1.0
+"""Seconds that a reader has to make room for why there's no workload, which holds nobody else."""
 
 
 class Report:
@@ -36,24 +28,73 @@ class Report:
         self.warn_orphans = warn_orphans
         self.events = events
         self._pid = posix.getpid()
+        self._people: outlet.Outlet | None = None
+        self._programs: outlet.Outlet | None = None
 
     def get_ready(self) -> None:
-        """Read in what the news will need, while the root is still ours."""
-        _would_block(2)
+        """Read in and open what the news will need, while the root is still ours."""
+        self._to_people()
         if self.events is not None:
-            from pyinit import jsontext  # noqa: F401
+            self._to_programs()
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What has to stay open for the news."""
+        open_by_now = (where for where in (self._people, self._programs) if where)
+        return [each for where in open_by_now for each in where.descriptors]
 
     def say(self, text: str) -> None:
         """Print one line for people."""
-        self._line(f"pyinit[{self._pid}]: {text}")
+        self._line(self._prefixed(text))
 
     def fatal(self, text: str) -> None:
-        """Say why we can't go on."""
-        self.say(text)
+        """Say why we can't go on; for that a reader is waited for, but not for long."""
+        self._line(self._prefixed(text), waits=True)
 
-    def _line(self, text: str) -> None:
+    @property
+    def _names_the_dead(self) -> bool:
+        """Whether people hear of each that is reaped."""
+        return bool(self.verbose or self.warn_orphans)
+
+    def unsaid(self, count: int) -> None:
+        """Take note of `count` news that there was no time to tell."""
+        if self._names_the_dead:
+            self._to_people().dropped += count
+        if self.events is not None:
+            self._to_programs().dropped += count
+
+    def catch_up(self) -> None:
+        """Tell how many news went untold, where there's room for that."""
+        for where in (self._people, self._programs):
+            if where:
+                where.catch_up()
+
+    def _prefixed(self, text: str) -> str:
+        """Return a line as it begins for people."""
+        return f"pyinit[{self._pid}]: {text}"
+
+    def _line(self, text: str, *, waits: bool = False) -> None:
         """Print one whole line."""
-        _write(2, execerror.whole_line(text) + b"\n")
+        self._to_people().write(execerror.whole_line(text) + b"\n", waits=waits)
+
+    def _to_people(self) -> outlet.Outlet:
+        if self._people is None:
+
+            def lost(count: int) -> bytes:
+                return self._prefixed(f"{count} lines were dropped here").encode() + b"\n"
+
+            self._people = outlet.Outlet(2, lost, patience=_PATIENCE)
+        return self._people
+
+    def _to_programs(self) -> outlet.Outlet:
+        if self._programs is None:
+            from pyinit import jsontext
+
+            def lost(count: int) -> bytes:
+                return jsontext.dump({"event": "dropped", "count": count}).encode() + b"\n"
+
+            self._programs = outlet.Outlet(self.events or 0, lost)
+        return self._programs
 
     def started(self, pid: int, program: bytes) -> None:
         """Tell that the workload's exec happened."""
@@ -124,27 +165,4 @@ class Report:
         if self.events is not None:
             from pyinit import jsontext
 
-            _write(self.events, jsontext.dump(fields).encode() + b"\n")
-
-
-def _write(fd: int, line: bytes) -> None:
-    """Write one line, or drop it where that would block or fail."""
-    if _would_block(fd):
-        return
-    try:
-        posix.write(fd, line)
-    except OSError:
-        # Nobody reads, or there's no such descriptor: that's no reason to fall over.
-        return
-
-
-def _would_block(fd: int) -> bool:
-    """Tell whether a write is known to have to wait; where nobody can tell, it's tried."""
-    if _new_poll is None:
-        return False
-    try:
-        poll = _new_poll()
-        poll.register(fd, select.POLLOUT)
-        return not any(events & select.POLLOUT for _, events in poll.poll(0))
-    except OSError:
-        return False
+            self._to_programs().write(jsontext.dump(fields).encode() + b"\n")

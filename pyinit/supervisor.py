@@ -161,7 +161,8 @@ class Supervisor:
         """Hold nothing that the workload could be waiting on."""
         # One close_range(2) for each gap; where that is denied, posix closes one by one.
         low = 3
-        for kept in sorted((self.asked.events or 0, self.handover.notice or 0)):
+        told = [] if self._report is None else self._report.descriptors
+        for kept in sorted((self.asked.events or 0, self.handover.notice or 0, *told)):
             if kept >= low:
                 posix.closerange(low, kept)
                 low = kept + 1

@@ -55,7 +55,7 @@ def parse(words: list[bytes]) -> settings.Settings:
         from pyinit import report  # only then
 
         hint = _OTHERS.get(error.unknown or "") or error.hint or "see pyinit --help"
-        report.Report().say(f"{error}; {hint}")
+        report.Report().fatal(f"{error}; {hint}")
         raise settings.AnsweredError(OURS) from None
     return asked
 

@@ -133,7 +133,7 @@ def _launch(
     lifelines = [] if lifeline is None else [lifeline]
     if spec.die_with_parent:
         lifelines += _parent_lifeline(parent)
-    kept = [] if report.status is None else [report.status]
+    kept = report.get_ready()
     return Asked(
         spec,
         report,

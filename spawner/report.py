@@ -1,12 +1,11 @@
 """Tells what happens: to people on stderr, to programs as JSON lines.
 
-Neither reader may hold the launcher: a line that can't be written within a second is dropped.
+Neither reader may hold the launcher: a line that can't be written is dropped, and counted
+(`pyinit.outlet`). Only what comes before there's a container to wait for, and its end, waits for
+room: for each of the two readers a second in all.
 """
 
-import posix
-import select
-
-from pyinit import OURS, errno_name, errno_text, jsontext
+from pyinit import OURS, errno_name, errno_text, execerror, jsontext, outlet
 from spawner.errors import ExecError, SetupError, SpawnerError
 from spawner.launch import Observer
 
@@ -17,11 +16,8 @@ if TYPE_CHECKING:
 
     Value = str | int | None | dict[str, int] | dict[str, str]
 
-_PATIENCE = 1000
-"""Milliseconds that a reader has to make room."""
-
-_PIPE_BUF = 4096
-"""Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
+PATIENCE = 1.0
+"""Seconds that a reader has to make room."""
 
 
 class Report(Observer):
@@ -33,14 +29,38 @@ class Report(Observer):
         self.status = status
         self.quiet = quiet
         self.verbose = verbose
+        self._people: outlet.Outlet | None = None
+        self._programs: outlet.Outlet | None = None
+        self._waits = True
+
+    def get_ready(self) -> list[int]:
+        """Open what the news will need; return the descriptors that have to stay open."""
+        ready = [] if self.quiet else [self._to_people()]
+        if self.status is not None:
+            ready.append(self._to_programs(self.status))
+        return [descriptor for each in ready for descriptor in each.descriptors]
 
     def say(self, text: str) -> None:
         """Print one line for people."""
-        if self.quiet:
-            return
-        from pyinit import execerror
+        self._line(f"pyspawn: {text}")
 
-        write(2, execerror.whole_line(f"pyspawn: {text}") + b"\n")
+    def _line(self, text: str) -> None:
+        if not self.quiet:
+            self._to_people().write(execerror.whole_line(text) + b"\n", waits=self._waits)
+
+    def _to_people(self) -> outlet.Outlet:
+        if self._people is None:
+            self._people = outlet.Outlet(2, _lost, patience=PATIENCE)
+        return self._people
+
+    def _to_programs(self, descriptor: int) -> outlet.Outlet:
+        if self._programs is None:
+
+            def lost(count: int) -> bytes:
+                return _json({"event": "dropped", "count": count})
+
+            self._programs = outlet.Outlet(descriptor, lost, patience=PATIENCE)
+        return self._programs
 
     def missing(self, refused: dict[str, int]) -> None:
         """Say which optional namespaces were refused."""
@@ -56,6 +76,7 @@ class Report(Observer):
 
     def created(self, pid: int, namespaces: dict[str, int]) -> None:
         """Tell the first process of the container, and its namespaces."""
+        self._waits = False
         self._news(f"the container is made: its first process is {pid}")
         self._tell(event="created", host_pid=pid, namespaces=namespaces)
 
@@ -87,10 +108,12 @@ class Report(Observer):
 
             how = f", killed by {signames.name(ending.signal)}" if ending.signal else ""
             self.say(f"the program has ended with status {ending.status}{how}")
+        self._waits = True
         self._tell(event="exited", status=ending.status, signal=ending.signal)
 
     def failed(self, error: Exception, spec: "Spec | None" = None, hint: str | None = None) -> int:
         """Tell why there's no container, or no program in it; return the exit status."""
+        self._waits = True
         message = str(error)
         stage = syscall = path = number = None
         status = OURS
@@ -103,7 +126,7 @@ class Report(Observer):
                 hint = _explain(error, spec) or hint
         self.say(message)
         if hint:
-            self._hint(hint)
+            self._line(f"hint: {hint}")
         self._tell(
             event="failed",
             stage=stage,
@@ -116,20 +139,23 @@ class Report(Observer):
         )
         return status
 
-    def _hint(self, text: str) -> None:
-        if self.quiet:
-            return
-        from pyinit import execerror
-
-        write(2, execerror.whole_line(f"hint: {text}") + b"\n")
-
     def _news(self, text: str) -> None:
         if self.verbose:
             self.say(text)
 
     def _tell(self, **fields: "Value") -> None:
         if self.status is not None:
-            write(self.status, jsontext.dump(fields).encode() + b"\n")
+            self._to_programs(self.status).write(_json(fields), waits=self._waits)
+
+
+def _lost(count: int) -> bytes:
+    """Return the line that tells people of lines that were dropped."""
+    return b"pyspawn: %d lines were dropped here\n" % count
+
+
+def _json(fields: "dict[str, Value]") -> bytes:
+    """Return the line of an event."""
+    return jsontext.dump(fields).encode() + b"\n"
 
 
 def _explain(error: SetupError, spec: "Spec | None") -> str | None:
@@ -140,15 +166,3 @@ def _explain(error: SetupError, spec: "Spec | None") -> str | None:
         return probe.explain(error, spec)
     except Exception:  # noqa: BLE001  without descriptors or memory there's no hint, but an error
         return None
-
-
-def write(descriptor: int, line: bytes) -> bool:
-    """Write one line, or drop it where nobody makes room, or nobody reads; say whether it's out."""
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLOUT)
-        while line and any(events & select.POLLOUT for _, events in poll.poll(_PATIENCE)):
-            line = line[posix.write(descriptor, line[:_PIPE_BUF]) :]
-    except OSError:
-        return False
-    return not line

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _signal
 from typing import TYPE_CHECKING
 
+from pyinit import outlet
 from spawner import explain, report
 from spawner.errors import LAUNCHER, SCOUT, STAGE, WITNESS
 from spawner.linux import Kernel, SyscallError
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 class Telling(Kernel):
     """The machine's kernel, which is told of before it's asked."""
 
-    __slots__ = ("_in_step", "_introduction", "_keeping", "_unheard", "_where")
+    __slots__ = ("_in_step", "_introduction", "_keeping", "_out", "_unheard", "_where")
 
     def __init__(self, spec: Spec) -> None:
         self._introduction = explain.introduction(staged=is_staged(spec))
         self._keeping = "pid" not in spec.namespaces.wanted
         self._where = LAUNCHER
         self._in_step = self._unheard = False
+        # By its own descriptor alone: each process of a launch closes others, and has other files.
+        self._out = outlet.Outlet(2, bytes, patience=report.PATIENCE, reopens=False)
 
     def tells(self, planned: Steps) -> Steps:
         """Return the steps in a form that tells."""
@@ -109,8 +112,8 @@ class Telling(Kernel):
         text, self._introduction = self._introduction + text, ""
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGPIPE})
         try:
-            self._unheard = not report.write(2, text.encode("utf-8", "backslashreplace"))
+            line = text.encode("utf-8", "backslashreplace")
+            self._out.write(line, waits=True)
+            self._unheard = self._out.is_behind
         finally:
-            if _signal.SIGPIPE not in mask:
-                _signal.sigtimedwait({_signal.SIGPIPE}, 0)
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

@@ -105,6 +105,32 @@ class Terminal:
         os.close(self.slave)
         self.hang_up()
 
+    def fill(self, spared: int) -> None:
+        """Write to the terminal what nobody reads, till there's room for about `spared` bytes.
+
+        It changes line ends from now on, as terminals do: then there is room for most of a line,
+        which poll(2) calls writable, where there's none for the end of it.
+        """
+        modes = termios.tcgetattr(self.slave)
+        modes[1] |= termios.OPOST
+        termios.tcsetattr(self.slave, termios.TCSANOW, modes)
+        with Terminal() as measure:
+            room = measure.write_unread(1 << 20)
+        self.write_unread(room - spared)
+
+    def write_unread(self, most: int) -> int:
+        """Write up to `most` bytes, as many as there's room for; return how many that were."""
+        os.set_blocking(self.slave, False)
+        written = 0
+        try:
+            while written < most:
+                written += os.write(self.slave, b"." * 64)
+        except BlockingIOError:
+            return written
+        finally:
+            os.set_blocking(self.slave, True)
+        return written
+
     def hang_up(self) -> None:
         """Close the master side, as a closed window does."""
         if self._open:

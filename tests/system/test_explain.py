@@ -17,6 +17,7 @@ import pytest
 from helpers.capabilities import require
 from helpers.programs import Word, prepared
 from helpers.running import Ended, Lines, Running, run
+from helpers.terminal import Terminal
 
 from spawner import initpath
 
@@ -296,6 +297,16 @@ def test_nobody_has_to_listen(init: list[str]) -> None:
         assert explained(*init, stderr=broken).status == 0
     closed = prepared("os.close(2)\n", pyspawn("--explain", *init))
     assert run(closed).status == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--init"], ["--user"], ["--share=pid"]], ids=str)
+def test_a_terminal_that_nobody_reads_ends_nothing(options: list[str]) -> None:
+    require("pidns")
+    with Terminal() as terminal:
+        terminal.fill(3000)
+        with Running(pyspawn("--explain", *options), stderr=terminal.slave) as running:
+            running.close_input()
+            assert running.wait() == 0
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from helpers.events import Events
 from helpers.places import Place
 from helpers.programs import family, pyinit, python, reporter
 from helpers.running import run
+from helpers.terminal import Terminal
 
 NUMBER = (int, float)
 
@@ -202,13 +204,51 @@ def test_a_reader_that_does_not_read_never_holds_us(place: Place, what: str) -> 
         os.close(writing)
 
 
-def test_events_are_whole_lines_also_where_some_are_dropped(place: Place) -> None:
+TELLING = [["-v"], ["-w"], ["--events", "2"], ["--as", "tini", "-vvv"], ["--as", "dumb-init", "-v"]]
+
+
+@pytest.mark.parametrize("options", TELLING, ids=" ".join)
+@pytest.mark.parametrize("state", ["not read", "stopped"])
+def test_a_terminal_never_holds_us(place: Place, options: list[str], state: str) -> None:
+    """It counts as writable while there's room for one byte; and ^S leaves all room, but no way."""
+    with Terminal() as terminal:
+        if state == "stopped":
+            termios.tcflow(terminal.slave, termios.TCOOFF)
+        else:
+            terminal.fill(2000)
+        argv = [*options, "--", *python("import posix; posix.read(0, 1);" + MANY)]
+        with place.start(*argv, stderr=terminal.slave) as running:
+            running.close_input()
+            assert running.wait() == 5
+        assert not fcntl.fcntl(terminal.slave, fcntl.F_GETFL) & os.O_NONBLOCK
+
+
+def test_a_start_that_fails_is_not_held_by_its_message(place: Place) -> None:
+    with Terminal() as terminal:
+        termios.tcflow(terminal.slave, termios.TCOOFF)
+        for words, status in ((["--nonsense"], 125), (["--", "no-such-program"], 127)):
+            with place.start(*words, stderr=terminal.slave) as running:
+                assert running.wait() == status
+
+
+def test_events_are_whole_lines_and_those_that_were_dropped_are_counted(place: Place) -> None:
     with Events() as events:
         fcntl.fcntl(events.fileno, fcntl.F_SETPIPE_SZ, 4096)
-        with place.start(*events.options, *python(MANY), pass_fds=[events.fileno]) as running:
-            assert running.wait() == 5
-        told = events.all()  # each line is parsed
-    assert 0 < len(told) < 400
+        lingering = MANY.replace("posix._exit(5)", "posix.write(1, b'made\\n'); posix.read(0, 1)")
+        argv = [*events.options, *python(lingering)]
+        with place.start(*argv, pass_fds=[events.fileno]) as running:
+            assert running.line() == "made"
+            pid = running.pid
+            children.wait_until(lambda: len(children.of(pid)) == 1, "the workload alone")
+            told = [events.next()]
+            running.send(signal.SIGWINCH)
+            running.close_input()
+            assert running.wait() == 0
+        told += events.all()  # each line is parsed
+    counts = [event["count"] for event in told if event["event"] == "dropped"]
+    assert counts
+    # The start, 200 orphans, the signal, the workload, the exit.
+    assert len(told) - len(counts) + sum(counts) == 204
 
 
 @pytest.mark.parametrize("what", ["--events", "-v", "-w"])

@@ -27,6 +27,7 @@ from helpers.programs import (
 )
 from helpers.running import Running, run
 from helpers.seccomp import Call, deny
+from helpers.terminal import Terminal
 
 LAST = int(signal.SIGRTMAX)
 
@@ -272,6 +273,17 @@ def test_without_proc_every_option_works_as_well_as_it_can(
         assert running.line() == "made"
         running.close_input()
         assert running.wait() == 42
+
+
+def test_without_proc_a_terminal_that_nobody_reads_never_holds_us(own_mounts: Place) -> None:
+    """It can't be opened anew then."""
+    with Terminal() as terminal:
+        terminal.fill(300)
+        argv = ["-v", "--", *python(ORPHANS)]
+        with own_mounts.start(*argv, prepare=NO_PROC, stderr=terminal.slave) as running:
+            assert running.line() == "made"
+            running.close_input()
+            assert running.wait() == 42
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
 import signal
 import socket
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from helpers.programs import (
 )
 from helpers.running import Ended, Lines, Running, run
 from helpers.seccomp import Call, Held, Stepped, block_raw
+from helpers.terminal import Terminal
 
 from spawner import initpath
 from spawner.spec import NAMESPACES
@@ -607,6 +610,63 @@ def test_what_ignores_the_stop_signal_is_killed_when_the_time_is_over(options: l
         running.send(signal.SIGTERM)
         assert running.wait() == 137
         assert running.out.rest() == b""  # nobody holds it any more
+
+
+@each_shape
+@pytest.mark.parametrize("state", ["nearly full", "stopped"])
+def test_a_terminal_that_nobody_reads_delays_neither_signals_nor_the_end(
+    options: list[str], state: str
+) -> None:
+    code = """
+import _signal, posix
+_signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+posix.write(1, b"on\\n")
+while True:
+    number = _signal.sigwait(_signal.valid_signals())
+    posix.write(1, b"%d\\n" % number)
+"""
+    argv = pyspawn("-v", "--stop-timeout=0.2", *options, "--", *python(code))
+    with Terminal() as terminal:
+        if state == "stopped":
+            termios.tcflow(terminal.slave, termios.TCOOFF)
+        else:
+            terminal.fill(50)
+        with Running(argv, stderr=terminal.slave) as running:
+            assert running.line() == "on"
+            began = time.monotonic()
+            for number in [signal.SIGUSR1, signal.SIGUSR2] * 30:
+                running.send(number)
+                assert running.line() == str(int(number))
+            # A second for each line, as a patient launcher takes, would be a minute.
+            assert time.monotonic() - began < 40
+            running.send(signal.SIGTERM)
+            assert running.wait() == 137
+
+
+def test_a_status_that_nobody_reads_delays_nothing_and_what_was_dropped_is_counted() -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(writer, b"\n" * 64)
+    os.set_blocking(writer, True)
+    argv = pyspawn(f"--json-status={writer}", "--init", "--", *reporter())
+    with Running(argv, pass_fds=[writer]) as running:
+        os.close(writer)
+        running.line()  # so it has been created, and started
+        events = Lines(reader)
+        for _ in range(filled):
+            assert events.next() == ""
+        os.kill(children.below(running.pid)[-1], signal.SIGKILL)
+        assert running.wait() == 137
+    told = [json.loads(line) for line in events.rest().splitlines()]
+    assert told == [
+        {"event": "dropped", "count": 2},
+        {"event": "exited", "status": 137, "signal": 9},
+    ]
+    os.close(reader)
 
 
 KEEPER = (

@@ -19,9 +19,10 @@ SHARED_TABLES = {
     "pyinit.execerror",
     "pyinit.execvp",
     "pyinit.jsontext",
+    "pyinit.outlet",
     "pyinit.signames",
 }
-"""What the spawner may know of pyinit: pure tables, and nothing of its running."""
+"""What the spawner may know of pyinit: tables and tools, and nothing of its running."""
 
 CTYPES = {"ctypes", "_ctypes"}
 CTYPES_AT_HOME = {"pyinit.subreaper"}

@@ -25,7 +25,8 @@ HOT = {
 
 NOT_PID_1 = {"pyinit.reaper", "pyinit.subreaper", "_ctypes"}
 OPTIONS = {"pyinit.cmdline", "pyinit.options", "pyinit.signames", "pyinit.usage"}
-TELLS_ALL = {"errno", "pyinit.execerror", "pyinit.reaper", "pyinit.report", "select", "resource"}
+TELLS_ALL = {"errno", "pyinit.execerror", "pyinit.outlet", "pyinit.reaper", "pyinit.report",
+             "resource"}  # fmt: skip
 
 HEAVY = {
     "os", "re", "enum", "typing", "argparse", "dataclasses", "subprocess", "json", "ctypes",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyinit import jsontext, report
+from pyinit import jsontext
 
 
 @given(value=st.none() | st.integers() | st.text())
@@ -55,21 +54,119 @@ def test_events_and_words() -> None:
     }
 
 
-@pytest.mark.parametrize("state", ["full", "broken", "closed"])
-def test_nobody_is_waited_for(state: str) -> None:
+# Runs with all signals blocked, as we do, and prints what came of it.
+OUTLET = r"""
+import os, signal, sys, time
+from pyinit import outlet
+
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+KIND, REOPENS = sys.argv[1], sys.argv[2] == "reopens"
+if KIND == "pipe":
     reader, writer = os.pipe()
+elif KIND == "socket":
+    import socket
+    ours, theirs = socket.socketpair()
+    reader, writer = ours.detach(), theirs.detach()
+else:
+    reader, writer = os.openpty()
+out = outlet.Outlet(writer, lambda count: b"%d lost\n" % count, patience=0.05, reopens=REOPENS)
+
+def fill():
+    while out.write(b"line\n"):
+        pass
+
+def drain(size=1 << 20):
+    os.set_blocking(reader, False)
+    held = b""
     try:
-        if state == "full":
-            os.set_blocking(writer, False)
-            while select.select([], [writer], [], 0)[1]:
-                os.write(writer, b"x" * 4096)
-            os.set_blocking(writer, True)
-        if state == "broken":
-            os.close(reader)
-        if state == "closed":
-            os.close(writer)
-        report._write(writer, b"line\n")  # returns; the safety net is the test's time-out
-    finally:
-        for fd in (reader, writer):
-            if (state, fd) not in (("broken", reader), ("closed", writer)):
-                os.close(fd)
+        while part := os.read(reader, size):
+            held += part
+    except BlockingIOError:
+        pass
+    return held.replace(b"\r\n", b"\n")
+
+"""
+
+KINDS = ["pipe", "socket", "terminal"]
+WAYS = ["reopens", "as it is"]
+
+
+def outlet(kind: str, way: str, rest: str) -> list[str]:
+    """Return the lines that come of `rest` after OUTLET, in a process of its own."""
+    argv = [sys.executable, "-c", OUTLET + rest, kind, way]
+    return subprocess.run(
+        argv, stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    ).stdout.splitlines()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_is_waited_for_and_what_was_dropped_is_told(kind: str, way: str) -> None:
+    rest = r"""
+fill()
+for _ in range(9):
+    out.write(b"line\n")
+print(out.write(b"line\n", waits=True))
+whole = drain()
+out._truce_ends = 0
+print(out.write(b"more\n"))
+whole += drain()
+words = whole.split(b"\n")
+print(set(words) - {b"line", b"more", b"", *(word for word in words if word.endswith(b" lost"))})
+told = sum(int(word.split()[0]) for word in words if word.endswith(b" lost"))
+print(told, os.get_blocking(writer), signal.sigpending())
+"""
+    told, more, others, last = outlet(kind, way, rest)
+    assert (told, more, others) == ("False", "True", "set()")
+    assert last == "11 True set()"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reader_that_is_gone_leaves_no_signal(kind: str, way: str) -> None:
+    rest = "os.close(reader); print(out.write(b'line'), signal.sigpending())"
+    assert outlet(kind, way, rest) == ["False set()"]
+
+
+def test_a_signal_that_others_sent_is_left() -> None:
+    rest = """
+os.close(reader)
+os.kill(os.getpid(), signal.SIGPIPE)
+print(out.write(b"line"), signal.sigpending())
+"""
+    (pending,) = outlet("pipe", "reopens", rest)
+    assert "SIGPIPE" in pending
+
+
+def test_an_alarm_of_others_is_left_whenever_it_comes() -> None:
+    """The timer that bounds a write where nothing else does takes the same signal."""
+    rest = r"""
+signal.setitimer(signal.ITIMER_REAL, 5000, 7)
+fill()
+timer = signal.getitimer(signal.ITIMER_REAL)[1]
+print(signal.sigpending(), signal.getsignal(signal.SIGALRM), timer)
+outlet._TIMER = 1000
+us = os.getpid()
+if os.fork() == 0:
+    while open(f"/proc/{us}/stat").read().rpartition(")")[2].split()[0] != "S":
+        os.sched_yield()
+    os.kill(us, signal.SIGALRM)
+    os._exit(0)
+out._truce_ends = 0
+print(out.write(b"line\n"))
+print(signal.sigpending() & {signal.SIGALRM})
+drain()
+print(out.write(b"line\n"))
+"""
+    first, written, pending, again = outlet("pipe", "as it is", rest)
+    assert first == "set() 0 7.0"
+    assert (written, again) == ("False", "False")
+    assert "SIGALRM" in pending
+
+
+def test_a_pipe_that_is_only_for_reading_is_not_written_to() -> None:
+    rest = r"""
+back = outlet.Outlet(reader, lambda count: b"")
+print(back.write(b"line\n"), drain())
+"""
+    assert outlet("pipe", "reopens", rest) == ["False b''"]

@@ -1,0 +1,233 @@
+"""Lines to a reader who may not read: written without waiting for it, or dropped and counted.
+
+poll(2) can't tell: a terminal is writable for one byte, and others take a pipe's room between the
+question and the write. The descriptor is shared, so it can't be made non-blocking either. What does
+not wait, by kind of file:
+
+* a pipe or a terminal: an open file description of our own, through /proc/self/fd, proc_pid_fd(5);
+* a socket: MSG_DONTWAIT, send(2);
+* a regular file: any write;
+* what is left (no /proc, a terminal of another user's): a write that a timer interrupts.
+
+All signals have to be blocked: those that a write of ours causes are taken here.
+"""
+
+import _signal
+import posix
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
+_PIPE_BUF = 4096
+"""Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
+
+_PAUSE = 0.002
+"""Seconds between two attempts at a reader who has time to make room."""
+
+_TIMER = 0.01
+"""Seconds after which the timer interrupts a write, and goes on to: one that comes just before the
+write is no use."""
+
+_TRUCE = 1.0
+"""Seconds in which no write is attempted again that the timer had to interrupt."""
+
+_SENT = 0, -1, -6
+"""The si_code of signals that processes send: SI_USER, SI_QUEUE, SI_TKILL, sigaction(2)."""
+
+_CLONER = 5, 2
+"""Device number of /dev/ptmx, of which each open makes a new terminal, pts(4)."""
+
+_TYPES, _FIFO, _REGULAR, _SOCKET = 0o170000, 0o010000, 0o100000, 0o140000
+"""The bits of st_mode that tell a file's type, and three of the types, inode(7)."""
+
+
+class Outlet:
+    """A descriptor that lines go to; `dropped` counts those that didn't.
+
+    `lost` makes a line of that number, which is written as soon as there's room again. `patience`
+    is how many seconds in all a line that may wait is waited for. Without `reopens` no other
+    descriptor is opened.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        lost: "Callable[[int], bytes]",
+        *,
+        patience: float = 0,
+        reopens: bool = True,
+    ) -> None:
+        self.descriptor = descriptor
+        self.dropped = 0
+        self._lost = lost
+        self._patience = patience
+        self._left = b""  # of a line that has begun
+        self._own: int | None = None
+        self._socket: _socket.socket | None = None
+        self._is_regular = False
+        self._truce_ends = 0.0
+        try:
+            self._look(reopens=reopens)
+        except (OSError, ImportError):  # the timer serves for any kind
+            return
+
+    def _look(self, *, reopens: bool) -> None:
+        """Find the way for this kind of file; raises OSError, ImportError."""
+        found = posix.fstat(self.descriptor)
+        kind = found.st_mode & _TYPES
+        if kind == _REGULAR:
+            self._is_regular = True
+        elif kind == _SOCKET:
+            import _socket
+
+            self._socket = _socket.socket(fileno=self.descriptor)
+        elif reopens and (kind == _FIFO or posix.isatty(self.descriptor)):
+            if kind == _FIFO:
+                posix.write(self.descriptor, b"")  # fails if it's only for reading
+            elif (posix.major(found.st_rdev), posix.minor(found.st_rdev)) == _CLONER:
+                return
+            flags = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
+            own = posix.open(f"/proc/self/fd/{self.descriptor}", flags)
+            again = posix.fstat(own)
+            # No other file by a /proc that lies, nor in the place of a standard descriptor.
+            if own > 2 and (again.st_dev, again.st_ino) == (found.st_dev, found.st_ino):
+                self._own = own
+            else:
+                posix.close(own)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What has to stay open: the descriptor, or ours that stands for it."""
+        return [self.descriptor if self._own is None else self._own]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether anything was dropped, or waits for room."""
+        return bool(self._left or self.dropped)
+
+    def write(self, line: bytes, *, waits: bool = False) -> bool:
+        """Write one line, or drop it where nobody reads; say whether it's out, or has begun."""
+        if self._left:
+            self._flush(waits=waits)
+        self.catch_up(waits=waits)
+        if not self._left and not self.dropped and self._begin(line, waits=waits):
+            return True
+        self.dropped += 1
+        return False
+
+    def catch_up(self, *, waits: bool = False) -> None:
+        """Tell how many lines were dropped, if there are any, and room for the news."""
+        if self.dropped and not self._left and self._begin(self._lost(self.dropped), waits=waits):
+            self.dropped = 0
+
+    def _begin(self, line: bytes, *, waits: bool) -> bool:
+        """Write a line; return whether any of it went out, so that its rest has to follow."""
+        self._left = line
+        self._flush(waits=waits)
+        if len(self._left) == len(line):
+            self._left = b""
+            return False
+        return True
+
+    def _flush(self, *, waits: bool) -> None:
+        """Write what is left of the line, as far as that goes."""
+        end = time.monotonic() + self._patience if waits and self._patience else None
+        while self._left:
+            try:
+                done = self._put(self._left[:_PIPE_BUF], waits=waits)
+                self._left = self._left[done:]
+            except BlockingIOError:
+                if end is None:
+                    return
+                self._patience = max(end - time.monotonic(), 0)
+                if not self._patience:
+                    return
+                time.sleep(_PAUSE)
+            except OSError:
+                # Nobody reads any more, or there's no such descriptor: nothing of it can follow.
+                return
+
+    def _put(self, data: bytes, *, waits: bool) -> int:
+        """Write without waiting; return how much. Raises OSError, BlockingIOError for no room."""
+        pending = _signal.sigpending()
+        try:
+            if self._socket is not None:
+                # asm-generic/socket.h: MSG_DONTWAIT, MSG_NOSIGNAL
+                return self._socket.send(data, 0x40 | 0x4000)
+            if self._own is not None:
+                return posix.write(self._own, data)
+            if self._is_regular:
+                return posix.write(self.descriptor, data)
+            return self._put_in_time(data, pending, waits=waits)
+        except BlockingIOError:
+            raise
+        except OSError:
+            # One of these has come with it, pipe(7), setrlimit(2), and is nobody else's news.
+            for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+                if number not in pending:
+                    _take(number)
+            raise
+
+    def _put_in_time(self, data: bytes, pending: "set[int]", *, waits: bool) -> int:
+        """Do as `_put`, by a write that a timer interrupts."""
+        if _signal.SIGALRM in pending or (self._truce_ends > time.monotonic() and not waits):
+            raise BlockingIOError
+        written = _interrupted_write(self.descriptor, data)
+        if not written:
+            self._truce_ends = time.monotonic() + _TRUCE
+            raise BlockingIOError
+        return written
+
+
+class _Overdue(Exception):  # noqa: N818  the word of the field
+    """The timer has run out."""
+
+
+def _interrupted_write(descriptor: int, data: bytes) -> int:
+    """Write what can be written until SIGALRM comes, setitimer(2); return how much. Raises OSError.
+
+    The timer and the disposition are as before afterwards, and a SIGALRM of others' is pending.
+    """
+    came: list[float] = []
+    armed = [True]
+
+    def ring(number: int, frame: object) -> None:
+        came.append(time.monotonic())
+        if armed:
+            armed.clear()
+            raise _Overdue
+
+    written: list[int] = []
+    disposition = _signal.signal(_signal.SIGALRM, ring)
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGALRM})
+    began = time.monotonic()
+    timer, interval = _signal.setitimer(_signal.ITIMER_REAL, _TIMER, _TIMER)
+    try:
+        try:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGALRM})
+            # In one call, for the exception may come after any: no byte goes out unnoticed.
+            written.extend(map(posix.write, (descriptor,), (data,)))
+        finally:
+            armed.clear()
+    except _Overdue:
+        pass
+    finally:
+        passed = time.monotonic() - began
+        _signal.setitimer(_signal.ITIMER_REAL, max(timer - passed, 1e-6) if timer else 0, interval)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        last = None if timer else _take(_signal.SIGALRM)
+        _signal.signal(_signal.SIGALRM, disposition or _signal.SIG_DFL)
+    if (came and came[0] - began < _TIMER) or (last is not None and last.si_code in _SENT):
+        posix.kill(posix.getpid(), _signal.SIGALRM)
+    return sum(written)
+
+
+def _take(number: int) -> "_signal.struct_siginfo | None":
+    """Take a signal that is pending, where that isn't denied."""
+    try:
+        return _signal.sigtimedwait({number}, 0)
+    except OSError:
+        return None
