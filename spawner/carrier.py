@@ -107,6 +107,11 @@ class Carrier(Backend):
         else:
             for descriptor in (ends.ready, ends.end):
                 posix.set_inheritable(descriptor, True)
+            if b"--enable-sandbox" in argv:
+                from spawner import resolver
+
+                if resolver.leads_out():
+                    resolver.bring_along(kernel)
         posix.chdir("/")
         # pasta takes a SIGPIPE that's ignored, as Python has it, for an error.
         kernel.set_signals((), ())
@@ -204,7 +209,7 @@ def slirp4netns(
     It has to stay out of the user namespace inside, where a program that is root could reach into
     it by ptrace(2), or /proc/PID/mem, and so into the machine's network. As an ordinary user's it
     does, but with --enable-sandbox it would enter. As `root` it needs no user namespace, and the
-    sandbox takes its capabilities.
+    sandbox takes its capabilities, and all files but those in /etc and /run (`resolver`).
     """
     words = [program, "--configure", f"--ready-fd={ready}", f"--exit-fd={end}"]
     words += ["--disable-host-loopback", "--enable-seccomp"]

@@ -25,6 +25,12 @@ _DIRECTORY = "/etc"
 _NEW = f"{_DIRECTORY}/resolv.conf"
 _OPTIONS = "mode=0755,size=1M"
 
+_SANDBOX = ("/etc", "/run")
+"""What slirp4netns keeps of the machine's files, slirp4netns(1), --enable-sandbox."""
+
+_STEPS = 1000
+"""Names on the way of a path, far beyond any that isn't a loop of symbolic links."""
+
 _LONGEST = 65536
 """Bytes of the machine's file that are read."""
 
@@ -57,6 +63,56 @@ def text(machine: str, server: str) -> str:
         if line.split(maxsplit=1)[:1] in (["search"], ["domain"], ["options"])
     ]
     return "".join(f"{line}\n" for line in (f"nameserver {server}", *kept))
+
+
+def leads_out(path: str = PATH) -> bool:
+    """Tell whether a path leads through a place that is neither in /etc nor in /run.
+
+    So it does where distributions make it a symbolic link to /nix or, on the way to /run, /var/run.
+    """
+    place, ahead = "", _parts(path)
+    for _ in range(_STEPS):
+        if not ahead:
+            return False
+        name = ahead.pop(0)
+        if name == "..":
+            place = place.rpartition("/")[0]
+            continue
+        place = f"{place}/{name}"
+        if place not in _SANDBOX and not place.startswith(tuple(f"{top}/" for top in _SANDBOX)):
+            return True
+        try:
+            target = posix.readlink(place)
+        except OSError:  # it's no symbolic link, or it isn't there
+            continue
+        ahead = _parts(target) + ahead
+        place = "" if target.startswith("/") else place.rpartition("/")[0]
+    return True
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def bring_along(kernel: "Kernel") -> None:
+    """Have a copy of the machine's file in /etc, for this process alone, in new mounts of its own.
+
+    For slirp4netns, whose sandbox has of the machine's files only those in /etc and /run. Where
+    there is no file the init says so, `step`. Raises SyscallError and OSError.
+    """
+    try:
+        place = kernel.open(PATH, posix.O_PATH)
+    except SyscallError as error:
+        if error.errno != ENOENT:
+            raise
+        return
+    raw = _read(place).encode("utf-8", "surrogateescape")
+    posix.close(place)
+    kernel.unshare(linux.CLONE_NEWNS)
+    kernel.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE, None)
+    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    kernel.mount("tmpfs", _DIRECTORY, "tmpfs", flags, _OPTIONS)
+    kernel.make_file(_NEW, raw)
 
 
 def _bind(kernel: "Kernel", server: str) -> None:

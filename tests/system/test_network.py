@@ -172,6 +172,15 @@ def test_the_resolver_goes_where_symbolic_links_lead() -> None:
     assert "passwd" in shown
 
 
+@carriers
+def test_the_name_server_is_found_where_symbolic_links_lead(kind: str) -> None:
+    """Root's slirp4netns has nothing but /etc and /run in the sandbox that it makes."""
+    require("root", "userns", "tun", "ip", kind)
+    code = OPEN_TUN + NAME_SERVER + LINKED
+    ended = run(nest(code, "--network", kind, program=program(LOOK_UP)))
+    assert (ended.status, ended.out, ended.errors) == (0, b"True\n", "")
+
+
 def test_no_resolver_to_cover_is_told() -> None:
     require("root", "userns", "tun", "ip", "slirp4netns")
     code = OPEN_TUN + LINKED + "os.unlink('/mnt/run/stub.conf')\n"
