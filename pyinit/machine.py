@@ -73,11 +73,10 @@ class Machine:
         self.exit_status = OURS  # until the workload's is known: a lost one is no success
         self._stops_forwarded = 0
 
-    def signal(self, number: int, sender: int, code: int, now: float) -> "list[Action]":
-        """Take a signal with its si_pid and si_code; return where it goes."""
-        if number == _signal.SIGCHLD or sender == self.own_pid:
-            # Ours: a child's news, the SIGPIPE of our own message, our own job-control stop.
-            return []
+    def signal(self, number: int, code: int, now: float) -> "list[Action]":
+        """Take a signal with its si_code; return where it goes."""
+        if number == _signal.SIGCHLD:
+            return []  # a child's news, which is ours
         if self.phase == PAUSED:
             if number in (_signal.SIGTERM, _signal.SIGINT):
                 return [(EXIT, 0, "")]

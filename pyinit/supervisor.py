@@ -29,6 +29,17 @@ _WAIT_FLAGS = posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED | 0x40000000
 # be closed one by one in a tenth of a second.
 _MAX_DESCRIPTORS = 1 << 20
 
+# Changes of state that are taken in one turn, before signals and the clock are looked at again:
+# whoever makes orphans faster than they are reaped must not keep us from those.
+_BATCH = 64
+
+# Children told of in a row, without having caught up, after which the rest is only counted.
+_TOLD_AT_ONCE = 2048
+
+# Signals after which the next one above the last is looked for first: the kernel hands out the
+# lowest, and a flood of that must not keep the others from their turn.
+_ROUND = 16
+
 # Unexpected errors in a row after which the loop only waits for the workload's end.
 _PATIENCE = 16
 
@@ -48,6 +59,9 @@ class Supervisor:
         self._parent_signal: int | None = None
         self._killer: int | None = None
         self._ending = 0
+        self._behind = False  # the last turn has left some unreaped
+        self._told = self._untold = 0  # children in a row
+        self._taken = self._last = 0  # signals, and the number of the last
         self._report: report.Report | None = None
 
     @property
@@ -71,8 +85,10 @@ class Supervisor:
             return
         try:
             posix.write(self.handover.notice, text.encode("utf-8", "surrogateescape") + b"\n")
-        except OSError:  # the launcher is gone, and we with it in a moment, or it doesn't read
+        except BlockingIOError:  # the launcher doesn't read
             return
+        except OSError:  # it's gone, and we with it in a moment; no SIGPIPE of that is anybody's
+            _signal.sigtimedwait((_signal.SIGPIPE,), 0)
 
     def not_started(self, notice: str, text: str, hint: str | None) -> None:
         """Say why there's no workload: to the launcher after `notice`, or else to people."""
@@ -216,17 +232,18 @@ class Supervisor:
     def _step(self) -> int | None:
         """Wait for one signal or the deadline, and carry out what the machine makes of it."""
         deadline = self.machine.deadline
-        info: _signal.struct_siginfo | None
-        if deadline is None:
-            info = _signal.sigwaitinfo(self._signals)
-        else:
-            left = max(deadline - time.monotonic(), 0)
-            info = _signal.sigtimedwait(self._signals, left)
-            if info is None:
+        seconds = 0.0 if self._behind else None
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:  # looked at first: there may always be another signal
                 return self._do(self.machine.expired())
+            seconds = 0.0 if self._behind else left
+        info = self._next_signal(seconds)
+        if info is None:
+            return self._reap() if self._behind else None
         # Lower numbers are taken first: a SIGHUP must not go to a workload that is dead by now, in
         # place of those that --wait stays for.
-        code = self._reap() if info.si_signo <= _signal.SIGCHLD else None
+        code = self._reap() if self._behind or info.si_signo <= _signal.SIGCHLD else None
         if code is not None or info.si_signo == _signal.SIGCHLD:
             return code
         # si_pid is only there for signals that a process sent, sigaction(2): SI_USER, SI_QUEUE,
@@ -234,30 +251,55 @@ class Supervisor:
         sender = info.si_pid if info.si_code in (0, -1, -6) else 0
         return self._signal(info.si_signo, sender, info.si_code)
 
+    def _next_signal(self, seconds: float | None) -> "_signal.struct_siginfo | None":
+        """Wait for a signal, for `seconds` or for ever; return None if none came."""
+        self._taken += 1
+        info = None
+        if self._taken == _ROUND:
+            self._taken = 0
+            if self._last < _signal.SIGRTMIN:  # which queue, and may be many of one number
+                above = [number for number in self._signals if number > self._last]
+                info = _signal.sigtimedwait(above, 0)
+        if info is None:
+            if seconds is None:
+                info = _signal.sigwaitinfo(self._signals)
+            else:
+                info = _signal.sigtimedwait(self._signals, seconds)
+        if info is not None:
+            self._last = info.si_signo
+        return info
+
     def _signal(self, number: int, sender: int, code: int) -> int | None:
         if number == self._parent_signal and self._parent != posix.getppid():
             number = self.asked.parent_death or number
-        actions = self.machine.signal(number, sender, code, time.monotonic())
-        if self.asked.tells_all and sender != self._own_pid:
+        actions = self.machine.signal(number, code, time.monotonic())
+        if self.asked.tells_all:
             sent, target = (actions[0][1], actions[0][2]) if actions else (0, self.asked.target)
             self.report.forwarded(number, sent, sender, target)
         return self._do(actions, forwarded=True)
 
     def _reap(self) -> int | None:
-        """Take every change of state that there is: SIGCHLDs coalesce, wait(2)."""
+        """Take a batch of the changes of state that there are: SIGCHLDs coalesce, wait(2)."""
         tells_all = self.asked.tells_all
         name, usage = b"", None
-        while True:
+        left = _BATCH
+        self._behind = True
+        while left:
+            left -= 1
+            in_full = tells_all and self._told < _TOLD_AT_ONCE
             try:
-                if tells_all:
+                if in_full:
                     from pyinit import reaper
 
                     pid, changed, name, usage = reaper.next_change_in_full(_WAIT_FLAGS)
                 else:
                     pid, changed = posix.waitpid(-1, _WAIT_FLAGS)
+                    name, usage = b"", None
             except ChildProcessError:
+                self._caught_up()
                 return self._do(self.machine.childless())
             if pid == 0:
+                self._caught_up()
                 return None
             if posix.WIFSTOPPED(changed):
                 actions = self.machine.stopped_by(pid, posix.WSTOPSIG(changed))
@@ -268,10 +310,23 @@ class Supervisor:
                 if pid == self.pid:
                     signal = status_of_wait(changed)[1] or 0
                     self.notify(f"exited {self.machine.exit_status} {signal}")
-            if tells_all:
+            if in_full or (tells_all and pid == self.pid):
+                self._told += 1
                 self._tell(pid, changed, name, usage)
+            elif tells_all:
+                self._untold += 1
             if actions and (result := self._do(actions)) is not None:
                 return result
+        return None
+
+    def _caught_up(self) -> None:
+        """Take note that nothing is left to reap, and tell how many deaths went untold."""
+        self._behind = False
+        self._told = 0
+        if self._untold:
+            untold, self._untold = self._untold, 0
+            self.report.unsaid(untold)
+            self.report.catch_up()
 
     def _tell(self, pid: int, changed: int, name: bytes, usage: "reaper.Usage | None") -> None:
         """Report a child's change of state."""
@@ -295,6 +350,7 @@ class Supervisor:
     def _tell_exit(self, code: int) -> None:
         """Report our own end, the last thing of all."""
         try:
+            self._caught_up()
             self.report.exited(code, self._killer)
         except Exception:  # noqa: BLE001  the status is what counts
             return

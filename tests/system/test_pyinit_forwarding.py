@@ -291,6 +291,16 @@ def test_a_signal_to_the_workloads_group_before_its_exec_ends_it(place: Place, n
             assert running.wait() == 128 + number
 
 
+def test_what_a_process_sent_to_itself_before_it_became_pyinit_arrives(place: Place) -> None:
+    """Its pid is ours, but the signals are not of our making."""
+    early = [number for number in PLAIN if number not in UNSEEN_EARLY]
+    prepare = BLOCK_ALL + f"for number in {early}:\n    os.kill(os.getpid(), number)\n"
+    with place.start("--", *reporter(), prepare=prepare) as running:
+        running.line()
+        running.send(LAST)
+        assert sorted(reported(running)) == early
+
+
 def test_signals_before_the_fork_arrive_once(place: Place) -> None:
     require("seccomp")
     with Held("execve", "clone", "clone3", "fork", "vfork") as held:

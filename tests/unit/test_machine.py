@@ -16,7 +16,6 @@ ORPHANS = st.integers(min_value=101, max_value=103)
 CATCHABLE = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD})
 SIGNALS = st.sampled_from(CATCHABLE).map(int)
 TARGETS = st.sampled_from([{}, {"group": True}, {"all": True}])
-SENDERS = st.sampled_from([0, 1, OWN_PID, 4711])
 CODES = st.sampled_from([0, -1, -6, machine.SI_KERNEL])
 WAIT_STATUSES = st.one_of(
     st.integers(0, 255).map(lambda code: code << 8),
@@ -84,13 +83,10 @@ class Supervision(RuleBasedStateMachine):
         return actions
 
     @precondition(lambda self: self.exited is None)
-    @rule(number=SIGNALS, sender=SENDERS, code=CODES)
-    def arrival(self, number: int, sender: int, code: int) -> None:
+    @rule(number=SIGNALS, code=CODES)
+    def arrival(self, number: int, code: int) -> None:
         running = WORKLOAD in self.alive
-        actions = self.machine.signal(number, sender, code, self.now)
-        if sender == self.own_pid:
-            assert actions == []
-            return
+        actions = self.machine.signal(number, code, self.now)
         shared = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH}
         if code == machine.SI_KERNEL and not self.own_group and number in shared:
             assert actions == []
@@ -186,17 +182,17 @@ def test_a_stop_at_the_terminal_is_continued_in_the_whole_group() -> None:
     assert supervisor.stopped_by(WORKLOAD, signal.SIGTSTP) == [
         (machine.SUSPEND, signal.SIGTSTP, "")
     ]
-    assert supervisor.signal(signal.SIGCONT, 1, 0, 0) == [
+    assert supervisor.signal(signal.SIGCONT, 0, 0) == [
         (machine.CONTINUE, signal.SIGCONT, settings.GROUP)
     ]
-    assert supervisor.signal(signal.SIGCONT, 1, 0, 0) == [
+    assert supervisor.signal(signal.SIGCONT, 0, 0) == [
         (machine.CONTINUE, signal.SIGCONT, settings.PROCESS)
     ]
 
 
 def test_a_stop_that_was_forwarded_was_asked_for() -> None:
     supervisor = make()
-    supervisor.signal(signal.SIGTSTP, 1, 0, 0)
+    supervisor.signal(signal.SIGTSTP, 0, 0)
     assert supervisor.stopped_by(WORKLOAD, signal.SIGTSTP) == [
         (machine.SUSPEND, signal.SIGTSTP, machine.ASKED)
     ]
@@ -206,18 +202,18 @@ def test_a_stop_that_was_forwarded_was_asked_for() -> None:
 def test_pause_ends_on_term_and_int_only(number: int) -> None:
     paused = machine.Machine(settings.Settings({"pause": True}), own_pid=1)
     expected = [(machine.EXIT, 0, "")] if number in (signal.SIGTERM, signal.SIGINT) else []
-    assert paused.signal(number, 0, 0, 0) == expected
+    assert paused.signal(number, 0, 0) == expected
     assert paused.childless() == []
 
 
 def test_a_signal_that_becomes_an_end_sets_the_deadline() -> None:
     supervisor = make({"kill_after": 5.0, "rewrite": {signal.SIGHUP: signal.SIGTERM}})
-    supervisor.signal(signal.SIGHUP, 1, 0, 10.0)
+    supervisor.signal(signal.SIGHUP, 0, 10.0)
     assert supervisor.deadline == 15.0
 
 
 def test_an_earlier_deadline_stays() -> None:
     supervisor = make({"kill_after": 5.0})
-    supervisor.signal(signal.SIGTERM, 1, 0, 10.0)
-    supervisor.signal(signal.SIGTERM, 1, 0, 12.0)
+    supervisor.signal(signal.SIGTERM, 0, 10.0)
+    supervisor.signal(signal.SIGTERM, 0, 12.0)
     assert supervisor.deadline == 15.0

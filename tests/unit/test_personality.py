@@ -360,7 +360,7 @@ def test_catatonit_debug_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 
 # --- what only a twin asks of the machine ----------------------------------------------------
 
-PID, OWN_PID, STRANGER = 100, 50, 70
+PID, OWN_PID = 100, 50
 
 
 def of_dumb_init(*given_words: str) -> machine.Machine:
@@ -377,17 +377,17 @@ def test_a_stop_signal_stops_both(number: int) -> None:
         (["-r", f"{int(number)}:10"], 10, settings.GROUP),
     ):
         ours = (machine.SEND, signal.SIGSTOP, machine.OURSELVES)
-        actions = of_dumb_init(*given_words).signal(number, STRANGER, 0, 0.0)
+        actions = of_dumb_init(*given_words).signal(number, 0, 0.0)
         assert actions == [(machine.SEND, sent, target), ours]
 
 
 def test_a_stop_that_is_dropped_still_stops_us() -> None:
-    actions = of_dumb_init("-r", "20:0").signal(signal.SIGTSTP, STRANGER, 0, 0.0)
+    actions = of_dumb_init("-r", "20:0").signal(signal.SIGTSTP, 0, 0.0)
     assert actions == [(machine.SEND, signal.SIGSTOP, machine.OURSELVES)]
 
 
 def test_a_key_that_stops_the_whole_group_is_not_sent_twice() -> None:
-    actions = of_dumb_init("-c").signal(signal.SIGTSTP, 0, machine.SI_KERNEL, 0.0)
+    actions = of_dumb_init("-c").signal(signal.SIGTSTP, machine.SI_KERNEL, 0.0)
     assert actions == [(machine.SEND, signal.SIGSTOP, machine.OURSELVES)]
 
 
@@ -398,7 +398,7 @@ def test_the_workloads_own_stop_does_not_stop_us(
 ) -> None:
     supervision = of_dumb_init(*given_words)
     for number in sent:
-        supervision.signal(number, STRANGER, 0, 0.0)
+        supervision.signal(number, 0, 0.0)
     for number in (*STOPS, signal.SIGSTOP):
         assert supervision.stopped_by(PID, number) == []
 
