@@ -146,6 +146,45 @@ def test_names_are_looked_up_by_a_stub_that_only_the_machine_reaches(kind: str, 
     assert (ended.status, ended.out, ended.errors) == (0, b"True\n", "")
 
 
+TWO_PORTS = """
+if os.fork() == 0:
+    import _socket
+    name, other = (_socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM) for _ in range(2))
+    name.bind(("127.0.0.53", 53))
+    other.bind(("127.0.0.53", 8080))
+    name.settimeout(30)
+    os.setsid()
+    asked, client = name.recvfrom(512)
+    other.setblocking(False)
+    try:
+        answer = b"got " + other.recv(512)
+    except BlockingIOError:
+        answer = b"shut"
+    name.sendto(answer, client)
+    os._exit(0)
+"""
+"""For a nest: say on port 53 what has come on another port of the same loopback address."""
+
+ASK_BOTH = """
+import _socket
+with open("/etc/resolv.conf") as file:
+    server = file.readline().split()[1]
+asking = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+asking.settimeout(30)
+asking.sendto(b"in", (server, 8080))
+asking.sendto(b"in", ("127.0.0.53", 8080))
+asking.sendto(b"what", (server, 53))
+print(asking.recv(512).decode())
+"""
+
+
+@carriers
+def test_nothing_of_the_machines_loopback_answers_but_the_name_server(kind: str) -> None:
+    require("root", "userns", "tun", "ip", kind)
+    ended = run(nest(OPEN_TUN + TWO_PORTS, "--network", kind, program=program(ASK_BOTH)))
+    assert (ended.status, ended.out, ended.errors) == (0, b"shut\n", "")
+
+
 LINKED = """
 os.mkdir("/mnt/run")
 os.rename("/mnt/resolv.conf", "/mnt/run/stub.conf")
