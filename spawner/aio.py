@@ -295,7 +295,10 @@ class Process(Container, Generic[AnyStr]):
 
         Raises `subprocess.TimeoutExpired` after `timeout` seconds. To cancel it changes nothing.
         """
-        await self._wait_for((), timeout, keywords.duration("timeout", timeout, from_now=True))
+        seconds = keywords.duration("timeout", timeout, from_now=True)
+        self._check_started()
+        if not self._ended.done():  # else nobody else has a turn, as in asyncio
+            await self._wait_for((), timeout, seconds)
         return self._settle()
 
     async def communicate(

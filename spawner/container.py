@@ -20,10 +20,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import subprocess
+import sys
 import threading
+from _posixsubprocess import fork_exec
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pyinit import status_of_signal
@@ -31,41 +34,78 @@ from spawner import initpath, ties
 from spawner.errors import LAUNCHER, SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+    from types import ModuleType
 
     from spawner.keywords import Command
 
 
-class _Launcher(subprocess.Popen[Any]):
-    """A launcher that its container knows before it is there: an interrupt may come right then."""
+def cooperative() -> bool:
+    """Tell whether nobody may wait but by poll(2), since gevent lets others run meanwhile."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("select"))
 
-    def __init__(self, container: Container, argv: Sequence[str], **options: Any) -> None:
-        container._launcher = self
+
+def _original(module: ModuleType) -> Any:
+    """Return a module as it was before gevent has changed it, if that did."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None:
+        return module
+    saved = monkey.get_original(module.__name__, sorted(vars(module)))
+    return SimpleNamespace(**dict(zip(sorted(vars(module)), saved, strict=True)))
+
+
+def _with_original(function: FunctionType, **its: Any) -> FunctionType:
+    """Return a function of subprocess's that uses the original `os`, and more that's `its`.
+
+    gevent's os.close() may wait for a turn of its loop, which doesn't come before an exec.
+    """
+    return FunctionType(function.__code__, {**function.__globals__, "os": _original(os), **its})
+
+
+if TYPE_CHECKING:
+    Popen = subprocess.Popen
+else:
+    # gevent's forks to run Python, and such a fork keeps nothing of our ties.
+    Popen = _original(subprocess).Popen
+
+
+class Forked(Popen[Any]):
+    """A process of subprocess's whose pid is known before a signal handler can run.
+
+    Between the fork and Popen's `self.pid =` one can, and what it raises would leave a process that
+    nobody reaps. C code is never interrupted, and keeps the result here.
+    """
+
+    def __init__(self, argv: Sequence[str], **options: Any) -> None:
         self._forked: list[int] = []
         super().__init__(argv, **options)
 
     @property
     def was_forked(self) -> bool:
         """Whether there is, or was, a process: also where the start of it was interrupted."""
-        if self._forked:
-            self.pid = self._forked[-1]
-        return getattr(self, "pid", None) is not None
+        forked = getattr(self, "_forked", None)
+        if forked:
+            self.pid = forked[-1]
+        return bool(forked)
 
     def _execute_child(self, *args: Any) -> None:
-        """Do as Popen does; but the pid is known before a signal handler can run.
-
-        Between the fork and Popen's `self.pid =` one can, and what it raises would leave a process
-        that nobody reaps. C code is never interrupted, and keeps the result here.
-        """
-        its = dict(vars(subprocess))
-        fork: Callable[..., int] = its["_fork_exec"]
-
-        def fork_exec(*words: Any) -> int:
-            self._forked.extend(map(fork, *[(word,) for word in words]))
+        def fork(*words: Any) -> int:
+            self._forked.extend(map(fork_exec, *[(word,) for word in words]))
             return self._forked[-1]
 
-        its["_fork_exec"] = fork_exec
-        FunctionType(subprocess.Popen._execute_child.__code__, its)(self, *args)  # type: ignore[attr-defined]
+        _with_original(Popen._execute_child, _fork_exec=fork)(self, *args)  # type: ignore[attr-defined]
+
+    def _close_pipe_fds(self, *args: Any) -> None:
+        _with_original(Popen._close_pipe_fds)(self, *args)  # type: ignore[attr-defined]
+
+
+class _Launcher(Forked):
+    """A launcher that its container knows before it is there: an interrupt may come right then."""
+
+    def __init__(self, container: Container, argv: Sequence[str], **options: Any) -> None:
+        container._launcher = self
+        super().__init__(argv, **options)
 
 
 def _rehearse(streams: dict[str, Any]) -> None:

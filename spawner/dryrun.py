@@ -12,6 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from spawner import initpath, keywords, ties
+from spawner.container import Forked
 from spawner.errors import LAUNCHER, SetupError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def plan(args: Command, **options: Unpack[Options]) -> tuple[PlanStep, ...]:
     descriptors = keywords.descriptors(options.get("pass_fds", ()))
     with contextlib.closing(ties.Report()) as report:
         told = (f"--json-status={report.end}", "--dry-run=json")
-        with subprocess.Popen(
+        with Forked(
             [*initpath.pyspawn(), *told, *words],
             stdin=None if options.get("stdin") is None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,

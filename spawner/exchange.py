@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import select
-import selectors
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -89,24 +89,28 @@ class Exchange:
         never stops writing.
         """
         late = 0
-        with selectors.PollSelector() as selector:
-            if self._stdin is not None:
-                selector.register(self._stdin, selectors.EVENT_WRITE)
-            for stream in self._open:
-                selector.register(stream, selectors.EVENT_READ)
-            while selector.get_map():
-                seconds = None if deadline is None else deadline - time.monotonic()
-                part = None if seconds is None else min(seconds, cmdline.LONGEST_POLL)
-                ready = selector.select(part)
-                for key, _ in ready:
-                    stream = key.fileobj
-                    if self._write(stream) if stream is self._stdin else self._read(stream):
-                        selector.unregister(stream)
-                        self._end(stream)
-                if seconds is not None and seconds <= 0:
-                    late += 1
-                    if not ready or late > _LATE:
-                        return False
+        poller = select.poll()
+        streams: dict[int, Any] = {}
+        for stream in self._open:
+            streams[stream.fileno()] = stream
+            poller.register(stream, select.POLLIN)
+        if self._stdin is not None:
+            streams[self._stdin.fileno()] = self._stdin
+            poller.register(self._stdin, select.POLLOUT)
+        while streams:
+            seconds = None if deadline is None else deadline - time.monotonic()
+            part = None if seconds is None else min(max(seconds, 0), cmdline.LONGEST_POLL)
+            ready = poller.poll(None if part is None else math.ceil(part * 1000))
+            for number, _ in ready:
+                stream = streams[number]
+                if self._write(stream) if stream is self._stdin else self._read(stream):
+                    poller.unregister(number)
+                    del streams[number]
+                    self._end(stream)
+            if seconds is not None and seconds <= 0:
+                late += 1
+                if not ready or late > _LATE:
+                    return False
         return True
 
     def _read(self, stream: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from pyinit import signames
 from spawner import keywords, spec
-from spawner.container import Container
+from spawner.container import Container, cooperative
 from spawner.exchange import BEGUN, Exchange, ending, left
 
 if TYPE_CHECKING:
@@ -97,10 +97,6 @@ class Process(Container, Generic[AnyStr]):
     could not be made. `returncode` is the program's exit status, 0 to 255; after a death by signal
     n it is 128 + n, and `signal` is n.
     """
-
-    stdin: IO[AnyStr] | None
-    stdout: IO[AnyStr] | None
-    stderr: IO[AnyStr] | None
 
     _exchange: Exchange | None = None
     _output: tuple[AnyStr | None, AnyStr | None] | None = None
@@ -249,12 +245,36 @@ class Process(Container, Generic[AnyStr]):
         self._talking = threading.RLock()
         with contextlib.ExitStack() as undo:
             self._launch(undo, words, pass_fds, **streams)
-            self.stdin = self._launcher.stdin
-            self.stdout = self._launcher.stdout
-            self.stderr = self._launcher.stderr
             self._await_start(start_timeout)
             self._running = True
             undo.pop_all()
+
+    @property
+    def stdin(self) -> IO[AnyStr] | None:
+        """The stream to the program's standard input, with stdin=PIPE."""
+        return self._launcher.stdin
+
+    @stdin.setter
+    def stdin(self, stream: IO[AnyStr] | None) -> None:
+        self._launcher.stdin = stream
+
+    @property
+    def stdout(self) -> IO[AnyStr] | None:
+        """The stream from the program's standard output, with stdout=PIPE."""
+        return self._launcher.stdout
+
+    @stdout.setter
+    def stdout(self, stream: IO[AnyStr] | None) -> None:
+        self._launcher.stdout = stream
+
+    @property
+    def stderr(self) -> IO[AnyStr] | None:
+        """The stream from the program's standard error, with stderr=PIPE."""
+        return self._launcher.stderr
+
+    @stderr.setter
+    def stderr(self, stream: IO[AnyStr] | None) -> None:
+        self._launcher.stderr = stream
 
     def _await_start(self, seconds: float | None) -> None:
         """Return once the program's exec has happened, or raise what happened instead."""
@@ -314,7 +334,7 @@ class Process(Container, Generic[AnyStr]):
     ) -> tuple[AnyStr | None, AnyStr | None]:
         if self._exchange is not None and data:
             raise ValueError(BEGUN)
-        if self._exchange is None and deadline is None:
+        if self._exchange is None and deadline is None and not cooperative():
             output: tuple[AnyStr | None, AnyStr | None] = self._launcher.communicate(data)
             self._settle()
             return output

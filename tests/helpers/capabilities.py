@@ -181,6 +181,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "x86_64": _x86_64,
     "other-user": _other_user,
     "pids-cgroup": _pids_cgroup,
+    "gevent": lambda: _module("gevent"),
     "uvloop": lambda: _module("uvloop"),
 }
 

@@ -317,6 +317,19 @@ def test_a_process_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
     play(main)
 
 
+def test_to_wait_for_what_has_ended_gives_nobody_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher(monkeypatch, "started(); exited(7)")
+
+    async def main() -> None:
+        process = await aio.Process(["app"])
+        await process.wait()
+        with pytest.raises(StopIteration) as caught:
+            process.wait().send(None)
+        assert caught.value.value == 7
+
+    play(main)
+
+
 def test_a_forgotten_process_is_killed_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     launcher(monkeypatch, PATIENT)
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import io
 import math
 import os
 import resource
@@ -363,6 +364,31 @@ def test_arguments_that_are_too_long_are_not_the_interpreters_fault() -> None:
         spawner.run(["app", "x" * 4_000_000])
     assert caught.value.errno == errno.E2BIG
     assert "too long" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_a_stream_that_was_put_away_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    launcher(monkeypatch, "started(); os.write(1, b'out'); os.write(2, b'err'); exited(0)")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), spawner.PIPE)
+    with spawner.Process(["app"], **pipes) as process:
+        kept = process.stdin, process.stderr
+        process.stdin = process.stderr = None
+        assert process.communicate(timeout=timeout) == (b"out", None)
+    for stream in kept:
+        assert stream is not None
+        assert not stream.closed
+        stream.close()
+
+
+def test_another_stream_in_the_place_of_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher(monkeypatch, "started(); exited(0)")
+    with spawner.Process(["app"], stdout=spawner.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = io.BytesIO(b"theirs")
+        assert process.communicate() == (b"theirs", None)
 
 
 # Threads
