@@ -12,6 +12,7 @@ from pyinit import OURS, errno_text, execvp, settings, status_of_exec_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 # The interpreter overwrote what these were before anybody could look.
@@ -31,11 +32,14 @@ def ignored_signals() -> set[int]:
 
 
 class ExecFailed(Exception):  # noqa: N818  the words of the field
-    """The workload's exec failed: `error` says for which path and why."""
+    """The workload's exec failed: errno, exit status, what to say, and the hint or None."""
 
-    def __init__(self, error: execvp.ExecError) -> None:
-        super().__init__(error)
-        self.error = error
+    def __init__(self, number: int, status: int, said: str, hint: str | None) -> None:
+        super().__init__(number, status, said, hint)
+        self.errno = number
+        self.status = status
+        self.said = said
+        self.hint = hint
 
 
 class ForkFailed(Exception):  # noqa: N818  the words of the field
@@ -71,34 +75,40 @@ class Workload:
         # They are for us, not for the workload.
         self._private = [fd for fd in (asked.events, handover.notice) if fd is not None and fd > 2]
 
-    def start(self) -> None:
+    def start(self, let_go: "Callable[[tuple[int, ...]], None]") -> None:
         """Fork and exec; return once the exec has happened.
 
-        Raises ForkFailed and ExecFailed, and OSError where dispositions can't be set.
+        `let_go` closes all descriptors but those that it's given: the program may look for who
+        holds what. So its process waits for the end of file of a pipe before the exec. Raises
+        ForkFailed and ExecFailed, and OSError where dispositions can't be set.
 
-        A close-on-exec pipe tells of a failed exec; its end of file, that it happened. Signals that
-        arrive meanwhile stay pending on us, since all are blocked, until the caller takes them.
-        (posix_spawn(3) would be cheaper, but glibc leaves signals 32 and 33 ignored in the new
-        process.)
+        A close-on-exec pipe tells of a failed exec, and why: only the child still has the working
+        directory. Its end of file tells that the exec happened. Signals that arrive meanwhile stay
+        pending on us, since all are blocked, until the caller takes them. (posix_spawn(3) would be
+        cheaper, but glibc leaves signals 32 and 33 ignored in the new process.)
         """
         try:
             to_ignore = _set_dispositions(self._ignored)
         except OSError as error:
             reason = errno_text(error.errno or 0)
             raise OSError(error.errno, f"no disposition of a signal can be set: {reason}") from None
-        try:
-            reader, writer = posix.pipe()
-        except OSError:  # no descriptor left: the child will speak for itself
-            reader = writer = -1
+        reader, writer = _pipe()  # where there's none, the child will speak for itself,
+        waiting, holding = _pipe()  # and not wait
         try:
             self.pid = posix.fork()
         except OSError as error:
             raise ForkFailed(error) from None
         if self.pid == 0:
-            self._become(writer, to_ignore)
-        said = b""
+            self._become(writer, waiting, holding, to_ignore)
+        if waiting >= 0:
+            posix.close(waiting)
         if reader >= 0:
             posix.close(writer)
+        let_go((reader, holding))
+        if holding >= 0:
+            posix.close(holding)
+        said = b""
+        if reader >= 0:
             while part := posix.read(reader, 4096):
                 said += part
             posix.close(reader)
@@ -107,10 +117,24 @@ class Workload:
             self.own_group = _make_group(self.pid)
         if said:
             posix.waitpid(self.pid, 0)
-            number, _, path = said.partition(b" ")
-            raise ExecFailed(execvp.ExecError(int(number), path))
+            raise self._failure(said)
 
-    def _become(self, writer: int, to_ignore: list[int]) -> "NoReturn":
+    def _failure(self, said: bytes) -> ExecFailed:
+        """Return the failure that the child told of: ERRNO, then STATUS, TEXT and HINT.
+
+        Where the child couldn't even read in the words for it, only the errno is there.
+        """
+        errno, _, rest = said.partition(b"\n")
+        number = int(errno)
+        if not rest:
+            from pyinit import execerror
+
+            line = f"{execerror.brief(self.program[0])}: {errno_text(number)}"
+            return ExecFailed(number, status_of_exec_errno(number), line, None)
+        status, text, hint = rest.decode().split("\n")
+        return ExecFailed(number, int(status), text, hint or None)
+
+    def _become(self, writer: int, waiting: int, holding: int, to_ignore: list[int]) -> "NoReturn":
         """Become the program, or tell `writer` why not; people, where there's no pipe (-1).
 
         In few words: a page that is touched after a fork is copied, and every call touches some.
@@ -137,6 +161,9 @@ class Workload:
             # sd_listen_fds(3): the descriptors are meant for the pid that is named.
             if self._listens and posix.environ[b"LISTEN_PID"] == b"%d" % posix.getppid():
                 posix.putenv(b"LISTEN_PID", b"%d" % posix.getpid())
+            if waiting >= 0:
+                posix.close(holding)
+                posix.read(waiting, 1)  # the end of file: our parent has let go, or is dead
             for number in to_ignore:
                 _signal.signal(number, _signal.SIG_IGN)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
@@ -150,16 +177,28 @@ class Workload:
             code = status_of_exec_errno(error.errno or 0)
             path = error.path if isinstance(error, execvp.ExecError) else self.program[0]
             if writer >= 0:
-                posix.write(writer, b"%d %b" % (error.errno or 0, path))
-            else:
-                from pyinit import execerror, report
+                posix.write(writer, b"%d\n" % (error.errno or 0))
+            from pyinit import execerror
 
-                failure = execvp.ExecError(error.errno or 0, path)
-                search = posix.environ.get(b"PATH")
-                code, said, hint = execerror.line(self.program[0], failure, search)
-                report.Report().say(f"{said}; {hint}" if hint else said)
+            failure = execvp.ExecError(error.errno or 0, path)
+            search = posix.environ.get(b"PATH")
+            code, said, hint = execerror.line(self.program[0], failure, search)
+            if writer >= 0:
+                posix.write(writer, f"{code}\n{said}\n{hint or ''}".encode())
+            else:
+                from pyinit import report
+
+                report.Report().fatal(f"{said}; {hint}" if hint else said)
         finally:
             posix._exit(code)
+
+
+def _pipe() -> tuple[int, int]:
+    """Return both ends of a pipe that ends with an exec, -1 where no descriptor is left."""
+    try:
+        return posix.pipe()
+    except OSError:
+        return -1, -1
 
 
 def _place(

@@ -86,14 +86,11 @@ def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
     try:
         return run.run()
     except child.ExecFailed as failed:
-        from pyinit import execerror
-
-        search_path = posix.environ.get(b"PATH")
-        code, said, hint = execerror.line(asked.program[0], failed.error, search_path)
+        code = failed.status
         if asked.twin:
-            code = asked.twin.exec_status(failed.error.errno)
+            code = asked.twin.exec_status(failed.errno)
             code = asked.exit_codes.get(code, code)
-        run.not_started(f"exec-failed {failed.error.errno} {code}", said, hint)
+        run.not_started(f"exec-failed {failed.errno} {code}", failed.said, failed.hint)
         return code
     except child.ForkFailed as failed:
         from pyinit import diagnose

@@ -3,9 +3,9 @@
 1. All signals are blocked since the interpreter ran the first line of ours. A blocked signal stays
    pending, even for PID 1, to which the kernel delivers nothing that it has no handler for
    (pid_namespaces(7)); real-time ones queue. `sigwaitinfo` takes them one by one.
-2. The workload is forked, and its exec awaited (`child`).
-3. Everything is let go that the workload could be waiting on: descriptors above 2, the working
-   directory.
+2. The workload is forked. Before its exec everything is let go that it could be waiting on, or find
+   in use: descriptors above 2, the working directory.
+3. The exec is awaited (`child`).
 4. From the comment "PID 1 may not exit" on, nothing but the machine's EXIT ends the process.
 """
 
@@ -113,6 +113,7 @@ class Supervisor:
         if self.asked.pause:
             # Where it's ignored, the kernel reaps, and nobody hears of a death, wait(2).
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+            self._let_go()
         else:
             self._start()
         self.machine = machine.Machine(
@@ -132,7 +133,7 @@ class Supervisor:
 
             self.handover.pending |= session.release_terminal()
         try:
-            self._workload.start()
+            self._workload.start(self._let_go)
         except child.ExecFailed:
             self._take_back()
             raise
@@ -173,21 +174,20 @@ class Supervisor:
         if posix.getppid() != self._parent:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
-    def _let_go(self) -> int | None:
-        """Hold nothing that the workload could be waiting on."""
+    def _let_go(self, kept: tuple[int, ...] = ()) -> None:
+        """Hold nothing that the workload could be waiting on, but for `kept`."""
         # One close_range(2) for each gap; where that is denied, posix closes one by one.
         low = 3
         told = [] if self._report is None else self._report.descriptors
-        for kept in sorted((self.asked.events or 0, self.handover.notice or 0, *told)):
-            if kept >= low:
-                posix.closerange(low, kept)
-                low = kept + 1
+        for each in sorted((self.asked.events or 0, self.handover.notice or 0, *told, *kept)):
+            if each >= low:
+                posix.closerange(low, each)
+                low = each + 1
         posix.closerange(low, _MAX_DESCRIPTORS)
         try:
             posix.chdir("/")
         except OSError as error:
-            self.report.say(f"can't leave the working directory: {error.strerror}")
-        return None
+            self._complain(f"can't leave the working directory: {error.strerror}")
 
     def _loop(self) -> int:
         """Take events until the machine says EXIT; whatever goes wrong, go on."""
@@ -198,7 +198,7 @@ class Supervisor:
         failures = 0
         code: int | None = None
         reap, step = self._reap, self._step
-        turns = [self._let_go, self._first]
+        turns = [self._first]
         while code is None:
             turn = turns.pop(0) if turns else step
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import children
+from helpers.capabilities import require
 from helpers.places import Place
 from helpers.programs import (
     PLACE,
@@ -22,7 +24,7 @@ from helpers.programs import (
     reporter,
 )
 from helpers.running import Ended, Running, run
-from helpers.seccomp import block_raw
+from helpers.seccomp import Held, block_raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -348,6 +350,72 @@ def test_pyinit_itself_keeps_no_descriptor_and_sits_in_the_root(
         running.line()  # by now pyinit is in its loop
         assert sorted(os.listdir(f"/proc/{running.pid}/fd"), key=int) == ["0", "1", "2"]
         assert os.readlink(f"/proc/{running.pid}/cwd") == "/"
+
+
+@pytest.mark.parametrize("options", [[], ["-v"], ["--as", "tini"]], ids=str)
+def test_pyinit_has_let_go_before_the_workload_can_look(
+    place: Place, tmp_path: Path, options: list[str]
+) -> None:
+    """Held in the last step of that, it has a workload that isn't the program yet."""
+    require("seccomp")
+    reader, writer = os.pipe()
+    with Held("chdir") as held:
+        prepare = f"os.fchdir(os.open({str(tmp_path)!r}, os.O_RDONLY))\nos.dup2({writer}, 77)\n"
+        argv = [*options, "--", "/bin/cat"]
+        descriptors = [held.fileno, writer]
+        with place.start(*argv, prepare=prepare + held.code, pass_fds=descriptors) as running:
+            os.close(writer)
+            step = held.catch()
+            pid = running.pid
+            assert step.pid == pid
+            (workload,) = children.of(pid)
+            pipe = os.readlink(f"/proc/self/fd/{reader}")
+            assert pipe in links(workload)
+            assert pipe not in links(pid)
+            children.wait_state(workload, "S")
+            assert b"python" in Path(f"/proc/{workload}/cmdline").read_bytes()
+            held.let_go(step)
+            running.write(b"line\n")
+            assert running.line() == "line"
+            assert pipe in links(workload)
+            assert os.readlink(f"/proc/{workload}/cwd") == str(tmp_path)
+            assert os.readlink(f"/proc/{pid}/cwd") == "/"
+            running.close_input()
+            assert running.wait() == 0
+    os.close(reader)
+
+
+UNMOUNT = """
+import ctypes, os, sys
+os.chdir("/")
+os.close(88)
+libc = ctypes.CDLL(None, use_errno=True)
+sys.exit(libc.umount(os.fsencode(sys.argv[1])) and os.strerror(ctypes.get_errno()))
+"""
+
+
+def links(pid: int) -> list[str]:
+    """Return what the descriptors of a process lead to."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(os.readlink(entry))
+    return found
+
+
+def test_the_workload_can_unmount_what_pyinit_was_started_in(tmp_path: Path) -> None:
+    require("pidns")
+    prepare = f"""
+def mount(*words):
+    if ctypes.CDLL(None).mount(*words, 0, None):
+        raise SystemExit("no mount")
+mount(b"none", {os.fsencode(tmp_path)!r}, b"tmpfs")
+os.dup2(os.open({str(tmp_path)!r}, os.O_RDONLY), 88)
+os.chdir({str(tmp_path)!r})
+"""
+    for _ in range(20):
+        ended = Place("pid1").run("--", *python(UNMOUNT, str(tmp_path)), prepare=prepare)
+        assert (ended.status, ended.errors) == (0, "")
 
 
 def test_an_end_of_file_arrives_though_pyinit_was_given_the_other_end(place: Place) -> None:
