@@ -4,7 +4,8 @@ The package runs as a program (`pyinit`, `python -m pyinit`). It imports built-i
 modules only, so that PID 1 starts in the time of a bare interpreter and stays as small.
 
 Here stands what every start needs, and the spawner too: the exit-status rule (the convention of the
-shells and of env(1)) and the words for an errno. A module of its own would cost a start 0.07 ms.
+shells and of env(1)), the words for an errno, and what ps(1) shows of us. A module of its own would
+cost a start 0.07 ms.
 """
 
 import posix
@@ -54,3 +55,42 @@ def errno_name(number: int) -> str:
 def errno_text(number: int) -> str:
     """Return what an errno means and its name: "Operation not permitted (EPERM)"."""
     return f"{posix.strerror(number)} ({errno_name(number)})"
+
+
+def show(name: bytes, words: list[bytes]) -> None:
+    """Have ps(1) show this process as `name` with the arguments `words`, where there's a /proc.
+
+    As its command name, proc_pid_comm(5), and its command line, proc_pid_cmdline(5). That is the
+    memory in which execve(2) has left our own arguments, and its borders take a right to move: what
+    is left of it reads as empty arguments at the end. (Without a conversion of decimal digits, see
+    "Memory" in docs/architecture.md.)
+    """
+    try:
+        _write(b"comm", name, 0)
+        stat = posix.open("/proc/self/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            # The last of 52 fields: arg_start, arg_end, env_start, env_end, exit_code.
+            fields = posix.read(stat, 4096).rsplit(b" ", 5)
+        finally:
+            posix.close(stat)
+        start = end = 0
+        for digit in fields[1]:
+            start = start * 10 + digit - 48
+        for digit in fields[2]:
+            end = end * 10 + digit - 48
+        text = b"\0".join([name, *words])
+        if start and len(text) < end - start:
+            _write(b"mem", text.ljust(end - start, b"\0"), start)
+    except OSError:
+        return
+
+
+def _write(file: bytes, data: bytes, offset: int) -> None:
+    """Write to a file of ours in /proc; raises OSError."""
+    descriptor = posix.open(b"/proc/self/" + file, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        if offset:
+            posix.lseek(descriptor, offset, 0)
+        posix.write(descriptor, data)
+    finally:
+        posix.close(descriptor)

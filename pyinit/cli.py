@@ -42,12 +42,14 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
 def _main(words: list[bytes], handover: settings.Handover) -> int:
     """Do what the words ask for; return the exit status."""
     if words[:1] == [b"--"] and words[1:] and not _environment_asks():
-        return _supervise(settings.Settings({}, words[1:]), handover)
+        return _supervise(settings.Settings({}, words[1:]), handover, words)
     try:
         asked = _asked(words)
     except settings.AnsweredError as answered:
         return answered.status
-    return _supervise(asked, handover)
+    if asked.twin:  # whose name comes first
+        del words[: 2 if words[0] == b"--as" else 1]
+    return _supervise(asked, handover, words)
 
 
 def _asked(words: list[bytes]) -> settings.Settings:
@@ -80,9 +82,9 @@ def _environment_asks() -> bool:
     return False
 
 
-def _supervise(asked: settings.Settings, handover: settings.Handover) -> int:
+def _supervise(asked: settings.Settings, handover: settings.Handover, words: list[bytes]) -> int:
     """Supervise to the end, and explain where the workload could not be started."""
-    run = supervisor.Supervisor(asked, handover)
+    run = supervisor.Supervisor(asked, handover, words)
     try:
         return run.run()
     except child.ExecFailed as failed:

@@ -14,7 +14,7 @@ import gc
 import posix
 import time
 
-from pyinit import child, errno_text, machine, settings, status_of_wait
+from pyinit import child, errno_text, machine, settings, show, status_of_wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +47,11 @@ _PATIENCE = 16
 class Supervisor:
     """One supervision, from the start of the workload to the exit status."""
 
-    def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
+    def __init__(
+        self, asked: settings.Settings, handover: settings.Handover, words: list[bytes]
+    ) -> None:
         self.asked = asked
+        self._words = words
         self.handover = handover
         self.pid = 0
         self._workload = child.Workload(asked, handover)
@@ -109,7 +112,7 @@ class Supervisor:
             reaper.get_ready()
             self.report.get_ready()
         # Before the workload, which may look.
-        _set_name(self.asked.twin.name.encode() if self.asked.twin else b"pyinit")
+        show(self.asked.twin.name.encode() if self.asked.twin else b"pyinit", self._words)
         if self.asked.pause:
             # Where it's ignored, the kernel reaps, and nobody hears of a death, wait(2).
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -455,15 +458,3 @@ class Supervisor:
                 self.machine.ended(pid, changed, 0)
                 if not self.asked.wait:
                     return self.machine.exit_status
-
-
-def _set_name(name: bytes) -> None:
-    """Set our command name, which ps(1) shows, proc_pid_comm(5), where there's a /proc."""
-    try:
-        fd = posix.open("/proc/self/comm", posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, name)
-        finally:
-            posix.close(fd)
-    except OSError:
-        return

@@ -4,10 +4,11 @@ import _signal
 import posix
 import sys
 
+from pyinit import show
 from spawner import caller, channel
 from spawner.errors import LAUNCHER, OURS, ExecError, SpawnerError
 from spawner.launch import Launch, Observer
-from spawner.linux import Kernel
+from spawner.linux import Kernel, encode
 from spawner.spec import Spec, choose
 
 TYPE_CHECKING = False
@@ -42,6 +43,7 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
     caller.restore_locale()
     spec = _plain(words, found)
     if spec is not None:
+        show(b"pyspawn", list(map(encode, words)))
         return _run(spec, found, early)
     if words[:1] == ["exec"]:
         _seal(found, early)

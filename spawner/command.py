@@ -4,11 +4,11 @@ import _signal
 import gc
 import posix
 
-from pyinit import OURS, errno_text
+from pyinit import OURS, errno_text, show
 from pyinit.cmdline import UsageError, check_writable, help_text, parse
 from spawner import options
 from spawner.errors import LAUNCHER, SetupError, SpawnerError
-from spawner.linux import Kernel
+from spawner.linux import Kernel, encode
 from spawner.report import Report
 from spawner.steps import attempt
 
@@ -54,6 +54,8 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
 
     `parent` is the process that started us.
     """
+    if words[:1] in (["zombies"], ["release"]):
+        show(b"pyspawn", list(map(encode, words)))
     if words[:1] == ["zombies"]:
         from spawner import zombies
 
@@ -64,6 +66,7 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
         from spawner import release
 
         return release.main(words[1:])
+    asked = words
     front: ModuleType = options
     if words[:1] == ["exec"]:
         from spawner import joinoptions
@@ -76,6 +79,8 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
         if front is not options:
             words = front.split(words)
         values, program = parse(front.TABLE, words)
+        others = len(program) if front is options else len(program) - 1  # the target is ours
+        show(b"pyspawn", list(map(encode, _open_words(asked, others))))
         if values.get("help"):
             return _print(help_text(front.TABLE, front.USAGE, front.FOOTER))
         if values.get("version"):
@@ -88,6 +93,30 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
         return report.failed(error, hint=hint or f"see {front.HELP}")
     except SpawnerError as error:
         return report.failed(error)
+
+
+def _open_words(words: list[str], program: int) -> list[str]:
+    """Return the words of a command line without the values of --env, which may be secret.
+
+    The last ones, as many as `program` says, are others'.
+    """
+    found = []
+    at = len(words) - program
+    before = ""
+    for word in words[:at]:
+        option = "--env" if before == "--env" else ""
+        if word.startswith("--env=") and not option:
+            found.append(f"--env={_without_value(word[6:])}")
+        else:
+            found.append(_without_value(word) if option else word)
+        before = "" if option else word
+    return found + words[at:]
+
+
+def _without_value(variable: str) -> str:
+    """Return NAME=* for NAME=VALUE: never longer than it, since there may be no more room."""
+    name, equals, value = variable.partition("=")
+    return f"{name}{equals}*" if value else variable
 
 
 def _known_elsewhere(error: UsageError, front: "ModuleType") -> str | None:

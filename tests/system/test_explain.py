@@ -37,6 +37,9 @@ TRACED = (
 )  # fmt: skip
 """All that could be part of a set-up; of the last three what writes to a file of /proc."""
 
+SHOWN = ('openat(AT_FDCWD, "/proc/self/comm"', 'openat(AT_FDCWD, "/proc/self/mem"')
+"""What is written so that ps(1) shows our name."""
+
 Call = tuple[str, str]
 """A process by its name, and the call that it made."""
 
@@ -129,7 +132,7 @@ def made(trace: str, children: list[str]) -> list[Call]:
         elif name == "write":
             descriptor, _, rest = call.removeprefix("write(").partition(", ")
             opened = files.get((pid, descriptor), "")
-            if '"/proc/' in opened:
+            if '"/proc/' in opened and not opened.startswith(SHOWN):
                 calls.append((who, f"write({opened.split(', ')[1]}, {rest.rpartition(', ')[0]})"))
         elif name == "ioctl":
             descriptor, request, argument = (*call[6:].split(", ", 2), "")[:3]

@@ -23,7 +23,7 @@ from helpers.programs import (
     python,
     reporter,
 )
-from helpers.running import Ended, Running, run
+from helpers.running import Ended, run
 from helpers.seccomp import Held, block_raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -485,9 +485,10 @@ def test_other_starts_keep_the_environment(other_start: list[Word]) -> None:
 
 
 def test_other_starts_end_up_in_the_same_lean_interpreter(other_start: list[Word]) -> None:
-    with Running([*other_start, "--", *reporter()]) as running:
-        assert running.line().startswith("reporter ready")
-        line = Path(f"/proc/{running.pid}/cmdline").read_bytes().split(b"\0")
-        assert line[1:3] == [b"-I", b"-S"]
-        running.send(signal.SIGTERM)
-        assert running.line().split()[1] == "15"
+    require("strace")
+    strace: list[Word] = ["strace", "-f", "-qq", "-s", "9999", "-e", "trace=execve"]
+    ended = run([*strace, *other_start, "--", "/bin/true"])
+    calls = [line for line in ended.errors.splitlines() if line.endswith(" = 0")]
+    assert ended.status == 0
+    assert '"-I", "-S"' in calls[-2]
+    assert '["/bin/true"]' in calls[-1]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers.capabilities import require
-from helpers.programs import PLACE, pyinit, python, reporter
-from helpers.running import Ended, Running, run
+from helpers.programs import PLACE, pyinit, python
+from helpers.running import Ended, run
 from helpers.twins import environment
 
 TOOLS = ("tini", "docker-init", "dumb-init", "catatonit")
@@ -53,10 +53,14 @@ def test_the_name_may_stand_behind_an_equals_sign(tmp_path: Path) -> None:
 def test_one_interpreter_is_started_and_no_more(tmp_path: Path) -> None:
     install("tini", str(tmp_path))
     path = tmp_path / "tini"
-    with Running([str(path), "--", *reporter()]) as running:
-        running.line()
-        words = Path(f"/proc/{running.pid}/cmdline").read_bytes().split(b"\0")
-        assert words[1:3] == [b"-ISXutf8", os.fsencode(path)]
+    require("strace")
+    strace = ["strace", "-f", "-qq", "-e", "trace=execve"]
+    ended = run([*strace, str(path), "--", "/bin/true"], environment=environment())
+    calls = [line for line in ended.errors.splitlines() if line.endswith(" = 0")]
+    assert ended.status == 0
+    assert len(calls) == 2
+    assert str(path) in calls[0]
+    assert '"/bin/true"' in calls[1]
 
 
 def test_anybody_may_start_it_whatever_the_umask(tmp_path: Path) -> None:
