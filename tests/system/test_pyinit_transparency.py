@@ -373,7 +373,7 @@ def test_pyinit_has_let_go_before_the_workload_can_look(
             assert pipe in links(workload)
             assert pipe not in links(pid)
             children.wait_state(workload, "S")
-            assert b"python" in Path(f"/proc/{workload}/cmdline").read_bytes()
+            assert "python" in os.readlink(f"/proc/{workload}/exe")
             held.let_go(step)
             running.write(b"line\n")
             assert running.line() == "line"
