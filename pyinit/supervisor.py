@@ -60,6 +60,7 @@ class Supervisor:
         self._foreground = self._workload.foreground
         self._signals = _signal.valid_signals()
         self._parent_signal: int | None = None
+        self._orphaned = False
         self._killer: int | None = None
         self._ending = 0
         self._behind = False  # the last turn has left some unreaped
@@ -166,15 +167,20 @@ class Supervisor:
         signal = self.asked.parent_death
         if signal is None:
             return
+        # The kernel tells of the end of the thread that started us, in a form that kill(2) has too:
+        # so it gets a signal that hardly any parent sends itself, and that can be caught. Where
+        # the parent is out of sight there's no looking after it.
         self._parent_signal = signal
-        if signal in (_signal.SIGKILL, _signal.SIGSTOP) and self._own_pid != 1:
-            self._parent_signal = _signal.SIGRTMAX  # what the kernel sends must be catchable
+        fixed = signal in (_signal.SIGKILL, _signal.SIGSTOP)
+        if self._parent or (fixed and self._own_pid != 1):
+            self._parent_signal = _signal.SIGRTMAX
         try:
             subreaper.set_parent_death_signal(self._parent_signal)
         except OSError as error:
             reason = f"--parent-death can't be had here: {error.strerror}"
             raise OSError(error.errno, reason) from None
         if posix.getppid() != self._parent:
+            self._orphaned = True
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
     def _let_go(self, kept: tuple[int, ...] = ()) -> None:
@@ -273,7 +279,10 @@ class Supervisor:
         return info
 
     def _signal(self, number: int, sender: int, code: int) -> int | None:
-        if number == self._parent_signal and self._parent != posix.getppid():
+        if number == self._parent_signal and sender == self._parent and code == 0:  # SI_USER
+            if self._orphaned or (self._parent and self._parent == posix.getppid()):
+                return None  # it was told already; or only a thread of the parent has ended
+            self._orphaned = self._parent != 0
             number = self.asked.parent_death or number
         actions = self.machine.signal(number, code, time.monotonic())
         if self.asked.tells_all:

@@ -70,6 +70,45 @@ def test_parent_death_comes_from_the_environment_too() -> None:
         assert running.line().split()[1] == "1"
 
 
+THREAD = """
+import posix, _thread
+done = _thread.allocate_lock()
+done.acquire()
+def start():
+    if posix.fork() == 0:
+        os.execv(argv[0], argv)
+    done.acquire()
+_thread.start_new_thread(start, ())
+signal.sigwait({signal.SIGUSR1})
+done.release()
+signal.pause()
+"""
+"""For `prepared`: it is a thread that starts pyinit, and ends on SIGUSR1; its process lives on."""
+
+
+@pytest.mark.parametrize("name", ["USR1", "TERM", "KILL", "RTMAX", "tini's"])
+def test_the_end_of_the_thread_that_started_it_is_no_news(name: str) -> None:
+    options = ["--as", "tini", "-p", "SIGHUP"] if name == "tini's" else ["-p", name]
+    start = pyinit(*options, "--", *reporter())
+    blocked = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"
+    with Running(prepared(blocked + THREAD, start)) as running:
+        running.line()
+        (pid,) = children.of(running.pid)
+        os.kill(running.pid, signal.SIGUSR1)
+        children.wait_until(lambda: len(os.listdir(f"/proc/{running.pid}/task")) == 1)
+        # What the kernel sent, if anything, was queued before this.
+        os.kill(pid, signal.SIGRTMAX)
+        assert running.line().split()[1] == "64"
+        os.kill(running.pid, signal.SIGKILL)
+        if name == "KILL":
+            assert running.out.rest() == b""
+        else:
+            number = 1 if name == "tini's" else int(getattr(signal, f"SIG{name}"))
+            assert running.line().split()[1] == str(number)
+            os.kill(pid, signal.SIGRTMAX)
+            assert running.line().split()[1] == "64"
+
+
 def test_the_signal_itself_is_forwarded_while_the_starter_lives() -> None:
     with Running(prepared(STARTER, pyinit("-p", "USR1", "--", *reporter()))) as running:
         running.line()

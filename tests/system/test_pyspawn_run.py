@@ -932,6 +932,35 @@ def test_dying_with_the_parent(options: list[str]) -> None:
         assert tree.ends()
 
 
+def test_the_end_of_the_thread_that_started_it_is_not_the_parents() -> None:
+    start = """
+import os, sys, _thread
+done = _thread.allocate_lock()
+done.acquire()
+def start():
+    if os.fork() == 0:
+        os.execv(sys.argv[1], sys.argv[1:])
+    done.acquire()
+_thread.start_new_thread(start, ())
+os.read(0, 1)
+done.release()
+while len(os.listdir("/proc/self/task")) > 1:
+    os.sched_yield()
+print("alone", flush=True)
+os.read(0, 1)
+"""
+    argv = [*python(start), *pyspawn("--die-with-parent", "--init", "--", *reporter())]
+    with Running(argv) as running:
+        running.line()
+        (launcher,) = children.of(running.pid)
+        running.write(b"x")
+        assert running.line() == "alone"
+        os.kill(launcher, signal.SIGUSR1)
+        assert running.line().split()[1] == "10"
+        running.close_input()
+        assert running.out.rest() == b""
+
+
 def test_dying_with_a_parent_outside_the_pid_namespace() -> None:
     argv = pyspawn("--die-with-parent", "--init", "--")
     outer = pyspawn("--", *argv)  # the inner pyspawn is PID 1, and its parent has no number there
