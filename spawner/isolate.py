@@ -8,7 +8,9 @@ Who does what:
    A PID namespace is for children only, so it forks once more: its child calls the function. Its
    pid is none that a process had whose memory this is, since by that libraries know a fork.
 3. The outcome comes back pickled through a pipe. There's no more once the guest has ended.
-4. The container is killed, and with it whatever the function has left behind.
+4. Where it hung is told by the child itself: its faulthandler writes that into another pipe when
+   the caller sends SIGABRT. It does so as well when the child crashes.
+5. The container is killed, and with it whatever the function has left behind.
 
 Whoever controls the function controls what is unpickled: it isn't for code that isn't trusted.
 
@@ -21,10 +23,13 @@ then. What is needed after the fork is imported before it.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import fcntl
 import functools
 import os
 import pickle
+import posix
+import resource
 import select
 import signal
 import sys
@@ -34,7 +39,7 @@ from subprocess import DEVNULL, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
 from pyinit import cmdline, signames
-from spawner import initpath, keywords, linux, ties
+from spawner import initpath, keywords, laststack, linux, ties
 from spawner.errors import LAUNCHER, SetupError, SpecError
 from spawner.linux import Kernel, SyscallError
 from spawner.process import Process
@@ -51,14 +56,29 @@ FOR_PROGRAMS = (*keywords.OURS, "init", "user", "group", "extra_groups")
 
 _RETURNED, _RAISED = "returned", "raised"
 
+_PATIENCE = 3.0
+"""Seconds that a process which hangs gets to say where, before it is killed."""
+
+_PAUSED, _RESUMED = b"paused", b"resumed"
+
 _pids = {os.getpid()}
 """The pids that this process had, or one from which it was forked, as each saw itself."""
 
 os.register_at_fork(after_in_child=lambda: _pids.add(os.getpid()))
 
+_callers: list[int] = []
+"""The descriptors by which an isolated function tells its caller of the clock: the last one."""
+
 
 class IsolatedError(Exception):
     """What happened to an isolated function, where neither its result nor its exception says so."""
+
+
+class _Holder(Process[bytes]):
+    """A container out of the reach of a ^C, which is for who calls the function, and for that."""
+
+    def _launch(self, *args: Any, **streams: Any) -> None:
+        super()._launch(*args, process_group=0, **streams)
 
 
 def holder() -> list[str]:
@@ -66,12 +86,27 @@ def holder() -> list[str]:
     return [*initpath.lean("import pyinit.__main__"), "--pause"]
 
 
+def pause() -> None:
+    """Stop the clock of the time-out, in an isolated function: somebody is debugging it."""
+    _tell_of_clock(_PAUSED)
+
+
+def resume() -> None:
+    """Let the clock go on."""
+    _tell_of_clock(_RESUMED)
+
+
+def _tell_of_clock(word: bytes) -> None:
+    if _callers:
+        os.write(_callers[-1], word + b"\n")
+
+
 def hold(options: Mapping[str, Any], timeout: float | None = None) -> Process[bytes]:
     """Make a container to join; raises SetupError, SpecError and subprocess.TimeoutExpired."""
     for name in FOR_PROGRAMS:
         if name in options:
             raise SpecError(f"{name} is for programs, not for a function", "give it to run()")
-    return Process(
+    return _Holder(
         holder(), init=False, stdin=DEVNULL, stdout=DEVNULL, start_timeout=timeout, **options
     )
 
@@ -83,13 +118,15 @@ def call(
     *,
     timeout: float | None = None,
     options: Mapping[str, Any] | None = None,
+    on_pause: Callable[[], object] = lambda: None,
 ) -> tuple[T, dict[str, str]]:
     """Call `function` isolated; return its result and why optional namespaces are missing.
 
     Raises what the function raises, with its traceback as a note; IsolatedError where that can't be
     pickled, or the result, or where the process ended by itself; subprocess.TimeoutExpired after
-    `timeout` seconds; and what a container that can't be made raises. The `options` are those of
-    `Process`, but FOR_PROGRAMS.
+    `timeout` seconds; and what a container that can't be made raises. A traceback leads on to where
+    the function hung, or crashed. The `options` are those of `Process`, but FOR_PROGRAMS;
+    `on_pause` is called when the function has called `pause`.
     """
     __tracebackhide__ = True  # by pytest, which shows where the function was called
     if not callable(function):
@@ -108,14 +145,10 @@ def call(
                     "a function is isolated in a PID namespace of its own, so that nothing is left",
                     "don't share pid",
                 )
-            outcome = _converse(
-                container, options.get("cwd"), function, args, kwargs or {}, deadline
-            )
+            guest = _Guest(container, options.get("cwd"), on_pause)
+            kind, value = _converse(guest, function, args, kwargs or {}, timeout, deadline)
         finally:
             container.kill()
-    if outcome is None:
-        raise TimeoutExpired(_name(function), timeout or 0)
-    kind, value = outcome
     if kind == _RAISED:
         raise value
     return value, container.missing
@@ -131,19 +164,22 @@ def _prepare() -> None:
 
 
 def _converse(
-    container: Process[bytes],
-    directory: Any,
+    guest: _Guest,
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    timeout: float | None,
     deadline: float | None,
-) -> tuple[str, Any] | None:
-    """Have a guest call the function; return how that went, None at the deadline."""
+) -> tuple[str, Any]:
+    """Have a guest call the function; return how that went."""
     __tracebackhide__ = True
     with contextlib.ExitStack() as ends:
-        reader, writer = (ends.enter_context(contextlib.closing(end)) for end in ties.pipe())
-        names, namer = (ends.enter_context(contextlib.closing(end)) for end in ties.pipe())
-        guest = _Guest(container, names.fileno())
+
+        def end(file: Any) -> Any:
+            return ends.enter_context(contextlib.closing(file))
+
+        (reader, writer), (news, newser), (dump, dumper) = (map(end, ties.pipe()) for _ in range(3))
+        guest.news, guest.dump = news.fileno(), dump.fileno()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
         def unblocked() -> Any:
@@ -151,48 +187,103 @@ def _converse(
             return function(*args, **kwargs)
 
         def begin() -> ties.Pidfd:
-            guest.fork(directory, writer.fileno(), namer.fileno(), unblocked)
+            guest.fork(writer.fileno(), newser.fileno(), dumper.fileno(), unblocked)
             return ties.Pidfd(guest.pid)
+
+        def stack() -> TracebackType | None:
+            return laststack.rebuilt(
+                laststack.within(laststack.read(guest.dumped()), unblocked.__code__)
+            )
 
         try:
             # The guest stays undisturbed, too: it has a child to reap.
-            pidfd = ends.enter_context(contextlib.closing(ties.undisturbed(begin)))
-            told = _listen(reader.fileno(), pidfd, deadline)
+            pidfd = end(ties.undisturbed(begin))
+            told = _listen(reader.fileno(), guest, pidfd, deadline)
+            if told is None:
+                guest.ask()
             guest.see_off()
-        except BaseException:
-            ties.insist(guest.see_off, lambda: not guest.pid)
+        except BaseException as error:
+            # Somebody else's time-out, say: it strikes here, and where the function is counts.
+            try:
+                guest.ask()
+                error.__traceback__ = stack() or error.__traceback__
+            finally:
+                ties.insist(guest.see_off, lambda: not guest.pid)
             raise
-    if told is None:
-        return None
-    with contextlib.suppress(Exception):  # it ended before all of it was told
-        outcome: tuple[str, Any] = pickle.loads(told)  # noqa: S301  by the caller's own function
-        return outcome
-    raise IsolatedError(f"{_name(function)} {_ending(guest.status)}")
+        if told is None:
+            raise TimeoutExpired(_name(function), timeout or 0).with_traceback(stack())
+        with contextlib.suppress(Exception):  # it ended before all of it was told
+            return opened(told)
+        raise IsolatedError(f"{_name(function)} {_ending(guest.status)}").with_traceback(stack())
 
 
 class _Guest:
-    """The guest of a container, from before its fork on; `names` is where it tells its child's pid.
+    """The guest of a container, from before its fork on.
 
-    `status` is its wait status once it was seen off; None if somebody else has reaped it.
+    Read from `news`: the pid of its child, and when that stops the clock. `status` is its wait
+    status once it was seen off; None if somebody else has reaped it.
     """
 
     pid = 0
+    child = 0
+    paused = False
     status: int | None = None
+    news = dump = -1
 
-    def __init__(self, container: Process[bytes], names: int) -> None:
+    def __init__(
+        self, container: Process[bytes], directory: Any, on_pause: Callable[[], object]
+    ) -> None:
         self._container = container
-        self._names = names
+        self._directory = directory
+        self._on_pause = on_pause
+        self._partial = b""
 
-    def fork(self, directory: Any, telling: int, naming: int, function: Callable[[], Any]) -> None:
+    def fork(self, telling: int, naming: int, dumping: int, function: Callable[[], Any]) -> None:
         """Fork it, with copies of its ends of the ties, which a fork closes."""
-        container = self._container
-        new, place = _new(container), os.getcwd() if directory is None else directory
+        container, place = self._container, self._directory
+        new, place = _new(container), os.getcwd() if place is None else place
         with contextlib.ExitStack() as kept:
-            descriptors = (container._first.descriptor, telling, naming)
-            pidfd, telling, naming = (_copy(kept, descriptor) for descriptor in descriptors)
+            descriptors = (container._first.descriptor, telling, naming, dumping)
+            pidfd, *ends = (_copy(kept, descriptor) for descriptor in descriptors)
             self.pid = os.fork()
             if self.pid == 0:
-                _be_guest(pidfd, new, place, telling, naming, function)
+                _be_guest(pidfd, new, place, ends, function)
+
+    def hear(self) -> None:
+        """Take in what its news are."""
+        *lines, self._partial = (self._partial + _available(self.news)).split(b"\n")
+        for line in lines:
+            if line.isdigit():
+                self.child = int(line)
+            elif self.paused != (line == _PAUSED):
+                self.paused = not self.paused
+                if self.paused:
+                    self._on_pause()
+
+    def ask(self) -> None:
+        """Have its child, which hangs, write where it is, and so end; wait for that for a while.
+
+        A core file, which nobody wants, is too large for its limit then; core(5).
+        """
+        if self.pid:
+            self.hear()
+        if not self.child:
+            return
+        pidfd = ties.Pidfd(self.child)
+        try:
+            _, most = resource.prlimit(self.child, resource.RLIMIT_CORE)
+            resource.prlimit(self.child, resource.RLIMIT_CORE, (0 if most == 0 else 1, most))
+            pidfd.send(signal.SIGABRT)
+            pidfd.send(signal.SIGCONT)
+            pidfd.wait(_PATIENCE)
+        except (ProcessLookupError, PermissionError):
+            pass  # it has ended, or become somebody whom we may not ask
+        finally:
+            pidfd.close()
+
+    def dumped(self) -> bytes:
+        """Return what its child's faulthandler has written."""
+        return _available(self.dump)
 
     def see_off(self) -> None:
         """Kill the container, and reap the guest.
@@ -215,9 +306,10 @@ class _Guest:
 
         The end of its PID namespace waits until somebody does, and nobody else will.
         """
-        os.set_blocking(self._names, False)
-        with contextlib.suppress(BlockingIOError, ChildProcessError):
-            os.waitpid(int(os.read(self._names, 65536).split()[-1]), 0)
+        self.hear()
+        if self.child:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.child, 0)
 
 
 def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
@@ -229,42 +321,59 @@ def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
     return copy
 
 
-def _listen(reader: int, guest: ties.Pidfd, deadline: float | None) -> bytes | None:
+def _available(descriptor: int) -> bytes:
+    """Return what can be read now from a pipe."""
+    os.set_blocking(descriptor, False)
+    found = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while block := os.read(descriptor, 65536):
+            found += block
+    return bytes(found)
+
+
+def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | None) -> bytes | None:
     """Return all that comes until the guest has ended, None at the deadline."""
-    os.set_blocking(reader, False)
     told = bytearray()
     poller = select.poll()
-    poller.register(reader, select.POLLIN)
-    if guest.descriptor is not None:
-        poller.register(guest.descriptor, select.POLLIN)
-    ended = guest.descriptor is None
+    for source in (reader, guest.news, pidfd.descriptor):
+        if source is not None:
+            poller.register(source, select.POLLIN)
+    ended = pidfd.descriptor is None
     while True:
-        with contextlib.suppress(BlockingIOError):
-            while block := os.read(reader, 65536):
-                told += block
+        told += _available(reader)
+        guest.hear()
         if ended:
             return bytes(told)
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        begun, paused = time.monotonic(), guest.paused
+        left = None if deadline is None or paused else max(0.0, deadline - begun)
         part = None if left is None else min(left, cmdline.LONGEST_POLL)
-        ready = poller.poll(None if part is None else part * 1000)
-        if not ready and part == left:
+        ready: list[tuple[int, int]] = []
+        try:
+            ready = poller.poll(None if part is None else part * 1000)
+        except KeyboardInterrupt:
+            if not paused:
+                guest.hear()
+            if not (paused or guest.paused):  # else it's for the debugger, which has got it too
+                raise
+        if paused:
+            if deadline is not None:
+                deadline += time.monotonic() - begun
+        elif not ready and part == left:
             return None
-        ended = any(descriptor == guest.descriptor for descriptor, _ in ready)
+        ended = any(descriptor == pidfd.descriptor for descriptor, _ in ready)
 
 
 def _be_guest(
-    pidfd: int,
-    new: list[str],
-    place: Any,
-    telling: int,
-    naming: int,
-    function: Callable[[], Any],
+    pidfd: int, new: list[str], place: Any, ends: list[int], function: Callable[[], Any]
 ) -> NoReturn:
     """Join the container, and have a child call the function; end as the child does.
 
     All signals are blocked and stay so: who interrupts all of us does it to the caller and to the
-    child. The child's pid is told by the descriptor `naming`, and the outcome by `telling`.
+    child. Of the `ends`, the first is for the outcome, the second for the child's pid and the
+    clock, the third for what faulthandler says. It's posix._exit, since coverage may have replaced
+    that of os, to write a file over the caller's.
     """
+    telling, naming, dumping = ends
     status = 1
     try:
         _join(pidfd, new)
@@ -273,12 +382,14 @@ def _be_guest(
             code = os.waitstatus_to_exitcode(_reaped(child))
             status = code if code >= 0 else 128 - code
         else:
-            _tell(telling, _outcome(function))
+            _callers.append(naming)
+            faulthandler.enable(dumping)
+            _tell(telling, outcome(function))
             status = 0
     except BaseException as error:  # noqa: BLE001  it's the caller's
         _tell(telling, _packed(_RAISED, error))
     finally:
-        os._exit(status)
+        posix._exit(status)
 
 
 def _fork_another(naming: int) -> int:
@@ -298,7 +409,7 @@ def _fork_another(naming: int) -> int:
             os.close(opener)
             os.close(answers)
             if os.getpid() in forebears or not os.read(gate, 1):
-                os._exit(0)
+                posix._exit(0)
             os.write(answerer, b"!")
             os.close(answerer)
             os.close(gate)
@@ -352,7 +463,7 @@ def _new(container: Process[bytes]) -> list[str]:
     ]
 
 
-def _outcome(function: Callable[[], Any]) -> bytes:
+def outcome(function: Callable[[], Any]) -> bytes:
     """Call the function; return how that went, pickled."""
     try:
         result = function()
@@ -364,6 +475,21 @@ def _outcome(function: Callable[[], Any]) -> bytes:
         with contextlib.suppress(AttributeError, ValueError, OSError):
             stream.flush()
     return packed
+
+
+def opened(packed: bytes) -> tuple[str, Any]:
+    """Return how a call went: the kind of its outcome, and the result or the exception."""
+    kind, value = pickle.loads(packed)  # noqa: S301  by the caller's own function
+    return kind, value
+
+
+def result(packed: bytes) -> Any:
+    """Return the result of a call, or raise what it raised."""
+    __tracebackhide__ = True
+    kind, value = opened(packed)
+    if kind == _RAISED:
+        raise value
+    return value
 
 
 def _packed(kind: str, value: Any) -> bytes:

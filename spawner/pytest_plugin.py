@@ -3,23 +3,32 @@
 Opt in by `-p spawner.pytest_plugin`, or by `pytest_plugins = ["spawner.pytest_plugin"]` in the
 top conftest.py. Then the fixture `isolated` calls functions and runs commands isolated, and the
 mark `isolated` puts a whole test function in namespaces of its own. See docs/api.md.
+
+A test that runs isolated as a whole is reported as it would be without: its report is made in the
+isolated process, where its frames are, and debuggers get it there. What else it leaves in memory
+comes back by `brought`.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import linecache
 import unittest
+from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
+from _pytest.runner import check_interactive_exception
 
 import spawner
-from spawner import isolate, keywords
+from spawner import brought, isolate, keywords, laststack
 from spawner.isolate import IsolatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
+    from types import FrameType, TracebackType
     from typing import ParamSpec, TypeVar
 
     from spawner.keywords import Command
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Isolated", "IsolatedError", "isolated"]
 
 _NAMES = ("unshare", "share", "unshare_try")
+_told: pytest.StashKey[brought.Told] = pytest.StashKey()
 _known: pytest.StashKey[dict[str, str | None]] = pytest.StashKey()
 
 
@@ -60,6 +70,22 @@ def pytest_configure(config: pytest.Config) -> None:
         _timeout(config)
     except ValueError as error:
         raise pytest.UsageError(f"isolated_timeout: {error}") from None
+    config.pluginmanager.register(_NoSecondLook())
+
+
+class _NoSecondLook:
+    """Keeps debuggers from a failure that they have had in the isolated process."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        told = item.stash.get(_told, None)
+        if call.when == "call" and told is not None and told.debugged:
+            call.excinfo = None
+            vars(report)["_pdbshown"] = True  # else it's shown at the end, too
+        return report
 
 
 def _timeout(config: pytest.Config) -> float | None:
@@ -69,17 +95,16 @@ def _timeout(config: pytest.Config) -> float | None:
 
 _VERDICTS: dict[str, type[Exception]] = {
     word: cast("type[Exception]", getattr(pytest, word).Exception)
-    for word in ("skip", "fail", "xfail", "exit")
+    for word in ("skip", "xfail", "fail", "exit")  # an xfail is a fail, too
 }
 """What pytest.skip() and its like raise; it doesn't pickle."""
 
 
-def _judged(
-    function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-) -> tuple[str | None, Any]:
+def _judged(function: Callable[[], T]) -> tuple[str | None, Any]:
     """Call a function; return its result, or after which word of pytest's, and what it said."""
+    __tracebackhide__ = True
     try:
-        return None, function(*args, **kwargs)
+        return None, function()
     except tuple(_VERDICTS.values()) as error:
         verdict = next(word for word, kind in _VERDICTS.items() if isinstance(error, kind))
         return verdict, getattr(error, "msg", str(error))
@@ -93,10 +118,13 @@ class Isolated:
     there, the last time.
     """
 
-    def __init__(self, options: Mapping[str, Any], timeout: float | None) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], timeout: float | None, item: pytest.Item
+    ) -> None:
         self.options = dict(options)
         self.timeout = timeout
         self.missing: dict[str, str] = {}
+        self._item = item
 
     def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in a forked process in namespaces of its own; return what it returns.
@@ -108,15 +136,40 @@ class Isolated:
         __tracebackhide__ = True
         if inspect.iscoroutinefunction(function):
             raise TypeError("a coroutine can't be awaited elsewhere: pass lambda: asyncio.run(...)")
-        (verdict, value), self.missing = isolate.call(
-            functools.wraps(function)(lambda: _judged(function, *args, **kwargs)),
+        result: T = self._call(functools.wraps(function)(lambda _: function(*args, **kwargs)))
+        return result
+
+    def _call(self, function: Callable[[brought.Packing], Any]) -> Any:
+        """Call a function isolated, and unpack what it has left."""
+        __tracebackhide__ = True
+        packing = brought.Packing(self._item)
+
+        def packed() -> tuple[bytes, brought.Luggage]:
+            with packing.gathering():
+                outcome = isolate.outcome(lambda: _judged(lambda: function(packing)))
+            return outcome, packing.packed()
+
+        (outcome, luggage), self.missing = isolate.call(
+            functools.wraps(function)(packed),
             timeout=self.timeout,
             options=self.options,
+            on_pause=self._stop_clocks,
         )
+        reports = brought.unpack(luggage, self._item)
+        if luggage.told is not None:
+            self._item.stash[_told] = luggage.told
+        verdict, value = isolate.result(outcome)
         if verdict is not None:
             raise _VERDICTS[verdict](value)
-        result: T = value
-        return result
+        if failed := sum(report.failed for report in reports):
+            _fail(f"contains {failed} failed subtest{'s' * (failed > 1)}")
+        return value
+
+    def _stop_clocks(self) -> None:
+        """Have no time-out end what is being debugged: pytest-timeout's, where that is there."""
+        cancel = getattr(self._item.ihook, "pytest_timeout_cancel_timer", None)
+        if cancel is not None:
+            cancel(item=self._item)
 
     def run(self, args: Command, **options: Any) -> spawner.CompletedProcess[Any]:
         """Run a command isolated, as `spawner.run`; `options` add to those that are set."""
@@ -147,7 +200,7 @@ def _isolated(item: pytest.Item) -> Isolated:
     reason = _refusal(item.config, options)
     if reason is not None:
         _leave(item.config, reason)
-    return Isolated(options, timeout)
+    return Isolated(options, timeout, item)
 
 
 def _refusal(config: pytest.Config, options: Mapping[str, Any]) -> str | None:
@@ -167,9 +220,14 @@ def _refusal(config: pytest.Config, options: Mapping[str, Any]) -> str | None:
     return known[key]
 
 
+def _fail(reason: str) -> NoReturn:
+    """Fail a test in words alone; not hidden, since pytest says so of what is all hidden."""
+    pytest.fail(reason, pytrace=False)
+
+
 def _leave(config: pytest.Config, reason: str) -> NoReturn:
     if config.getini("isolated_unavailable") == "skip":
-        pytest.skip(reason)
+        raise pytest.skip.Exception(reason, _use_item_location=True)
     pytest.fail(reason, pytrace=False)
 
 
@@ -190,15 +248,98 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a test that is marked, and doesn't take the fixture, isolated as a whole."""
     __tracebackhide__ = True
-    # As pytest has it: no parameter with a default, and none that mock.patch fills.
-    names = pyfuncitem._fixtureinfo.argnames
-    if pyfuncitem.get_closest_marker("isolated") is None or "isolated" in names:
+    if (
+        pyfuncitem.get_closest_marker("isolated") is None
+        or "isolated" in pyfuncitem._fixtureinfo.argnames
+    ):
         return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    if _told in pyfuncitem.stash:  # of an earlier run
+        del pyfuncitem.stash[_told]
+    isolated = _isolated(pyfuncitem)
+    try:
+        isolated._call(functools.wraps(pyfuncitem.obj)(functools.partial(_observed, pyfuncitem)))
+    except spawner.SpecError as error:
+        nonsense = str(error)
+    except (IsolatedError, TimeoutExpired) as error:
+        if not _leads_out(error.__traceback__):  # so that at least the function is shown
+            error.__traceback__ = laststack.rebuilt([_beginning(pyfuncitem)])
+        raise
+    else:
+        return True
+    _fail(f"isolated: {nonsense}")
 
-    @functools.wraps(pyfuncitem.obj)
-    def test() -> None:
-        pyfuncitem.obj(**arguments)
 
-    _isolated(pyfuncitem)(test)
-    return True
+def _leads_out(trace: TracebackType | None) -> bool:
+    """Tell whether a traceback ends elsewhere than in this package."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and not _is_ours(trace.tb_frame)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("spawner.")
+
+
+def _beginning(item: pytest.Function) -> laststack.Place:
+    """Return where a test function is defined, below its decorators."""
+    path, line, _ = item.reportinfo()
+    below = linecache.getlines(str(path))[line or 0 :]
+    decorators = itertools.takewhile(lambda text: "def " not in text, below)
+    return laststack.Place(str(path), (line or 0) + 1 + len([*decorators]), item.originalname)
+
+
+def _observed(item: pytest.Function, packing: brought.Packing) -> None:
+    """Call a test function, in the isolated process, and keep pytest's report if it fails."""
+    __tracebackhide__ = True
+    python: Any = item.config.pluginmanager.getplugin("python")
+    if item.config.getoption("trace", False):
+        isolate.pause()
+    call = pytest.CallInfo.from_call(lambda: python.pytest_pyfunc_call(item), "call")
+    if call.excinfo is None:
+        return
+    error = call.excinfo.value
+    debugging = item.config.getoption("usepdb", False)
+    if isinstance(error, pytest.exit.Exception if debugging else _ENDS):
+        raise error
+    make = item.ihook.pytest_runtest_makereport if debugging else _REPORT
+    report = make(item=item, call=call)
+    debugged = debugging and check_interactive_exception(call, report)
+    quits = None
+    if debugged:
+        try:
+            item.ihook.pytest_exception_interact(node=item, call=call, report=report)
+        except pytest.exit.Exception as quitting:
+            quits = quitting.msg
+    packing.told = brought.Told(brought.written(item, report), debugged, quits)
+    raise error
+
+
+_REPORT = pytest.TestReport.from_item_and_call
+_ENDS = (pytest.exit.Exception, KeyboardInterrupt)
+"""What ends all of pytest, without a report."""
+
+
+def pytest_enter_pdb() -> None:
+    """Have no time-out end what is being debugged; also by breakpoint()."""
+    isolate.pause()
+
+
+def pytest_leave_pdb() -> None:
+    """Let the time go on."""
+    isolate.resume()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show of a test that ran isolated what was shown there: its frames are gone."""
+    report = yield
+    told = item.stash.get(_told, None)
+    if call.when == "call" and told is not None:
+        there = brought.read(item, told.report)
+        if there.outcome == report.outcome:  # else another plugin has judged it
+            report.longrepr = there.longrepr
+        if told.quits is not None:
+            item.session.shouldstop = told.quits
+    return report

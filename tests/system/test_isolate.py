@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -254,6 +255,46 @@ def test_the_time_out_says_how_long_it_was() -> None:
     assert (caught.value.cmd, caught.value.timeout) == ("pause", 0.3)
 
 
+def test_a_time_out_shows_where_it_hung() -> None:
+    def hang() -> None:
+        deeper()
+
+    def deeper() -> None:
+        signal.pause()
+
+    with pytest.raises(spawner.TimeoutExpired) as caught:
+        call(hang, timeout=0.5)
+    shown = traceback.extract_tb(caught.value.__traceback__)
+    assert [place.name for place in shown[-2:]] == ["hang", "deeper"]
+    assert [place.line for place in shown[-2:]] == ["deeper()", "signal.pause()"]
+
+
+def test_a_hang_in_one_inside_another_is_shown_by_each() -> None:
+    def outer() -> list[str]:
+        with pytest.raises(spawner.TimeoutExpired) as caught:
+            call(inner, timeout=0.5)
+        return [place.name for place in traceback.extract_tb(caught.value.__traceback__)]
+
+    def inner() -> None:
+        signal.pause()
+
+    assert call(outer)[0][-1] == "inner"
+    with pytest.raises(spawner.TimeoutExpired) as caught:
+        call(lambda: call(inner), timeout=2)
+    names = [place.name for place in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[names.index("<lambda>") + 1] == "call"
+
+
+def test_a_crash_shows_where() -> None:
+    def crash() -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    with pytest.raises(IsolatedError, match="was killed by SIGSEGV") as caught:
+        call(crash)
+    shown = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (shown.name, shown.line) == ("crash", "os.kill(os.getpid(), signal.SIGSEGV)")
+
+
 def test_an_interrupt_leaves_nothing() -> None:
     """Nobody in there can send us signals: somebody out here does, when told to."""
     script = 'read -r line; kill -INT "$1"'
@@ -373,6 +414,7 @@ def interrupted(*args, **words):
     return getattr(os, {name!r})(*args, **words)
 caller = os.getpid()
 isolate.os = types.SimpleNamespace(**vars(os) | {{{name!r}: interrupted}})
+isolate.posix = isolate.os
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
 print(call(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ())))
 print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
 import sys
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
+from helpers import children
 from helpers.capabilities import require
+from helpers.terminal import Terminal
 
 import spawner
 
@@ -130,7 +138,6 @@ def test_a_marked_test_runs_isolated_as_a_whole(pytester: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(
         [
             "*AssertionError: assert {'key': [[]1, 2, 3[]]} == {'key': [[]1, 2, 4[]]}*",
-            "*in the isolated process:*",
             "*IsolatedError: *ended its process with status 3*",
         ]
     )
@@ -329,3 +336,511 @@ def test_asyncio_works_where_pytest_is_the_second_process(pytester: pytest.Pytes
     words = ["-m", "pytest", "-p", "spawner.pytest_plugin", "-p", "no:cacheprovider", str(path)]
     ended = spawner.run([sys.executable, *words], stdout=spawner.PIPE, text=True, timeout=60)
     assert ended.returncode == 0, ended.stdout
+
+
+ALIKE = """
+import logging, sys, unittest, warnings
+import pytest
+
+log = logging.getLogger("app")
+ordinary = lambda test: test
+
+def convert(text):
+    if text:
+        return int("no" + text)
+
+@pytest.fixture
+def number():
+    return 3
+
+MARK
+def test_fails_below(number):
+    print("output")
+    print("errors", file=sys.stderr)
+    log.warning("careful: %s", number)
+    assert convert(str(number)) == 5
+
+MARK
+def test_compares():
+    assert ["a", "b", {"key": 1}] == ["a", "c", {"key": 2}]
+
+MARK
+def test_warns():
+    warnings.warn("old", DeprecationWarning)
+
+MARK
+@pytest.mark.parametrize("value", [1, "two"])
+class TestClass:
+    def test_method(self, value):
+        try:
+            [][value]
+        except IndexError as error:
+            raise LookupError("chained") from error
+
+MARK
+def test_judges():
+    pytest.fail("so")
+
+MARK
+def test_judges_in_words():
+    pytest.fail("in words", pytrace=False)
+
+MARK
+def test_skips():
+    pytest.skip("not now")
+
+MARK
+def test_skips_as_unittest_does():
+    raise unittest.SkipTest("not now")
+
+MARK
+def test_expects():
+    pytest.xfail("known")
+
+MARK
+@pytest.mark.xfail(raises=ValueError, reason="known")
+def test_is_expected():
+    convert("text")
+
+MARK
+@pytest.mark.xfail(raises=KeyError, strict=True)
+def test_fails_otherwise_than_expected():
+    convert("text")
+
+MARK
+@pytest.mark.xfail(strict=True)
+def test_passes_unexpectedly():
+    pass
+
+MARK
+def test_captures(caplog, capsys, recwarn, record_property):
+    record_property("key", "value")
+    log.error("here")
+    assert caplog.messages == ["here"]
+    warnings.warn("there")
+    assert len(recwarn) == 1
+    print("taken")
+    assert capsys.readouterr().out == "taken\\n"
+    print("left")
+    assert not caplog.records
+
+MARK
+def test_returns_something():
+    return 3
+
+MARK
+def test_passes_with_output():
+    print("seen")
+    try:
+        convert("text")
+    except ValueError:
+        log.exception("converted")
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["", "--tb=short --showlocals", "--tb=line -W error", "--capture=sys -vv", "--capture=tee-sys",
+     "--capture=no", "-x", "-p no:logging -p no:warnings"],
+)  # fmt: skip
+def test_the_report_is_that_of_any_test(pytester: pytest.Pytester, options: str) -> None:
+    """With the lines of the test, what it has written, warned of and logged."""
+    texts, records = [], []
+    for mark in ("@pytest.mark.isolated", "@ordinary"):
+        path = pytester.makepyfile(test_alike=ALIKE.replace("MARK", mark))
+        if "no:logging" in options:
+            path.write_text(path.read_text().replace("caplog, ", "").replace("caplog", "log.name"))
+        result = suite(
+            pytester, path.read_text(), *options.split(), "--junitxml=report.xml", str(path)
+        )
+        text = result.stdout.str().replace(mark, "MARK").replace("_isolated", "")
+        texts.append(
+            re.sub(r"0x[0-9a-f]+|[0-9.]+s(?= =)|=+|-+|rootdir: .*|\[ *[0-9]+%\]", "", text)
+        )
+        report = Path("report.xml").read_text()
+        records.append(
+            re.sub(r'time(stamp)?="[^"]*"|0x[0-9a-f]+', "", report.replace(mark, "MARK"))
+        )
+    assert "test_alike.py" in texts[0]
+    assert texts[0].splitlines() == texts[1].splitlines()
+    assert records[0] == records[1]
+
+
+HUNG = """
+import ctypes, pytest, signal, time
+
+def deeper():
+    for moment in range(2):
+        time.sleep(moment * 1000)
+
+@pytest.mark.isolated(timeout=1)
+def test_hangs():
+    print("before")
+    deeper()
+
+def test_hangs_in_a_function(isolated):
+    isolated.timeout = 1
+    isolated(deeper)
+
+@pytest.mark.isolated
+@pytest.mark.timeout(1)
+def test_hangs_under_pytest_timeout():
+    deeper()
+
+@pytest.mark.isolated(timeout=1)
+def test_hangs_deaf():
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    deeper()
+
+@pytest.mark.isolated(timeout=1)
+def test_hangs_stopped():
+    signal.raise_signal(signal.SIGSTOP)
+
+@pytest.mark.isolated
+def test_crashes():
+    ctypes.memset(0, 0, 1)
+
+@pytest.mark.isolated(timeout=1)
+@pytest.mark.xfail(raises=__import__("subprocess").TimeoutExpired)
+def test_is_expected_to_hang():
+    deeper()
+"""
+
+
+def test_where_it_hung_is_shown(pytester: pytest.Pytester) -> None:
+    result = suite(pytester, HUNG, "-p", "pytest_timeout", "--tb=short")
+    result.assert_outcomes(failed=6, xfailed=1)
+    stack = [
+        "test_where_it_hung_is_shown.py:*: in {}",
+        "    {}",
+        "test_where_it_hung_is_shown.py:5: in deeper",
+        "    time.sleep(moment [*] 1000)",
+    ]
+    for name, call in (
+        ("test_hangs", "deeper()"),
+        ("test_hangs_in_a_function", "isolated(deeper)"),
+        ("test_hangs_under_pytest_timeout", "deeper()"),
+    ):
+        words = "Timeout *from pytest-timeout." if "_under_" in name else "*timed out after 1.0 s*"
+        shown = [line.format(name if line.endswith("in {}") else call) for line in stack]
+        result.stdout.fnmatch_lines([f"*_ {name} _*", *shown, f"E *{words}"], consecutive=True)
+    for name, lines in (
+        ("deaf", ["    def test_hangs_deaf():", "E  *TimeoutExpired*"]),
+        ("stopped", ["    signal.raise_signal(signal.SIGSTOP)", "E *TimeoutExpired*"]),
+    ):
+        place = f"test_where_it_hung_is_shown.py:*: in test_hangs_{name}"
+        result.stdout.fnmatch_lines([place, *lines], consecutive=True)
+    place = "test_where_it_hung_is_shown.py:*: in test_crashes"
+    words = "E   spawner.isolate.IsolatedError: test_crashes was killed by SIGSEGV"
+    result.stdout.fnmatch_lines([place, "    ctypes.memset(0, 0, 1)", words], consecutive=True)
+    assert "spawner/" not in result.stdout.str()
+    assert not list(pytester.path.glob("core*"))
+
+
+def test_failed_subtests_fail_the_test(pytester: pytest.Pytester) -> None:
+    if not hasattr(pytest, "Subtests"):
+        pytest.skip("this pytest has no subtests")
+    code = """
+    import pytest
+
+    @pytest.mark.isolated
+    def test_parts(subtests):
+        for number in range(3):
+            with subtests.test(number=number):
+                assert number != 1
+    """
+    result = suite(pytester, code)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*test_parts (number=*1*", "*assert 1 != 1", "contains 1 failed*"])
+    assert result.stdout.str().count("test_parts (number=") == 1
+
+
+def test_it_works_under_xdist(pytester: pytest.Pytester) -> None:
+    code = ALIKE.replace("MARK", "@pytest.mark.isolated")
+    here, there = (
+        sorted(
+            line.partition(" - ")[0]
+            for line in suite(pytester, code, "-p", "xdist", *more).outlines
+            if re.match("(PASSED|FAILED|SKIPPED|XFAIL) ", line)
+        )
+        for more in ((), ("-n2",))
+    )
+    assert len(here) == 16
+    assert here == there
+
+
+COVERED = {
+    "measured.py": """
+        def in_a_test(word):
+            if word:
+                return 1
+            return 2
+
+        def in_a_function():
+            return 3
+
+        def in_a_failure():
+            return 4 // 0
+
+        def never():
+            return 5
+    """,
+    "test_measured.py": """
+        import measured, os, pytest
+
+        @pytest.mark.isolated
+        def test_as_a_whole():
+            measured.in_a_test("")
+            os.chdir("/")
+
+        def test_a_function(isolated):
+            assert isolated(measured.in_a_function) == 3
+
+        @pytest.mark.isolated
+        def test_a_failure():
+            measured.in_a_failure()
+    """,
+}
+
+
+@pytest.mark.parametrize("settings", ["", "branch = true", "patch = _exit, fork"])
+@pytest.mark.parametrize("how", ["coverage run", "pytest-cov", "pytest-cov and xdist"])
+def test_lines_are_covered(pytester: pytest.Pytester, how: str, settings: str) -> None:
+    """Without a word in its configuration, and whatever else is there."""
+    for name, text in COVERED.items():
+        (pytester.path / name).write_text(dedent(text))
+    (pytester.path / ".coveragerc").write_text(f"[run]\nsource = .\n{settings}\n")
+    python, plugin = (
+        (sys.executable, "-m"),
+        ("-p", "spawner.pytest_plugin", "-p", "no:cacheprovider"),
+    )
+    if how == "coverage run":
+        pytester.run(*python, "coverage", "run", "-m", "pytest", *plugin)
+    else:
+        workers = ("-p", "xdist", "-n2") if "xdist" in how else ()
+        pytester.run(
+            *python, "pytest", *plugin, "-p", "pytest_cov", "--cov", "--cov-report=", *workers
+        )
+    assert [path.name for path in pytester.path.glob(".coverage*")] in (
+        [".coverage", ".coveragerc"], [".coveragerc", ".coverage"],
+    )  # fmt: skip
+    told = pytester.run(*python, "coverage", "report", "--show-missing", "--include=measured.py")
+    told.stdout.fnmatch_lines(["measured.py * 4*, 14" if settings[:1] != "b" else "measured.py*"])
+    missing = told.outlines[2].split("%")[1].replace(",", " ").split()
+    assert [word for word in missing if "->" not in word] == ["4", "14"]
+
+
+DEBUGGED = """
+import pytest
+
+@pytest.mark.isolated(timeout=5)
+def test_fails():
+    value = 42
+    assert value == "answer"
+
+@pytest.mark.isolated
+@pytest.mark.xfail
+def test_is_expected_to_fail():
+    raise ValueError
+
+@pytest.mark.isolated
+def test_breaks():
+    number = 7
+    breakpoint()
+    assert number == 7
+"""
+
+
+def test_a_debugger_is_in_the_isolated_process(pytester: pytest.Pytester) -> None:
+    """With the variables of the test; ^C is for its prompt, and time stands still."""
+    path = pytester.makepyfile(DEBUGGED)
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "spawner.pytest_plugin",
+        "--pdb",
+        "--color=no",
+        str(path),
+    ]
+    with Terminal() as terminal, terminal.lead(argv) as running:
+
+        def until(words: bytes) -> bytes:
+            text = bytearray()
+            while words not in text:
+                assert children.wait_readable(terminal.master)
+                text += os.read(terminal.master, 4096)
+            return bytes(text)
+
+        assert b'assert value == "answer"' in until(b"(Pdb) ")
+        terminal.type(b"value\n")
+        assert b"42" in until(b"(Pdb) ")
+        for pid in children.below(running.pid):  # who isn't asleep yet may miss it
+            children.wait_state(pid, "S")
+        terminal.type(b"\x03")
+        assert b"KeyboardInterrupt" in until(b"(Pdb) ")
+        terminal.type(b"__import__('os').getpid() in (2, 3)\n")
+        assert b"True" in until(b"(Pdb) ")
+        terminal.type(b"continue\n")
+        assert b"test_breaks()" in until(b"(Pdb) ")
+        terminal.type(b"number\n")
+        assert b"7" in until(b"(Pdb) ")
+        terminal.type(b"continue\n")
+        end = until(b" in ")
+        assert b"entering PDB" not in end
+        assert b"1 failed, 1 passed, 1 xfailed" in end
+        running.wait()
+
+
+def test_no_time_out_ends_a_debugger(pytester: pytest.Pytester) -> None:
+    """The second test, which hangs in the debugger, is the one that the time-out would meet."""
+    code = """
+    import os, pytest, time
+    from spawner import isolate
+
+    def test_paused(isolated):
+        isolated.timeout = 1
+
+        def debugged():
+            isolate.pause()
+            time.sleep(1.5)
+            isolate.resume()
+        isolated(debugged)
+
+    def test_resumed(isolated):
+        isolated.timeout = 1
+
+        def hangs():
+            isolate.pause()
+            isolate.resume()
+            time.sleep(1000)
+        with pytest.raises(__import__("subprocess").TimeoutExpired):
+            isolated(hangs)
+    """
+    suite(pytester, code).assert_outcomes(passed=2)
+
+
+def test_quitting_a_debugger_ends_the_run(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile(DEBUGGED)
+    argv = [sys.executable, "-m", "pytest", "-p", "spawner.pytest_plugin", "--pdb", str(path)]
+    with Terminal() as terminal, terminal.lead(argv) as running:
+        terminal.type(b"quit\n")
+        assert running.wait() == pytest.ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("who", ["pytest", "all of its group"])
+def test_the_end_of_pytest_leaves_nothing(
+    pytester: pytest.Pytester, number: signal.Signals, who: str
+) -> None:
+    """In the middle of an isolated test, with a daemon, whose end is an end of file."""
+    code = """
+    import os, pytest, signal
+
+    @pytest.mark.isolated
+    def test_that_is_interrupted():
+        if os.fork() == 0:
+            os.setsid()
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        os.write(HELD, b"!")
+        while True:
+            signal.pause()
+    """
+    reader, writer = os.pipe()
+    path = pytester.makepyfile(code.replace("HELD", str(writer)))
+    argv = [sys.executable, "-m", "pytest", "-p", "spawner.pytest_plugin", "-p", "no:cacheprovider"]
+    before = children.of(os.getpid())
+    with subprocess.Popen(
+        [*argv, str(path)],
+        pass_fds=[writer],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as running:
+        os.close(writer)
+        for _ in range(2):
+            assert children.wait_readable(reader)
+            assert os.read(reader, 1) == b"!"
+        (os.kill if who == "pytest" else os.killpg)(running.pid, number)
+        said = running.communicate(timeout=60)[0].decode()
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+    def gone() -> bool:
+        """Reap, as an init does for orphans; the namespace waits for that of its last one."""
+        for pid in children.of(os.getpid()) - before:
+            os.waitpid(pid, os.WNOHANG)
+        return children.of(os.getpid()) <= before
+
+    children.wait_until(gone)
+    if number == signal.SIGKILL:
+        assert running.returncode == -number
+    else:
+        assert running.returncode == pytest.ExitCode.INTERRUPTED
+        assert "test_the_end_of_pytest_leaves_nothing.py:" in said  # where it was interrupted
+
+
+def test_what_does_not_pickle_comes_back_in_words(pytester: pytest.Pytester) -> None:
+    code = """
+    import logging, pytest, warnings
+
+    class OddWarning(UserWarning):
+        def __init__(self, text, *, code):
+            super().__init__(text)
+
+    class LocalError(Exception):
+        def __init__(self, text, *, code):
+            super().__init__(text)
+
+    def leave(record_property):
+        record_property("lock", __import__("threading").Lock())
+        warnings.warn(OddWarning("strange", code=5))
+        logging.getLogger().error("%s", lambda: 5, extra={"more": open("/dev/null")})
+
+    def test_a_function(isolated, caplog, record_property, request):
+        with pytest.warns(UserWarning, match="OddWarning: strange"):
+            isolated(leave, record_property)
+        assert caplog.messages[0].startswith("<function leave.<locals>.<lambda>")
+        assert "TextIOWrapper" in caplog.records[0].more
+        assert "lock" in request.node.user_properties[0][1]
+
+    @pytest.mark.isolated
+    def test_as_a_whole():
+        raise LocalError("text", code=6)
+    """
+    result = suite(pytester, code)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*raise LocalError(*", "E *LocalError: text"])
+
+
+@pytest.mark.parametrize("coverage", [(), ("-p", "pytest_cov", "--cov", "--cov-report=")])
+def test_nothing_is_imported_after_the_fork(
+    pytester: pytest.Pytester, coverage: tuple[str, ...]
+) -> None:
+    """Another thread may be importing it: see the same of a function."""
+    pytester.makeconftest(
+        """
+        import os, sys
+        from spawner import isolate
+
+        def forking():
+            pid = fork()
+            if pid == 0:
+                before.update(sys.modules)
+            return pid
+
+        def telling(*told):
+            with open("log", "a") as log:
+                print(os.environ["PYTEST_CURRENT_TEST"], *sys.modules.keys() - before, file=log)
+            tell(*told)
+
+        before, fork, tell = set(), os.fork, isolate._tell
+        os.fork, isolate._tell = forking, telling
+        """
+    )
+    suite(pytester, ALIKE.replace("MARK", "@pytest.mark.isolated"), *coverage)
+    lines = (pytester.path / "log").read_text().splitlines()
+    assert len(lines) == 16
+    assert [line for line in lines if not line.endswith("(call)")] == []
