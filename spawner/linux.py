@@ -399,6 +399,14 @@ class Kernel:
             return None
         return int.from_bytes(raw[STX_MNT_ID : STX_MNT_ID + 8], sys.byteorder)
 
+    def open_directory_above(self, directory: int) -> int:
+        """Return a descriptor of the directory in which an open one lies."""
+        flags = posix.O_PATH | posix.O_DIRECTORY | _CLOEXEC
+        try:
+            return posix.open("..", flags, dir_fd=directory)
+        except OSError as error:
+            raise SyscallError("openat", error.errno or 0) from None
+
     def fchdir(self, directory: int) -> None:
         """Change the working directory to an open one.
 
@@ -500,23 +508,24 @@ class Kernel:
         finally:
             posix.close(above)
 
-    def rmdir(self, path: str) -> None:
-        """Remove an empty directory, to which no symbolic link leads.
+    def rmdir(self, path: str, directory: int | None = None) -> None:
+        """Remove an empty directory to which no link leads, or that of its name in `directory`.
 
         See rmdir(2).
         """
-        above, name = self._open_above(path)
+        above, name = self._open_above(path) if directory is None else (-1, _name(path))
         try:
-            posix.rmdir(name, dir_fd=above)
+            posix.rmdir(name, dir_fd=above if directory is None else directory)
         except OSError as error:
             raise SyscallError("rmdir", error.errno or 0, path) from None
         finally:
-            posix.close(above)
+            if above >= 0:
+                posix.close(above)
 
     def _open_above(self, path: str) -> tuple[int, str]:
         """Return a descriptor of the directory in which `path` lies, and its name there."""
-        above, slash, name = path.rstrip("/").rpartition("/")
-        return self.open_directory(above + slash), name or "."
+        above, slash, _ = path.rstrip("/").rpartition("/")
+        return self.open_directory(above + slash), _name(path)
 
     def make_file(self, path: str, data: bytes) -> None:
         """Make a new file that everybody may read, whatever the umask, open(2)."""
@@ -623,6 +632,11 @@ class Kernel:
         _named(
             "sigprocmask", _signal.pthread_sigmask, _signal.SIG_SETMASK, valid.intersection(mask)
         )
+
+
+def _name(path: str) -> str:
+    """Return the last part of a path."""
+    return path.rstrip("/").rpartition("/")[2] or "."
 
 
 def _keyctl_number() -> int:

@@ -50,6 +50,12 @@ class Kept:
         self._path = path
         self._made = False
         self._mounted = False
+        self._top = -1
+
+    @property
+    def descriptors(self) -> set[int]:
+        """What has to stay open for `undo`, which takes away what was made, wherever it is."""
+        return {self._top} - {-1}
 
     def step(self) -> Step:
         """Keep them, once they all are made and before the program runs."""
@@ -75,16 +81,15 @@ class Kept:
         # By descriptors, and looked at: nobody whose directory it lies in can lead us elsewhere.
         below = kernel.open_directory(path)
         try:
-            options = "mode=755,size=64k,nr_inodes=16"
-            kernel.mount(_SOURCE, _place(below), "tmpfs", _FLAGS, options)
-        except SyscallError as error:
-            raise self._refused(error, _NO_RIGHT) from None
-        finally:
-            posix.close(below)
-        self._mounted = True
-        top = kernel.open_directory(path)
-        try:
-            if not _is_kept(top):
+            try:
+                options = "mode=755,size=64k,nr_inodes=16"
+                kernel.mount(_SOURCE, _place(below), "tmpfs", _FLAGS, options)
+            except SyscallError as error:
+                raise self._refused(error, _NO_RIGHT) from None
+            self._mounted = True
+            top = kernel.open_directory(path)
+            if not (_is_kept(top) and _is_same(top, below, "..")):
+                posix.close(top)
                 self._mounted = self._made = False  # what is there isn't ours
                 raise SetupError(
                     f"keep the namespaces in {path}: somebody has put something else there",
@@ -93,9 +98,10 @@ class Kept:
                     hint="take a directory in one that is yours alone, and unmount the other: "
                     f"`grep {_SOURCE} /proc/self/mounts` shows where it is now",
                 )
-            self._bind(kernel, process, _place(top))
+            self._top = top
         finally:
-            posix.close(top)
+            posix.close(below)
+        self._bind(kernel, process, _place(self._top))
 
     def _refused(self, error: SyscallError, hint: str) -> SetupError:
         return SetupError(
@@ -126,7 +132,11 @@ class Kept:
         """Leave nothing of it behind; raises SetupError."""
         if self._mounted:
             self._mounted = self._made = False
-            release(kernel, self._path)
+            if self._top < 0:
+                release(kernel, self._path)
+            else:
+                top, self._top = self._top, -1
+                _release(kernel, self._path, top)
         if self._made:
             self._made = False
             kernel.rmdir(self._path)
@@ -142,25 +152,40 @@ def _is_shared(first: str, second: str) -> bool:
     return (found[0].st_dev, found[0].st_ino) == (found[1].st_dev, found[1].st_ino)
 
 
+def _is_same(first: int, second: int, name: str) -> bool:
+    """Tell whether a name is the same in two open directories."""
+    found = [posix.stat(name, dir_fd=directory) for directory in (first, second)]
+    return (found[0].st_dev, found[0].st_ino) == (found[1].st_dev, found[1].st_ino)
+
+
 def release(kernel: Kernel, path: str) -> None:
     """Let go of what is kept in a directory, and remove it; raises SetupError.
 
     Nothing is touched that isn't a directory of ours.
     """
+    top = attempt(LAUNCHER, f"release {path}", lambda: kernel.open_directory(path))
+    _release(kernel, path, top)
+
+
+def _release(kernel: Kernel, path: str, top: int) -> None:
+    """Do so for an open directory, which is closed: what was looked at, wherever it is by now."""
     what = f"release {path}"
-    descriptor = attempt(LAUNCHER, what, lambda: kernel.open_directory(path))
+    above = -1
     try:
-        if not attempt(LAUNCHER, what, lambda: _is_kept(descriptor)):
+        if not attempt(LAUNCHER, what, lambda: _is_kept(top)):
             raise SetupError(
                 f"{what}: no namespaces are kept there by pyspawn",
                 stage=LAUNCHER,
                 path=path,
                 hint=WHERE,
             )
-        attempt(LAUNCHER, what, lambda: kernel.unmount(_place(descriptor)))
+        above = attempt(LAUNCHER, what, lambda: kernel.open_directory_above(top))
+        attempt(LAUNCHER, what, lambda: kernel.unmount(_place(top)))
+        attempt(LAUNCHER, f"remove {path}", lambda: kernel.rmdir(path, above))
     finally:
-        posix.close(descriptor)
-    attempt(LAUNCHER, f"remove {path}", lambda: kernel.rmdir(path))
+        posix.close(top)
+        if above >= 0:
+            posix.close(above)
 
 
 def _is_kept(descriptor: int) -> bool:

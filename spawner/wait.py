@@ -94,6 +94,8 @@ class Wait:
             kept.add(self._made.terminal.descriptor)
         if self._made.backend is not None:
             kept |= self._made.backend.descriptors
+        if self._made.kept is not None:
+            kept |= self._made.kept.descriptors
         descriptors.close_all_but(kept | self._kept | self._lifelines)
 
     # What comes in

@@ -24,6 +24,7 @@ HARMLESS = (
     "pipe",
     "open",
     "open_directory",
+    "open_directory_above",
     "fchdir",
     "mount_id",
     "chdir_by_text",

@@ -434,3 +434,40 @@ def test_each_call_refused_keeps_nothing(tmp_path: Path, call: str, times: int) 
             assert left == "0"
             assert not place.exists()
             assert said == "kept" if turn > times else "(EIO)" in said, ended
+
+
+MOVED = """
+import os, sys
+sys.path[:0] = [sys.argv[1]]
+from spawner import linux, persist
+from spawner.spec import Namespaces, Spec
+
+def keep(place):
+    kept = persist.Kept(Spec(["true"], namespaces=Namespaces("net"), persist=place), place)
+    kept.step().run(linux.Kernel(), sys.argv[2])
+    return kept
+
+def shown():
+    with open("/proc/self/mounts") as mounts:
+        return sorted(line.split()[1] for line in mounts if line.startswith("pyspawn-persist "))
+
+os.mkdir("here")
+os.mkdir("there")
+place = os.path.abspath("here/kept")
+first, second = keep(place), keep(os.path.abspath("there/kept"))
+os.rename("here", "away")
+os.rename("there", "here")
+first.undo(linux.Kernel())
+print([os.path.relpath(each) for each in shown()], os.listdir("away"), os.listdir("here/kept"))
+second.undo(linux.Kernel())
+print(shown(), os.listdir("here"))
+"""
+"""Whose the directories are exchanges them while something is kept in both."""
+
+
+def test_what_is_taken_away_is_what_was_made_wherever_it_is_by_then(tmp_path: Path) -> None:
+    require("root")
+    with holder("--net") as running:
+        argv = [*python(MOVED), initpath.HERE, str(program_of(running))]
+        ended = run(prepared(f"FLAGS = {(PRIVATE,)}\n{IN_PRIVATE}", argv), directory=str(tmp_path))
+    assert ended.out.decode().splitlines() == ["['here/kept'] [] ['net']", "[] []"], ended

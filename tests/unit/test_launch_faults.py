@@ -60,6 +60,7 @@ NEVER_CALLED |= {
     "hide",
     "chroot",
     "mkdir",
+    "open_directory_above",
     "rmdir",
 }  # nor a join
 SWALLOWED = {"pidfd_send_signal"}
