@@ -112,6 +112,17 @@ class Joined:
         """Return the maps of a process's user namespace; raises SyscallError."""
         return joinids.look(lambda path: _read(self._proc, path), process)
 
+    def copy(self, path: str) -> int:
+        """Return a descriptor of a copy, in memory, of a file of /proc; raises SyscallError."""
+        data = _read(self._proc, path.removeprefix("/proc/"))
+        try:
+            copy = posix.memfd_create("copy")
+            while data:
+                data = data[posix.write(copy, data) :]
+        except OSError as error:
+            raise SyscallError("memfd_create", error.errno or 0) from None
+        return copy
+
     @property
     def denied(self) -> bool:
         """Whether setgroups(2) is denied in the user namespace that we are in now."""
@@ -404,11 +415,8 @@ def _open(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> None:
     joins = joined.joins
     found: dict[str, int] = {}
     if joins.pid is not None:
-        found = _of_process(kernel, joined, joins.pid)
-    elif joins.target is not None:
-        found = _of_path(kernel, joined, joins.target)
-    for kind, path in joins.files:
-        found[kind] = _of_file(kernel, joined, path, kind)
+        found = _of_process(kernel, joined, joins.pid, lifelines)
+    found |= _of_paths(kernel, joined, lifelines)
     for kind in NAMESPACES:
         descriptor = found.get(kind)
         if descriptor is None:
@@ -487,7 +495,9 @@ def _check_elsewhere(joined: Joined, joins: Joins) -> None:
             )
 
 
-def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
+def _of_process(
+    kernel: Kernel, joined: Joined, pid: int, lifelines: frozenset[int]
+) -> dict[str, int]:
     """Return the namespaces of a process, and note its root, directory and environment."""
     joins = joined.joins
     what = f"join process {pid}"
@@ -514,7 +524,8 @@ def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
                 joined.root = root
             joined.directory = joined.hold(kernel.open(f"{place}/cwd", flags))
         if joins.environment:
-            joined.environment = _variables(_read(joined._proc, f"{place}/environ"[6:]))
+            raw = _environment(kernel, joined, place, lifelines)
+            joined.environment = _variables(raw)
     except SyscallError as error:
         if _has_ended(pidfd):
             raise _gone(what, pid) from None
@@ -528,6 +539,23 @@ def _of_process(kernel: Kernel, joined: Joined, pid: int) -> dict[str, int]:
         return found
     finally:
         posix.close(pidfd)
+
+
+def _environment(kernel: Kernel, joined: Joined, place: str, lifelines: frozenset[int]) -> bytes:
+    """Return the environment of a process, by a scout; raises SetupError.
+
+    It lies in the memory of the process, at which nobody gets while one of its threads hangs.
+    """
+    what = f"join process {joined.joins.pid}"
+    scout = Scout(kernel, what, lambda: {"copy": joined.copy(f"{place}/environ")})
+    try:
+        copy = scout.answer(lifelines)["copy"]
+    finally:
+        scout.close()
+    try:
+        return posix.pread(copy, _LONGEST, 0)
+    finally:
+        posix.close(copy)
 
 
 def _is_ahead(place: str, kind: str, descriptor: int | None) -> bool:
@@ -601,6 +629,30 @@ def _gone(what: str, pid: int) -> SetupError:
         hint=f"what is left of process {pid}, if anything, is a zombie: see `pyspawn zombies`, and "
         "name a process that runs",
     )
+
+
+def _of_paths(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> dict[str, int]:
+    """Return the namespaces that are named by paths, which a scout opens; raises SetupError."""
+    joins = joined.joins
+    target = joins.target if joins.pid is None else None
+    paths = [*([] if target is None else [target]), *(path for _, path in joins.files)]
+    if not paths:
+        return {}
+
+    def look() -> dict[str, int]:
+        found = {} if target is None else _of_path(kernel, joined, target)
+        for kind, path in joins.files:
+            found[kind] = _of_file(kernel, joined, path, kind)
+        return found
+
+    scout = Scout(kernel, f"join {', '.join(paths)}", look)
+    try:
+        found = scout.answer(lifelines)
+    finally:
+        scout.close()
+    for descriptor in found.values():
+        joined.hold(descriptor)
+    return found
 
 
 def _of_path(kernel: Kernel, joined: Joined, path: str) -> dict[str, int]:

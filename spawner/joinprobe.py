@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _DENIED = (errno.EACCES, errno.EPERM)
 
+_PATHS = (errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR)
+"""What a path may meet, path_resolution(7)."""
+
 _ELSEWHERE = ("are yours as well", "only its children are")
 """What is said of a process that isn't where whoever named it thinks."""
 
@@ -40,6 +43,8 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
         and any(words in error.step for words in _ELSEWHERE)
     ):
         return _below(joins.pid, machine)
+    if error.syscall == "chdir" and error.errno in _PATHS and joins.enters_files:
+        return "the path is looked up inside: name another directory with --workdir"
     if joins.target is not None and error.errno == errno.ENOENT:
         return _no_file(error.path or "", joins.target)
     if error.errno in _DENIED and (error.path or "").startswith("/proc/"):

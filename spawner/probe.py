@@ -510,6 +510,8 @@ def _way(case: Case) -> str | None:
     """Say which part of a path can't be passed, path_resolution(7)."""
     if case.syscall not in ("chdir", "openat", "execve") or case.path.startswith("/proc/"):
         return None
+    if case.errno not in (errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR):
+        return None  # of a file system that has failed, which may not answer the next time
     opened = case.syscall == "openat" and not _is_proc(case)
     if opened and case.spec is None:  # what is to be let go of: `release` says where to look
         return None

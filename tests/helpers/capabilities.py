@@ -141,6 +141,15 @@ def _tun() -> str | None:
     return None
 
 
+def _fuse() -> str | None:
+    """File systems of programs, by the device that they are asked through."""
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return str(error)
+    return None
+
+
 def _x86_64() -> str | None:
     return None if platform.machine() == "x86_64" else f"the machine is {platform.machine()}"
 
@@ -178,6 +187,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "seccomp": _seccomp,
     "subordinate-ids": _subordinate_ids,
     "tun": _tun,
+    "fuse": _fuse,
     "x86_64": _x86_64,
     "other-user": _other_user,
     "pids-cgroup": _pids_cgroup,
@@ -185,7 +195,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "uvloop": lambda: _module("uvloop"),
 }
 
-BY_CHOICE = frozenset({"root", "other-user", "pids-cgroup", "subordinate-ids", "x86_64"})
+BY_CHOICE = frozenset({"fuse", "root", "other-user", "pids-cgroup", "subordinate-ids", "x86_64"})
 """What a run lacks by who runs it and where, which no CI can mend."""
 
 

@@ -329,7 +329,8 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
         ),
         (failure("become root", "setgroups", errno.EPERM), Joins("5"), "takes CAP_SETGID"),
         (failure("become root", "setresgid", errno.EAGAIN), Joins("5"), None),
-        (failure("change to /x", "chdir", errno.ENOENT, "/x"), Joins("/y"), None),
+        (failure("change to /x", "chdir", errno.ENOENT, "/x"), Joins("/y"), "looked up inside"),
+        (failure("change to /x", "chdir", errno.EIO, "/x"), Joins("/y"), None),
     ],
 )
 def test_hints(error: SetupError, joins: Joins, words: str | None) -> None:

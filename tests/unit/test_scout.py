@@ -1,0 +1,131 @@
+"""A scout: what it finds, and that nobody waits for ever for one that doesn't come back."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+from helpers import children
+from helpers.kernels import open_descriptors
+
+from spawner import scout
+from spawner.errors import LAUNCHER, SetupError
+from spawner.linux import Kernel, SyscallError
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    before, open_before = children.of(os.getpid()), open_descriptors()
+    yield
+    assert children.of(os.getpid()) == before
+    assert open_descriptors() == open_before
+
+
+def send(task: Callable[[], dict[str, int]], *watched: int) -> dict[str, int]:
+    sent = scout.Scout(Kernel(), "look", task)
+    try:
+        return sent.answer(watched)
+    finally:
+        assert sent.close() == 0
+
+
+def test_descriptors_come_back() -> None:
+    found = send(lambda: {"null": os.open("/dev/null", os.O_RDONLY), "root": os.open("/", 0)})
+    for name, path in (("null", "/dev/null"), ("root", "/")):
+        assert os.path.samestat(os.fstat(found[name]), os.stat(path))
+        assert not os.get_inheritable(found[name])
+        os.close(found[name])
+    assert send(dict) == {}
+
+
+def failing(error: Exception) -> Callable[[], dict[str, int]]:
+    def fail() -> dict[str, int]:
+        raise error
+
+    return fail
+
+
+def test_so_do_errors() -> None:
+    error = SetupError("look", stage=LAUNCHER, syscall="openat", errno=errno.EIO, path="/x y")
+    for each in (error, SyscallError("openat", errno.EIO, "/x y")):
+        with pytest.raises(SetupError) as caught:
+            send(failing(each))
+        found = caught.value
+        assert (found.step, found.syscall, found.errno, found.path) == (
+            "look", "openat", errno.EIO, "/x y",
+        )  # fmt: skip
+    with pytest.raises(SetupError, match="unexpected ValueError: what"):
+        send(failing(ValueError("what")))
+
+
+def wait_for_ever() -> dict[str, int]:
+    signal.pause()
+    return {}
+
+
+def test_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scout, "PATIENCE", 0.1)
+    with pytest.raises(SetupError, match=r"look: no answer within 0\.1 s") as caught:
+        send(wait_for_ever)
+    assert "doesn't answer" in str(caught.value.hint)
+
+
+def test_one_that_is_killed() -> None:
+    def end() -> dict[str, int]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return {}
+
+    with pytest.raises(SetupError, match="look: the process that looks was killed"):
+        send(end)
+
+
+def test_one_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is in a namespace that it enters may do that."""
+    monkeypatch.setattr(scout, "PATIENCE", 0.1)
+
+    def stop() -> dict[str, int]:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return {}
+
+    with pytest.raises(SetupError, match="no answer"):
+        send(stop)
+
+
+def test_the_end_of_the_caller() -> None:
+    reader, writer = os.pipe()
+    os.close(writer)
+    with pytest.raises(SetupError, match="nobody waits for it any more"):
+        send(wait_for_ever, reader)
+    os.close(reader)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_signal_to_end(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    """It is left for whoever forwards it, if there is an answer in time."""
+    monkeypatch.setattr(scout, "_PATIENCE_AT_END", 60 if answers else 0.1)
+    reader, writer = os.pipe()
+
+    def look() -> dict[str, int]:
+        os.close(writer)
+        os.read(reader, 1)  # until the signal is there
+        return {} if answers else wait_for_ever()
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        sent = scout.Scout(Kernel(), "look", look)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.close(writer)
+        if answers:
+            assert sent.answer() == {}
+        else:
+            with pytest.raises(SetupError, match="look: got SIGTERM meanwhile") as caught:
+                sent.answer()
+            assert caught.value.status == 128 + signal.SIGTERM
+        assert sent.close() == 0
+        assert signal.sigtimedwait({signal.SIGTERM}, 0) is not None
+    finally:
+        os.close(reader)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
