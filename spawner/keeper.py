@@ -16,14 +16,15 @@ from spawner import descendants, descriptors, notice
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.channel import Pipes
-    from spawner.linux import Kernel
 
 
-def keep(kernel: "Kernel", init: int, pipes: "Pipes") -> int:
-    """Wait until the container has to end, and end all of it; return the exit status."""
+def keep(init: int, pipes: "Pipes", news: int) -> int:
+    """Wait until the container has to end, and end all of it; return the exit status.
+
+    From the descriptor `news` SIGCHLD can be read.
+    """
     pipes.close("status_writer")
-    descriptors.close_all_but((pipes.go_reader, pipes.notice_writer))
-    news = kernel.signalfd({_signal.SIGCHLD})
+    descriptors.close_all_but((pipes.go_reader, pipes.notice_writer, news))
     poll = select.poll()
     poll.register(news, select.POLLIN)
     poll.register(pipes.go_reader, 0)  # a hang-up is told unasked

@@ -76,8 +76,9 @@ class Container:
 
     `init` is its first process, and `pidfd` a descriptor of it; `awaited` is the process whose end
     is the end of the container: the init, the stage while it lives, or the keeper where `keeping`.
-    All are 0, and descriptors -1, while they don't exist. `refused` are the optional namespaces
-    that could not be had, with the errno. `strangers` are children that the launcher had before.
+    All are 0, and descriptors -1, while they don't exist. `signals` is where the launcher's signals
+    are read. `refused` are the optional namespaces that could not be had, with the errno.
+    `strangers` are children that the launcher had before.
     `foreground` says whether the program has the foreground of `terminal`, and `witness` is the
     process that learns of its stops (`witness.py`). Where namespaces of others are `joined`, the
     program's orphans may be theirs to reap.
@@ -85,6 +86,7 @@ class Container:
 
     def __init__(self) -> None:
         self.pipes = channel.Pipes()
+        self.signals = -1
         self.init = 0
         self.awaited = 0
         self.pidfd = -1
@@ -157,9 +159,10 @@ class Container:
 
             descendants.kill(self.strangers)
         self.pipes.close(*channel.Pipes.__slots__)
-        if self.pidfd >= 0:
-            posix.close(self.pidfd)
-            self.pidfd = -1
+        for descriptor in (self.pidfd, self.signals):
+            if descriptor >= 0:
+                posix.close(descriptor)
+        self.pidfd = self.signals = -1
 
 
 class Launch:
@@ -317,6 +320,10 @@ class Launch:
         may_keep = "pid" not in namespaces.required
         notice = self.spec.init == "" or may_keep
         attempt(LAUNCHER, "open the pipes", lambda: made.pipes.open(self.kernel, notice=notice))
+        # Now, since without it nobody could wait for the program.
+        made.signals = attempt(
+            LAUNCHER, "open a signalfd", lambda: self.kernel.signalfd(_signal.valid_signals())
+        )
         self._find_terminal()
         self.steps = plan(
             self.spec,

@@ -10,6 +10,7 @@
 What goes wrong is an ERROR record. The stage doesn't print, and doesn't return.
 """
 
+import _signal
 import posix
 
 from spawner import channel, init
@@ -64,13 +65,13 @@ def _run(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool, tell: 
         left = take(kernel, left, STAGE, tell_missing)
     keep = keep or "pid" in refused
     if keep:
+        # All that can fail comes before there's an init to be kept.
+        from spawner import keeper
+
         attempt(STAGE, "become a subreaper", kernel.become_subreaper)
+        news = attempt(STAGE, "open a signalfd", lambda: kernel.signalfd({_signal.SIGCHLD}))
     pid = attempt(STAGE, "fork the init", lambda: kernel.fork(INIT))
     if pid == 0:
         init.become(kernel, left, pipes, tell=tell)
     pipes.tell(channel.encode(channel.FORKED, pid=pid))
-    if not keep:
-        return 0
-    from spawner import keeper
-
-    return keeper.keep(kernel, pid, pipes)
+    return keeper.keep(pid, pipes, news) if keep else 0

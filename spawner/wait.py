@@ -17,7 +17,6 @@ from spawner import descriptors, machine, notice
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import SIGINFO_SIZE
 from spawner.machine import Machine
-from spawner.steps import attempt
 
 SI_USER, SI_QUEUE, SI_TKILL = 0, -1, -6
 """The si_code of signals that processes send, asm-generic/siginfo.h."""
@@ -56,6 +55,7 @@ class Wait:
         self._kept = launch.kept
         self._making = making
         self._made = made = launch.container
+        self._signals = made.signals
         self._notices = notice.Lines()
         self._executed = False
         self._started = False
@@ -76,20 +76,13 @@ class Wait:
         gc.freeze()
         gc.enable()
         self._let_go()
-        self._signals = attempt(
-            LAUNCHER,
-            "open a signalfd",
-            lambda: self._kernel.signalfd(_signal.valid_signals()),
-        )
-        try:
-            return self._conclude(self._loop())
-        finally:
-            posix.close(self._signals)
+        return self._conclude(self._loop())
 
     def _let_go(self) -> None:
         """Close what the caller passed on to the program."""
         pipes = self._made.pipes
         kept = {pipes.status_reader, pipes.go_writer, pipes.notice_reader, self._made.pidfd}
+        kept.add(self._signals)
         if self._made.terminal is not None:
             kept.add(self._made.terminal.descriptor)
         if self._made.backend is not None:

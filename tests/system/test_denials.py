@@ -699,3 +699,14 @@ mount(None, "/mnt", None, REMOUNT)
     assert (ended.status, ended.out) == (0, b"125\n"), ended
     hint = refusal(ended.errors, "execute the init /mnt/init: Permission denied (EACCES)")
     assert "/mnt/init lies on a file system mounted noexec" in hint
+
+
+@pytest.mark.parametrize("options", [[], ["--init"], ["--user"], ["--share=pid"]], ids=" ".join)
+def test_nothing_runs_for_which_nobody_could_wait(options: list[str], tmp_path: Path) -> None:
+    """The program would be killed, whatever it had done by then."""
+    require("seccomp", "pidns")
+    code = seccomp.deny(errno.EMFILE, "signalfd", "signalfd4")
+    argv = [*initpath.pyspawn(), *options, "--", "/bin/sh", "-c", f"echo ran >{tmp_path}/ran"]
+    ended = run(prepared(code, argv))
+    assert refused(ended, "open a signalfd: Too many open files (EMFILE)")
+    assert os.listdir(tmp_path) == []
