@@ -5,8 +5,8 @@ a lean interpreter at once, where the command that an installer makes starts a h
 Where the interpreter's path doesn't fit its first line, it's a link to that command.
 """
 
-import contextlib
 import os
+import stat
 import sys
 
 from pyinit import errno_text, personality, restart
@@ -35,21 +35,28 @@ def install(arguments: list[bytes]) -> None:
     place = os.path.join(directory, name)
     if os.path.lexists(place) and not is_ours(place):
         raise InstallError(f"{place} is there and not ours; remove it first")
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}")
     try:
-        _make(temporary, place)
-        os.rename(temporary, place)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # perhaps it was never made
+        temporary = _make(directory, name, place)
+        try:
+            os.rename(temporary, place)
+        except OSError:
             os.unlink(temporary)
+            raise
+    except OSError as error:
         what = errno_text(error.errno or 0)
         raise InstallError(f"{place} can't be made: {what}") from None
 
 
 def is_ours(path: str) -> bool:
-    """Tell whether a file, or what a link leads to, is a script that starts pyinit."""
+    """Tell whether a file, or what a link leads to, is a script that starts pyinit.
+
+    Nothing else is opened: a FIFO would hold us, and some devices do things when they are opened.
+    """
     try:
-        with open(path, "rb") as file:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # it may change meanwhile
+        with open(os.open(path, flags), "rb") as file:
             beginning = file.read(4096)
     except OSError:
         return False
@@ -57,16 +64,31 @@ def is_ours(path: str) -> bool:
     return beginning.startswith(b"#!") and any(start in beginning for start in starts)
 
 
-def _make(temporary: str, place: str) -> None:
-    """Make the script, or the link, under a temporary name."""
+def _make(directory: str, name: str, place: str) -> str:
+    """Make the script, or the link, under a name that nobody has; return its path.
+
+    Raises OSError, having removed what was made, and nothing else.
+    """
     script = _script()
-    if script is None:
-        os.symlink(_command(place), temporary)
-        return
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(descriptor, 0o755)  # whatever the umask: any user of an image may start it
-        file.write(script)
+    while True:
+        temporary = os.path.join(directory, f".{name}.{os.urandom(4).hex()}")
+        try:
+            if script is None:
+                os.symlink(_command(place), temporary)
+                return temporary
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o755)
+        except FileExistsError:
+            continue
+        break
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o755)  # whatever the umask: any user of an image may start it
+            file.write(script)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    return temporary
 
 
 def _script() -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -123,8 +124,16 @@ def test_our_own_is_made_anew(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["tini"]
 
 
-@pytest.mark.parametrize("kind", ["file", "script", "directory", "dangling", "link"])
-def test_what_is_not_ours_stays(tmp_path: Path, kind: str) -> None:
+@pytest.fixture
+def aside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("aside")
+
+
+KINDS = ["file", "script", "directory", "dangling", "link", "fifo", "link to a fifo", "socket"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_ours_stays(tmp_path: Path, aside: Path, kind: str) -> None:
     path = tmp_path / "tini"
     if kind == "file":
         path.write_bytes(b"\x7fELF")
@@ -134,6 +143,14 @@ def test_what_is_not_ours_stays(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     elif kind == "dangling":
         path.symlink_to("/nosuch/pyinit")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link to a fifo":
+        os.mkfifo(aside / "fifo")
+        path.symlink_to(aside / "fifo")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
     else:
         path.symlink_to("/bin/sh")
     before = path.lstat()
@@ -143,6 +160,47 @@ def test_what_is_not_ours_stays(tmp_path: Path, kind: str) -> None:
     assert f"{path} is there and not ours" in ended.errors
     assert path.lstat().st_ino == before.st_ino
     assert os.listdir(tmp_path) == ["tini"]
+
+
+# Whatever temporary name it chooses, somebody had it first, and its own making then fails.
+TAKEN = """
+import os, posix
+names = []
+real = os.open
+def taken(path, flags, *rest, **more):
+    if flags & os.O_CREAT and len(names) < 3:
+        names.append(path)
+        os.close(real(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    return real(path, flags, *rest, **more)
+os.open = taken
+"""
+
+
+def test_a_strangers_file_of_the_temporary_name_stays(tmp_path: Path) -> None:
+    argv = pyinit("--install-as", "tini", str(tmp_path))
+    argv = [str(word).replace("import pyinit", f"exec({TAKEN!r});import pyinit") for word in argv]
+    assert outcome_of(run(argv, environment=environment())) == (0, b"", "")
+    strangers = [path for path in tmp_path.iterdir() if path.name != "tini"]
+    assert [path.read_bytes() for path in strangers] == [b""] * 3
+    assert lean(tmp_path / "tini")
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    broken = "import os\ndef rename(*words): raise OSError(5, 'no')\nos.rename = rename\n"
+    argv = pyinit("--install-as", "tini", str(tmp_path))
+    argv = [str(word).replace("import pyinit", f"exec({broken!r});import pyinit") for word in argv]
+    ended = run(argv, environment=environment())
+    assert ended.status == 125
+    assert "EIO" in ended.errors
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_fifo_on_path_is_no_command(tmp_path: Path, far_python: str) -> None:
+    os.mkfifo(tmp_path / "pyinit")
+    argv = [far_python, *pyinit("--install-as", "tini", str(tmp_path))[1:]]
+    ended = run(argv, environment=environment() | {"PATH": str(tmp_path)})
+    assert ended.status == 125
+    assert "no installed pyinit was found" in ended.errors
 
 
 def command(directory: Path) -> Path:
