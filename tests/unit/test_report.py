@@ -60,6 +60,7 @@ import os, signal, sys, time
 from pyinit import outlet
 
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+outlet._TIMER = 0.5  # a busy machine must not look like a full pipe
 KIND, REOPENS = sys.argv[1], sys.argv[2] == "reopens"
 if KIND == "pipe":
     reader, writer = os.pipe()
