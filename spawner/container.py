@@ -29,7 +29,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from pyinit import status_of_signal
+from pyinit import SIGNALLED, status_of_signal
 from spawner import initpath, ties
 from spawner.errors import LAUNCHER, SetupError
 
@@ -278,9 +278,10 @@ class Container:
                 with contextlib.suppress(PermissionError):
                     self._first.send(SIGKILL)
                 self._first.wait()
-                exited = {"signal": SIGKILL, "status": status_of_signal(SIGKILL)}
-            self.signal = exited["signal"]
-            self.returncode = status = int(exited["status"])
+                exited = {"signal": "SIGKILL", "status": status_of_signal(SIGKILL)}
+            status = int(exited["status"])
+            self.signal = status - SIGNALLED if exited["signal"] else None
+            self.returncode = status
             for tie in (self._lifeline, self._report, self._first, self._end):
                 tie.close()
             return status

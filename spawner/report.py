@@ -103,13 +103,13 @@ class Report(Observer):
 
     def ended(self, ending: "Ending") -> None:
         """Tell how the program ended."""
-        if self.verbose:
-            from pyinit import signames
+        from pyinit import signames
 
-            how = f", killed by {signames.name(ending.signal)}" if ending.signal else ""
-            self.say(f"the program has ended with status {ending.status}{how}")
+        name = signames.name(ending.signal) if ending.signal else None
+        how = f", killed by {name}" if name else ""
+        self._news(f"the program has ended with status {ending.status}{how}")
         self._waits = True
-        self._tell(event="exited", status=ending.status, signal=ending.signal)
+        self._tell(event="exited", status=ending.status, signal=name)
 
     def failed(self, error: Exception, spec: "Spec | None" = None, hint: str | None = None) -> int:
         """Tell why there's no container, or no program in it; return the exit status."""

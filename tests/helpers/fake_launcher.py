@@ -38,7 +38,7 @@ def until_cut():
 
 """
 
-PATIENT = "started(); until_cut(); exited(137, 9)"
+PATIENT = "started(); until_cut(); exited(137, 'SIGKILL')"
 """Code of a launcher whose program runs until it is killed."""
 
 

@@ -664,7 +664,7 @@ def test_a_status_that_nobody_reads_delays_nothing_and_what_was_dropped_is_count
     told = [json.loads(line) for line in events.rest().splitlines()]
     assert told == [
         {"event": "dropped", "count": 2},
-        {"event": "exited", "status": 137, "signal": 9},
+        {"event": "exited", "status": 137, "signal": "SIGKILL"},
     ]
     os.close(reader)
 
@@ -1041,7 +1041,7 @@ def test_the_host_pid_is_that_of_the_first_process(options: list[str]) -> None:
 @pytest.mark.parametrize("options", [["--init"], ["--share=pid"], ["--share=pid", "--init"]])
 def test_a_death_by_a_signal_is_told_apart_from_its_status(options: list[str]) -> None:
     _, events = status_of(*options, "--", "/bin/sh", "-c", "kill -9 $$")
-    assert events[-1] == {"event": "exited", "status": 137, "signal": 9}
+    assert events[-1] == {"event": "exited", "status": 137, "signal": "SIGKILL"}
     _, events = status_of(*options, "--", "/bin/sh", "-c", "exit 137")
     assert events[-1] == {"event": "exited", "status": 137, "signal": None}
 

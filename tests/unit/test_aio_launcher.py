@@ -101,7 +101,7 @@ def test_time_outs_say_how_long_they_were(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_time_out_is_shown_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher(monkeypatch, "started(); until_cut(); exited(137, 9)")
+    launcher(monkeypatch, "started(); until_cut(); exited(137, 'SIGKILL')")
     with pytest.raises(TimeoutExpired) as caught:
         play(lambda: aio.run(["app"], timeout=0.2, capture_output=True))
     assert repr(caught.value).startswith("TimeoutExpired(['app'], 0.2, ")

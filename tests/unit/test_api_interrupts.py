@@ -76,7 +76,7 @@ def test_one_while_the_launcher_is_forked_leaves_nothing(monkeypatch: pytest.Mon
     assert traces() == before
 
 
-@pytest.mark.parametrize("first", ["started(); until_cut(); exited(137, 9)", "os._exit(3)"])
+@pytest.mark.parametrize("first", ["started(); until_cut(); exited(137, 'SIGKILL')", "os._exit(3)"])
 def test_one_at_any_moment_of_popen_leaves_no_process(
     monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
@@ -125,7 +125,7 @@ started()
 sys.stdin.read()
 while not select.select([lifeline], [], [], 0.1)[0]:  # one that comes too early ends no wait
     os.kill(os.getppid(), signal.SIGINT)
-exited(137, 9)
+exited(137, 'SIGKILL')
 """
     fake_launcher.install(monkeypatch, code)
     process = spawner.Process(["app"], stdin=spawner.PIPE)

@@ -50,7 +50,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 
 def test_it_returns_when_the_exec_has_happened(monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher(monkeypatch, "started(); until_cut(); exited(137, 9)")
+    launcher(monkeypatch, "started(); until_cut(); exited(137, 'SIGKILL')")
     with spawner.Process(["app"]) as process:
         assert process.pid > 0
         assert process.namespaces == {"pid": 4026531836}
@@ -184,7 +184,7 @@ def test_stop_cannot_be_forwarded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_kill_reaches_a_launcher_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher(monkeypatch, "started(); os.kill(os.getpid(), signal.SIGSTOP); exited(137, 9)")
+    launcher(monkeypatch, "started(); os.kill(os.getpid(), signal.SIGSTOP); exited(137, 'SIGKILL')")
     process = spawner.Process(["app"])
     launcher_pid = process._launcher.pid
     os.waitid(os.P_PID, launcher_pid, os.WSTOPPED | os.WNOWAIT)
@@ -240,7 +240,7 @@ def test_an_ignored_sigchld_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_time_outs_are_those_of_subprocess(monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher(monkeypatch, "os.write(1, b'half'); started(); until_cut(); exited(137, 9)")
+    launcher(monkeypatch, "os.write(1, b'half'); started(); until_cut(); exited(137, 'SIGKILL')")
     with pytest.raises(TimeoutExpired) as caught:
         spawner.run(["app"], timeout=0.2, capture_output=True)
     assert (caught.value.cmd, caught.value.timeout) == (["app"], 0.2)
@@ -288,7 +288,7 @@ def test_an_interrupted_wait_is_that_of_subprocess(monkeypatch: pytest.MonkeyPat
 started()
 sys.stdin.buffer.read(1)
 os.kill(os.getppid(), signal.SIGINT)
-until_cut(); exited(137, 9)
+until_cut(); exited(137, 'SIGKILL')
 """
     launcher(monkeypatch, code)
     with spawner.Process(["app"], stdin=spawner.PIPE, bufsize=0) as process:
