@@ -442,6 +442,22 @@ print(posix.getpid(), posix.getpgrp(), posix.getsid(0), posix.getsid(posix.getpp
     assert session == session_of_pyinit
 
 
+@pytest.mark.parametrize("number", sorted(UNKNOWABLE))
+def test_a_shell_can_ignore_what_pyinit_cannot_know_of(place: Place, number: int) -> None:
+    """As the manual says."""
+    name = signal.Signals(number).name[3:]
+    script = f'trap "" {name}; exec cat /proc/self/status'
+    ended = place.run("--", "sh", "-c", script)
+    assert int(status_of(ended)["SigIgn"], 16) == 1 << (number - 1)
+
+
+def test_a_second_pyinit_has_the_program_not_be_a_child_of_process_1(inside: Place) -> None:
+    """As the manual says, for programs that take that for their parent's death."""
+    code = "import posix; posix.write(1, b'%d' % posix.getppid()); posix.kill(posix.getpid(), 15)"
+    ended = inside.run("--", *pyinit("--", *python(code)))
+    assert (ended.status, ended.out) == (143, b"2")
+
+
 def test_nothing_is_printed_and_nothing_is_left(place: Place) -> None:
     ended = place.run("--", "/bin/true")
     assert (ended.status, ended.out, ended.errors) == (0, b"", "")
