@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from subprocess import STDOUT as STDOUT
     from subprocess import TimeoutExpired as TimeoutExpired
 
+    from pyinit import __version__ as __version__
+    from spawner import aio as aio
     from spawner.dryrun import PlanStep as PlanStep
     from spawner.dryrun import plan as plan
     from spawner.errors import ExecError as ExecError
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from spawner.process import CalledProcessError as CalledProcessError
     from spawner.process import CompletedProcess as CompletedProcess
     from spawner.process import Process as Process
+    from spawner.process import call as call
+    from spawner.process import check_call as check_call
+    from spawner.process import check_output as check_output
     from spawner.process import run as run
     from spawner.spec import Namespaces as Namespaces
 
@@ -55,19 +60,27 @@ __all__ = [
     "SpawnerError",
     "SpecError",
     "TimeoutExpired",
+    "__version__",
+    "call",
+    "check_call",
+    "check_output",
     "join",
     "plan",
     "run",
 ]
 
 _HOMES = {
+    "pyinit": ("__version__",),
     "subprocess": ("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
     "spawner.dryrun": ("PlanStep", "plan"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
     "spawner.idmap": ("Extent", "IdMap"),
     "spawner.joined": ("JoinedProcess", "join"),
     "spawner.network": ("Network", "Publish"),
-    "spawner.process": ("CalledProcessError", "CompletedProcess", "Process", "run"),
+    "spawner.process": (
+        *("CalledProcessError", "CompletedProcess", "Process"),
+        *("call", "check_call", "check_output", "run"),
+    ),
     "spawner.spec": ("Namespaces",),
 }
 """The modules that define the public names."""
@@ -109,16 +122,18 @@ if not TYPE_CHECKING:  # or a checker would believe in every name
 
     def __getattr__(name: str) -> object:
         """Import the module behind a public name."""
-        for home, names in _HOMES.items():
-            if name in names:
-                with no_fork:
-                    import importlib
+        home = next((home for home, names in _HOMES.items() if name in names), "")
+        if name == "aio":  # a module, which a star import doesn't bring: asyncio is large
+            home = "spawner.aio"
+        if not home:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with no_fork:
+            import importlib
 
-                    value: object = getattr(importlib.import_module(home), name)
-                globals()[name] = value
-                return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            module = importlib.import_module(home)
+            globals()[name] = value = module if name == "aio" else getattr(module, name)
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "aio"})

@@ -15,7 +15,7 @@ import fcntl
 import sys
 import warnings
 from subprocess import TimeoutExpired
-from typing import TYPE_CHECKING, Any, AnyStr, Generic, cast, overload
+from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from spawner import joined, keywords
 from spawner.container import Container
@@ -26,13 +26,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
     from subprocess import Popen
     from types import TracebackType
-    from typing import Literal, Unpack
+    from typing import Unpack
 
     from spawner.joined import Target
-    from spawner.keywords import Command, Options
+    from spawner.keywords import Command, JoinOptions, Options
+    from spawner.signatures import (
+        JoinByEncoding,
+        JoinByErrors,
+        JoinByNewlines,
+        JoinBytes,
+        JoinByText,
+        JoinEither,
+        JoinRunByEncoding,
+        JoinRunByErrors,
+        JoinRunByNewlines,
+        JoinRunBytes,
+        JoinRunByText,
+        JoinRunEither,
+        OutputByEncoding,
+        OutputByErrors,
+        OutputByNewlines,
+        OutputBytes,
+        OutputByText,
+        OutputEither,
+        RunByEncoding,
+        RunByErrors,
+        RunByNewlines,
+        RunBytes,
+        RunByText,
+        RunEither,
+        StartByEncoding,
+        StartByErrors,
+        StartByNewlines,
+        StartBytes,
+        StartByText,
+        StartEither,
+    )
     from spawner.ties import Pidfd
 
-__all__ = ["JoinedProcess", "Process", "join", "run"]
+__all__ = ["JoinedProcess", "Process", "call", "check_call", "check_output", "join", "run"]
 
 _LIMIT = 65536
 """Bytes that a stream of asyncio holds back by default, asyncio.create_subprocess_exec."""
@@ -51,89 +83,68 @@ class Process(Container, Generic[AnyStr]):
     """
 
     stdin: asyncio.StreamWriter | None = None
+    """The stream to the program's standard input, with stdin=PIPE."""
+
     stdout: asyncio.StreamReader | None = None
+    """The stream from the program's standard output, with stdout=PIPE."""
+
     stderr: asyncio.StreamReader | None = None
+    """The stream from the program's standard error, with stderr=PIPE."""
 
     _ended: asyncio.Future[None]
+    _prepared = False
     _begun = False
     _fed = False
 
     @overload
     def __init__(
-        self: Process[str],
-        args: Command,
-        *,
-        text: Literal[True],
-        encoding: str | None = None,
-        errors: str | None = None,
-        start_timeout: float | None = None,
-        limit: int = _LIMIT,
-        **options: Unpack[Options],
+        self: Process[str], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartByText]
     ) -> None: ...
     @overload
     def __init__(
         self: Process[str],
         args: Command,
         *,
-        text: bool | None = None,
-        encoding: str,
-        errors: str | None = None,
-        start_timeout: float | None = None,
         limit: int = _LIMIT,
-        **options: Unpack[Options],
+        **options: Unpack[StartByNewlines],
     ) -> None: ...
     @overload
     def __init__(
         self: Process[str],
         args: Command,
         *,
-        text: bool | None = None,
-        encoding: str | None = None,
-        errors: str,
-        start_timeout: float | None = None,
         limit: int = _LIMIT,
-        **options: Unpack[Options],
+        **options: Unpack[StartByEncoding],
     ) -> None: ...
     @overload
     def __init__(
-        self: Process[bytes],
-        args: Command,
-        *,
-        text: Literal[False] | None = None,
-        encoding: None = None,
-        errors: None = None,
-        start_timeout: float | None = None,
-        limit: int = _LIMIT,
-        **options: Unpack[Options],
+        self: Process[str], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartByErrors]
     ) -> None: ...
     @overload
     def __init__(
-        self: Process[Any],
-        args: Command,
-        *,
-        text: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
-        start_timeout: float | None = None,
-        limit: int = _LIMIT,
-        **options: Unpack[Options],
+        self: Process[bytes], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartBytes]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Process[Any], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartEither]
     ) -> None: ...
     def __init__(
         self,
         args: Command,
         *,
         text: bool | None = None,
+        universal_newlines: bool | None = None,
         encoding: str | None = None,
         errors: str | None = None,
-        start_timeout: float | None = None,
         limit: int = _LIMIT,
         **options: Unpack[Options],
     ) -> None:
         """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
         keywords.check_names("Process", options)
         words = keywords.words(args, options)
+        text = keywords.is_text(text, universal_newlines)
         coding = (encoding, errors) if text or encoding or errors else None
-        self._prepare(args, words, options, coding, start_timeout, limit)
+        self._prepare(args, words, options, coding, limit)
 
     def _prepare(
         self,
@@ -141,7 +152,6 @@ class Process(Container, Generic[AnyStr]):
         words: list[str],
         options: Mapping[str, Any],
         coding: tuple[str | None, str | None] | None,
-        start_timeout: float | None,
         limit: int,
     ) -> None:
         """Take down what to start."""
@@ -150,11 +160,13 @@ class Process(Container, Generic[AnyStr]):
         self.args = args
         self._words = words
         self._options = options
-        self._start_timeout = keywords.duration("start_timeout", start_timeout)
+        self._umask = keywords.file_mode_mask(options.get("umask", -1))
+        self._start_timeout = keywords.duration("start_timeout", options.get("start_timeout"))
         self._limit = limit
         self._coding = coding
         self._blocks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self._transports: list[asyncio.BaseTransport] = []
+        self._prepared = True
 
     def _check_owner(self) -> None:
         if not self._running and (not self._begun or self._report.closed):
@@ -196,6 +208,7 @@ class Process(Container, Generic[AnyStr]):
         streams: dict[str, Any] = {
             name: self._options.get(name) for name in ("stdin", "stdout", "stderr", "env")
         }
+        streams |= {"pipesize": self._options.get("pipesize", -1), "umask": self._umask}
         pass_fds = keywords.descriptors(self._options.get("pass_fds", ()))
         with contextlib.ExitStack() as undo:
             self._launch(undo, self._words, pass_fds, bufsize=0, **streams)
@@ -365,7 +378,13 @@ class Process(Container, Generic[AnyStr]):
         return decode(data, *self._coding) if self._coding else data
 
     def __del__(self) -> None:
-        """Kill what nobody can wait for any more, and say so with a ResourceWarning."""
+        """Kill what nobody can wait for any more, and say so with a ResourceWarning.
+
+        Of what was never started, say that, as of a coroutine.
+        """
+        if self._prepared and not self._begun:
+            never = f"{self!r} was never awaited"
+            warnings.warn(never, RuntimeWarning, source=self, stacklevel=2)
         if not self._running:
             return
         for transport in self._transports:
@@ -389,27 +408,80 @@ class JoinedProcess(Process[AnyStr]):
 
     _subcommand = ("exec",)
 
+    @overload
+    def __init__(
+        self: JoinedProcess[str],
+        target: Target,
+        args: Command,
+        *,
+        limit: int = _LIMIT,
+        **options: Unpack[JoinByText],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[str],
+        target: Target,
+        args: Command,
+        *,
+        limit: int = _LIMIT,
+        **options: Unpack[JoinByNewlines],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[str],
+        target: Target,
+        args: Command,
+        *,
+        limit: int = _LIMIT,
+        **options: Unpack[JoinByEncoding],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[str],
+        target: Target,
+        args: Command,
+        *,
+        limit: int = _LIMIT,
+        **options: Unpack[JoinByErrors],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[bytes],
+        target: Target,
+        args: Command,
+        *,
+        limit: int = _LIMIT,
+        **options: Unpack[JoinBytes],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[Any],
+        target: Target,
+        args: Command,
+        *,
+        limit: int = _LIMIT,
+        **options: Unpack[JoinEither],
+    ) -> None: ...
     def __init__(
         self,
         target: Target,
         args: Command,
         *,
         text: bool | None = None,
+        universal_newlines: bool | None = None,
         encoding: str | None = None,
         errors: str | None = None,
-        start_timeout: float | None = None,
         limit: int = _LIMIT,
-        **options: Any,
+        **options: Unpack[JoinOptions],
     ) -> None:
         """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
-        defaults: dict[str, Any] = joined.JoinedProcess.__init__.__kwdefaults__ or {}
-        for name in options:
-            if name not in defaults:
-                raise TypeError(f"JoinedProcess() got an unexpected keyword argument {name!r}")
+        joined.check_names("JoinedProcess", options)
         pass_fds = keywords.descriptors(options.get("pass_fds", ()))
+        defaults: dict[str, Any] = joined.JoinedProcess.__init__.__kwdefaults__ or {}
         words = joined.words(target, args, {**defaults, **options, "pass_fds": pass_fds})
+        text = keywords.is_text(text, universal_newlines)
         coding = (encoding, errors) if text or encoding or errors else None
-        self._prepare(args, words, options, coding, start_timeout, limit)
+        self._prepare(args, words, options, coding, limit)
 
 
 class _Given:
@@ -469,74 +541,22 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 @overload
-async def run(
-    args: Command,
-    *,
-    text: Literal[True],
-    encoding: str | None = None,
-    errors: str | None = None,
-    input: str | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[str]: ...
+async def run(args: Command, **options: Unpack[RunByText]) -> CompletedProcess[str]: ...
 @overload
+async def run(args: Command, **options: Unpack[RunByNewlines]) -> CompletedProcess[str]: ...
+@overload
+async def run(args: Command, **options: Unpack[RunByEncoding]) -> CompletedProcess[str]: ...
+@overload
+async def run(args: Command, **options: Unpack[RunByErrors]) -> CompletedProcess[str]: ...
+@overload
+async def run(args: Command, **options: Unpack[RunBytes]) -> CompletedProcess[bytes]: ...
+@overload
+async def run(args: Command, **options: Unpack[RunEither]) -> CompletedProcess[Any]: ...
 async def run(
     args: Command,
     *,
     text: bool | None = None,
-    encoding: str,
-    errors: str | None = None,
-    input: str | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[str]: ...
-@overload
-async def run(
-    args: Command,
-    *,
-    text: bool | None = None,
-    encoding: str | None = None,
-    errors: str,
-    input: str | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[str]: ...
-@overload
-async def run(
-    args: Command,
-    *,
-    text: Literal[False] | None = None,
-    encoding: None = None,
-    errors: None = None,
-    input: bytes | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[bytes]: ...
-@overload
-async def run(
-    args: Command,
-    *,
-    text: bool | None = None,
-    encoding: str | None = None,
-    errors: str | None = None,
-    input: str | bytes | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[Any]: ...
-async def run(
-    args: Command,
-    *,
-    text: bool | None = None,
+    universal_newlines: bool | None = None,
     encoding: str | None = None,
     errors: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
@@ -549,30 +569,96 @@ async def run(
 
     Whoever cancels it gets CancelledError once all of the container is gone.
     """
+    keywords.check_names("run", options)
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
-    timeout = keywords.duration("timeout", timeout)
+    timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)
-    process = Process[Any](
-        args, text=text, encoding=encoding, errors=errors, start_timeout=timeout, **options
-    )
+    text = keywords.is_text(text, universal_newlines)
+    process = Process[Any](args, text=text, encoding=encoding, errors=errors, **options)
     return await _complete(process, input, timeout, deadline, check=check)
 
 
+async def call(
+    args: Command, *, timeout: float | None = None, **options: Unpack[StartEither]
+) -> int:
+    """Run `args` in a container to its end, as `spawner.call`."""
+    keywords.check_call("call", options)
+    return (await run(args, timeout=timeout, **options)).returncode
+
+
+async def check_call(
+    args: Command, *, timeout: float | None = None, **options: Unpack[StartEither]
+) -> int:
+    """Run `args` in a container to its end, as `spawner.check_call`."""
+    keywords.check_call("check_call", options)
+    return (await run(args, timeout=timeout, check=True, **options)).returncode
+
+
+@overload
+async def check_output(args: Command, **options: Unpack[OutputByText]) -> str: ...
+@overload
+async def check_output(args: Command, **options: Unpack[OutputByNewlines]) -> str: ...
+@overload
+async def check_output(args: Command, **options: Unpack[OutputByEncoding]) -> str: ...
+@overload
+async def check_output(args: Command, **options: Unpack[OutputByErrors]) -> str: ...
+@overload
+async def check_output(args: Command, **options: Unpack[OutputBytes]) -> bytes: ...
+@overload
+async def check_output(args: Command, **options: Unpack[OutputEither]) -> Any: ...
+async def check_output(args: Command, **options: Unpack[OutputEither]) -> Any:
+    """Run `args` in a container to its end, as `spawner.check_output`."""
+    keywords.pipe_output(options)
+    return (await run(args, check=True, **options)).stdout
+
+
+@overload
+async def join(
+    target: Target, args: Command, **options: Unpack[JoinRunByText]
+) -> CompletedProcess[str]: ...
+@overload
+async def join(
+    target: Target, args: Command, **options: Unpack[JoinRunByNewlines]
+) -> CompletedProcess[str]: ...
+@overload
+async def join(
+    target: Target, args: Command, **options: Unpack[JoinRunByEncoding]
+) -> CompletedProcess[str]: ...
+@overload
+async def join(
+    target: Target, args: Command, **options: Unpack[JoinRunByErrors]
+) -> CompletedProcess[str]: ...
+@overload
+async def join(
+    target: Target, args: Command, **options: Unpack[JoinRunBytes]
+) -> CompletedProcess[bytes]: ...
+@overload
+async def join(
+    target: Target, args: Command, **options: Unpack[JoinRunEither]
+) -> CompletedProcess[Any]: ...
 async def join(
     target: Target,
     args: Command,
     *,
+    text: bool | None = None,
+    universal_newlines: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,
-    **options: Any,
+    **options: Unpack[JoinOptions],
 ) -> CompletedProcess[Any]:
     """Run `args` in the namespaces of `target` to its end, as `spawner.join`."""
-    keywords.pipe_streams(cast("Options", options), data=input, capture_output=capture_output)
-    timeout = keywords.duration("timeout", timeout)
+    joined.check_names("join", options)
+    keywords.pipe_streams(options, data=input, capture_output=capture_output)
+    timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)
-    process = JoinedProcess[Any](target, args, start_timeout=timeout, **options)
+    text = keywords.is_text(text, universal_newlines)
+    process = JoinedProcess[Any](
+        target, args, text=text, encoding=encoding, errors=errors, **options
+    )
     return await _complete(process, input, timeout, deadline, check=check)
 
 

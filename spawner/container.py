@@ -130,11 +130,22 @@ class Container:
     """A container and the launcher that made it; see `process.Process` for what users may know."""
 
     args: Command
+    """The program and its arguments, as they were given."""
+
     pid: int
+    """The container's first process, which is PID 1 inside, as seen from here."""
+
     namespaces: dict[str, int]
+    """The inode number of each namespace of the container, by name, as in /proc/PID/ns."""
+
     missing: dict[str, str]
+    """Why each of `unshare_try` that could not be made is not there, by name."""
+
     returncode: int | None = None
+    """The program's exit status, 0 to 255, or 128 + n where signal n killed it; None until then."""
+
     signal: int | None = None
+    """The number of the signal that the program died of, or None."""
 
     _launcher: _Launcher
     _lifeline: ties.Lifeline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from signal import SIGTERM
-from typing import TYPE_CHECKING, Any, AnyStr, cast
+from typing import TYPE_CHECKING, Any, AnyStr, overload
 
 from pyinit import cmdline
 from spawner import joinoptions, keywords, no_fork, spec
@@ -15,10 +15,24 @@ from spawner.process import Process, _finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import TypeAlias
+    from typing import TypeAlias, Unpack
 
-    from spawner.keywords import Command, Environment, Names, Options, Stream, Word
+    from spawner.keywords import Command, Environment, JoinOptions, Names, Stream, Word
     from spawner.process import CompletedProcess
+    from spawner.signatures import (
+        JoinByEncoding,
+        JoinByErrors,
+        JoinByNewlines,
+        JoinBytes,
+        JoinByText,
+        JoinEither,
+        JoinRunByEncoding,
+        JoinRunByErrors,
+        JoinRunByNewlines,
+        JoinRunBytes,
+        JoinRunByText,
+        JoinRunEither,
+    )
 
     Target: TypeAlias = int | Word | Container
 
@@ -34,6 +48,30 @@ class JoinedProcess(Process[AnyStr]):
 
     _subcommand = ("exec",)
 
+    @overload
+    def __init__(
+        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinByText]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinByNewlines]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinByEncoding]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinByErrors]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[bytes], target: Target, args: Command, **options: Unpack[JoinBytes]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[Any], target: Target, args: Command, **options: Unpack[JoinEither]
+    ) -> None: ...
     def __init__(
         self,
         target: Target,
@@ -45,9 +83,13 @@ class JoinedProcess(Process[AnyStr]):
         stdout: Stream = None,
         stderr: Stream = None,
         text: bool | None = None,
+        universal_newlines: bool | None = None,
         encoding: str | None = None,
         errors: str | None = None,
         bufsize: int = -1,
+        pipesize: int = -1,
+        close_fds: bool = True,
+        umask: int = -1,
         cwd: Word | None = None,
         env: Environment | None = None,
         pass_fds: Iterable[int] = (),
@@ -57,6 +99,7 @@ class JoinedProcess(Process[AnyStr]):
         stop_signal: int | str = SIGTERM,
         stop_timeout: float | str | None = spec.STOP_TIMEOUT,
         start_timeout: float | None = None,
+        **others: Any,
     ) -> None:
         """Start `args` in the namespaces of `target` and return once it runs.
 
@@ -69,6 +112,7 @@ class JoinedProcess(Process[AnyStr]):
         Raises TypeError for a value of a wrong type, before anything is started.
         """
         given = locals()
+        check_names("JoinedProcess", {"close_fds": close_fds, **others})
         pass_fds = keywords.descriptors(pass_fds)
         found = words(target, args, {**given, "pass_fds": pass_fds})
         self._begin(
@@ -79,12 +123,20 @@ class JoinedProcess(Process[AnyStr]):
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            text=text,
+            text=keywords.is_text(text, universal_newlines),
             encoding=encoding,
             errors=errors,
             bufsize=bufsize,
+            pipesize=pipesize,
+            umask=keywords.file_mode_mask(umask),
             env=env,
         )
+
+
+def check_names(function: str, given: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword that JoinedProcess doesn't have."""
+    known = JoinedProcess.__init__.__kwdefaults__ or {}
+    keywords.check_names(function, given, known)
 
 
 def words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
@@ -131,15 +183,43 @@ def _target(target: Target) -> str:
     return f"./{word}" if word.isdigit() else word
 
 
+@overload
+def join(
+    target: Target, args: Command, **options: Unpack[JoinRunByText]
+) -> CompletedProcess[str]: ...
+@overload
+def join(
+    target: Target, args: Command, **options: Unpack[JoinRunByNewlines]
+) -> CompletedProcess[str]: ...
+@overload
+def join(
+    target: Target, args: Command, **options: Unpack[JoinRunByEncoding]
+) -> CompletedProcess[str]: ...
+@overload
+def join(
+    target: Target, args: Command, **options: Unpack[JoinRunByErrors]
+) -> CompletedProcess[str]: ...
+@overload
+def join(
+    target: Target, args: Command, **options: Unpack[JoinRunBytes]
+) -> CompletedProcess[bytes]: ...
+@overload
+def join(
+    target: Target, args: Command, **options: Unpack[JoinRunEither]
+) -> CompletedProcess[Any]: ...
 def join(
     target: Target,
     args: Command,
     *,
+    text: bool | None = None,
+    universal_newlines: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,
-    **options: Any,
+    **options: Unpack[JoinOptions],
 ) -> CompletedProcess[Any]:
     """Run `args` in the namespaces of `target` to its end, as `run`, and return how it went.
 
@@ -147,8 +227,12 @@ def join(
     it ends with it when the time is over; what others have taken over, in a joined PID namespace,
     stays with them.
     """
-    keywords.pipe_streams(cast("Options", options), data=input, capture_output=capture_output)
-    timeout = keywords.duration("timeout", timeout)
+    check_names("join", options)
+    keywords.pipe_streams(options, data=input, capture_output=capture_output)
+    timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)
-    process = JoinedProcess[Any](target, args, start_timeout=timeout, **options)
+    text = keywords.is_text(text, universal_newlines)
+    process = JoinedProcess[Any](
+        target, args, text=text, encoding=encoding, errors=errors, **options
+    )
     return _finish(process, input, timeout, deadline, check=check)

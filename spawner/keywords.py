@@ -11,20 +11,23 @@ from __future__ import annotations
 import errno
 import math
 import os
-from subprocess import PIPE
+from subprocess import PIPE, SubprocessError
 from typing import TYPE_CHECKING
 
 from pyinit import cmdline
 from spawner import no_fork, options
 from spawner.errors import SpecError
-from spawner.spec import ALL, Namespaces
+from spawner.spec import ALL, NAMESPACES, Namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import IO, Any, Literal, TypeAlias, TypedDict
+    from typing import IO, Any, TypeAlias
 
     from spawner.idmap import Extent, IdMap
     from spawner.network import Network, Publish
+    from spawner.signatures import JoinOptions as JoinOptions
+    from spawner.signatures import Options as Options
+    from spawner.signatures import OutputEither
 
     Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Command: TypeAlias = Word | Sequence[Word]
@@ -35,41 +38,41 @@ if TYPE_CHECKING:
     Ports: TypeAlias = int | str | Publish | Iterable[int | str | Publish]
     Extents: TypeAlias = IdMap | str | Iterable[Extent | tuple[int, int, int] | str]
 
-    class Options(TypedDict, total=False):
-        """What `run` and `Process` take besides what decides between text and bytes."""
 
-        stdin: Stream
-        stdout: Stream
-        stderr: Stream
-        bufsize: int
-        cwd: Word | None
-        env: Environment | None
-        pass_fds: Iterable[int]
-        init: Place
-        namespaces: Namespaces | None
-        unshare: Names
-        share: Names
-        unshare_try: Names
-        hostname: str | None
-        network: Network | str | None
-        publish: Ports
-        propagation: Literal["private", "slave", "shared", "unchanged"] | None
-        mount_proc: Place
-        map: Literal["root", "current", "auto"] | None
-        map_users: Extents | None
-        map_groups: Extents | None
-        setgroups: Literal["allow", "deny"] | None
-        user: int | str | None
-        group: int | str | None
-        extra_groups: str | Iterable[int | str] | None
-        monotonic: int | str | None
-        boottime: int | str | None
-        stop_signal: int | str
-        stop_timeout: float | str | None
-
-
-OURS = ("stdin", "stdout", "stderr", "bufsize", "env", "pass_fds")
+OURS = (
+    *("stdin", "stdout", "stderr", "bufsize", "pipesize", "close_fds", "env", "pass_fds", "umask"),
+)
 """Keywords that are what subprocess makes of them, for the launcher and so for the program."""
+
+_TEXT = ("text", "universal_newlines", "encoding", "errors")
+_RUN = ("input", "capture_output", "timeout", "check")
+
+_WINDOWS = "it is for another system"
+_NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
+    "shell": ((False,), "a line for a shell is ['sh', '-c', line]"),
+    "executable": ((None,), "what is executed is the first of args"),
+    "preexec_fn": (
+        (None,),
+        "no Python runs between fork and exec: a program that does it can execute the next",
+    ),
+    "close_fds": ((True,), "nothing goes along but the streams and what pass_fds names"),
+    "restore_signals": (
+        (True,),
+        "what is ignored is said in front, as ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
+    ),
+    "start_new_session": ((False,), "put ['setsid', '--wait'] in front of args"),
+    "process_group": (
+        (None, -1),
+        "with pyinit the program leads a process group of its own, and can't join one outside",
+    ),
+    "startupinfo": ((None,), _WINDOWS),
+    "creationflags": ((0,), _WINDOWS),
+    "timeout": ((None,), "run(), wait() and communicate() take it; a start has start_timeout"),
+    "input": ((None,), "run() and communicate() take it"),
+    "capture_output": ((False,), "run() takes it; here it's stdout=PIPE, stderr=PIPE"),
+    "check": ((False,), "run() takes it"),
+}
+"""Keywords that others have: the values that ask for nothing, and what is to be done instead."""
 
 _MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-auto"}
 _OPTIONS = {option.long: option for option in options.TABLE}
@@ -234,6 +237,9 @@ TABLE = {
 }
 """The keywords that become options, by their names, in the order in which they're said."""
 
+_BY_OPTION = {each.option.replace("-", "_"): name for name, each in TABLE.items() if each.option}
+_BY_OPTION |= {option.replace("-", "_"): "map" for option in _MAPS.values()}
+
 
 def words(args: Command, given: Mapping[str, Any]) -> list[str]:
     """Return the launcher's command line for a program: options, `--`, and the program's words.
@@ -320,11 +326,37 @@ def _spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
     return wording.spec_error(error)
 
 
-def check_names(function: str, given: Mapping[str, Any]) -> None:
-    """Raise TypeError for a keyword that there isn't."""
-    for name in given:
-        if name not in TABLE and name not in OURS:
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+    """Raise TypeError for a keyword that there isn't, with what there is in its place.
+
+    `known` are the keywords that there are; those of `run` unless given.
+    """
+    names = tuple(known) or (*TABLE, *OURS, "start_timeout")
+    for name, value in given.items():
+        harmless, instead = _NOT_OURS.get(name, ((), ""))
+        if any(type(value) is type(each) and value == each for each in harmless):
+            continue
+        if name in names and not instead:
+            continue
+        if instead:
+            raise TypeError(f"{function}() takes no {name}={value!r}: {instead}")
+        hint = _meant(name, (*names, *_TEXT, *(_RUN if function in ("run", "join") else ())))
+        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def _meant(name: str, names: Sequence[str]) -> str:
+    """Return what a keyword was probably meant to be, as the end of a sentence."""
+    if name in TABLE:
+        return ": that is for what is made new"
+    if name in NAMESPACES and "unshare" in names:
+        return f": a new one is unshare={name!r}"
+    found = _BY_OPTION.get(name)
+    if found not in names:
+        with no_fork:
+            import difflib
+
+        found = "".join(difflib.get_close_matches(name, names, 1))
+    return f": did you mean {found!r}?" if found else ""
 
 
 def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
@@ -343,6 +375,25 @@ def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
             reason = f"{os.strerror(errno.EBADF)}: {descriptor} of pass_fds isn't open"
             raise OSError(errno.EBADF, reason) from None
     return found
+
+
+def file_mode_mask(umask: int) -> int:
+    """Return a mask for umask(2), or -1 for the caller's; raises TypeError and SpecError."""
+    if isinstance(umask, bool) or not isinstance(umask, int):
+        raise TypeError(f"umask takes a mask of permissions, as 0o022, not {umask!r}")
+    if not -1 <= umask <= 0o777:
+        raise SpecError(f"umask: {umask} is no mask of permissions, which is 0 to 0o777")
+    return umask
+
+
+def is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:
+    """Return what the two names of one thing say; raises SubprocessError as subprocess does."""
+    if None not in (text, universal_newlines) and bool(text) != bool(universal_newlines):
+        raise SubprocessError(
+            "Cannot disambiguate when both text and universal_newlines are supplied but different. "
+            "Pass one or the other."
+        )
+    return universal_newlines if text is None else text
 
 
 def duration(name: str, seconds: float | None, *, from_now: bool = False) -> float | None:
@@ -371,7 +422,34 @@ def _finite(seconds: float, lowest: float = 0.0) -> float:
     return min(found, cmdline.LONGEST)
 
 
-def pipe_streams(options: Options, *, data: object, capture_output: bool) -> None:
+def limit_start(options: Options | JoinOptions, timeout: float | None) -> float | None:
+    """Return the time-out of `run`; let the start take no longer, nor than `start_timeout`."""
+    timeout = duration("timeout", timeout)
+    limits = (timeout, duration("start_timeout", options.get("start_timeout")))
+    options["start_timeout"] = min((each for each in limits if each is not None), default=None)
+    return timeout
+
+
+def check_call(function: str, options: Mapping[str, Any]) -> None:
+    """Raise TypeError for what `run` takes and `call` doesn't, as in subprocess."""
+    for name in {*_RUN} & {*options}:
+        raise TypeError(f"{function}() takes no {name}: run() takes it")
+
+
+def pipe_output(options: OutputEither) -> None:
+    """Add the pipe that `check_output` needs; raises ValueError as subprocess.check_output.
+
+    An `input` of None is an empty one there.
+    """
+    for name in ("stdout", "check"):
+        if name in options:
+            raise ValueError(f"{name} argument not allowed, it will be overridden.")
+    if "input" in options and options["input"] is None:
+        options["input"] = "" if any(options.get(name) for name in _TEXT) else b""
+    options["stdout"] = PIPE
+
+
+def pipe_streams(options: Options | JoinOptions, *, data: object, capture_output: bool) -> None:
     """Add the pipes that `run` needs to its options; raises ValueError as subprocess.run."""
     if data is not None:
         if options.get("stdin") is not None:

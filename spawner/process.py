@@ -36,6 +36,26 @@ if TYPE_CHECKING:
         Word,
     )
     from spawner.network import Network
+    from spawner.signatures import (
+        OutputByEncoding,
+        OutputByErrors,
+        OutputByNewlines,
+        OutputBytes,
+        OutputByText,
+        OutputEither,
+        RunByEncoding,
+        RunByErrors,
+        RunByNewlines,
+        RunBytes,
+        RunByText,
+        RunEither,
+        StartByEncoding,
+        StartByErrors,
+        StartByNewlines,
+        StartBytes,
+        StartByText,
+        StartEither,
+    )
     from spawner.spec import Namespaces
 
 
@@ -53,7 +73,9 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
     ) -> None:
         super().__init__(args, returncode, stdout, stderr)
         self.signal = signal
+        """The number of the signal that the program died of, or None."""
         self.missing = dict(missing or {})
+        """Why each of `unshare_try` that could not be made is not there, by name."""
 
     def check_returncode(self) -> None:
         """Raise CalledProcessError for a status other than 0."""
@@ -76,6 +98,7 @@ class CalledProcessError(subprocess.CalledProcessError):
     ) -> None:
         super().__init__(returncode, cmd, output, stderr)
         self.signal = signal
+        """The number of the signal that the program died of, or None."""
 
     def __str__(self) -> str:
         if self.signal is None:
@@ -102,60 +125,17 @@ class Process(Container, Generic[AnyStr]):
     _output: tuple[AnyStr | None, AnyStr | None] | None = None
 
     @overload
-    def __init__(
-        self: Process[str],
-        args: Command,
-        *,
-        text: Literal[True],
-        encoding: str | None = None,
-        errors: str | None = None,
-        start_timeout: float | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
+    def __init__(self: Process[str], args: Command, **options: Unpack[StartByText]) -> None: ...
     @overload
-    def __init__(
-        self: Process[str],
-        args: Command,
-        *,
-        text: bool | None = None,
-        encoding: str,
-        errors: str | None = None,
-        start_timeout: float | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
+    def __init__(self: Process[str], args: Command, **options: Unpack[StartByNewlines]) -> None: ...
     @overload
-    def __init__(
-        self: Process[str],
-        args: Command,
-        *,
-        text: bool | None = None,
-        encoding: str | None = None,
-        errors: str,
-        start_timeout: float | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
+    def __init__(self: Process[str], args: Command, **options: Unpack[StartByEncoding]) -> None: ...
     @overload
-    def __init__(
-        self: Process[bytes],
-        args: Command,
-        *,
-        text: Literal[False] | None = None,
-        encoding: None = None,
-        errors: None = None,
-        start_timeout: float | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
+    def __init__(self: Process[str], args: Command, **options: Unpack[StartByErrors]) -> None: ...
     @overload
-    def __init__(
-        self: Process[Any],
-        args: Command,
-        *,
-        text: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
-        start_timeout: float | None = None,
-        **options: Unpack[Options],
-    ) -> None: ...
+    def __init__(self: Process[bytes], args: Command, **options: Unpack[StartBytes]) -> None: ...
+    @overload
+    def __init__(self: Process[Any], args: Command, **options: Unpack[StartEither]) -> None: ...
     def __init__(
         self,
         args: Command,
@@ -164,9 +144,13 @@ class Process(Container, Generic[AnyStr]):
         stdout: Stream = None,
         stderr: Stream = None,
         text: bool | None = None,
+        universal_newlines: bool | None = None,
         encoding: str | None = None,
         errors: str | None = None,
         bufsize: int = -1,
+        pipesize: int = -1,
+        close_fds: bool = True,
+        umask: int = -1,
         cwd: Word | None = None,
         env: Environment | None = None,
         pass_fds: Iterable[int] = (),
@@ -192,11 +176,13 @@ class Process(Container, Generic[AnyStr]):
         stop_signal: int | str = SIGTERM,
         stop_timeout: float | str | None = spec.STOP_TIMEOUT,
         start_timeout: float | None = None,
+        **others: Any,
     ) -> None:
         """Start `args` and return once it runs.
 
-        `args`, the streams, `text`, `encoding`, `errors`, `bufsize`, `env` and `pass_fds` are as
-        in subprocess.Popen; `cwd` is a directory inside. `init` puts pyinit in front as PID 1, or
+        `args`, the streams, `text` (or `universal_newlines`), `encoding`, `errors`, `bufsize`,
+        `pipesize`, `close_fds` (which is True), `umask`, `env` and `pass_fds` are as in
+        subprocess.Popen; `cwd` is a directory inside. `init` puts pyinit in front as PID 1, or
         another init by its path; False makes the program itself PID 1.
 
         `unshare`, `share` and `unshare_try` name namespaces (or "all") that are to be new, the
@@ -214,6 +200,7 @@ class Process(Container, Generic[AnyStr]):
 
         Raises TypeError for a value of a wrong type, before anything is started.
         """
+        keywords.check_names("Process", {"close_fds": close_fds, **others})
         words: list[str] = keywords.words(args, locals())
         self._begin(
             args,
@@ -223,10 +210,12 @@ class Process(Container, Generic[AnyStr]):
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            text=text,
+            text=keywords.is_text(text, universal_newlines),
             encoding=encoding,
             errors=errors,
             bufsize=bufsize,
+            pipesize=pipesize,
+            umask=keywords.file_mode_mask(umask),
             env=env,
         )
 
@@ -379,74 +368,22 @@ class Process(Container, Generic[AnyStr]):
 
 
 @overload
-def run(
-    args: Command,
-    *,
-    text: Literal[True],
-    encoding: str | None = None,
-    errors: str | None = None,
-    input: str | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[str]: ...
+def run(args: Command, **options: Unpack[RunByText]) -> CompletedProcess[str]: ...
 @overload
+def run(args: Command, **options: Unpack[RunByNewlines]) -> CompletedProcess[str]: ...
+@overload
+def run(args: Command, **options: Unpack[RunByEncoding]) -> CompletedProcess[str]: ...
+@overload
+def run(args: Command, **options: Unpack[RunByErrors]) -> CompletedProcess[str]: ...
+@overload
+def run(args: Command, **options: Unpack[RunBytes]) -> CompletedProcess[bytes]: ...
+@overload
+def run(args: Command, **options: Unpack[RunEither]) -> CompletedProcess[Any]: ...
 def run(
     args: Command,
     *,
     text: bool | None = None,
-    encoding: str,
-    errors: str | None = None,
-    input: str | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[str]: ...
-@overload
-def run(
-    args: Command,
-    *,
-    text: bool | None = None,
-    encoding: str | None = None,
-    errors: str,
-    input: str | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[str]: ...
-@overload
-def run(
-    args: Command,
-    *,
-    text: Literal[False] | None = None,
-    encoding: None = None,
-    errors: None = None,
-    input: bytes | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[bytes]: ...
-@overload
-def run(
-    args: Command,
-    *,
-    text: bool | None = None,
-    encoding: str | None = None,
-    errors: str | None = None,
-    input: str | bytes | None = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    **options: Unpack[Options],
-) -> CompletedProcess[Any]: ...
-def run(
-    args: Command,
-    *,
-    text: bool | None = None,
+    universal_newlines: bool | None = None,
     encoding: str | None = None,
     errors: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
@@ -464,19 +401,55 @@ def run(
 
     The `options` are those of `Process`, which explains them:
 
-    * as in subprocess: stdin, stdout, stderr, bufsize, cwd, env, pass_fds;
+    * as in subprocess: stdin, stdout, stderr, bufsize, pipesize, close_fds, umask, cwd, env,
+      pass_fds;
     * what is new: namespaces, or unshare, share and unshare_try; init, hostname, network, publish,
       propagation, mount_proc, monotonic, boottime;
     * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups;
-    * the end: stop_signal, stop_timeout.
+    * the start and the end: start_timeout, stop_signal, stop_timeout.
     """
+    keywords.check_names("run", options)
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
-    timeout = keywords.duration("timeout", timeout)
+    timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)
-    process = Process[Any](
-        args, text=text, encoding=encoding, errors=errors, start_timeout=timeout, **options
-    )
+    text = keywords.is_text(text, universal_newlines)
+    process = Process[Any](args, text=text, encoding=encoding, errors=errors, **options)
     return _finish(process, input, timeout, deadline, check=check)
+
+
+def call(args: Command, *, timeout: float | None = None, **options: Unpack[StartEither]) -> int:
+    """Run `args` in a container to its end, as `run`, and return the status."""
+    keywords.check_call("call", options)
+    return run(args, timeout=timeout, **options).returncode
+
+
+def check_call(
+    args: Command, *, timeout: float | None = None, **options: Unpack[StartEither]
+) -> int:
+    """Do as `call`, and raise CalledProcessError for a status other than 0."""
+    keywords.check_call("check_call", options)
+    return run(args, timeout=timeout, check=True, **options).returncode
+
+
+@overload
+def check_output(args: Command, **options: Unpack[OutputByText]) -> str: ...
+@overload
+def check_output(args: Command, **options: Unpack[OutputByNewlines]) -> str: ...
+@overload
+def check_output(args: Command, **options: Unpack[OutputByEncoding]) -> str: ...
+@overload
+def check_output(args: Command, **options: Unpack[OutputByErrors]) -> str: ...
+@overload
+def check_output(args: Command, **options: Unpack[OutputBytes]) -> bytes: ...
+@overload
+def check_output(args: Command, **options: Unpack[OutputEither]) -> Any: ...
+def check_output(args: Command, **options: Unpack[OutputEither]) -> Any:
+    """Run `args` in a container to its end, as `run`, and return what it wrote to stdout.
+
+    Raises CalledProcessError for a status other than 0. There may be `input`.
+    """
+    keywords.pipe_output(options)
+    return run(args, check=True, **options).stdout
 
 
 def _finish(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import asyncio
 import errno
 import inspect
 import json
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spawner
-from spawner import Namespaces, initpath, keywords
+from spawner import Namespaces, aio, initpath, keywords, signatures
 from spawner import options as launcher_options
 
 SHOW = """
@@ -173,6 +173,8 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
         ({"timeout": math.nan}, "timeout: nan is no number of seconds"),
         ({"timeout": math.inf}, "timeout: inf is no number"),
         ({"timeout": -0.5}, "timeout: -0.5 seconds are less"),
+        ({"start_timeout": math.nan}, "start_timeout: nan is no number of seconds"),
+        ({"umask": 0o1000}, "umask: 512 is no mask of permissions"),
         *(({name: "a\0b"}, "NUL") for name in ("hostname", "cwd", "init", "user")),
         ({"init": Path("/a\0b")}, "NUL"),
         ({"env": {"A": "a\0b"}}, "env: the variable 'A' contains a NUL"),
@@ -211,6 +213,8 @@ def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], mess
         ({"stop_signal": 1.0}, "stop_signal takes the number or the name of a signal"),
         ({"stop_timeout": b"soon"}, "stop_timeout takes a number of seconds, or None"),
         ({"timeout": "5"}, "timeout takes a number of seconds, or None, not '5'"),
+        ({"umask": "022"}, "umask takes a mask of permissions, as 0o022, not '022'"),
+        ({"start_timeout": "5"}, "start_timeout takes a number of seconds, or None, not '5'"),
         ({"pass_fds": ["5"]}, "pass_fds takes descriptors, which are numbers, not '5'"),
     ],
 )
@@ -229,15 +233,13 @@ def test_a_closed_descriptor_is_what_the_kernel_says_of_it(descriptor: int) -> N
 def test_each_keyword_is_declared_once_and_everywhere() -> None:
     """In the table or as one of subprocess's, in the signature, and for type checkers."""
     parameters = inspect.signature(spawner.Process.__init__).parameters
-    text_or_bytes = {"self", "args", "text", "encoding", "errors", "start_timeout"}
-    table = {*keywords.TABLE, *keywords.OURS}
-    assert set(parameters) - text_or_bytes == table
-    tree = ast.parse(Path(keywords.__file__).read_text())
-    (declared,) = [
-        node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "Options"
-    ]
-    typed = [ast.unparse(node.target) for node in declared.body if isinstance(node, ast.AnnAssign)]
-    assert sorted(typed) == sorted(table)
+    text_or_bytes = {"self", "args", "text", "universal_newlines", "encoding", "errors"}
+    table = {*keywords.TABLE, *keywords.OURS, "start_timeout"}
+    assert set(parameters) - text_or_bytes - {"others"} == table
+    assert {*signatures.Options.__annotations__} == table
+    joined = inspect.signature(spawner.JoinedProcess.__init__).parameters
+    mine = set(joined) - text_or_bytes - {"target", "others"}
+    assert {*signatures.JoinOptions.__annotations__} == mine
     spellings = {option.long for option in launcher_options.TABLE}
     assert {keyword.option for keyword in keywords.TABLE.values()} - {""} <= spellings
 
@@ -274,10 +276,97 @@ def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
     assert said[said.index(b"--") + 1 :] == [os.fsencode(word) for word in args]
 
 
-@pytest.mark.parametrize("option", ["no_such", "preexec_fn", "shell", "universal_newlines"])
-def test_an_option_that_is_not_there_is_a_type_error(option: str) -> None:
-    with pytest.raises(TypeError, match=option):
-        spawner.run(["true"], **{option: True})
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (
+            "hostnam",
+            "x",
+            r"run\(\) got an unexpected keyword argument 'hostnam': did you mean 'hostn",
+        ),
+        ("timeot", 1, "'timeot': did you mean 'timeout'"),
+        ("txt", True, "'txt': did you mean 'text'"),
+        ("workdir", "/", "'workdir': did you mean 'cwd'"),
+        ("map_root_user", True, "'map_root_user': did you mean 'map'"),
+        ("net", True, "'net': a new one is unshare='net'"),
+        ("qqqqqq", 1, "unexpected keyword argument 'qqqqqq'$"),
+        ("shell", True, r"run\(\) takes no shell=True: a line for a shell is \['sh', '-c', line\]"),
+        ("executable", "sh", "takes no executable='sh': what is executed is the first of args"),
+        ("preexec_fn", print, "takes no preexec_fn=.*: no Python runs between fork and exec"),
+        ("close_fds", False, "takes no close_fds=False: nothing goes along but"),
+        ("restore_signals", False, "takes no restore_signals=False: .*trap"),
+        ("start_new_session", True, r"takes no start_new_session=True: put \['setsid', '--wait'\]"),
+        ("process_group", 0, "takes no process_group=0: with pyinit the program leads"),
+        ("startupinfo", object(), "takes no startupinfo=.*: it is for another system"),
+        ("creationflags", 8, "takes no creationflags=8: it is for another system"),
+    ],
+)
+def test_an_option_that_is_not_there_is_a_type_error(
+    option: str, value: object, message: str
+) -> None:
+    calls = (spawner.run, spawner.plan, spawner.Process, aio.Process)
+    others = (lambda *a, **k: spawner.join(os.getpid(), *a, **k), spawner.check_output)
+    for call in (*calls, *others):
+        with pytest.raises(TypeError) as caught:
+            call(["true"], **{option: value})  # type: ignore[operator]
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+        assert option in str(caught.value)
+    with pytest.raises(TypeError, match=message):
+        spawner.run(["true"], **{option: value})
+
+
+def test_what_asks_for_nothing_is_no_error() -> None:
+    """What a wrapper passes on, or a program that was written for subprocess says."""
+    said = words(
+        ["true"],
+        shell=False,
+        executable=None,
+        preexec_fn=None,
+        close_fds=True,
+        restore_signals=True,
+        start_new_session=False,
+        process_group=None,
+        startupinfo=None,
+        creationflags=0,
+        umask=-1,
+        pipesize=-1,
+        bufsize=-1,
+        text=None,
+        universal_newlines=None,
+        start_timeout=None,
+    )
+    assert said == [*PLAIN, b"--", b"true"]
+
+
+@pytest.mark.parametrize(
+    ("start", "option"),
+    [
+        (spawner.Process, "timeout"),
+        (spawner.Process, "input"),
+        (spawner.Process, "capture_output"),
+        (spawner.Process, "check"),
+        (spawner.call, "input"),
+        (spawner.check_call, "check"),
+        (lambda args, **k: spawner.join(os.getpid(), args, **k), "unshare"),
+        (lambda args, **k: spawner.JoinedProcess(os.getpid(), args, **k), "timeout"),
+    ],
+)
+def test_what_is_for_another_call_is_a_type_error(start: Any, option: str) -> None:
+    with pytest.raises(TypeError, match=f"{option}.*: .*(take it|takes it|made new)"):
+        start(["true"], **{option: 1})
+
+
+def test_the_two_names_of_text_agree() -> None:
+    import subprocess
+
+    assert spawner.run(["a"], stdout=-1, universal_newlines=True).stdout.startswith("[")
+    assert asyncio.run(aio.run(["a"], stdout=-1, universal_newlines=True)).stdout.startswith("[")
+    ended = spawner.run(["a"], stdout=-1, text=True, universal_newlines=1)  # type: ignore[call-overload]
+    assert ended.stdout.startswith("[")
+    for call in (spawner.run, subprocess.run):
+        with pytest.raises(subprocess.SubprocessError, match="Cannot disambiguate"):
+            call(["a"], text=False, universal_newlines=True)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.capabilities import require
 
+import pyinit
 import spawner
 from spawner import errors, keywords, process
 
@@ -49,7 +50,7 @@ def test_all_that_the_modules_offer_is_public() -> None:
     assert set(spawner.__all__) - offered == {
         *("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
         *("Extent", "IdMap", "Namespaces", "Network", "PlanStep", "Publish", "plan"),
-        *("JoinedProcess", "join"),
+        *("JoinedProcess", "join", "__version__"),
     }
 
 
@@ -61,10 +62,39 @@ def test_type_checkers_see_the_same_names() -> None:
         if isinstance(node, ast.ImportFrom) and node.module != "__future__"
         for alias in node.names
     }
+    assert seen.pop("aio") == "spawner"
     assert set(seen) == set(spawner.__all__)
     for name, home in seen.items():
         assert home is not None
         assert getattr(spawner, name) is getattr(importlib.import_module(home), name)
+
+
+def test_the_twin_for_asyncio_is_there_when_it_is_looked_at() -> None:
+    """A star import doesn't bring it, since it's large."""
+    code = """
+import spawner
+from spawner import *
+print("asyncio" in sys.modules, "aio" in globals(), "aio" in dir(spawner), spawner.aio.run.__name__)
+"""
+    assert fresh(code) == "False False True run\n"
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert spawner.__version__ == pyinit.__version__
+
+
+@pytest.mark.parametrize("module", ["container", "aio", "process"])
+def test_each_public_attribute_says_what_it_is(module: str) -> None:
+    """Where it's assigned, by a string below it; a property and a function have their own."""
+    source = importlib.import_module(f"spawner.{module}").__file__
+    assert source is not None
+    for node in ast.walk(ast.parse(Path(source).read_text())):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for place, below in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(place, ast.AnnAssign) and not ast.unparse(place.target).startswith("_"):
+                said = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+                assert said, f"{node.name}.{ast.unparse(place.target)}"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -142,6 +172,7 @@ def test_what_subprocess_has_is_spelt_alike() -> None:
     assert shared == {
         *("args", "stdin", "stdout", "stderr", "text", "encoding", "errors", "bufsize"),
         *("cwd", "env", "pass_fds", "user", "group", "extra_groups"),
+        *("universal_newlines", "pipesize", "close_fds", "umask"),
     }
     for name in shared:
         assert ours[name] == popen[name]

@@ -12,7 +12,7 @@ import pytest
 import spawner
 
 GOOD = """
-import asyncio, io, pathlib, signal, subprocess
+import asyncio, io, pathlib, signal, subprocess, types
 from typing import IO, Any, assert_type
 import spawner
 from spawner import aio
@@ -75,6 +75,30 @@ async def twin() -> None:
         assert_type(process2.stdout, asyncio.StreamReader | None)
         assert_type(await process2.wait(1.5), int)
 
+    assert_type(await aio.join(1, ["a"], text=True), spawner.CompletedProcess[str])
+    assert_type(await aio.JoinedProcess(1, ["a"], errors="replace"), aio.Process[str])
+    assert_type(await aio.check_output(["a"], universal_newlines=True, input="x"), str)
+    assert_type(await aio.check_call(["a"], text=True, timeout=1), int)
+
+box = spawner.Process(["a"])
+assert_type(spawner.join(box, ["a"]), spawner.CompletedProcess[bytes])
+assert_type(spawner.join(1, "a", text=True, input="x"), spawner.CompletedProcess[str])
+assert_type(spawner.join(pathlib.Path("a"), "a", encoding="utf-8", namespaces="net").stdout, str)
+assert_type(spawner.join(1, ["a"], text=flag), spawner.CompletedProcess[Any])
+assert_type(spawner.JoinedProcess(box, ["a"]), spawner.JoinedProcess[bytes])
+assert_type(spawner.JoinedProcess(box, ["a"], text=True, user="a"), spawner.JoinedProcess[str])
+spawner.join(1, ["a"], target_env=True, cwd="/", group=3, timeout=1, start_timeout=2, check=True)
+assert_type(spawner.call(["a"], stdout=spawner.DEVNULL), int)
+assert_type(spawner.check_call(["a"], timeout=2, hostname="box"), int)
+assert_type(spawner.check_output(["a"]), bytes)
+assert_type(spawner.check_output(["a"], text=True, input="x", timeout=3), str)
+assert_type(spawner.check_output(["a"], text=flag), Any)
+assert_type(spawner.run(["a"], universal_newlines=True).stdout, str)
+assert_type(spawner.run(["a"], umask=0o22, pipesize=4096, close_fds=True).stdout, bytes)
+assert_type(spawner.run(["a"], start_timeout=1).stdout, bytes)
+assert_type(spawner.__version__, str)
+assert_type(spawner.aio, types.ModuleType)
+
 for step in spawner.plan(["a"], hostname="box"):
     assert_type(step.what, str)
 
@@ -104,7 +128,16 @@ BAD = (
     'spawner.run(["a"], hostname=3)',
     'spawner.run(["a"], namespaces="net")',
     'spawner.run(["a"], shell=True)',
-    'spawner.run(["a"], start_timeout=1)',
+    'spawner.run(["a"], start_timeout="1")',
+    'spawner.run(["a"], close_fds=False)',
+    'spawner.join(1, ["a"], unshare="net")',
+    'spawner.join(1, ["a"], namspaces="net")',
+    'spawner.join(1, ["a"], text=True).stdout.decode()',
+    'spawner.JoinedProcess(1, ["a"], target_env="yes")',
+    'spawner.JoinedProcess(1, ["a"]).communicate("x")',
+    'spawner.check_output(["a"]).encode()',
+    'spawner.check_output(["a"], check=True)',
+    'spawner.call(["a"], input="x")',
     'spawner.Process(["a"], timeout=1)',
     'spawner.Process(["a"]).communicate("x")',
     'spawner.Process(["a"]).returncode + 1',
@@ -112,6 +145,8 @@ BAD = (
     "spawner.Popen",
     'spawner.plan(["a"], hostname=3)',
     'from spawner import aio\naio.Process(["a"], shell=True)',
+    'from spawner import aio\nasync def f() -> None: await aio.join(1, ["a"], unshare="net")',
+    'from spawner import aio\naio.JoinedProcess(1, ["a"], text="yes")',
     "import spawner.aio as a\nasync def f(p: a.Process[bytes]) -> None: await p.communicate('x')",
     "import spawner.pytest_plugin as p\ndef f(i: p.Isolated) -> None:\n    i(len, 5)",
 )
