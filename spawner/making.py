@@ -7,6 +7,7 @@ import posix
 
 from spawner import channel
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +30,36 @@ class Making:
 
     def listen(self) -> None:
         """Listen, and do what is asked for, until the container is made; raises SetupError."""
-        while not self._told:
-            if not self.read():
-                raise self._gone or self._died()
+        made = self._made
+        staged = made.awaited != made.init
+        pidfd = -1
+        if staged:
+            pidfd = attempt(
+                LAUNCHER, "open a pidfd", lambda: self._launch.kernel.pidfd_open(made.awaited)
+            )
+        try:
+            while not self._told:
+                if staged and not made.init and self._stage_is_gone(pidfd):
+                    raise self._died()
+                if not self.read():
+                    raise self._gone or self._died()
+        finally:
+            if pidfd >= 0:
+                posix.close(pidfd)
         self._adopt()
+
+    def _stage_is_gone(self, pidfd: int) -> bool:
+        """Wait for a record, or for the end of a stage that has told nothing of an init.
+
+        Who has killed it may have left an init of which nobody knows, and which waits for us.
+        """
+        import select
+
+        reader = self._made.pipes.status_reader
+        poll = select.poll()
+        poll.register(reader, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        return reader not in dict(poll.poll())
 
     def read(self) -> bool:
         """Take in the records that have come; return False at the end of the status pipe.

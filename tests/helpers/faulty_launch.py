@@ -48,6 +48,18 @@ class Late(kernels.Faulty):
         return pid
 
 
+class Lost(kernels.Faulty):
+    """A kernel on which a stage is killed once it has forked the init."""
+
+    launcher = 0
+
+    def fork(self, child: str) -> int:
+        pid = super().fork(child)
+        if pid and child == INIT and os.getpid() != self.launcher:
+            os.kill(os.getpid(), _signal.SIGKILL)
+        return pid
+
+
 def launch(case: dict[str, Any]) -> dict[str, Any]:
     """Launch what `case` says; return how it ended and what was left."""
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
@@ -62,9 +74,9 @@ def launch(case: dict[str, Any]) -> dict[str, Any]:
     )
     before = kernels.open_descriptors()
     events = Events()
-    kernel = (Late if case.get("late") else kernels.Faulty)(
-        None if refused is None else tuple(refused)
-    )
+    kinds = {"late": Late, "lost": Lost}
+    kernel = kinds.get(case.get("how"), kernels.Faulty)(None if refused is None else tuple(refused))
+    Lost.launcher = os.getpid()
     run = Launch(kernel, spec, caller.look(mask), events, kept=before)
     told: dict[str, Any] = {"error": None, "status": None}
     try:
@@ -84,6 +96,8 @@ def _is_orphan(pid: int, case: dict[str, Any]) -> bool:
 
     The end of the PID namespace would have taken it along, but that is only pretended.
     """
+    if case.get("how") == "lost":
+        return not children.wait_gone([pid])  # an init of which nobody knows
     if case["init"] != "":
         return False
     children.wait_state(pid, "Z")

@@ -138,13 +138,23 @@ def test_each_call_refused(helper: Helper, shape: dict[str, Any], number: int) -
 def test_an_init_that_fails_before_the_stage_has_told_of_it_is_reaped(
     helper: Helper, shape: str, turn: int
 ) -> None:
-    answer = helper.launch(SHAPES[shape], refused=["unshare", turn, errno.EPERM], late=True)
+    answer = helper.launch(SHAPES[shape], refused=["unshare", turn, errno.EPERM], how="late")
     assert (answer["stage"], answer["syscall"]) == ("init", "unshare")
+
+
+@pytest.mark.parametrize("shape", ["a stage forks the init", "a keeper stays with pyinit"])
+def test_a_stage_that_is_killed_with_an_init_that_nobody_knows_of(
+    helper: Helper, shape: str
+) -> None:
+    """That init waits for the launcher, which may not wait for it."""
+    answer = helper.launch(SHAPES[shape], how="lost")
+    assert answer["error"] == "the stage was killed by SIGKILL during its set-up"
+    assert answer["status"] == 125
 
 
 def test_a_program_that_runs_before_there_is_hold_of_it_is_killed(helper: Helper) -> None:
     shape = SHAPES["the launcher forks the init"] | {"arguments": ["/bin/sleep", "1000"]}
-    answer = helper.launch(shape, refused=["pidfd_open", 1, errno.EMFILE], late=True)
+    answer = helper.launch(shape, refused=["pidfd_open", 1, errno.EMFILE], how="late")
     assert (answer["stage"], answer["syscall"]) == ("launcher", "pidfd_open")
 
 
