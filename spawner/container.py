@@ -27,17 +27,20 @@ import threading
 from _posixsubprocess import fork_exec
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pyinit import SIGNALLED, status_of_signal
 from spawner import initpath, ties
 from spawner.errors import LAUNCHER, SetupError
+from spawner.spec import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import ModuleType
 
     from spawner.keywords import Command
+
+T = TypeVar("T")
 
 
 def cooperative() -> bool:
@@ -124,6 +127,23 @@ def _rehearse(streams: dict[str, Any]) -> None:
     if kinds[1:] == [None, subprocess.STDOUT]:
         streams["stderr"] = 1  # of which Popen would ask sys.__stdout__, which may be None
     ties.rehearse(kinds.count(subprocess.PIPE), int(subprocess.DEVNULL in kinds))
+
+
+class ByKind(dict[str, T]):
+    """What there is for each kind of namespace, which may be asked for by any of its names."""
+
+    def __missing__(self, name: str) -> T:
+        kind = kind_of(name)
+        if kind == name:
+            raise KeyError(name)
+        return self[kind]
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or super().__contains__(kind_of(cast("str", name)))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what there is for a kind, by any of its names, else `default`."""
+        return self[name] if name in self else default  # noqa: SIM401  this is that
 
 
 class Container:
@@ -229,8 +249,8 @@ class Container:
             raise ties.failure(events["failed"], kinds)
         if "started" in events:
             self.pid = events["created"]["host_pid"]
-            self.namespaces = events["created"]["namespaces"]
-            self.missing = events.get("missing", {}).get("namespaces", {})
+            self.namespaces = ByKind(events["created"]["namespaces"])
+            self.missing = ByKind(events.get("missing", {}).get("namespaces", {}))
             self._first = ties.Pidfd(self.pid)
             return True
         if self._report.ended:

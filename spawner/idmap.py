@@ -22,6 +22,15 @@ AUTO = "auto"
 """Stands for the caller's whole subordinate range in a list of extents."""
 
 
+def unknown(name: str, database: str) -> str:
+    """Say of a name that it's none in the database "passwd" or "group"."""
+    kind = "user" if database == "passwd" else "group"
+    return (
+        f"{name!r} is neither a {kind} of this machine (`getent {database}` shows them) nor an id "
+        f"(a number from 0 to {MAX_ID}, as id(1) shows it)"
+    )
+
+
 def identity(word: str) -> int:
     """Return a user or group id; raises ValueError with words for a user."""
     if not (word.isascii() and word.isdigit()) or len(word) > 10 or int(word) > MAX_ID:

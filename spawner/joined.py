@@ -143,7 +143,8 @@ def words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
     """Return the words after `pyspawn exec`; raises TypeError and SpecError."""
     found = ["--quiet", "--die-with-parent", "--background"]
     kinds = given["namespaces"]
-    for kind in kinds.split(",") if isinstance(kinds, str) and kinds else kinds:
+    for name in kinds.split(",") if isinstance(kinds, str) and kinds else kinds:
+        kind = spec.kind_of(name)
         if kind not in spec.NAMESPACES:
             raise SpecError(
                 f"namespaces: {kind!r} is not a kind of namespace",

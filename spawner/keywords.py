@@ -21,7 +21,7 @@ from spawner.spec import ALL, NAMESPACES, Namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import IO, Any, TypeAlias
+    from typing import IO, Any, TypeAlias, TypeGuard
 
     from spawner.idmap import Extent, IdMap
     from spawner.network import Network, Publish
@@ -104,9 +104,15 @@ class Keyword:
 
 def _word(option: str, text: str) -> str:
     """Return `--option=text`, where the option takes it; raises ValueError."""
+    word = _unread(option, text)
+    _OPTIONS[option].convert(text)
+    return word
+
+
+def _unread(option: str, text: str) -> str:
+    """Return `--option=text`, of which only the whole command line tells what it means."""
     if "\0" in text:
         raise ValueError(f"{text!r} contains a NUL, which no command line can hold")
-    _OPTIONS[option].convert(text)
     return f"--{option}={text}"
 
 
@@ -167,15 +173,19 @@ def _whole(option: str, value: int | str) -> list[str]:
     return [_word(option, _number(value))]
 
 
-def _wholes(option: str, value: str | Iterable[int | str]) -> list[str]:
-    text = value if isinstance(value, str) else ",".join(_number(item) for item in value)
-    return [_word(option, text)]
-
-
 def _number(value: int | str) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TypeError
     return value if isinstance(value, str) else str(int(value))
+
+
+def _id(option: str, value: int | str) -> list[str]:
+    return [_unread(option, _number(value))]
+
+
+def _ids(option: str, value: str | Iterable[int | str]) -> list[str]:
+    text = value if isinstance(value, str) else ",".join(_number(item) for item in value)
+    return [_unread(option, text)]
 
 
 def _seconds(option: str, value: float | str) -> list[str]:
@@ -206,7 +216,7 @@ def _extents(option: str, value: Extents) -> list[str]:
 
 _IDS = "an IdMap, or INNER:OUTER:COUNT or (inner, outer, count) in a list, or 'auto'"
 _KINDS = "the names of namespaces, as 'net,time' or ['net', 'time'], or 'all'"
-_ID = "an id, which is a whole number"
+_ID = "an id, which is a whole number, or a name"
 _WHOLE_SECONDS = "a whole number of seconds"
 
 TABLE = {
@@ -225,9 +235,9 @@ TABLE = {
     "map_users": Keyword(_IDS, _extents, "map-users"),
     "map_groups": Keyword(_IDS, _extents, "map-groups"),
     "setgroups": Keyword("'allow' or 'deny'", _text, "setgroups"),
-    "user": Keyword(_ID, _whole, "setuid"),
-    "group": Keyword(_ID, _whole, "setgid"),
-    "extra_groups": Keyword("ids, which are whole numbers", _wholes, "groups"),
+    "user": Keyword(_ID, _id, "setuid"),
+    "group": Keyword(_ID, _id, "setgid"),
+    "extra_groups": Keyword("ids, which are whole numbers, or names", _ids, "groups"),
     "monotonic": Keyword(_WHOLE_SECONDS, _whole, "monotonic"),
     "boottime": Keyword(_WHOLE_SECONDS, _whole, "boottime"),
     "stop_signal": Keyword("the number or the name of a signal", _whole, "stop-signal"),
@@ -248,7 +258,7 @@ def words(args: Command, given: Mapping[str, Any]) -> list[str]:
     said of an init, it is pyinit; all else is as on the command line. Raises TypeError and
     SpecError for what the launcher would refuse to understand.
     """
-    given = {"init": True, **given}
+    given = {"init": True, **given, **_numbers(given)}
     found = ["--quiet", "--die-with-parent"]
     # Without pyinit there is no second chance: a PID 1 isn't stopped by SIGTTIN, and nobody
     # tells of other stops; what can read the terminal gets the foreground at once.
@@ -267,6 +277,51 @@ def words(args: Command, given: Mapping[str, Any]) -> list[str]:
     check_environment(given.get("env"))
     _check(found)
     return found
+
+
+def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the users and groups that are named by their ids, as subprocess looks them up.
+
+    The launcher could, too; but the command line is read here first, and a process of the caller's
+    that asks getent(1) would be a fork. A user who is named brings the login group along. Raises
+    SpecError.
+    """
+    found: dict[str, Any] = {}
+    if _is_name(user := given.get("user")):
+        found["user"], login = _look("user", user)
+        if given.get("group") is None:
+            found["group"] = login
+    if _is_name(group := given.get("group")):
+        found["group"], _ = _look("group", group)
+    groups = given.get("extra_groups")
+    if isinstance(groups, str):
+        groups = groups.split(",") if groups else ()
+    if groups is not None and hasattr(groups, "__iter__"):
+        found["extra_groups"] = [
+            _look("extra_groups", each)[0] if _is_name(each) else each for each in groups
+        ]
+    return found
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and "\0" not in value and not value.isdigit()
+
+
+def _look(keyword: str, name: str) -> tuple[int, int]:
+    """Return the id behind a name, and the group that comes with it; raises SpecError."""
+    with no_fork:
+        import grp
+        import pwd
+
+    database = "passwd" if keyword == "user" else "group"
+    try:
+        if keyword == "user":
+            return pwd.getpwnam(name)[2:4]
+        return (grp.getgrnam(name)[2],) * 2
+    except (KeyError, UnicodeEncodeError):
+        from spawner import idmap
+
+        raise SpecError(f"{keyword}: {idmap.unknown(name, database)}") from None
 
 
 def spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:

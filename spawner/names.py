@@ -54,11 +54,7 @@ def _look(database: str, name: str) -> tuple[int, int | None]:
     what = f"look up {name} in {_FILES[database]}"
     found = attempt(LAUNCHER, what, lambda: _find(database, name))
     if found is None:
-        kind = "user" if database == "passwd" else "group"
-        raise ValueError(
-            f"{name!r} is neither a {kind} of this machine (`getent {database}` shows them) nor an "
-            f"id (a number from 0 to {MAX_ID}, as id(1) shows it)"
-        )
+        raise ValueError(idmap.unknown(name, database))
     return found
 
 

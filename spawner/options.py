@@ -2,7 +2,7 @@
 
 from pyinit import cmdline
 from pyinit.cmdline import Option, UsageError
-from spawner.spec import STOP_TIMEOUT, Spec, choose
+from spawner.spec import STOP_TIMEOUT, Spec, choose, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ HELP = "pyspawn --help"
 """What shows it."""
 
 FOOTER = """\
-LIST is one or more of user, pid, mount, uts, ipc, net, cgroup, time with commas between them, or
-all. --unshare adds to the namespaces above and --share takes away; their order plays no part, and a
-namespace named by itself beats all.
+LIST is one or more of user, pid, mount (or mnt), uts, ipc, net, cgroup, time with commas between
+them, or all, in either case. --unshare adds to the namespaces above and --share takes away; their
+order plays no part, and a namespace named by itself beats all.
 
 Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found; 126 if it couldn't
 be executed; 125 if pyspawn itself could not do its work. pyspawn forwards every signal that it
@@ -38,11 +38,11 @@ gets."""
 
 
 def _names(word: str) -> list[str]:
-    """Return the names in a list with commas; raises ValueError where there's none."""
+    """Return the kinds in a list with commas; raises ValueError where there's none."""
     names = word.split(",")
     if not all(names):
         raise ValueError(f"a name is missing in {word!r}")
-    return names
+    return [kind_of(name) for name in names]
 
 
 def _user(word: str) -> "User":

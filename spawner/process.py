@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from pyinit import signames
 from spawner import keywords, spec
-from spawner.container import Container, cooperative
+from spawner.container import ByKind, Container, cooperative
 from spawner.exchange import BEGUN, Exchange, ending, left
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
         super().__init__(args, returncode, stdout, stderr)
         self.signal = signal
         """The number of the signal that the program died of, or None."""
-        self.missing = dict(missing or {})
+        self.missing: dict[str, str] = ByKind(missing or {})
         """Why each of `unshare_try` that could not be made is not there, by name."""
 
     def check_returncode(self) -> None:

@@ -23,6 +23,9 @@ NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
 DEFAULT_NAMESPACES = frozenset({"pid", "mount", "ipc", "uts", "cgroup"})
 """What a container gets unasked; the user namespace joins where the caller isn't root."""
 
+_KERNEL_NAMES = {"mnt": "mount"}
+"""Kinds that have another name in /proc/PID/ns."""
+
 ALL = "all"
 """Stands for every kind in a list of namespaces."""
 
@@ -82,6 +85,16 @@ def _thaw(kind: "type[Any]", values: "tuple[Any, ...]") -> "Any":
     return kind(**dict(zip(kind.__slots__, values, strict=True)))
 
 
+def kind_of(name: str) -> str:
+    """Return the kind of namespace that is meant: `net` for `NET`, `mount` for the kernel's `mnt`.
+
+    What is none is returned as it is.
+    """
+    folded = name.lower() if isinstance(name, str) else name
+    folded = _KERNEL_NAMES.get(folded, folded)
+    return folded if folded in NAMESPACES or folded == ALL else name
+
+
 class Namespaces(Frozen):
     """Which namespaces are new: `required` ones, and `optional` ones that may go missing.
 
@@ -116,7 +129,8 @@ class Namespaces(Frozen):
 
 def _kinds(where: str, names: "str | Iterable[str]") -> frozenset[str]:
     """Return kinds of namespaces; `where` says in an error what named them."""
-    kinds = set((names.split(",") if names else ()) if isinstance(names, str) else names)
+    words = (names.split(",") if names else ()) if isinstance(names, str) else names
+    kinds = {kind_of(word) for word in words}
     _check_kinds(where, kinds)
     return frozenset(NAMESPACES if ALL in kinds else kinds)
 

@@ -415,3 +415,21 @@ def test_a_wait_in_one_thread_and_a_kill_in_another(turn: int) -> None:
     for thread in threads:
         thread.join()
     assert results == [137, 137]
+
+
+def test_a_namespace_goes_by_each_of_its_names() -> None:
+    with spawner.Process(["cat"], stdin=spawner.PIPE, unshare="NET,Mnt") as process:
+        inodes = process.namespaces
+        assert inodes["mnt"] == inodes["MOUNT"] == inodes["mount"] == inodes.get("Mnt")
+        assert inodes["mount"] == os.stat(f"/proc/{process.pid}/ns/mnt").st_ino
+        assert "NET" in inodes
+        assert "nets" not in inodes
+        assert inodes.get("nets") is None
+        with pytest.raises(KeyError):
+            inodes["nets"]
+        for names in ("mnt,NET", ["MNT", "net"]):
+            with spawner.JoinedProcess(process, ["true"], namespaces=names) as guest:
+                assert guest.namespaces["mnt"] == inodes["mount"]
+                assert guest.namespaces["net"] == inodes["net"]
+                assert guest.namespaces["uts"] != inodes["uts"]
+    assert not {"mnt", "Time"} & set(spawner.run(["true"], unshare_try="TIME").missing)

@@ -131,6 +131,22 @@ def test_a_call_costs_no_import_of_asyncio_and_its_like() -> None:
     assert fresh(code) == "\n"
 
 
+def test_a_name_is_looked_up_without_a_fork() -> None:
+    """Nor by what the launcher needs for it."""
+    code = """
+import os, spawner
+os.register_at_fork(before=lambda: print("forked"))
+for options in ({"user": "no-such-one"}, {"group": "no-such-one"}, {"extra_groups": "no-such-one"}):
+    try:
+        spawner.run(["true"], **options)
+    except spawner.SpecError:
+        continue
+    print("found", options)
+print(sorted({"spawner.names", "spawner.linux", "spawner.helper"} & set(sys.modules)))
+"""
+    assert fresh(code) == "[]\n"
+
+
 @pytest.mark.parametrize("function", ["run", "Process"])
 def test_its_help_names_all_that_can_be_said(function: str) -> None:
     shown = fresh(f"import pydoc, spawner; print(pydoc.render_doc(spawner.{function}))")

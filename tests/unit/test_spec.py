@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyinit import cmdline
+from spawner import options
 from spawner.caller import Caller
 from spawner.errors import SpecError
 from spawner.idmap import Extent, IdMap
@@ -210,3 +212,15 @@ def test_every_frozen_value_pickles() -> None:
     spec = Spec(["a"], namespaces=Namespaces("user"), user_map=IdMap("0:5:1"), init="")
     for value in (spec, Extent(1, 2, 3), Caller(user=1, group=2, mask=[3], search_path=b"/")):
         assert pickle.loads(pickle.dumps(value)) == value
+
+
+@pytest.mark.parametrize("names", ["net,mount", "NET,mnt", "Net,MNT", "mnt,mount,net"])
+def test_a_kind_goes_by_each_of_its_names(names: str) -> None:
+    assert Namespaces(names) == Namespaces(names.split(",")) == Namespaces("net,mount")
+    for option in ("unshare", "unshare-try"):
+        values, program = cmdline.parse(options.TABLE, [f"--{option}={names}", "--", "a"])
+        wanted = options.spec(values, program, user=0, group=0).namespaces.wanted
+        assert wanted == DEFAULT_NAMESPACES | {"net"}
+    values, program = cmdline.parse(options.TABLE, [f"--share={names}", "--", "a"])
+    assert "mount" not in options.spec(values, program, user=0, group=0).namespaces.wanted
+    assert Namespaces("ALL") == Namespaces("all")
