@@ -119,6 +119,10 @@ def _run(
     except SpawnerError as error:
         if isinstance(error, ExecError):
             error.hint = _meant(spec, error.hint)
+            if spec.joins is not None:
+                from spawner import joinprobe
+
+                error.hint = joinprobe.in_targets_path(Kernel(), spec, error) or error.hint
         return _failed(error, spec, report)
     except OSError as error:  # of an import, mostly: no descriptor is left
         return _failed(channel.unexpected(error, LAUNCHER), spec, report)

@@ -235,17 +235,20 @@ def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:
     planned = planning.plan(
         spec, found, terminal=descriptor, maps=maps, backend=backend, joined=joined, kept=kept
     )
+    looks = () if joined is None else joined.looks
     if form == "page":
         from spawner import explain
 
-        return _print(explain.page(spec, planned))
+        return _print(explain.page(spec, planned, looks))
     if form == "json":
         from pyinit import jsontext
 
         names = ("process", "what", "call")
-        objects = (dict(zip(names, step, strict=True)) for step in planning.told(spec, planned))
+        objects = (
+            dict(zip(names, step, strict=True)) for step in planning.told(spec, planned, looks)
+        )
         return _print("".join(f"{jsontext.dump(step)}\n" for step in objects))
-    return _print("".join(f"{line}\n" for line in planning.lines(spec, planned)))
+    return _print("".join(f"{line}\n" for line in planning.lines(spec, planned, looks)))
 
 
 def _print(text: str) -> int:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from spawner.errors import INIT, LAUNCHER, STAGE
+from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE
 from spawner.planning import is_staged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from spawner.planning import Steps
+    from spawner.planning import Look, Steps
     from spawner.spec import Spec
     from spawner.steps import Step
 
@@ -36,6 +36,13 @@ class Text(NamedTuple):
 
 TEXTS = {
     # The launcher, and the fork of the stage.
+    "become-keepers-subreaper": Text(
+        "From now on a process below this one that loses its parent becomes this one's child, not "
+        "that of the machine's init.",
+        "Before there is any. The stage, which is about to be forked, takes care of all that is "
+        "below it; if it is killed, that comes here.",
+        "PR_SET_CHILD_SUBREAPER(2const)",
+    ),
     "become-subreaper": Text(
         "From now on a process below this one that loses its parent becomes this one's child, not "
         "that of the machine's init.",
@@ -148,11 +155,44 @@ TEXTS = {
         "may be out of its reach.",
         "setns(2), user_namespaces(7)",
     ),
-    "join": Text(
-        "The process enters a namespace that exists, by a descriptor that the launcher has opened.",
-        "Mounts come last of these: from then on every path is looked up in the file systems of "
-        "the other side.",
-        "setns(2), namespaces(7)",
+    "join-cgroup": Text(
+        "The target's control group shows as the root of all, in /proc/self/cgroup for instance. "
+        "The process itself stays in the one that it is in: that counts and limits it as before.",
+        "After the fork: it's for this process alone. The first of those whose order is all the "
+        "same to the kernel.",
+        "setns(2), cgroup_namespaces(7)",
+    ),
+    "join-ipc": Text(
+        "The message queues, the semaphores and the shared memory of System V are those of the "
+        "target, and so are the message queues of POSIX.",
+        "Before the user namespace is entered, or after, whichever has the right to: like all "
+        "that belongs to one.",
+        "setns(2), ipc_namespaces(7)",
+    ),
+    "join-net": Text(
+        "The interfaces, addresses, routes and ports are the target's, and the abstract names of "
+        "unix(7). Sockets that are open stay in the network in which they were made.",
+        "Before the program makes any: a socket belongs to where its maker is at that moment.",
+        "setns(2), network_namespaces(7)",
+    ),
+    "join-uts": Text(
+        "The host name and the NIS domain name are those of the target.",
+        "Before the program asks for them, which nobody does until then.",
+        "setns(2), uts_namespaces(7)",
+    ),
+    "join-time": Text(
+        "The clocks that count from the start of the machine show what they show the target. How "
+        "far they are off was set before the first process was in there, and stays.",
+        "By the init itself, which has a single thread, as the kernel asks for: who joins is in it "
+        "at once, other than who makes one.",
+        "setns(2), time_namespaces(7)",
+    ),
+    "join-mount": Text(
+        "The root and the working directory become the root of the target's mounts: from then on "
+        "every path is looked up in the file systems of the other side.",
+        "Last of these, for what is opened later by its path is what somebody there has put in its "
+        "place. What is needed of this side is open, or has been read in.",
+        "setns(2), mount_namespaces(7)",
     ),
     "join-pid": Text(
         "The next child will be a member of that PID namespace. This process itself stays where it "
@@ -206,6 +246,26 @@ TEXTS = {
         "Before the init exists, so that nothing that the program leaves behind can slip away to "
         "somebody else.",
         "PR_SET_CHILD_SUBREAPER(2const)",
+    ),
+    "open-target": Text(
+        "The launcher gets hold of it by a descriptor, and looks by its pidfd whether the process "
+        "still lives: so it's no other's, whose pid would be the same.",
+        "Outside, before anything is entered: what a path means inside is up to those inside.",
+        "open(2), proc_pid_ns(5), pidfd_open(2)",
+    ),
+    "open-file": Text(
+        "The scout gets hold of the namespace by a descriptor, looks of which kind it is, and "
+        "passes it on to the launcher.",
+        "Outside, before anything is entered: what a path means inside is up to those inside. By "
+        "the scout, since the file may be on a file system that doesn't answer.",
+        "open(2), NS_GET_NSTYPE(2const), unix(7)",
+    ),
+    "fork-among-others": Text(
+        "The process begins to run that will be the program: in the PID namespace that has been "
+        "entered for children, if one has, and else in that of its parent. There are others in it, "
+        "and it isn't process 1.",
+        "A PID namespace is entered by being forked into it, and only so.",
+        "fork(2), pid_namespaces(7)",
     ),
     "fork-init": Text(
         "The first process of the container begins to run: inside of the namespaces that are for "
@@ -432,6 +492,13 @@ TEXTS = {
         "counts for.",
         "KEYCTL_JOIN_SESSION_KEYRING(2const), keyrings(7)",
     ),
+    "die-with-keeper": Text(
+        "When the keeper ends, however that comes, the kernel sends SIGKILL to the init. The "
+        "keeper in turn ends all that is left when the launcher has ended.",
+        "After the last change of credentials, which would clear it. Then the init looks whether "
+        "the launcher still lives, in case it was too late.",
+        "PR_SET_PDEATHSIG(2const)",
+    ),
     "die-with-parent": Text(
         "When the launcher ends, however that comes, the kernel sends SIGKILL to the init, and "
         "with the init ends all of its PID namespace. So a kill -9 of pyspawn leaves nothing.",
@@ -491,14 +558,18 @@ class Act(NamedTuple):
 BECOME_SUBREAPER = Act(
     LAUNCHER, "become a subreaper", "prctl(PR_SET_CHILD_SUBREAPER, 1)", "become-subreaper"
 )
+BECOME_KEEPERS_SUBREAPER = BECOME_SUBREAPER._replace(topic="become-keepers-subreaper")
 FORK_ASIDE = Act(LAUNCHER, "fork for the network", "fork()", "fork-aside")
 FORK_STAGE = Act(LAUNCHER, "fork the stage", "fork()", "fork-stage")
 FORK_KEEPER = FORK_STAGE._replace(topic="fork-keeper")
 MAKE_STAGE_GROUP = Act(STAGE, "make a process group", "setpgid(0, 0)", "make-stage-group")
 KEEP = Act(STAGE, "become a subreaper", "prctl(PR_SET_CHILD_SUBREAPER, 1)", "keep")
 FORK_WITNESS = Act(LAUNCHER, "fork the witness of terminal stops", "fork()", "fork-witness")
+FORK_AMONG_OTHERS = Act(LAUNCHER, "fork the init", "fork()", "fork-among-others")
 FORK_SCOUT = Act(LAUNCHER, "fork a scout", "fork()", "fork-scout")
 FORK_INIT = Act(LAUNCHER, "fork the init", "fork()", "fork-init")
+OPEN_TARGET = Act(LAUNCHER, "open what is a process's", "openat()", "open-target")
+OPEN_FILE = Act(SCOUT, "open a namespace", "openat()", "open-file")
 OPEN_PIDFD = Act(LAUNCHER, "open a pidfd", "pidfd_open(INIT, 0)", "open-pidfd")
 
 
@@ -516,15 +587,24 @@ Three processes take part. The launcher is pyspawn itself: it stays outside, for
 waits for the end. The stage goes ahead into what nobody comes back from. The init is forked by \
 the stage, and becomes the container's first process. STAGE and INIT stand for their pids."""
 
+_JOINING = """\
+Three processes take part. The launcher is pyspawn itself: it stays outside, forwards signals, and \
+waits for the end. The stage goes ahead into what nobody comes back from, and stays as the keeper \
+of what the program leaves. The init is forked by the stage, and becomes the program. STAGE and \
+INIT stand for their pids."""
+
 _BEFORE = """\
 All signals are blocked already, so none is lost, and pipes connect the processes: one tells the \
 launcher what fails, and is closed by the exec; the other makes them wait for each other, and its \
 end tells that the launcher is gone."""
 
 
-def introduction(*, staged: bool) -> str:
+def introduction(spec: Spec) -> str:
     """Return what is said before the first step."""
-    paragraphs = (_ALL, _THREE if staged else _TWO, _BEFORE)
+    processes = _THREE if is_staged(spec) else _TWO
+    if spec.joins is not None and spec.joins.target is not None:
+        processes = _JOINING
+    paragraphs = (_ALL, processes, _BEFORE)
     return "".join(f"{_fill(each)}\n\n" for each in paragraphs)
 
 
@@ -548,28 +628,44 @@ def tell(act: Act | Step, process: str | None = None) -> str:
     return "\n".join((f"{where}: {what}", f"    {how}", *lines, "", ""))
 
 
-def script(spec: Spec, planned: Steps) -> Iterator[Act | Step]:
-    """Yield all that is done for a plan, in order, where no optional namespace is refused."""
+def script(spec: Spec, planned: Steps, looks: Iterable[Look] = ()) -> Iterator[Act | Step]:
+    """Yield all that is done for a plan, in order, where no optional namespace is refused.
+
+    `looks` are what was looked at for it before.
+    """
     forker = LAUNCHER
+    for look in looks:
+        yield act_of(look)
     if spec.network is not None and spec.network.connected:
         yield FORK_ASIDE
     if is_staged(spec):
         forker = STAGE
-        yield BECOME_SUBREAPER
-        yield FORK_STAGE if "pid" in spec.namespaces.wanted else FORK_KEEPER
+        alone = "pid" in spec.namespaces.wanted
+        yield BECOME_SUBREAPER if alone else BECOME_KEEPERS_SUBREAPER
+        yield FORK_STAGE if alone else FORK_KEEPER
         yield MAKE_STAGE_GROUP
     forked = False
     for step in planned:
         if step.where == INIT and not forked:
             forked = True
-            if "pid" not in spec.namespaces.wanted:
+            if "pid" in spec.namespaces.wanted:
+                yield FORK_INIT._replace(where=forker)
+            else:
                 yield KEEP
-            yield FORK_INIT._replace(where=forker)
+                yield FORK_AMONG_OTHERS._replace(where=forker)
             yield OPEN_PIDFD
         yield step
 
 
-def page(spec: Spec, planned: Steps) -> str:
+def act_of(look: Look) -> Act:
+    """Return what is told of a look at what is joined."""
+    where, what, how = look
+    if where == LAUNCHER and how.startswith("fork"):
+        return FORK_SCOUT
+    return (OPEN_TARGET if where == LAUNCHER else OPEN_FILE)._replace(what=what, how=how)
+
+
+def page(spec: Spec, planned: Steps, looks: Iterable[Look] = ()) -> str:
     """Return the whole story of a plan."""
-    told = "".join(tell(act) for act in script(spec, planned))
-    return introduction(staged=is_staged(spec)) + told
+    told = "".join(tell(act) for act in script(spec, planned, looks))
+    return introduction(spec) + told

@@ -29,12 +29,12 @@ import sys
 
 from spawner import joinids, linux
 from spawner.credentials import set_group, set_groups, set_user
-from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError
 from spawner.init import FILES
 from spawner.linux import NAMESPACE_FLAGS, SyscallError
 from spawner.scout import Scout
 from spawner.spec import NAMESPACES
-from spawner.steps import Step, attempt, failed
+from spawner.steps import Step, attempt, failed, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,13 +43,25 @@ if TYPE_CHECKING:
     from spawner.caller import Caller
     from spawner.joins import Joins
     from spawner.linux import Kernel
+    from spawner.planning import Look
     from spawner.spec import Spec
 
 _ORDER = ("cgroup", "ipc", "net", "uts", "time", "mount")
 """In which others than user and PID namespaces are entered: mounts last."""
 
+_FLAG_NAMES = (
+    ("O_PATH", posix.O_PATH),
+    ("O_DIRECTORY", posix.O_DIRECTORY),
+    ("O_NONBLOCK", posix.O_NONBLOCK),
+    ("O_NOCTTY", posix.O_NOCTTY),
+)
+"""Flags of openat(2) by their names; without O_PATH files are read."""
+
 _FOR_CHILDREN = ("pid", "time")
 """Kinds that a process makes for its children, and doesn't enter itself, unshare(2)."""
+
+_FILE_FLAGS = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
+"""How a file is opened that somebody may have put there: nothing that it is may hold us."""
 
 _SYS_ADMIN = 1 << 21
 """CAP_SYS_ADMIN among the capabilities, linux/capability.h."""
@@ -86,6 +98,7 @@ class Joined:
         self.environment: dict[bytes, bytes] | None = None
         self.maps: joinids.Maps | None = None
         self.who = joinids.Who(0, 0, ())
+        self.looks: list[Look] = []
         self.ahead: list[str] = []
         self.closes = joins.target is not None
         self.asks_proc = False
@@ -96,6 +109,12 @@ class Joined:
     def hold(self, descriptor: int) -> int:
         """Hold a descriptor as well; return it."""
         self._held.append(descriptor)
+        return descriptor
+
+    def open(self, kernel: Kernel, path: str, flags: int) -> int:
+        """Open what is a target's, and hold it; raises SyscallError."""
+        descriptor = self.hold(kernel.open(path, flags))
+        self.looks += look(LAUNCHER, path, flags)
         return descriptor
 
     def let_go(self, descriptor: int) -> None:
@@ -471,6 +490,27 @@ def _maps_of_file(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> 
         scout.close()
 
 
+def look(where: str, path: str, flags: int) -> tuple[Look, ...]:
+    """Return how it is told that the process `where` opens something of a target's, if it does."""
+    if where == SCOUT:
+        return (_opening(where, path, f"open {path}", flags),)
+    parts = path.split("/")[1:]
+    if where != LAUNCHER or parts[0] != "proc" or len(parts) < 3 or not parts[1].isdigit():
+        return ()
+    what = {"root": "root", "cwd": "working directory"}.get(parts[2])
+    if parts[2] == "ns":
+        kind = next(kind for kind in NAMESPACES if FILES.get(kind, kind) == parts[3])
+        what = f"{kind} namespace"
+    if what is None:
+        return ()
+    return (_opening(where, path, f"open the {what} of process {parts[1]}", flags),)
+
+
+def _opening(where: str, path: str, what: str, flags: int) -> Look:
+    names = "|".join(name for name, flag in _FLAG_NAMES if flags & flag) or "O_RDONLY"
+    return where, one_line(what), one_line(f'openat(AT_FDCWD, "{path}", {names})')
+
+
 def _check_elsewhere(joined: Joined, joins: Joins) -> None:
     """Refuse a target that isn't elsewhere, or only in part; raises SetupError.
 
@@ -508,7 +548,7 @@ def _of_process(
         for kind in NAMESPACES if joins.kinds is None else sorted(joins.kinds):
             path = f"{place}/ns/{FILES.get(kind, kind)}"
             try:
-                found[kind] = joined.hold(kernel.open(path, posix.O_RDONLY))
+                found[kind] = joined.open(kernel, path, posix.O_RDONLY)
             except SyscallError as error:
                 if error.errno != errno.ENOENT or joins.kinds is not None:
                     raise
@@ -517,12 +557,12 @@ def _of_process(
             joined.maps = _maps_of_process(joined, place, found["user"])
         if joins.kinds is None or "mount" in joins.kinds:
             flags = posix.O_PATH | posix.O_DIRECTORY
-            root = joined.hold(kernel.open(f"{place}/root", flags))
+            root = joined.open(kernel, f"{place}/root", flags)
             if joined.is_root(kernel, root) and _is_ours(found["mount"], "mount"):
                 joined.let_go(root)
             else:
                 joined.root = root
-            joined.directory = joined.hold(kernel.open(f"{place}/cwd", flags))
+            joined.directory = joined.open(kernel, f"{place}/cwd", flags)
         if joins.environment:
             raw = _environment(kernel, joined, place, lifelines)
             joined.environment = _variables(raw)
@@ -639,24 +679,28 @@ def _of_paths(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> dict
     if not paths:
         return {}
 
-    def look() -> dict[str, int]:
+    def search() -> dict[str, int]:
         found = {} if target is None else _of_path(kernel, joined, target)
         for kind, path in joins.files:
             found[kind] = _of_file(kernel, joined, path, kind)
         return found
 
-    scout = Scout(kernel, f"join {', '.join(paths)}", look)
+    scout = Scout(kernel, f"join {', '.join(paths)}", search)
     try:
         found = scout.answer(lifelines)
     finally:
         scout.close()
-    for descriptor in found.values():
+    named = dict(joins.files)
+    joined.looks.append((LAUNCHER, "fork a scout", "fork()"))
+    for name, descriptor in found.items():
         joined.hold(descriptor)
-    return found
+        place = f"{target}/{FILES.get(name[:-1], name[:-1])}" if name[-1] == "/" else target
+        joined.looks += look(SCOUT, named.get(name) or place or "", _FILE_FLAGS)
+    return {name.rstrip("/"): descriptor for name, descriptor in found.items()}
 
 
 def _of_path(kernel: Kernel, joined: Joined, path: str) -> dict[str, int]:
-    """Return the namespaces of a file, or of the files of a directory, by their names."""
+    """Return the namespaces of a file by its kind, or of files in a directory by kind and slash."""
     kinds = joined.joins.kinds
     what = f"join {path}"
     try:
@@ -680,7 +724,7 @@ def _of_path(kernel: Kernel, joined: Joined, path: str) -> dict[str, int]:
     for kind in NAMESPACES if kinds is None else sorted(kinds):
         place = f"{path}/{FILES.get(kind, kind)}"
         try:
-            found[kind] = _of_file(kernel, joined, place, kind)
+            found[f"{kind}/"] = _of_file(kernel, joined, place, kind)
         except SetupError as error:
             if error.errno != errno.ENOENT or kinds is not None:
                 raise
@@ -698,9 +742,7 @@ def _of_path(kernel: Kernel, joined: Joined, path: str) -> dict[str, int]:
 def _of_file(kernel: Kernel, joined: Joined, path: str, kind: str | None) -> int:
     """Return a descriptor of a namespace file, of this kind; raises SetupError."""
     what = f"join {path}"
-    # Nothing that lies there may hold us.
-    flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
-    descriptor = joined.hold(attempt(LAUNCHER, what, lambda: kernel.open(path, flags)))
+    descriptor = joined.hold(attempt(LAUNCHER, what, lambda: kernel.open(path, _FILE_FLAGS)))
     try:
         actual = next((each for each in NAMESPACES if _is_kind(kernel, descriptor, each)), None)
     except SyscallError as error:
@@ -848,7 +890,7 @@ def _enter(kind: str, descriptor: int, where: str) -> Step:
         f"join the {kind} namespace",
         f"setns({descriptor}, {flag})",
         lambda kernel, _: kernel.setns(descriptor, _flag(kind)),
-        topic="join-pid" if kind == "pid" else "join",
+        topic=f"join-{kind}",
         makes=True,
     )
 

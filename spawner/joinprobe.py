@@ -6,16 +6,20 @@ For `probe`, only after a failure.
 from __future__ import annotations
 
 import errno
+import posix
 
-from spawner.evidence import shown
+from pyinit import NOT_FOUND
+from spawner.errors import SpawnerError
+from spawner.evidence import Machine, shown
 from spawner.init import FILES
 from spawner.spec import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.errors import SetupError
-    from spawner.evidence import Machine
     from spawner.joins import Joins
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
 
 _DENIED = (errno.EACCES, errno.EPERM)
 
@@ -59,6 +63,50 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
             "name the other namespaces by their flags, --mount and so on"
         )
     return None
+
+
+def in_targets_path(kernel: Kernel, spec: Spec, error: SetupError) -> str | None:
+    """Return what to do about a program that isn't there, where it is in the target's PATH.
+
+    By a scout, for what is looked at is the target's.
+    """
+    joins, program = spec.joins, spec.arguments[0]
+    if joins is None or joins.pid is None or joins.environment or "/" in program:
+        return None
+    if error.status != NOT_FOUND:
+        return None
+    from spawner.scout import Scout
+
+    scout = Scout(kernel, "look for the program", lambda: _search(f"/proc/{joins.pid}", program))
+    try:
+        found = scout.answer()
+    except SpawnerError:  # why is of no help here
+        return None
+    finally:
+        scout.close()
+    for descriptor in found.values():
+        posix.close(descriptor)
+    if not found:
+        return None
+    return (
+        f"{shown(program)} is in the PATH of process {joins.pid}: it is looked up there, and runs "
+        "in that environment, with --target-env"
+    )
+
+
+def _search(process: str, program: str) -> dict[str, int]:
+    """Return a descriptor of a program, by the PATH of a process and in its root, if it's there."""
+    variables = (Machine().read(f"{process}/environ") or "").split("\0")
+    path = next((each[5:] for each in variables if each.startswith("PATH=")), "")
+    for directory in path.split(":"):
+        place = f"{process}/root{directory}/{program}"
+        try:
+            if directory.startswith("/"):
+                flags = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
+                return {"program": posix.open(place, flags)}
+        except OSError:
+            continue
+    return {}
 
 
 def _below(pid: int, machine: Machine) -> str | None:

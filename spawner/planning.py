@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from spawner.spec import Spec
 
     Steps = tuple[steps.Step, ...]
+    Look = tuple[str, str, str]
+    """What was looked at before there was a plan: by which process, what it did, and how."""
 
 
 def is_staged(spec: "Spec") -> bool:
@@ -144,14 +146,15 @@ def without(left: "Steps", missing: str) -> "Steps":
     return tuple(step for step in left if missing not in step.needs)
 
 
-def lines(spec: "Spec", planned: "Steps") -> "Iterator[str]":
+def lines(spec: "Spec", planned: "Steps", looks: "Iterable[Look]" = ()) -> "Iterator[str]":
     """Yield a line for people for each step: the process that takes it, what it does, and how."""
-    for where, what, how in told(spec, planned):
+    for where, what, how in told(spec, planned, looks):
         yield f"{where:8}  {what}: {how}"
 
 
-def told(spec: "Spec", planned: "Steps") -> "Iterator[tuple[str, str, str]]":
-    """Yield for each step the process that takes it, what it does, and how."""
+def told(spec: "Spec", planned: "Steps", looks: "Iterable[Look]" = ()) -> "Iterator[Look]":
+    """Yield for each look and each step the process that takes it, what it does, and how."""
+    yield from looks
     forker = LAUNCHER
     if is_staged(spec):
         forker = STAGE
@@ -216,7 +219,7 @@ def _credentials(
 
         yield from credentials.become(spec, maps)
     yield steps.leave_session_keyring()
-    yield steps.die_with_parent()
+    yield steps.die_with_parent(keeper="pid" not in spec.namespaces.wanted)
 
 
 def _inside(

@@ -63,11 +63,11 @@ class Step:
 
     def describe(self) -> str:
         """Say what the step does, as an imperative, on one line."""
-        return _line(self.what)
+        return one_line(self.what)
 
     def call(self) -> str:
         """Show the system call that does it, on one line."""
-        return _line(self.how)
+        return one_line(self.how)
 
     def run(self, kernel: "Kernel", process: str = SELF) -> None:
         """Take the step; `process` is whom it is about.
@@ -191,18 +191,19 @@ def leave_session_keyring() -> Step:
     )
 
 
-def die_with_parent() -> Step:
+def die_with_parent(*, keeper: bool = False) -> Step:
     """Have the kernel kill the init when its parent dies, however that comes.
 
     Only once the launcher is the parent, since the stage's exit would fire it, and after a change
-    of credentials, which would clear it, PR_SET_PDEATHSIG(2const).
+    of credentials, which would clear it, PR_SET_PDEATHSIG(2const). The parent may be a `keeper`,
+    who looks after the launcher.
     """
     return Step(
         INIT,
         "die with the launcher",
         "prctl(PR_SET_PDEATHSIG, SIGKILL)",
         lambda kernel, _: kernel.set_parent_death_signal(_signal.SIGKILL),
-        topic="die-with-parent",
+        topic="die-with-keeper" if keeper else "die-with-parent",
     )
 
 
@@ -407,7 +408,7 @@ def _texts(words: "Sequence[bytes]") -> str:
     return ", ".join(f'"{_text(word)}"' for word in words)
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return text for people, on one line."""
     from pyinit import execerror
 

@@ -14,7 +14,6 @@ from pyinit import outlet
 from spawner import explain, report
 from spawner.errors import LAUNCHER, SCOUT, STAGE, WITNESS
 from spawner.linux import Kernel, SyscallError
-from spawner.planning import is_staged
 from spawner.steps import SELF, Step
 
 if TYPE_CHECKING:
@@ -25,11 +24,12 @@ if TYPE_CHECKING:
 class Telling(Kernel):
     """The machine's kernel, which is told of before it's asked."""
 
-    __slots__ = ("_in_step", "_introduction", "_keeping", "_out", "_unheard", "_where")
+    __slots__ = ("_in_step", "_introduction", "_joins", "_keeping", "_out", "_unheard", "_where")
 
     def __init__(self, spec: Spec) -> None:
-        self._introduction = explain.introduction(staged=is_staged(spec))
+        self._introduction = explain.introduction(spec)
         self._keeping = "pid" not in spec.namespaces.wanted
+        self._joins = spec.joins is not None
         self._where = LAUNCHER
         self._in_step = self._unheard = False
         # By its own descriptor alone: each process of a launch closes others, and has other files.
@@ -66,7 +66,8 @@ class Telling(Kernel):
     def become_subreaper(self) -> None:
         """Tell, and do it; a launcher does where it will fork a stage."""
         if self._where == LAUNCHER:
-            self._say(explain.tell(explain.BECOME_SUBREAPER))
+            act = explain.BECOME_KEEPERS_SUBREAPER if self._keeping else explain.BECOME_SUBREAPER
+            self._say(explain.tell(act))
         else:
             self._say(explain.tell(explain.KEEP))
         super().become_subreaper()
@@ -86,12 +87,22 @@ class Telling(Kernel):
         elif child == SCOUT:
             self._say(explain.tell(explain.FORK_SCOUT))
         else:
-            self._say(explain.tell(explain.FORK_INIT._replace(where=self._where)))
+            act = explain.FORK_AMONG_OTHERS if self._keeping else explain.FORK_INIT
+            self._say(explain.tell(act._replace(where=self._where)))
             self._say(explain.tell(explain.OPEN_PIDFD))
         pid = super().fork(child)
         if pid == 0:
             self._where = child
         return pid
+
+    def open(self, path: str, flags: int) -> int:
+        """Tell of what is opened to be joined, and do it."""
+        if self._joins and not self._in_step:
+            from spawner import joining
+
+            for look in joining.look(self._where, path, flags):
+                self._say(explain.tell(explain.act_of(look)))
+        return super().open(path, flags)
 
     def fork_aside(self) -> int:
         """Tell, and do it; the child says no more: its stderr is for others."""

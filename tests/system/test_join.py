@@ -802,6 +802,10 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
     assert ended.status == 0
     told = [line for line in ended.errors.splitlines() if re.match("(launcher|stage|init): ", line)]
     wanted = [
+        f"launcher: open the user namespace of process {target}",
+        f"launcher: open the pid namespace of process {target}",
+        f"launcher: open the root of process {target}",
+        f"launcher: open the working directory of process {target}",
         "stage: hide from who is inside",
         "stage: join the user namespace",
         "stage: join the pid namespace",
@@ -815,6 +819,59 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
         "init: die with the launcher",
     ]
     assert [line for line in told if line in wanted] == wanted
+    # What was told is what a dry run says, in its form; descriptors may have other numbers.
+    planned = join(target, "--dry-run", "--explain", "--", "/bin/true").out.decode()
+    assert re.sub(r"\d+", "", planned) == re.sub(r"\d+", "", ended.errors)
+    assert "new PID namespace" not in planned.replace("There is no new PID namespace", "")
+    # No two steps have the same words.
+    parts = planned.rstrip().split("\n\n")[3:]
+    words = [part.split("\n", 2)[2] for part in parts if "\n    openat(" not in part]
+    assert len(set(words)) == len(words) > 20
+
+
+def test_what_a_scout_opens_is_told(target: int) -> None:
+    place = f"/proc/{target}/ns"
+    for words in ((place, "--uts", "--user"), (f"--user={place}/user", f"--uts={place}/uts")):
+        argv = [*initpath.pyspawn(), *(("exec",) if place in words else ("--share=all",)), *words]
+        ended = run(as_owner([*argv, "--explain", "--", "/bin/true"]))
+        assert ended.status == 0, ended
+        assert "launcher: fork a scout\n" in ended.errors
+        assert f"scout: open {place}/uts\n" in ended.errors
+        shown = run(as_owner([*argv, "--dry-run", "--", "/bin/true"])).out
+        assert f"scout     open {place}/uts: openat".encode() in shown
+
+
+@pytest.mark.parametrize("owner", [True, False] if ROOT else [True])
+def test_a_program_in_the_path_of_the_target(tmp_path: Path, owner: bool) -> None:
+    """It isn't in the caller's, where it's looked up: the hint says how it would be."""
+    place = tmp_path / "programs"
+    place.mkdir()
+    for directory in (place, tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    program = place / "theirs"
+    program.write_text("#!/bin/sh\necho here\n")
+    program.chmod(0o755)
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{path}:relative:{place}"
+    try:
+        with container("unshare", tmp_path) as pid:
+            os.environ["PATH"] = path
+            ended = join(pid, "--", "theirs", owner=owner)
+            assert ended.status == 127
+            hint = ended.errors.splitlines()[-1]
+            assert hint == (
+                f"hint: theirs is in the PATH of process {pid}: it is looked up there, and runs in "
+                "that environment, with --target-env"
+            )
+            assert join(pid, "--target-env", "--", "theirs", owner=owner).out == b"here\n"
+            for words in (
+                ("--", "nonesuch"),
+                ("--target-env", "--", "nonesuch"),
+                ("--", "/theirs"),
+            ):
+                assert "--target-env" not in join(pid, *words, owner=owner).errors
+    finally:
+        os.environ["PATH"] = path
 
 
 def test_a_name_would_be_one_of_the_targets_own(target: int) -> None:
