@@ -182,6 +182,24 @@ class Outlet:
         return written
 
 
+def answer(descriptor: int, text: bytes) -> bool:
+    """Write all of a text that was asked for, and wait for its reader; say whether it's out.
+
+    Nothing goes on meanwhile, so what ends any program ends this one.
+    """
+    endings = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
+    for number in endings:
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, endings)
+    try:
+        while text:
+            text = text[posix.write(descriptor, text) :]
+    except OSError:
+        return False
+    return True
+
+
 class _Overdue(Exception):  # noqa: N818  the word of the field
     """The timer has run out."""
 

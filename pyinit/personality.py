@@ -243,13 +243,9 @@ def _refuse(twin: Twin, text: str) -> "NoReturn":
 
 def _answer(twin: Twin, wanted: str, complaint: str = "") -> "NoReturn":
     """Print the "help", "version" or "licence" that was asked for, or a complaint and "usage"."""
-    from pyinit import personality_words
+    from pyinit import outlet, personality_words
 
     descriptor, text = personality_words.answer(twin, wanted, complaint)
-    raw = text.encode("utf-8", "surrogateescape")
-    try:
-        while raw:
-            raw = raw[posix.write(descriptor, raw) :]
-    except OSError:
-        raise settings.AnsweredError(twin.failed) from None
+    if not outlet.answer(descriptor, text.encode("utf-8", "surrogateescape")):
+        raise settings.AnsweredError(twin.failed)
     raise settings.AnsweredError(twin.failed if wanted == "usage" else 0)

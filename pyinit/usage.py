@@ -62,10 +62,6 @@ def parse(words: list[bytes]) -> settings.Settings:
 
 def _print(text: str) -> int:
     """Print what was asked for to stdout; return the exit status."""
-    raw = text.encode()
-    try:
-        while raw:
-            raw = raw[posix.write(1, raw) :]
-    except OSError:
-        return OURS
-    return 0
+    from pyinit import outlet
+
+    return 0 if outlet.answer(1, text.encode()) else OURS

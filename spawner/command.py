@@ -4,7 +4,7 @@ import _signal
 import gc
 import posix
 
-from pyinit import OURS, errno_text, show
+from pyinit import OURS, errno_text, outlet, show
 from pyinit.cmdline import UsageError, check_writable, help_text, parse
 from spawner import options
 from spawner.errors import LAUNCHER, SetupError, SpawnerError
@@ -253,10 +253,4 @@ def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:
 
 def _print(text: str) -> int:
     """Print what was asked for to stdout; return the exit status."""
-    raw = text.encode("utf-8", "backslashreplace")
-    try:
-        while raw:
-            raw = raw[posix.write(1, raw) :]
-    except OSError:
-        return OURS
-    return 0
+    return 0 if outlet.answer(1, text.encode("utf-8", "backslashreplace")) else OURS

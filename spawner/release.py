@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-import posix
 
-from pyinit import cmdline, execerror
+from pyinit import OURS, cmdline, execerror, outlet
 from spawner import linux
 from spawner.errors import SetupError
 from spawner.persist import WHERE, release
@@ -29,8 +28,7 @@ def main(words: list[str]) -> int:
     try:
         values, rest = cmdline.parse(TABLE, words)
         if values.get("help"):
-            posix.write(1, cmdline.help_text(TABLE, USAGE).encode())
-            return 0
+            return 0 if outlet.answer(1, cmdline.help_text(TABLE, USAGE).encode()) else OURS
         if len(rest) != 1:
             return report.failed(cmdline.UsageError("name one directory"), hint=f"see {HELP}")
         release(linux.Kernel(), rest[0])

@@ -18,8 +18,8 @@ from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import SIGINFO_SIZE
 from spawner.machine import Machine
 
-SI_USER, SI_QUEUE, SI_TKILL = 0, -1, -6
-"""The si_code of signals that processes send, asm-generic/siginfo.h."""
+SI_USER = 0
+"""The si_code of signals that kill(2) sends, asm-generic/siginfo.h."""
 
 _LONGEST_POLL = 2e6
 """Seconds, as in pyinit.cmdline, which a plain run doesn't load."""
@@ -172,8 +172,8 @@ class Wait:
             number, _, code, sender = data[at : at + 16].cast("i")
             if number == _signal.SIGCHLD:
                 ended = self._reap() if ended is None else ended
-            elif code in (SI_USER, SI_QUEUE, SI_TKILL) and sender == posix.getpid():
-                continue  # the SIGPIPE of our own message, our own stop
+            elif number == _signal.SIGPIPE and code == SI_USER and sender == posix.getpid():
+                continue  # of our own message; others we may have sent before the exec, to be had
             else:
                 self._signal(number)
         return ended

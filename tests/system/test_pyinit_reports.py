@@ -543,3 +543,15 @@ def test_events_may_go_to_a_file(place: Place, tmp_path: Path) -> None:
     assert ended.status == 0
     told = [json.loads(line) for line in path.read_text().splitlines()]
     assert kinds(told) == ["started", "reaped", "exited"]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--as", "tini", "-h"], ["--as", "dumb-init", "-h"]],
+                         ids=" ".join)  # fmt: skip
+def test_an_answer_that_nobody_reads_can_be_ended(outside: Place, words: list[str]) -> None:
+    with Terminal() as terminal:
+        termios.tcflow(terminal.slave, termios.TCOOFF)
+        streams = {"stdout": terminal.slave, "stderr": terminal.slave}
+        with outside.start(*words, **streams) as running:
+            children.wait_state(running.pid, "S")
+            running.send(signal.SIGTERM)
+            assert running.wait() == -signal.SIGTERM

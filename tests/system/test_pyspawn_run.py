@@ -643,6 +643,27 @@ while True:
             assert running.wait() == 137
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--dry-run", "true"], ["release", "-h"]], ids=str)
+def test_an_answer_that_nobody_reads_can_be_ended(words: list[str]) -> None:
+    with Terminal() as terminal:
+        termios.tcflow(terminal.slave, termios.TCOOFF)
+        with Running(pyspawn(*words), stdout=terminal.slave) as running:
+            children.wait_state(running.pid, "S")
+            running.send(signal.SIGTERM)
+            assert running.wait() == -signal.SIGTERM
+
+
+@each_shape
+def test_what_a_process_sent_to_itself_before_it_became_pyspawn_arrives(options: list[str]) -> None:
+    early = [signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGRTMIN, signal.SIGRTMIN]
+    numbers = [int(number) for number in early]
+    prepare = BLOCK_ALL + f"for number in {numbers}: os.kill(os.getpid(), number)"
+    argv = pyspawn("--stop-timeout=infinity", *options, "--", *reporter())
+    with Running(prepared(prepare, argv)) as running:
+        running.line()
+        assert [int(line.split()[1]) for line in running.lines(5)] == numbers
+
+
 def test_a_status_that_nobody_reads_delays_nothing_and_what_was_dropped_is_counted() -> None:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
