@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 # __WALL (linux/wait.h) also takes children that a clone(2) made with another exit signal.
 _WAIT_FLAGS = posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED | 0x40000000
 
-# Descriptors up to here are let go: more than any limit but "infinity" allows, and few enough to
-# be closed one by one in a tenth of a second.
+# Descriptors below this are let go before the workload's start. The others, if there are any, come
+# after it: to see how many there may be takes longer than to close all by close_range(2), and where
+# that is missing or denied, to close one by one as many as there can be takes a third of a second.
+_MOST_DESCRIPTORS = 8192
+
+# Where there's no /proc, as many are let go: more than any limit but "infinity" allows.
 _MAX_DESCRIPTORS = 1 << 20
 
 # Changes of state that are taken in one turn, before signals and the clock are looked at again:
@@ -112,8 +116,6 @@ class Supervisor:
 
             reaper.get_ready()
             self.report.get_ready()
-        # Before the workload, which may look.
-        show(self.asked.twin.name.encode() if self.asked.twin else b"pyinit", self._words)
         if self.asked.pause:
             # Where it's ignored, the kernel reaps, and nobody hears of a death, wait(2).
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -184,19 +186,26 @@ class Supervisor:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
     def _let_go(self, kept: tuple[int, ...] = ()) -> None:
-        """Hold nothing that the workload could be waiting on, but for `kept`."""
-        # One close_range(2) for each gap; where that is denied, posix closes one by one.
-        low = 3
-        told = [] if self._report is None else self._report.descriptors
-        for each in sorted((self.asked.events or 0, self.handover.notice or 0, *told, *kept)):
-            if each >= low:
-                posix.closerange(low, each)
-                low = each + 1
-        posix.closerange(low, _MAX_DESCRIPTORS)
+        """Hold nothing that the workload could be waiting on, but for `kept`; be called our name.
+
+        The workload may look for both from its start on.
+        """
+        self._close(3, _MOST_DESCRIPTORS, kept)
+        show(self.asked.twin.name.encode() if self.asked.twin else b"pyinit", self._words)
         try:
             posix.chdir("/")
         except OSError as error:
             self._complain(f"can't leave the working directory: {error.strerror}")
+
+    def _close(self, low: int, end: int, kept: tuple[int, ...] = ()) -> None:
+        """Close the descriptors from `low` to below `end`, but for `kept` and our own."""
+        # One close_range(2) for each gap; where that is denied, posix closes one by one.
+        told = [] if self._report is None else self._report.descriptors
+        for each in sorted((self.asked.events or 0, self.handover.notice or 0, *told, *kept)):
+            if low <= each < end:
+                posix.closerange(low, each)
+                low = each + 1
+        posix.closerange(low, end)
 
     def _loop(self) -> int:
         """Take events until the machine says EXIT; whatever goes wrong, go on."""
@@ -232,7 +241,11 @@ class Supervisor:
             return
 
     def _first(self) -> int | None:
-        """Deal with what came before: signals taken already, children that came with the exec."""
+        """Deal with what came before: signals taken already, children that came with the exec.
+
+        And with descriptors that hardly anybody has.
+        """
+        self._close(_MOST_DESCRIPTORS, _table_size())
         for number in sorted(self.handover.pending):
             if (code := self._signal(number, 0, 0)) is not None:
                 return code
@@ -467,3 +480,24 @@ class Supervisor:
                 self.machine.ended(pid, changed, 0)
                 if not self.asked.wait:
                     return self.machine.exit_status
+
+
+def _table_size() -> int:
+    """Return the size of our table of descriptors, FDSize in proc_pid_status(5): all are below it.
+
+    (By no other calls, see "Memory" in docs/architecture.md.)
+    """
+    try:
+        descriptor = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            found = posix.read(descriptor, 1024).rsplit(b"\nFDSize:\t", 1)[-1]
+        finally:
+            posix.close(descriptor)
+    except OSError:
+        return _MAX_DESCRIPTORS
+    size = 0
+    for digit in found:
+        if not 48 <= digit < 58:
+            break
+        size = size * 10 + digit - 48
+    return size or _MAX_DESCRIPTORS

@@ -15,6 +15,7 @@ would be if there were none.
 import _signal
 import posix
 
+from spawner import descriptors
 from spawner.errors import LAUNCHER, WITNESS
 from spawner.machine import STOPS
 from spawner.steps import attempt
@@ -68,7 +69,9 @@ def _be(kernel: "Kernel", launcher: int) -> "NoReturn":
     try:
         kernel.set_parent_death_signal(_signal.SIGKILL)
         if posix.getppid() == launcher:
-            posix.closerange(0, posix.sysconf("SC_OPEN_MAX"))
+            posix.closerange(0, 3)
+            if not descriptors.close_all_but(()):
+                posix.closerange(3, posix.sysconf("SC_OPEN_MAX"))
             for number in STOPS:
                 if _signal.getsignal(number) != _signal.SIG_IGN:
                     _signal.signal(number, _signal.SIG_DFL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -84,6 +85,43 @@ def exercise(place: Place, prepare: str, *, reaps: bool = True, says: str = "") 
     )
     ended = place.run("--", *python(wait_for_end), prepare=own_pipe + prepare)
     assert ended.status == 7
+
+
+@pytest.mark.parametrize("place_of_it", [11, 8191, 8192, 15000])
+@pytest.mark.parametrize("denied", [False, True], ids=["", "close_range denied"])
+def test_no_descriptor_is_held_however_high(place: Place, place_of_it: int, denied: bool) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard <= place_of_it:
+        pytest.skip(f"at most {hard} descriptors")
+    prepare = f"""
+resource.setrlimit(resource.RLIMIT_NOFILE, ({hard}, {hard}))
+reading, writing = os.pipe()
+os.dup2(reading, 10)
+os.dup2(writing, {place_of_it})
+"""
+    if denied:
+        require("seccomp")
+        prepare += deny(errno.EPERM, "close_range")
+    code = f"import posix; posix.close({place_of_it}); posix._exit(7 + len(posix.read(10, 1)))"
+    assert place.run("--", *python(code), prepare=prepare).status == 7
+
+
+@pytest.mark.parametrize("missing", ["ENOSYS", "EPERM"])
+def test_few_calls_take_the_place_of_one_that_is_missing(missing: str) -> None:
+    """Of as many descriptors as there could be, to close each would take a third of a second."""
+    require("strace")
+    strace = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        f"inject=close_range:error={missing}",
+        "-e",
+        "trace=close,close_range",
+    ]
+    ended = run([*strace, *pyinit("--", "/bin/true")])
+    assert ended.status == 0
+    assert 100 < ended.errors.count("close(") < 20_000
 
 
 # --- system calls that are denied ------------------------------------------------------------
