@@ -111,9 +111,19 @@ def _word(option: str, text: str) -> str:
 
 def _unread(option: str, text: str) -> str:
     """Return `--option=text`, of which only the whole command line tells what it means."""
-    if "\0" in text:
+    if b"\0" in _encoded(text):
         raise ValueError(f"{text!r} contains a NUL, which no command line can hold")
     return f"--{option}={text}"
+
+
+def _encoded(word: Word) -> bytes:
+    """Return the bytes that the kernel is given for a word; raises ValueError with words."""
+    try:
+        return os.fsencode(word)
+    except UnicodeEncodeError as error:
+        odd = error.object[error.start : error.end]
+        reason = f"{odd!r} has no bytes in {error.encoding}, the encoding of file names"
+        raise ValueError(f"{word!r} can't be given to a program: {reason}") from None
 
 
 def _text(option: str, value: str) -> list[str]:
@@ -346,6 +356,11 @@ def program(args: Command) -> list[str]:
     """
     listed = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
     found = [os.fsdecode(word) for word in listed]
+    for number, word in enumerate(found):
+        try:
+            _encoded(word)
+        except ValueError as error:
+            raise SpecError(f"args[{number}]: {error}") from None
     if not found:
         raise SpecError("no program was given", "args is a list: the program and its arguments")
     return found
@@ -356,10 +371,13 @@ def check_environment(env: Environment | None) -> None:
     if env is not None and not hasattr(env, "items"):
         raise TypeError(f"env takes a mapping of names to values, not {env!r}")
     for name, value in (env or {}).items():
-        raw = os.fsencode(name)
+        try:
+            raw, content = _encoded(name), _encoded(value)
+        except ValueError as error:
+            raise SpecError(f"env: {error}") from None
         if not raw or b"=" in raw:
             raise SpecError(f"env: {name!r} can't be the name of a variable")
-        if b"\0" in raw + os.fsencode(value):
+        if b"\0" in raw + content:
             raise SpecError(f"env: the variable {name!r} contains a NUL")
 
 

@@ -188,13 +188,23 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
         ({"init": Path("/a\0b")}, "NUL"),
         ({"env": {"A": "a\0b"}}, "env: the variable 'A' contains a NUL"),
         ({"env": {b"A\0": b""}}, "env: the variable b'A.*' contains a NUL"),
+        (
+            {"env": {"A": "\ud800"}},
+            "env: '.ud800' can't be given to a program: '.ud800' has no bytes",
+        ),
+        ({"env": {"\ud800": "b"}}, "env: '.ud800' can't be given to a program"),
+        *(
+            ({name: "a\ud800b"}, f"{name}: 'a.ud800b' can't be given")
+            for name in ("hostname", "cwd")
+        ),
+        ({"args": ["true", "a\ud800b"]}, r"args\[1\]: 'a.ud800b' can't be given to a program"),
         ({"env": {"A=B": "c"}}, "env: 'A=B' can't be the name"),
         ({"env": {"": "c"}}, "env: '' can't be the name"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], message: str) -> None:
     with pytest.raises(spawner.SpecError, match=message):
-        spawner.run(["true"], **options)
+        spawner.run(**{"args": ["true"], **options})
 
 
 @pytest.mark.parametrize(
