@@ -62,7 +62,7 @@ def test_nothing_is_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     ("options", "kind", "message"),
     [
         ({"unshare": "nets"}, spawner.SpecError, "nets"),
-        ({"shell": True}, TypeError, "unexpected keyword argument 'shell'"),
+        ({"shell": True}, TypeError, "takes no shell=True"),
         ({"hostname": 5}, TypeError, "hostname takes text"),
         ({"init": "a\0b"}, spawner.SpecError, "NUL"),
     ],
