@@ -8,6 +8,7 @@ another user or group: they'd be the caller's. Only where setgroups(2) is denied
 from spawner import helper
 from spawner.errors import INIT, LAUNCHER, SetupError
 from spawner.steps import Step
+from spawner.subid import FILES, is_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" =
 
 
 def _hint(name: str, kind: str, said: str) -> str:
+    path = FILES[kind]
+    if is_link(path):
+        return (
+            f"{path} is a symbolic link, and {name} follows none there: put the file itself in its "
+            f"place, as root, `cp --remove-destination $(readlink -f {path}) {path}`"
+        )
     if "not allowed" in said:
         return (
             f"{name} maps your own id, and ranges that /etc/sub{kind} gives to you (see "

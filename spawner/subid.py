@@ -98,6 +98,15 @@ def source(text: str) -> str:
     return "files"
 
 
+def is_link(path: str) -> bool:
+    """Tell whether a path is a symbolic link, which newuidmap and newgidmap don't follow."""
+    try:
+        posix.readlink(path)
+    except OSError:
+        return False
+    return True
+
+
 def elsewhere() -> bool:
     """Say whether this machine has subordinate ids come from a directory service."""
     return source(contents("/etc/nsswitch.conf")) != "files"

@@ -377,6 +377,31 @@ def test_what_newuidmap_says_is_told() -> None:
     assert "/etc/subuid gives to you" in second
 
 
+@pytest.mark.parametrize("kind", ["uid", "gid"])
+def test_a_file_of_ranges_that_is_a_link_is_not_followed(kind: str) -> None:
+    """By newuidmap, which says nothing of it; what it was told helps."""
+    require_mapper()
+    code = f"""
+shutil.copytree("/etc", "/mnt/etc", symlinks=True, ignore=lambda *_: ["shadow", "gshadow", "ssl"])
+for name in FILES:
+    check(libc.umount2(f"/etc/{{name}}".encode(), 2))
+    shutil.copy(f"/mnt/{{name}}", f"/mnt/etc/{{name}}")
+os.rename("/mnt/etc/sub{kind}", "/mnt/etc/ranges")
+os.symlink("ranges", "/mnt/etc/sub{kind}")
+mount("/mnt/etc", "/etc", None, BIND)
+"""
+    become = "os.chdir('/')\n" + MAPPER
+    ended = room(code + become, "--map-auto")
+    assert (ended.status, ended.out) == (125, b"")
+    message, hint = ended.errors.splitlines()
+    assert message.startswith(f"pyspawn: write the {kind} map ")
+    assert hint.startswith(f"hint: /etc/sub{kind} is a symbolic link, and new{kind}map follows")
+    command = hint.partition("`")[2].rstrip("`")
+    mended = room(f"{code}import subprocess\nsubprocess.run({command!r}, shell=True)\n{become}",
+                  "--map-auto", program=("/bin/echo", "ran"))  # fmt: skip
+    assert mended.out == b"ran\n", mended
+
+
 def test_the_own_id_and_the_next_one() -> None:
     require_mapper()
     ended = room(MAPPER, "--map-users", f"0:{USER}:2")
