@@ -121,6 +121,15 @@ class Process(Container, Generic[AnyStr]):
     n it is 128 + n, and `signal` is n.
     """
 
+    stdin: IO[AnyStr] | None
+    """The stream to the program's standard input, with stdin=PIPE."""
+
+    stdout: IO[AnyStr] | None
+    """The stream from the program's standard output, with stdout=PIPE."""
+
+    stderr: IO[AnyStr] | None
+    """The stream from the program's standard error, with stderr=PIPE."""
+
     _exchange: Exchange | None = None
     _output: tuple[AnyStr | None, AnyStr | None] | None = None
 
@@ -234,36 +243,22 @@ class Process(Container, Generic[AnyStr]):
         self._talking = threading.RLock()
         with contextlib.ExitStack() as undo:
             self._launch(undo, words, pass_fds, **streams)
+            self.stdin = self._launcher.stdin
+            self.stdout = self._launcher.stdout
+            self.stderr = self._launcher.stderr
             self._await_start(start_timeout)
             self._running = True
             undo.pop_all()
 
-    @property
-    def stdin(self) -> IO[AnyStr] | None:
-        """The stream to the program's standard input, with stdin=PIPE."""
-        return self._launcher.stdin
+    def _lend_streams(self) -> None:
+        """Have the launcher work with the streams of now, which may have been replaced."""
+        for name in ("stdin", "stdout", "stderr"):
+            if name in vars(self):
+                setattr(self._launcher, name, vars(self)[name])
 
-    @stdin.setter
-    def stdin(self, stream: IO[AnyStr] | None) -> None:
-        self._launcher.stdin = stream
-
-    @property
-    def stdout(self) -> IO[AnyStr] | None:
-        """The stream from the program's standard output, with stdout=PIPE."""
-        return self._launcher.stdout
-
-    @stdout.setter
-    def stdout(self, stream: IO[AnyStr] | None) -> None:
-        self._launcher.stdout = stream
-
-    @property
-    def stderr(self) -> IO[AnyStr] | None:
-        """The stream from the program's standard error, with stderr=PIPE."""
-        return self._launcher.stderr
-
-    @stderr.setter
-    def stderr(self, stream: IO[AnyStr] | None) -> None:
-        self._launcher.stderr = stream
+    def _close_and_wait(self) -> None:
+        self._lend_streams()
+        super()._close_and_wait()
 
     def _await_start(self, seconds: float | None) -> None:
         """Return once the program's exec has happened, or raise what happened instead."""
@@ -324,6 +319,7 @@ class Process(Container, Generic[AnyStr]):
         if self._exchange is not None and data:
             raise ValueError(BEGUN)
         if self._exchange is None and deadline is None and not cooperative():
+            self._lend_streams()
             output: tuple[AnyStr | None, AnyStr | None] = self._launcher.communicate(data)
             self._settle()
             return output

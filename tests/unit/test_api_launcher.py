@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from helpers import children, fake_launcher
@@ -382,6 +383,18 @@ def test_a_stream_that_was_put_away_is_left_alone(
         assert stream is not None
         assert not stream.closed
         stream.close()
+
+
+def test_a_stream_may_be_patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CPython's own tests do; and what it was is there again after that."""
+    launcher(monkeypatch, "started(); exited(0)")
+    with spawner.Process(["app"], stdin=spawner.PIPE) as process:
+        before = process.stdin
+        with mock.patch.object(process, "stdin") as stdin:
+            stdin.close.side_effect = BrokenPipeError
+            process.communicate(b"data")
+            stdin.close.assert_called()
+        assert process.stdin is before
 
 
 def test_another_stream_in_the_place_of_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
