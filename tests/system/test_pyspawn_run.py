@@ -664,6 +664,40 @@ def test_what_a_process_sent_to_itself_before_it_became_pyspawn_arrives(options:
         assert [int(line.split()[1]) for line in running.lines(5)] == numbers
 
 
+FLOOD = """
+import os, signal, sys
+target, number = os.pidfd_open(int(sys.argv[1])), int(sys.argv[2])
+for _ in range(3):
+    if os.fork() == 0:
+        try:
+            while True:
+                signal.pidfd_send_signal(target, number)
+        except ProcessLookupError:
+            os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--init"], ["--share=pid"]], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGRTMAX])
+def test_a_flood_of_signals_never_puts_off_the_end(options: list[str], number: int) -> None:
+    code = f"""
+import _signal, posix
+_signal.signal({int(number)}, _signal.SIG_IGN)
+_signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals() - {{{int(number)}}})
+posix.write(1, b"on\\n")
+while True:
+    _signal.sigwait(_signal.valid_signals())
+"""
+    argv = pyspawn("--stop-timeout=0.5", *options, "--", *python(code))
+    with Running(argv) as running:
+        assert running.line() == "on"
+        flood = python(FLOOD, str(running.pid), str(int(number)))
+        with Running(flood) as flooding:
+            assert flooding.wait() == 0
+            running.send(signal.SIGTERM)
+            assert running.wait() == 137
+
+
 def test_a_status_that_nobody_reads_delays_nothing_and_what_was_dropped_is_counted() -> None:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
