@@ -37,6 +37,9 @@ _OPTION = re.compile(
     r"(?<![\w/'\"-])--([a-z]+(?:-[a-z]+)*)"
     rf"([ =](?:(?:{_VALUES})\b(?!:)|(?:veth:|[\dA-Z/])[^\s;)]*[^\s;),.:]|\d))?"
 )
+_SHORT = re.compile(r"(?<!\S)-\w, (?=--)")
+"""An option's short name before its long one, in what its help says."""
+
 # `--share net` is ours; `unshare --pid` and what is told of unshare(1) is another tool's.
 _OTHERS = re.compile(r"(`[^`-][^`]*`|\(unshare has [^)]*\)?)")
 
@@ -60,7 +63,7 @@ def python(text: str, kinds: str = NEW) -> str:
             return f"{_KEYWORDS[name]}={plain}"
         return _KEYWORDS[name] + value
 
-    parts = _OTHERS.split(text)
+    parts = _OTHERS.split(_SHORT.sub("", text))
     parts[::2] = [_OPTION.sub(keyword, part) for part in parts[::2]]
     return "".join(parts)
 

@@ -27,6 +27,7 @@ from spawner import isolate, keywords, options, wording
         ("as in --network veth:b,address=10.1.0.2/24.",
          'as in network="veth:b,address=10.1.0.2/24".'),
         ("choose one, --setuid 0", "choose one, user=0"),
+        ("-G, --setgid=GROUP: Run", 'group="GROUP": Run'),
         ("--groups: there's no group 7", "extra_groups: there's no group 7"),
         ("--map-users 1:OUTER:COUNT or --map-auto, or",
          'map_users="1:OUTER:COUNT" or map="auto", or'),
