@@ -16,10 +16,10 @@
 All pipes are closed on exec, so the init lets go of its copies.
 """
 
+import _signal
 import posix
-import select
 
-from spawner import descriptors, linux
+from spawner import descriptors, ends, linux
 from spawner.errors import LAUNCHER, SetupError
 from spawner.steps import attempt
 
@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
+    from spawner.making import Ear
     from spawner.network import Network
     from spawner.steps import Step
 
 PATIENCE = 30.0
 """Seconds after which a process that neither is ready nor ends has failed."""
+
+ENDING = 5.0
+"""Seconds that a process may take to end by itself before it's killed."""
 
 FAILED = 127
 """The exit status of a process that could not do its work, as a shell has it."""
@@ -94,19 +98,24 @@ class Backend:
 
     def begin(self, kernel: "Kernel") -> None:
         """Fork the process; raises SetupError."""
+        self._kernel = kernel
         attempt(LAUNCHER, f"fork for the network {self.network.kind}", lambda: self._begin(kernel))
 
-    def stop(self) -> None:
-        """Have the process end, if there's one, and wait until it has."""
+    def stop(self) -> list[int]:
+        """Have the process end, if there's one, and wait until it has; return who hasn't."""
+        left = []
         if self._words >= 0:
             posix.close(self._words)  # it may be waiting for words that never come
             self._words = -1
         if self.pid:
             self._finish()
-            self._reap()
+            pid, changed = self.pid, self._reap()
+            if changed is None and not ends.is_gone(pid):
+                left.append(pid)
         for descriptor in self.descriptors:
             posix.close(descriptor)
         self._words = self._ready = self._log = self._log_writer = self._end = -1
+        return left
 
     def _finish(self) -> None:
         """Tell the process to end."""
@@ -165,16 +174,20 @@ class Backend:
 
     def _await(self) -> None:
         """Return when the process is ready; raises SetupError."""
-        poll = select.poll()
-        for descriptor in (self._ready, *self.watched):
-            poll.register(descriptor, select.POLLIN)
-        found = {descriptor for descriptor, _ in poll.poll(PATIENCE * 1000)}
-        if not found:
-            raise self._failed(f"it wasn't ready after {PATIENCE:g} seconds")
-        if self._ready not in found:
-            raise self._failed("everything was to end meanwhile")
+        ear = self._listen()
+        try:
+            if not ear.wait(self._ready, seconds=PATIENCE):
+                raise self._failed(f"it wasn't ready after {PATIENCE:g} seconds")
+        finally:
+            ear.close()
         if not posix.read(self._ready, 64).strip().isdigit():
             raise self._failed(None)
+
+    def _listen(self) -> "Ear":
+        """Return what is listened to while the process is waited for; raises SetupError."""
+        from spawner.making import Ear
+
+        return Ear(self._kernel, f"start {self.network.kind}", self.watched)
 
     def _failed(self, why: str | None) -> SetupError:
         """Return the error for a start that failed, for a reason of its own unless `why`."""
@@ -187,12 +200,16 @@ class Backend:
         return SetupError(f"start {self.network.kind}: {why}", stage=LAUNCHER)
 
     def _reap(self) -> int | None:
-        """Wait for the end of the process; return its wait status if it's ours to know."""
+        """Wait for the end of the process, and kill it if it doesn't come.
+
+        Returns its wait status if it's ours to know.
+        """
         pid, self.pid = self.pid, 0
-        try:
-            return posix.waitpid(pid, 0)[1]
-        except ChildProcessError:
-            return None
+        changed = ends.reap(pid, ENDING)
+        if changed is None and not ends.is_gone(pid):
+            posix.kill(pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
+            changed = ends.reap(pid)
+        return changed
 
     def _complaint(self) -> str:
         """Return the last line of what the process had to say."""

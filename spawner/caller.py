@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # The interpreter overwrote what these were before anybody could look.
 _UNKNOWN = frozenset({_signal.SIGPIPE, _signal.SIGXFSZ})
 
+_ENDINGS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
+"""What a terminal, or a manager of services, sends to have a program end."""
+
 
 class Caller(Frozen):
     """The caller's effective ids, signals blocked and ignored, and its PATH.
@@ -68,6 +71,11 @@ def look(mask: "Iterable[int]") -> Caller:
         search_path=posix.environ.get(b"PATH"),
         listens=posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getpid(),
     )
+
+
+def endings() -> set[int]:
+    """Return the signals that are to end pyspawn, without those that it was started to ignore."""
+    return {number for number in _ENDINGS if _signal.getsignal(number) is not _signal.SIG_IGN}
 
 
 def restore_locale() -> None:

@@ -73,10 +73,9 @@ class Carrier(Backend):
 
         yield resolver.step(RESOLVERS[self.network.kind])
 
-    def stop(self) -> None:
-        """Kill the program, and see that nothing of it is left."""
-        super().stop()
-        self._sweep()
+    def stop(self) -> list[int]:
+        """Kill the program, and see that nothing of it is left; return who doesn't end."""
+        return [*super().stop(), *self._sweep()]
 
     def ended(self, changed: int) -> str:
         """Take the program's end, by its wait status; return what to tell."""
@@ -130,7 +129,11 @@ class Carrier(Backend):
         self._await()
         self._complaint()  # what it said until here was no reason to end
         if self._sweeper is not None:
-            self._sweeper.publish(self.network.publish)
+            ear = self._listen()
+            try:
+                self._sweeper.publish(self.network.publish, ear)
+            finally:
+                ear.close()
             self._sweep()
         elif self.network.kind == "pasta":
             for port in self.network.publish:
@@ -151,10 +154,9 @@ class Carrier(Backend):
             )
         return error
 
-    def _sweep(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.sweep()
-            self._sweeper = None
+    def _sweep(self) -> list[int]:
+        sweeper, self._sweeper = self._sweeper, None
+        return [] if sweeper is None else sweeper.sweep()
 
     def _arguments(self, process: str, ends: "tuple[str, str]", *, users: bool) -> "list[str]":
         """Return the helper's argv for the namespaces of `process`.

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from spawner.telling import Telling
 
 
+class _Silent(Observer):
+    """Who tells of a run that asks for no reports: nothing, but what a user can't make out."""
+
+    def left(self, pid: int, how: str) -> None:
+        """Tell of a process that outlives its SIGKILL."""
+        from spawner.report import Report
+
+        Report().left(pid, how)
+
+
 def main(mask: "Iterable[int]", early: "Iterable[int]") -> "NoReturn":
     """Run `pyspawn` with the words of sys.argv and exit.
 
@@ -108,7 +118,7 @@ def _run(
             telling or Kernel(),
             spec,
             found,
-            report or Observer(),
+            report or _Silent(),
             lifelines=lifelines,
             kept=kept,
             early=early,

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 _LIST = "/proc/thread-self/children"
 """The kernel's list of our children, proc_pid_task(5)."""
 
+_STOPPING = 1.0
+"""Seconds that those that were sent a SIGSTOP may take to stop: the machine may be busy."""
+
+_MOMENT = 0.001
+"""Seconds between two looks whether it has."""
+
 _LOOKS = 20
 """Looks for new ones after which who was found is killed: somebody may be continuing them."""
 
@@ -82,8 +88,10 @@ def kill(spared: set[int], seconds: float = LIMIT) -> list[int]:
             return sorted(pid for pid in killed if not ends.is_gone(pid))
 
 
-def kill_tree(pid: int, pidfd: int = -1) -> None:
+def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
     """Kill a process and all that is below it now, wherever orphans of it would go.
+
+    Returns who of those below hasn't ended within `seconds`; the first isn't waited for.
 
     In a PID namespace that was joined they'd go to its PID 1. So each is stopped first, until
     there's no new one: who is stopped forks none, and reaps none, so that no pid is another's.
@@ -93,15 +101,40 @@ def kill_tree(pid: int, pidfd: int = -1) -> None:
     if not _has_ended(pidfd):
         _kill(pid, _signal.SIGSTOP)
     found: dict[int, int] = {}
+    until = time.monotonic() + _STOPPING
     for _ in range(_LOOKS):
+        # What is stopped in a fork stops after it: then its child can be seen.
+        still = _have_stopped((pid, *found), until) or time.monotonic() >= until
         new = _stop_below((pid, *found), found)
         found |= new
-        if not new:
+        if still and not new:
             break
-    for each in reversed(found):
-        _send(each, found[each], _signal.SIGKILL)
+    killed = [each for each in reversed(found) if _send(each, found[each], _signal.SIGKILL)]
     if not _has_ended(pidfd):
         _kill(pid)
+    return _await(killed, seconds)
+
+
+def _await(pids: list[int], seconds: float) -> list[int]:
+    """Wait until these processes, which aren't ours to reap, have ended; return who hasn't."""
+    until = time.monotonic() + seconds
+    for pid in pids:
+        while not ends.is_gone(pid) and time.monotonic() < until:
+            time.sleep(_MOMENT)
+    return [pid for pid in pids if not ends.is_gone(pid)]
+
+
+def _have_stopped(pids: "Iterable[int]", until: float) -> bool:
+    """Wait until these processes have stopped, or a moment has come; tell whether they have.
+
+    Who is in state D forks nobody: in vfork(2) it waits for a child, which is stopped, too.
+    """
+    for pid in pids:
+        while ends.state(pid) in ("R", "S"):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_MOMENT)
+    return True
 
 
 def _stop_all(spared: set[int], dying: set[int], known: set[int]) -> dict[int, int]:

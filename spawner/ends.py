@@ -8,6 +8,7 @@ A process in state Z or X is gone, also where a tracer that never waits keeps it
 reaping it, ptrace(2).
 """
 
+import _signal
 import posix
 import select
 import time
@@ -23,6 +24,12 @@ WALL = 0x40000000
 
 _THREADS = 17
 """Where the number of threads stands in `stat`: the first of them may end before the others."""
+
+_EXIT_CODE = 49
+"""Where the wait status stands in it, for who may trace the process."""
+
+_TRACER = 1.0
+"""Seconds that a tracer has to wait for a process that has ended."""
 
 _AGAIN = 0.05
 """Seconds between two looks, where no descriptor tells of an end."""
@@ -86,7 +93,7 @@ def wait(pids: "Iterable[int]", seconds: float) -> bool:
 def reap(pid: int, seconds: float = LIMIT) -> int | None:
     """Reap a child that is to end, within so many seconds; return its wait status.
 
-    None where it isn't ours to reap: somebody else has done it, it lives on, or a tracer holds it.
+    None where it lives on, or somebody else has reaped it.
     """
     until = time.monotonic() + seconds
     while True:
@@ -96,15 +103,19 @@ def reap(pid: int, seconds: float = LIMIT) -> int | None:
             return None
         if found == pid:
             return changed
+        if is_gone(pid):
+            return reap_gone(pid)
         if not wait((pid,), until - time.monotonic()):
             return None
-        if is_gone(pid):
-            return _reap_gone(pid, until)
 
 
-def _reap_gone(pid: int, until: float) -> int | None:
-    """Reap a child that has ended; a tracer that is about to wait for it has its moment first."""
-    until = min(until, time.monotonic() + 1)
+def reap_gone(pid: int) -> int | None:
+    """Reap a child that has ended, though a tracer holds it; return its wait status.
+
+    A tracer that waits for it, as strace(1) does, has a moment to do so. Of one that doesn't, the
+    status is read from what everybody may read. None where somebody else has reaped it.
+    """
+    until = time.monotonic() + _TRACER
     while True:
         try:
             found, changed = posix.waitpid(pid, posix.WNOHANG | WALL)
@@ -113,8 +124,37 @@ def _reap_gone(pid: int, until: float) -> int | None:
         if found == pid:
             return changed
         if time.monotonic() >= until:
-            return None
+            return _exit_code(pid)
         time.sleep(_AGAIN)
+
+
+def _exit_code(pid: int) -> int:
+    """Return the wait status of a zombie, that of a SIGKILL where we may not know it."""
+    found = stat(pid)
+    try:
+        ours = posix.stat(f"/proc/{pid}/task/{pid}").st_uid == posix.geteuid()
+    except OSError:
+        ours = False
+    if not found or not (ours or posix.geteuid() == 0):
+        return _signal.SIGKILL
+    return int(found[_EXIT_CODE])
+
+
+def stuck(top: int) -> list[int]:
+    """Return who keeps a process from ending that was killed: those below it, or itself.
+
+    The first process of a PID namespace ends after all others, pid_namespaces(7).
+    """
+    found = [top]
+    for parent in found:
+        try:
+            for thread in posix.listdir(f"/proc/{parent}/task"):
+                listed = read(f"/proc/{parent}/task/{thread}/children").split()
+                found += [pid for pid in map(int, listed) if pid not in found]
+        except OSError:  # it's gone, or this kernel has no such list
+            continue
+    held = [pid for pid in found[1:] if not is_gone(pid)]
+    return held or [pid for pid in found[:1] if not is_gone(pid)]
 
 
 def told(pid: int) -> str:
@@ -123,6 +163,7 @@ def told(pid: int) -> str:
     why = {
         "D": "in an uninterruptible sleep (state D)",
         "t": "held by a tracer (state t)",
+        "S": "waiting for one that has ended and that a tracer holds (state S)",
     }.get(state(pid), f"in state {state(pid) or 'X'}")
     return f"{pid} ({name}) is left behind: killed, but {why}"
 

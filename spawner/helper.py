@@ -11,6 +11,7 @@ import _signal
 import posix
 import sys
 
+from spawner.caller import endings as endings
 from spawner.errors import LAUNCHER, SetupError
 
 TYPE_CHECKING = False
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0
 """Seconds that a program may still take when pyspawn has been told to end."""
-
-_ENDINGS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
-"""What a terminal, or a manager of services, sends to have a program end."""
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are where no PATH says so."""
@@ -109,11 +107,6 @@ def ask(kernel: "Kernel", arguments: "Sequence[str]", watched: "Iterable[int]" =
         ) from None
 
 
-def endings() -> set[int]:
-    """Return the signals that are to end pyspawn, without those that it was started to ignore."""
-    return {number for number in _ENDINGS if _signal.getsignal(number) is not _signal.SIG_IGN}
-
-
 def run(arguments: "Sequence[str]", signals: int = -1, watched: "Iterable[int]" = ()) -> "Answer":
     """Run a program to its end; return its exit status (or -SIGNAL), output and complaints.
 
@@ -146,7 +139,9 @@ def run(arguments: "Sequence[str]", signals: int = -1, watched: "Iterable[int]" 
             posix.close(descriptor)
         if pid:
             posix.killpg(pid, _signal.SIGKILL)
-            posix.waitpid(pid, 0)
+            from spawner.ends import reap
+
+            reap(pid)
     return posix.waitstatus_to_exitcode(found), texts[0], texts[1]
 
 

@@ -70,6 +70,9 @@ class Observer:
     def killing(self) -> None:
         """Take the news that everything in the container is being killed."""
 
+    def left(self, pid: int, how: str) -> None:
+        """Take the news that a process outlives its SIGKILL, and why."""
+
 
 class Container:
     """What there is of a container, from the launcher's side.
@@ -81,7 +84,7 @@ class Container:
     `strangers` are children that the launcher had before.
     `foreground` says whether the program has the foreground of `terminal`, and `witness` is the
     process that learns of its stops (`witness.py`). Where namespaces of others are `joined`, the
-    program's orphans may be theirs to reap.
+    program's orphans may be theirs to reap. `left` are those that outlived their SIGKILL.
     """
 
     def __init__(self) -> None:
@@ -99,6 +102,7 @@ class Container:
         self.foreground = False
         self.witness = 0
         self.backend: Backend | None = None
+        self.left: list[int] = []
 
     def refuse(self, kind: str, errno: int) -> None:
         """Go on without an optional namespace."""
@@ -130,7 +134,7 @@ class Container:
         if self.joined is not None and self.keeping and self.pidfd >= 0 and self.awaited:
             from spawner import descendants
 
-            descendants.kill_tree(self.init, self.pidfd)
+            self.left += descendants.kill_tree(self.init, self.pidfd)
         self.pipes.close("go_writer")
         if self.keeping and self.awaited and self.pidfd >= 0:
             posix.kill(self.awaited, _signal.SIGKILL)  # our child, unreaped: the pid is its own
@@ -143,21 +147,22 @@ class Container:
         if self.witness:
             from spawner import witness
 
-            witness.end(self.witness)
-            self.witness = 0
+            pid, self.witness = self.witness, 0
+            if not witness.end(pid):
+                self.left.append(pid)
 
     def close(self) -> None:
         """Take the terminal back, see that nothing is left, and close all descriptors."""
         self.dismiss_witness()
         if self.backend is not None:
-            self.backend.stop()
+            self.left += self.backend.stop()
         if self.terminal is not None and self.foreground:
             self.foreground = False
             self.terminal.take()
         if self.keeping:
             from spawner import descendants
 
-            descendants.kill(self.strangers)
+            self.left += descendants.kill(self.strangers | set(self.left))
         self.pipes.close(*channel.Pipes.__slots__)
         for descriptor in (self.pidfd, self.signals):
             if descriptor >= 0:
@@ -252,8 +257,18 @@ class Launch:
         try:
             self._kill()
         finally:
+            self.tell_left()
             if self.container.kept is not None:
                 self.container.kept.undo(self.kernel)
+
+    def tell_left(self) -> None:
+        """Tell of who is left, though killed."""
+        left, self.container.left = self.container.left, []
+        if left:
+            from spawner import ends
+
+            for pid in dict.fromkeys(left):
+                self.observer.left(pid, ends.told(pid))
 
     def _kill(self) -> None:
         if self._making is None and not self.container.awaited:
@@ -314,6 +329,7 @@ class Launch:
         made.kept = find_kept(self.spec)
         made.backend = find_backend(self.spec, self.caller)
         if made.backend is not None:
+            made.backend.watched = self.lifelines
             made.backend.begin(self.kernel)
         namespaces = self.spec.namespaces
         made.keeping = "pid" not in namespaces.wanted

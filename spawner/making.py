@@ -1,18 +1,92 @@
 """What the launcher hears from the stage and the init while they make a container.
 
 The launcher's half of the protocol in `launch`; the other halves are `stage` and `init`.
+
+Whoever makes the container may be stopped by somebody, or hang in the kernel. So the launcher hears
+signals and lifelines meanwhile, too: a signal to end has everything killed after PATIENCE, or after
+the stop time-out if that's less; in time, it's left for whoever forwards it.
 """
 
+import _signal
 import posix
+import select
+import time
 
-from spawner import channel
-from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from pyinit import status_of_signal
+from spawner import caller, channel, machine
+from spawner.errors import INIT, LAUNCHER, OURS, STAGE, SetupError
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spawner.channel import Record
     from spawner.launch import Launch
+    from spawner.linux import Kernel
+
+
+PATIENCE = 2.0
+"""Seconds that what is under way may still take when pyspawn has been told to end."""
+
+_GRACE = 1.0
+"""Seconds in which those that see the end of the go pipe end by themselves."""
+
+
+class Ear:
+    """What the launcher listens to while it waits for others: signals to end, and lifelines.
+
+    `what` says what is under way. `watched` are descriptors whose becoming readable ends it at
+    once; a signal does after `patience` seconds.
+    """
+
+    def __init__(
+        self, kernel: "Kernel", what: str, watched: "Iterable[int]", patience: float = PATIENCE
+    ) -> None:
+        self._what = what
+        self._watched = frozenset(watched)
+        self._patience = patience
+        self._until: float | None = None
+        self._signals = attempt(
+            LAUNCHER, "open a signalfd", lambda: kernel.signalfd(caller.endings())
+        )
+
+    def close(self) -> None:
+        """Listen no more."""
+        posix.close(self._signals)
+
+    def wait(self, *descriptors: int, seconds: float | None = None) -> set[int]:
+        """Wait for descriptors; return those that can be read, none when so many seconds are over.
+
+        Raises SetupError where everything is to end.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        poll = select.poll()
+        listened = (self._signals,) if self._until is None else ()
+        for each in (*descriptors, *self._watched, *listened):
+            poll.register(each, select.POLLIN)
+        while True:
+            moments = [each for each in (until, self._until) if each is not None]
+            left = max(min(moments) - time.monotonic(), 0) * 1000 if moments else None
+            ready = {each for each, _ in poll.poll(left)}
+            if found := ready.intersection(descriptors):
+                return found
+            if ready & self._watched:
+                raise self._over("everything was to end", OURS)
+            if self._signals in ready:
+                poll.unregister(self._signals)
+                self._until = time.monotonic() + self._patience
+                self._caught = min(_signal.sigpending() & caller.endings(), default=_signal.SIGTERM)
+            elif self._until is not None and self._until <= time.monotonic():
+                from pyinit import signames
+
+                why = f"got {signames.name(self._caught)}"
+                raise self._over(why, status_of_signal(self._caught))
+            elif not ready:
+                return set()
+
+    def _over(self, why: str, status: int) -> SetupError:
+        return SetupError(f"{self._what}: {why} meanwhile", stage=LAUNCHER, status=status)
 
 
 class Making:
@@ -30,36 +104,32 @@ class Making:
 
     def listen(self) -> None:
         """Listen, and do what is asked for, until the container is made; raises SetupError."""
-        made = self._made
+        made, launch = self._made, self._launch
+        timeout = launch.spec.stop_timeout
+        patience = PATIENCE if timeout is None else min(timeout, PATIENCE)
         staged = made.awaited != made.init
         pidfd = -1
         if staged:
             pidfd = attempt(
-                LAUNCHER, "open a pidfd", lambda: self._launch.kernel.pidfd_open(made.awaited)
+                LAUNCHER, "open a pidfd", lambda: launch.kernel.pidfd_open(made.awaited)
             )
+        ear = None
         try:
+            ear = Ear(launch.kernel, "make the container", launch.lifelines, patience)
             while not self._told:
-                if staged and not made.init and self._stage_is_gone(pidfd):
+                # Who has killed a stage that has told nothing of an init may have left one, of
+                # which nobody knows, and which waits for us.
+                stage = (pidfd,) if staged and not made.init else ()
+                if made.pipes.status_reader not in ear.wait(made.pipes.status_reader, *stage):
                     raise self._died()
                 if not self.read():
                     raise self._gone or self._died()
         finally:
+            if ear is not None:
+                ear.close()
             if pidfd >= 0:
                 posix.close(pidfd)
         self._adopt()
-
-    def _stage_is_gone(self, pidfd: int) -> bool:
-        """Wait for a record, or for the end of a stage that has told nothing of an init.
-
-        Who has killed it may have left an init of which nobody knows, and which waits for us.
-        """
-        import select
-
-        reader = self._made.pipes.status_reader
-        poll = select.poll()
-        poll.register(reader, select.POLLIN)
-        poll.register(pidfd, select.POLLIN)
-        return reader not in dict(poll.poll())
 
     def read(self) -> bool:
         """Take in the records that have come; return False at the end of the status pipe.
@@ -85,19 +155,48 @@ class Making:
         made.kill(self._launch.kernel)
         # A stage and an init that we can't kill yet see the end of the go pipe, and end.
         self._aborting = True
-        while made.pipes.status_reader >= 0:
-            try:
-                if not self.read():
-                    break
-            except SetupError:  # of one that was killed, or the one that we are here for
-                continue
+        if not self._hear_end(_GRACE) and made.awaited:
+            # Unless somebody has stopped them.
+            from spawner import descendants
+
+            made.left += descendants.kill_tree(made.awaited)
+            made.kill(self._launch.kernel)
+            self._hear_end(machine.LIMIT)
         if made.keeping:
             made.init = made.awaited  # the keeper has reaped the init
         for pid in dict.fromkeys((made.awaited, made.init)):
             if pid:
-                _reap(pid)
+                self._reap(pid)
         made.init = made.awaited = 0
         made.close()
+
+    def _hear_end(self, seconds: float) -> bool:
+        """Listen until nobody speaks any more; False when so many seconds are over."""
+        reader = self._made.pipes.status_reader
+        if reader < 0:
+            return True
+        until = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(reader, select.POLLIN)
+        while poll.poll(max(until - time.monotonic(), 0) * 1000):
+            try:
+                if not self.read():
+                    return True
+            except SetupError:  # of one that was killed, or the one that we are here for
+                continue
+        return False
+
+    def _reap(self, pid: int) -> None:
+        """Reap one that was killed; leave it where it doesn't end in time."""
+        try:
+            if posix.waitpid(pid, posix.WNOHANG)[0] == pid:
+                return
+        except ChildProcessError:
+            return
+        from spawner import ends
+
+        if ends.reap(pid) is None:
+            self._made.left += ends.stuck(pid)
 
     def _take(self, record: "Record") -> None:
         """Do what a record asks for, or remember what it tells."""
@@ -122,6 +221,9 @@ class Making:
                 # It has ended, and a keeper has reaped it: its own word on why is on the way.
                 made.init = 0
                 self._gone = error
+            else:
+                if self._aborting:
+                    made.kill(self._launch.kernel)
         elif record.kind == channel.MADE:
             self._namespaces = {kind: record.number(kind) for kind in record.fields}
         elif record.kind == channel.EXEC:
@@ -137,6 +239,7 @@ class Making:
         """Become the init's parent: a stage that isn't a keeper ends."""
         made = self._made
         if made.awaited != made.init and not made.keeping:
+            posix.kill(made.awaited, _signal.SIGKILL)  # somebody may have stopped it at its end
             _reap(made.awaited)
             made.awaited = made.init
 
@@ -148,9 +251,10 @@ class Making:
         if made.init:
             self._adopt()
         where = INIT if made.init else STAGE
-        try:
-            _, changed = posix.waitpid(made.awaited, 0)
-        except ChildProcessError:
+        from spawner import ends
+
+        changed = ends.reap(made.awaited)
+        if changed is None:
             return lost()
         made.init = made.awaited = 0
         return SetupError(f"the {where} {how(changed)} during its set-up", stage=where)

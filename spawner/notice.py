@@ -4,6 +4,8 @@ After the exec the program may hold the power to write there, so nothing is beli
 make sense.
 """
 
+from pyinit import status_of_signal
+
 STARTED = "started"
 """`started PID`: the program's exec has happened; its pid as pyinit sees it."""
 
@@ -18,6 +20,9 @@ STOPPED = "stopped"
 
 EXITED = "exited"
 """`exited STATUS SIGNAL`: the program ended; the teller ends next, with the same status."""
+
+KEEPER_FAILED = "keeper-failed"
+"""`keeper-failed TEXT`: the keeper can't do its work, and ends."""
 
 LONGEST = 8192
 """Bytes after which a line without an end is no notice: pyinit keeps below PIPE_BUF, pipe(7)."""
@@ -63,6 +68,7 @@ _NOTICES = {
     FORK_FAILED: (4095,),
     STOPPED: (64,),  # signal
     EXITED: (255, 64),  # status; signal, or 0
+    KEEPER_FAILED: (),
 }
 
 
@@ -77,4 +83,6 @@ def parse(line: bytes) -> Notice | None:
         if not (word.isascii() and word.isdigit()) or len(word) > 9 or int(word) > limit:
             return None
         numbers.append(int(word))
+    if words[0] == EXITED and numbers[1] and numbers[0] != status_of_signal(numbers[1]):
+        return None
     return Notice(words[0], numbers, " ".join(words[1 + len(limits) :]))

@@ -101,6 +101,11 @@ class Report(Observer):
         """Tell that the end is forced."""
         self._news("killing everything in the container")
 
+    def left(self, pid: int, how: str) -> None:
+        """Tell of a process that outlives its SIGKILL."""
+        self.say(how)
+        self._tell(event="left", host_pid=pid, message=how)
+
     def ended(self, ending: "Ending") -> None:
         """Tell how the program ended."""
         from pyinit import signames

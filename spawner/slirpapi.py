@@ -5,11 +5,12 @@ process forked for that, the sweeper: it waits for a byte, or the end of file, o
 launcher holds, and so sweeps also after a SIGKILL of the launcher.
 """
 
+import _signal
 import contextlib
 import posix
 from errno import ENOTEMPTY, ETIMEDOUT
 
-from spawner import descriptors
+from spawner import descriptors, ends
 from spawner.errors import LAUNCHER, SetupError
 from spawner.linux import SyscallError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from spawner.linux import Kernel
+    from spawner.making import Ear
     from spawner.network import Publish
 
 GUEST = "10.0.2.100"
@@ -60,24 +62,27 @@ class Sweeper:
             self.sweep()
             raise SyscallError("mkdir", error.errno or 0, self._directory) from None
 
-    def publish(self, ports: "Iterable[Publish]") -> None:
+    def publish(self, ports: "Iterable[Publish]", ear: "Ear") -> None:
         """Have the slirp4netns that listens publish ports; raises SetupError."""
         for port in ports:
-            answer = _ask(self.socket, hostfwd(port))
+            answer = _ask(self.socket, hostfwd(port), ear)
             if "error" in answer:
                 error = answer["error"]
                 why = error.get("desc", "") if isinstance(error, dict) else ""
                 raise SetupError(f"publish {port}: slirp4netns refuses: {why}", stage=LAUNCHER)
 
-    def sweep(self) -> None:
-        """Remove the directory and what is in it."""
+    def sweep(self) -> list[int]:
+        """Remove the directory and what is in it; return who hangs in that."""
         posix.set_blocking(self._writer, False)
         with contextlib.suppress(OSError):  # it's gone
             posix.write(self._writer, b".")  # the init may have a copy, so there's no end of file
         posix.close(self._writer)
-        with contextlib.suppress(ChildProcessError):
-            posix.waitpid(self._pid, 0)
+        if ends.reap(self._pid) is None and not ends.is_gone(self._pid):
+            posix.kill(self._pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
+            if ends.reap(self._pid) is None and not ends.is_gone(self._pid):
+                return [self._pid]
         _remove(self._directory, self.socket)  # for a sweeper that somebody killed
+        return []
 
     def _become(self, reader: int) -> "NoReturn":
         """Be the sweeper."""
@@ -142,7 +147,7 @@ def _remove(directory: str, socket: str) -> None:
         return
 
 
-def _ask(path: str, request: "dict[str, Any]") -> "dict[str, Any]":
+def _ask(path: str, request: "dict[str, Any]", ear: "Ear") -> "dict[str, Any]":
     """Return the answer to a request."""
     import _socket
     import json
@@ -150,14 +155,20 @@ def _ask(path: str, request: "dict[str, Any]") -> "dict[str, Any]":
     raw = json.dumps(request).encode()
     found = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        found.settimeout(PATIENCE)
+        found.setblocking(False)
         found.connect(path)
         found.sendall(raw)
         found.shutdown(_socket.SHUT_WR)
         blocks = []
-        while block := found.recv(65536):
+        while True:
+            if not ear.wait(found.fileno(), seconds=PATIENCE):
+                raise TimeoutError(ETIMEDOUT, "no answer")
+            if not (block := found.recv(65536)):
+                break
             blocks.append(block)
         answer = json.loads(b"".join(blocks))
+    except SetupError:
+        raise
     except OSError as error:
         raise SetupError(
             f"publish ports at the socket {path} of slirp4netns",

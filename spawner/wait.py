@@ -14,19 +14,23 @@ import time
 
 from pyinit import status_of_wait
 from spawner import descriptors, machine, notice
-from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
+from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError
 from spawner.linux import SIGINFO_SIZE
 from spawner.machine import Machine
+from spawner.steps import attempt
 
 SI_USER = 0
 """The si_code of signals that kill(2) sends, asm-generic/siginfo.h."""
+
+_AGAIN = 5
+"""How often more than once we await for LIMIT what is being killed while the kernel works on it."""
 
 _LONGEST_POLL = 2e6
 """Seconds, as in pyinit.cmdline, which a plain run doesn't load."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from spawner.launch import Launch
     from spawner.machine import Action
@@ -47,6 +51,7 @@ class Wait:
     """The wait for the end of the container that a launch has made."""
 
     def __init__(self, launch: "Launch", making: "Making") -> None:
+        self._launch = launch
         self._kernel = launch.kernel
         self._spec = launch.spec
         self._observer = launch.observer
@@ -62,6 +67,10 @@ class Wait:
         self._inner: int | None = None
         self._failure: notice.Notice | None = None
         self._exited: notice.Notice | None = None
+        self._limit: float | None = None
+        self._again = 0
+        self._keeper_failed = ""
+        self._keeper = -1
         self._machine = Machine(
             stop_signal=self._spec.stop_signal,
             stop_timeout=self._spec.stop_timeout,
@@ -76,7 +85,11 @@ class Wait:
         gc.freeze()
         gc.enable()
         self._let_go()
-        return self._conclude(self._loop())
+        try:
+            return self._conclude(self._loop())
+        finally:
+            if self._keeper >= 0:
+                posix.close(self._keeper)
 
     def _let_go(self) -> None:
         """Close what the caller passed on to the program."""
@@ -101,6 +114,8 @@ class Wait:
         poll = select.poll()
         for descriptor in (self._signals, pipes.status_reader, *self._lifelines):
             poll.register(descriptor, select.POLLIN)
+        end = self._end()
+        poll.register(end, select.POLLIN)
         if pipes.notice_reader >= 0:
             poll.register(pipes.notice_reader, select.POLLIN)
         while True:
@@ -117,15 +132,33 @@ class Wait:
                 self._do(self._machine.lost())
             if self._signals in ready and (ended := self._read_signals()) is not None:
                 return ended
-            if self._left() == 0:
+            if end in ready and (ended := self._reap_ended()) is not None:
+                return ended
+            if self._is_over(self._limit) and (ended := self._leave()) is not None:
+                return ended
+            if self._is_over(self._machine.deadline):
                 self._do(self._machine.expired())
 
     def _left(self) -> float | None:
-        """Return the milliseconds to wait, no later than to the deadline; None without one."""
-        if self._machine.deadline is None:
+        """Return the milliseconds to wait, no later than to a deadline; None without one."""
+        moments = [each for each in (self._machine.deadline, self._limit) if each is not None]
+        if not moments:
             return None
-        left = self._machine.deadline - time.monotonic()
+        left = min(moments) - time.monotonic()
         return min(max(left, 0), _LONGEST_POLL) * 1000
+
+    def _is_over(self, moment: float | None) -> bool:
+        return moment is not None and moment <= time.monotonic()
+
+    def _end(self) -> int:
+        """Return a descriptor that can be read at the end of whom we await, though it's traced."""
+        made = self._made
+        if made.awaited == made.init:
+            return made.pidfd
+        self._keeper = attempt(
+            LAUNCHER, "open a pidfd", lambda: self._kernel.pidfd_open(made.awaited)
+        )
+        return self._keeper
 
     def _read_status(self) -> bool:
         """Take in the init's records; return whether the end of file came."""
@@ -154,7 +187,16 @@ class Wait:
                 self._stopped(told.numbers[0])
             elif told.kind == notice.EXITED and self._exited is None:
                 self._exited = told
+            elif told.kind == notice.KEEPER_FAILED and self._made.keeping:
+                self._keeper_failed = told.text
+        if not data and self._exited is not None:
+            self._await_ends()  # the teller is ending, and so what ends with it has been killed
         return not data
+
+    def _await_ends(self) -> None:
+        """Begin to wait for the ends of what was killed."""
+        if self._limit is None:
+            self._limit = time.monotonic() + machine.LIMIT
 
     def _has_started(self) -> None:
         self._started = True
@@ -206,6 +248,40 @@ class Wait:
             self._made.awaited = self._made.init = 0
             return changed
 
+    def _reap_ended(self) -> int | None:
+        """Reap whom we await, who has ended, also where a tracer that never waits holds it."""
+        ended = self._reap()
+        if ended is None:
+            from spawner import ends
+
+            ended = ends.reap_gone(self._made.awaited)
+            if ended is None:
+                raise lost()
+            self._made.awaited = self._made.init = 0
+        return ended
+
+    def _leave(self) -> int | None:
+        """Leave who hasn't ended in time, though killed; return a wait status for the program.
+
+        None where the kernel is still at work on it, or nobody was killed yet.
+        """
+        from spawner import ends
+
+        made = self._made
+        if not self._machine.killing:
+            # The program has ended by its own word alone, or what it leaves behind is stuck.
+            self._limit = None
+            self._do(self._machine.lost())
+            return None
+        left = ends.stuck(made.awaited)
+        if any(ends.state(pid) == "R" for pid in left) and self._again < _AGAIN:
+            self._again += 1
+            self._limit = time.monotonic() + machine.LIMIT
+            return None
+        made.left += left
+        made.awaited = made.init = 0
+        return _signal.SIGKILL if self._exited is None else self._exited.numbers[0] << 8
+
     def _signal(self, number: int) -> None:
         self._observer.signalled(number)
         in_foreground = number == _signal.SIGCONT and self._in_foreground()
@@ -247,6 +323,7 @@ class Wait:
             elif kind == machine.KILL:
                 self._observer.killing()
                 self._made.kill(self._kernel)
+                self._await_ends()
             elif kind in (machine.SUSPEND, machine.SUSPEND_GROUP):
                 self._suspend(number, group=kind == machine.SUSPEND_GROUP)
             else:
@@ -292,26 +369,23 @@ class Wait:
     def _conclude(self, changed: int) -> Ending:
         """Return how the program ended, from the wait status and what was told before."""
         made = self._made
-        while made.pipes.status_reader >= 0 and not self._read_status():
-            continue
-        if made.pipes.notice_reader >= 0:
-            self._read_last_notices()
+        for reader, read in (
+            (made.pipes.status_reader, self._read_status),
+            (made.pipes.notice_reader, self._read_notices),
+        ):
+            if reader >= 0:
+                _read_last(reader, read)
         made.close()
+        self._launch.tell_left()
         code, signal = status_of_wait(changed)
+        if self._keeper_failed:
+            what = f"keep the container: {self._keeper_failed}; what was left of it was killed"
+            raise SetupError(what, stage=STAGE)
         if not self._started:
             raise self._not_started(self._failure) or self._premature(changed, code)
         if self._exited is not None and self._exited.numbers[0] == code:
             signal = self._exited.numbers[1] or None
         return Ending(code, signal)
-
-    def _read_last_notices(self) -> None:
-        """Take in what is left; a stranger may hold the other end open for ever."""
-        posix.set_blocking(self._made.pipes.notice_reader, False)
-        try:
-            while not self._read_notices():
-                continue
-        except BlockingIOError:
-            return
 
     def _not_started(self, told: notice.Notice | None) -> SetupError | None:
         """Return the error that pyinit told of, if it did."""
@@ -340,6 +414,16 @@ class Wait:
             return SetupError(what, stage=LAUNCHER, status=code)
         when = "before it had started the program" if self._executed else "during its set-up"
         return SetupError(f"the init {how(changed)} {when}", stage=INIT)
+
+
+def _read_last(reader: int, read: "Callable[[], bool]") -> None:
+    """Take in what is left; somebody else may hold the other end open for ever."""
+    posix.set_blocking(reader, False)
+    try:
+        while not read():
+            continue
+    except BlockingIOError:
+        return
 
 
 def lost() -> SetupError:

@@ -39,10 +39,15 @@ def begin(kernel: "Kernel") -> int:
     return pid
 
 
-def end(pid: int) -> None:
-    """Kill a witness, and reap it."""
+def end(pid: int) -> bool:
+    """Kill a witness, and reap it; tell whether it's gone."""
     posix.kill(pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
-    posix.waitpid(pid, 0)
+    posix.sched_yield()
+    if posix.waitpid(pid, posix.WNOHANG)[0] == pid:
+        return True
+    from spawner import ends
+
+    return ends.reap(pid) is not None or ends.is_gone(pid)
 
 
 def is_asked_to_stop(pid: int, number: int) -> bool:

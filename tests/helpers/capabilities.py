@@ -179,6 +179,25 @@ def _module(name: str) -> str | None:
     return None if importlib.util.find_spec(name) else "not installed here"
 
 
+def _freezer_cgroup() -> str | None:
+    """A cgroup of our own below ours whose processes no SIGKILL ends: of version 1."""
+    place = cgroups.home("freezer")
+    if place is None or not (place / "tasks").exists():
+        return "no freezer of version 1 is mounted"
+    return None if os.access(place, os.W_OK) else f"{place} is not ours to change"
+
+
+def _ptrace() -> str | None:
+    """Another process of ours may be traced."""
+    if platform.machine() != "x86_64":
+        return f"no ptrace numbers for {platform.machine()}"
+    try:
+        scope = Path("/proc/sys/kernel/yama/ptrace_scope").read_text().strip()
+    except OSError:
+        return None
+    return None if scope == "0" or os.geteuid() == 0 else f"yama's ptrace_scope is {scope}"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "userns": _userns,
@@ -192,10 +211,14 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "other-user": _other_user,
     "pids-cgroup": _pids_cgroup,
     "gevent": lambda: _module("gevent"),
+    "freezer-cgroup": _freezer_cgroup,
+    "ptrace": _ptrace,
     "uvloop": lambda: _module("uvloop"),
 }
 
-BY_CHOICE = frozenset({"fuse", "root", "other-user", "pids-cgroup", "subordinate-ids", "x86_64"})
+BY_CHOICE = frozenset(
+    {"freezer-cgroup", "fuse", "root", "other-user", "pids-cgroup", "subordinate-ids", "x86_64"}
+)
 """What a run lacks by who runs it and where, which no CI can mend."""
 
 

@@ -41,3 +41,13 @@ def jump_to_nowhere(pid: int) -> None:
     registers[_ORIG_RAX] = ctypes.c_ulong(-1).value  # no restart of the interrupted call
     _ptrace(_SETREGS, pid, registers)
     _ptrace(_DETACH, pid, ctypes.c_void_p(0))
+
+
+def hold(pid: int) -> None:
+    """Trace a process and let it run: once it has ended, only we can let its parent reap it."""
+    _ptrace(_SEIZE, pid)
+
+
+def let_go(pid: int) -> None:
+    """Wait for a process that we hold, which has ended."""
+    os.waitpid(pid, _WALL)

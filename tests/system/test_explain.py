@@ -149,7 +149,12 @@ def made(trace: str, children: list[str]) -> list[Call]:
             names["gone" + pid] = who
         else:
             calls.append((who, call))
-    return [(who, _symbolic(call, pids)) for who, call in calls]
+    found = [(who, _symbolic(call, pids)) for who, call in calls]
+    return [each for each in found if each not in OF_THE_WAIT]
+
+
+OF_THE_WAIT = (("launcher", "pidfd_open(STAGE, 0)"), ("stage", "pidfd_open(INIT, 0)"))
+"""By which a keeper waits for the init, and the launcher for the keeper: no part of a start."""
 
 
 def _symbolic(call: str, pids: dict[str, str]) -> str:

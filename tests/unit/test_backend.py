@@ -18,6 +18,7 @@ from spawner import backend, resolver, slirpapi
 from spawner.backend import Backend, Ends
 from spawner.errors import SetupError
 from spawner.linux import Kernel, SyscallError
+from spawner.making import Ear
 from spawner.network import Network, Publish
 
 
@@ -255,6 +256,7 @@ def test_what_slirp4netns_answers(runtime: Path, answer: bytes, message: str | N
     import threading
 
     sweeper = slirpapi.Sweeper(Kernel())
+    ear = Ear(Kernel(), "publish", ())
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(sweeper.socket)
         server.listen()
@@ -270,13 +272,14 @@ def test_what_slirp4netns_answers(runtime: Path, answer: bytes, message: str | N
         serving.start()
         try:
             if message is None:
-                sweeper.publish([Publish(80)])
+                sweeper.publish([Publish(80)], ear)
             else:
                 with pytest.raises(SetupError) as raised:
-                    sweeper.publish([Publish(80)])
+                    sweeper.publish([Publish(80)], ear)
                 assert str(raised.value) == f"publish 127.0.0.1:80:80/tcp: {message}"
         finally:
             serving.join()
+            ear.close()
             sweeper.sweep()
 
 

@@ -13,6 +13,7 @@ import posix
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,7 @@ class Proc:
         self.life = self.left = life
         self.reaps = reaps
         self.state = "S"
+        self.stopping = False
 
 
 class Table:
@@ -93,6 +95,9 @@ class Table:
                 if not proc.left:
                     proc.left = proc.life
                     self._act(proc)
+                    if proc.stopping and proc.state == "S":
+                        self._stop(proc)
+                    proc.stopping = False
                 return
 
     def _act(self, proc: Proc) -> None:
@@ -107,6 +112,10 @@ class Table:
         self.procs[proc.pid] = proc
         if proc.state == "gone":
             del self.procs[proc.pid]
+
+    def _stop(self, proc: Proc) -> None:
+        proc.state = "T"
+        self.stopped.append(proc)
 
     def _end(self, proc: Proc) -> None:
         proc.state = "Z"
@@ -203,9 +212,10 @@ class Table:
             return
         if number == signal.SIGKILL:
             self._end(proc)
+        elif proc.state == "S" and proc.left == 1:
+            proc.stopping = True  # in its fork, which it finishes
         elif proc.state == "S":
-            proc.state = "T"
-            self.stopped.append(proc)
+            self._stop(proc)
 
     def waitpid(self, pid: int, flags: int) -> tuple[int, int]:
         self._tick()
@@ -290,6 +300,7 @@ def on(table: Table) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (descendants, ends):
             patch.setattr(module, "posix", table)
+        patch.setattr(descendants, "time", SimpleNamespace(monotonic=time.monotonic, sleep=int))
         numbers = {"SIGKILL": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
         acts = SimpleNamespace(pidfd_send_signal=table.pidfd_send_signal, **numbers)
         patch.setattr(descendants, "_signal", acts)

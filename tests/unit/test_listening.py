@@ -24,7 +24,7 @@ def launch(made: Container) -> Any:
     spec = Spec(["app"], namespaces=Namespaces(["pid"]), init="")
     return SimpleNamespace(
         kernel=Kernel(), spec=spec, observer=Observer(), early=(), lifelines=(), kept=(),
-        container=made,
+        container=made, tell_left=lambda: None,
     )  # fmt: skip
 
 
@@ -40,8 +40,12 @@ def test_of_two_failures_the_first_is_the_reason() -> None:
 
 @pytest.mark.parametrize(
     ("told", "exited", "signalled"),
-    [(b"exited 143 15", 143, signal.SIGTERM), (b"exited 0 15", 3, None)],
-    ids=["heard", "contradicts"],
+    [
+        (b"exited 143 15", 143, signal.SIGTERM),
+        (b"exited 0 15", 3, None),
+        (b"exited 7 9", 7, None),
+    ],
+    ids=["heard", "contradicts the end", "contradicts itself"],
 )
 def test_the_last_word_is_heard_though_somebody_else_could_still_speak(
     told: bytes, exited: int, signalled: int | None

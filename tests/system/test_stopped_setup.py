@@ -1,0 +1,101 @@
+"""Somebody stops who makes a container, in the middle of it: the launcher hears all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from helpers import children
+from helpers.capabilities import require
+from helpers.programs import Word
+from helpers.running import Running
+
+import spawner
+from spawner import initpath
+
+STOPPED = {
+    "the init": "CLONE_NEWUTS",
+    "the stage": "CLONE_NEWUSER",
+    "the stage before it forks": "CLONE_NEWPID",
+}
+"""Who stops itself, by what it has just unshared."""
+
+each_moment = pytest.mark.parametrize("flag", STOPPED.values(), ids=list(STOPPED))
+
+
+def stopping(flag: str) -> list[str]:
+    """Return the argv of a pyspawn whose process stops itself once it has unshared `flag`."""
+    return initpath.lean(
+        f"""
+import _signal, posix
+from spawner import linux
+unshare = linux.Kernel.unshare
+def stop(self, flags):
+    unshare(self, flags)
+    if flags == linux.{flag}:
+        posix.write(2, b"stopped\\n")
+        if posix.getpid() == 1:  # nothing of ours stops that one
+            _signal.pause()
+        posix.kill(posix.getpid(), 19)
+linux.Kernel.unshare = stop
+from spawner.__main__ import main
+main()
+"""
+    )
+
+
+@contextmanager
+def begun(flag: str, *words: Word, pass_fds: Iterable[int] = ()) -> Iterator[Running]:
+    require("userns", "pidns")
+    argv = [*stopping(flag), "--user", "--uts", *words, "--", "/bin/true"]
+    with Running(argv, pass_fds=pass_fds) as running:
+        children.wait_until(lambda: "stopped" in running.errors(), "the stop")
+        yield running
+
+
+@each_moment
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it(flag: str, number: signal.Signals) -> None:
+    with begun(flag, "--stop-timeout=0.1") as running:
+        below = children.below(running.pid)
+        running.send(number)
+        assert running.wait() == 128 + number
+        assert children.wait_gone(below) == set()
+        assert f"make the container: got {number.name} meanwhile" in running.errors()
+
+
+@pytest.mark.parametrize("flag", ["CLONE_NEWUSER", "CLONE_NEWPID"])
+def test_a_signal_is_forwarded_if_it_goes_on_in_time(flag: str) -> None:
+    with begun(flag) as running:
+        (stage,) = children.below(running.pid)
+        children.wait_state(stage, "T")
+        running.send(signal.SIGTERM)
+        os.kill(stage, signal.SIGCONT)
+        assert running.wait() in (0, 143)
+
+
+@each_moment
+@pytest.mark.parametrize("share", ["", "pid"])
+def test_a_time_out_of_the_api_ends_it(
+    flag: str, share: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("userns", "pidns")
+    if share and flag == "CLONE_NEWPID":
+        return  # there's none
+    monkeypatch.setattr(initpath, "pyspawn", lambda: stopping(flag))
+    before = children.of(os.getpid())
+    with pytest.raises(spawner.TimeoutExpired):
+        spawner.Process(["true"], unshare="user,uts", share=share, start_timeout=1)
+    assert children.of(os.getpid()) == before
+
+
+@each_moment
+def test_so_does_the_end_of_the_caller(flag: str) -> None:
+    reader, writer = os.pipe()
+    with begun(flag, f"--lifeline={reader}", pass_fds=[reader]) as running:
+        os.close(writer)
+        assert running.wait() == 125
+    os.close(reader)
