@@ -32,18 +32,18 @@ from spawner.credentials import set_group, set_groups, set_user
 from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError
 from spawner.init import FILES
 from spawner.linux import NAMESPACE_FLAGS, SyscallError
-from spawner.scout import Scout
 from spawner.spec import NAMESPACES
 from spawner.steps import Step, attempt, failed, one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from spawner.caller import Caller
     from spawner.joins import Joins
     from spawner.linux import Kernel
     from spawner.planning import Look
+    from spawner.scout import Scout
     from spawner.spec import Spec
 
 _ORDER = ("cgroup", "ipc", "net", "uts", "time", "mount")
@@ -480,7 +480,7 @@ def _maps_of_file(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> 
         kernel.set_parent_death_signal(_signal.SIGKILL)
         return {}
 
-    scout = Scout(kernel, what, enter)
+    scout = _scout(kernel, what, enter)
     try:
         scout.answer(lifelines)
         return joined.look_at_maps(str(scout.pid))
@@ -587,7 +587,7 @@ def _environment(kernel: Kernel, joined: Joined, place: str, lifelines: frozense
     It lies in the memory of the process, at which nobody gets while one of its threads hangs.
     """
     what = f"join process {joined.joins.pid}"
-    scout = Scout(kernel, what, lambda: {"copy": joined.copy(f"{place}/environ")})
+    scout = _scout(kernel, what, lambda: {"copy": joined.copy(f"{place}/environ")})
     try:
         copy = scout.answer(lifelines)["copy"]
     finally:
@@ -685,7 +685,7 @@ def _of_paths(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> dict
             found[kind] = _of_file(kernel, joined, path, kind)
         return found
 
-    scout = Scout(kernel, f"join {', '.join(paths)}", search)
+    scout = _scout(kernel, f"join {', '.join(paths)}", search)
     try:
         found = scout.answer(lifelines)
     finally:
@@ -697,6 +697,13 @@ def _of_paths(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> dict
         place = f"{target}/{FILES.get(name[:-1], name[:-1])}" if name[-1] == "/" else target
         joined.looks += look(SCOUT, named.get(name) or place or "", _FILE_FLAGS)
     return {name.rstrip("/"): descriptor for name, descriptor in found.items()}
+
+
+def _scout(kernel: Kernel, what: str, task: Callable[[], dict[str, int]]) -> Scout:
+    """Send a scout; a process that is joined needs none, and no socket either."""
+    from spawner import scout
+
+    return scout.Scout(kernel, what, task)
 
 
 def _of_path(kernel: Kernel, joined: Joined, path: str) -> dict[str, int]:
