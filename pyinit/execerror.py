@@ -83,6 +83,7 @@ def whole_line(said: str) -> bytes:
     Of a longer one the middle is left out, which is somebody's very long word: what it's about
     stands before, what is wrong with it behind.
     """
+    said = said.replace("\\udc", "\\x")  # what the repr of a byte that is no text looks like
     return brief(said.encode("utf-8", "surrogateescape"), PIPE_BUF - 1).encode()
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _ENOENT = 2  # asm-generic/errno-base.h, the same on all machines; so is
 _ENOEXEC = 8
 
+_PATH_MAX = 4096  # linux/limits.h
+
 DEFAULT_PATH = b"/bin:/usr/bin"
 """Where glibc looks when PATH is unset (confstr(3), _CS_PATH)."""
 
@@ -33,7 +35,11 @@ def candidates(program: bytes, path: bytes | None) -> list[bytes]:
         return [program]
     if path is None:
         path = DEFAULT_PATH
-    return [directory + b"/" + program if directory else program for directory in path.split(b":")]
+    return [
+        directory + b"/" + program if directory else program
+        for directory in path.split(b":")
+        if len(directory) < _PATH_MAX  # as glibc does (posix/execvpe.c)
+    ]
 
 
 def execvp(arguments: list[bytes], path: bytes | None) -> "NoReturn":
@@ -54,6 +60,7 @@ def search(
     ExecError.
     """
     denied: ExecError | None = None
+    last = ExecError(_ENOENT, arguments[0])
     for candidate in candidates(arguments[0], path):
         try:
             return _attempt(attempt, candidate, arguments)

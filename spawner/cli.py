@@ -6,7 +6,7 @@ import sys
 
 from pyinit import show
 from spawner import caller, channel
-from spawner.errors import LAUNCHER, OURS, ExecError, SpawnerError
+from spawner.errors import LAUNCHER, OURS, ExecError, SetupError, SpawnerError
 from spawner.launch import Launch, Observer
 from spawner.linux import Kernel, encode
 from spawner.spec import Spec, choose
@@ -111,8 +111,13 @@ def _run(
     telling: "Telling | None" = None,
 ) -> int:
     """Launch what `spec` wants; return the exit status."""
-    # One that is ignored makes the kernel reap, and the status is lost, wait(2).
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    try:
+        # One that is ignored makes the kernel reap, and the status is lost, wait(2).
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    except OSError as error:
+        what = "set the disposition of SIGCHLD"
+        refused = SetupError(what, stage=LAUNCHER, syscall="rt_sigaction", errno=error.errno)
+        return _failed(refused, spec, report)
     try:
         launch = Launch(
             telling or Kernel(),

@@ -79,6 +79,12 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
         if front is not options:
             words = front.split(words)
         values, program = parse(front.TABLE, words)
+        if front is options:
+            from spawner import blanks
+
+            while (found_words := blanks.joined(front.TABLE, words, len(program))) is not None:
+                words = found_words
+                values, program = parse(front.TABLE, words)
         others = len(program) if front is options else len(program) - 1  # the target is ours
         show(b"pyspawn", list(map(encode, _open_words(asked, others))))
         if values.get("help"):

@@ -37,7 +37,33 @@ def _variable(name: str, value: str) -> str:
     return f"that is for pyinit: `{setting} pyspawn --init -- PROGRAM`"
 
 
+_MORE = {
+    **dict.fromkeys(
+        ("--env-file", "--env-host"), "put `env $(cat FILE)` in front of pyspawn, or --env for each"
+    ),
+    **dict.fromkeys(
+        ("--label", "--restart", "--log-driver", "--cidfile", "--pull", "--platform"),
+        f"there's no image and no daemon here: {_NO_NEED}",
+    ),
+    "--group-add": "it is --groups GROUP,... here",
+    **dict.fromkeys(
+        ("--security-opt", "--seccomp", "--add-seccomp-fd"),
+        "seccomp filters are what pyspawn was started with: put what sets one in front of PROGRAM",
+    ),
+    "--no-new-privileges": "put `setpriv` in front of PROGRAM: it sets no_new_privs, setpriv(1)",
+    **dict.fromkeys(("--symlink", "--dir", "--file", "--bind-try", "--mqueue"), _INSIDE),
+    "--block-fd": "have PROGRAM wait itself: `sh -c 'read line <&FD; exec PROGRAM'`",
+    "--sync-fd": "it is --json-status FD here, which says when PROGRAM runs and how it ended",
+    "--forward-signals": f"every signal is forwarded: {_NO_NEED}",
+    "--preserve-credentials": f"without --setuid and --setgid they stay: {_NO_NEED}",
+    "--wdns": "it is --workdir DIR here, which is a place inside",
+    "--follow-context": f"the security context is the program's own: {_NO_NEED}",
+    "--join-cgroup": "control groups aren't joined: start pyspawn in the one that is meant",
+}
+"""What tools have that few ask for."""
+
 _BOTH = {
+    **_MORE,
     "-F": f"pyspawn forks where it has to: {_NO_NEED}",
     "--no-fork": f"pyspawn forks where it has to: {_NO_NEED}",
     "-d": f"{_NO_NEED}, and put `&` at the end",
@@ -65,6 +91,9 @@ _BOTH = {
 
 RUN: "Mapping[str, str]" = {
     **_BOTH,
+    "--dns": "it is --network here, whose name server works inside, or a mount on /etc/resolv.conf",
+    "--cgroupns": "it is --cgroup here, or --share cgroup for the machine's",
+    "--map-subids": "it is --map-auto here",
     "-f": f"pyspawn forks where it has to: {_NO_NEED}",
     "--fork": f"pyspawn forks where it has to: {_NO_NEED}",
     "--kill-child": f"nothing outlives pyspawn: {_NO_NEED}",

@@ -54,6 +54,22 @@ def find(name: str, search_path: bytes | None) -> str | None:
     return None
 
 
+def as_root(words: str) -> str:
+    """Return the command by which root runs this pyspawn with `words`; sudo(8) may find none.
+
+    It has a PATH of its own, where what lies in a virtual environment isn't.
+    """
+    script = sys.argv[0] if sys.argv[0].endswith("/pyspawn") else ""
+    beside = f"{sys.executable.rpartition('/')[0]}/pyspawn"
+    if script and not script.startswith("/"):
+        script = f"{posix.getcwd()}/{script}"
+    elif not script:
+        script = beside if posix.access(beside, posix.X_OK) else f"{sys.executable} -m spawner"
+    if find("sudo", posix.environ.get(b"PATH")) is None:
+        return f"as root, `{script} {words}`"
+    return f"`sudo {script} {words}`"
+
+
 def powerless(path: str) -> str | None:
     """Return why a program that has to run with root's rights would not, None where it would.
 

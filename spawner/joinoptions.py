@@ -14,11 +14,11 @@ HELP = "pyspawn exec --help"
 """What shows it."""
 
 USAGE = """\
-Usage: pyspawn exec TARGET [OPTIONS] [--] PROGRAM [ARG...]
+Usage: pyspawn exec TARGET [OPTIONS] [--] [PROGRAM [ARG...]]
 
-Run PROGRAM in the namespaces of TARGET: a process inside (by its pid), a namespace file like
-/proc/PID/ns/net, or a directory of them, such as `pyspawn --persist` makes. Of a process also the
-root and the working directory."""
+Run PROGRAM, or your shell ($SHELL), in the namespaces of TARGET: a process inside (by its pid), a
+namespace file like /proc/PID/ns/net, or a directory of them, such as `pyspawn --persist` makes. Of
+a process also the root and the working directory."""
 
 FOOTER = """\
 Without a flag PROGRAM joins every namespace of TARGET that differs from yours; with flags those
@@ -101,8 +101,6 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     """
     if not program:
         raise UsageError("no target was given", "pyspawn exec PID -- PROGRAM [ARG...]")
-    if not program[1:]:
-        raise UsageError("no program was given", "pyspawn exec TARGET -- PROGRAM [ARG...]")
     del user, group
     kinds = [kind for kind in NAMESPACES if values.get(kind)]
     given = {
@@ -111,7 +109,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         if name in values
     }
     return Spec(
-        program[1:],
+        program[1:] or [options.shell()],
         namespaces=Namespaces(()),
         joins=Joins(
             program[0],

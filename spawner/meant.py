@@ -20,6 +20,9 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     `found` is the hint that the file itself gave. Behind `--` a program is a program.
     """
     before = words[: len(words) - len(program)]
+    if list(words[len(before) :]) != list(program):  # nobody has named it
+        sh = "exec TARGET" if words[:1] == ["exec"] else "[OPTIONS]"
+        return f"that is your $SHELL: name a program that is there, `pyspawn {sh} -- /bin/sh`"
     word = program[0]
     if not before or list(before) == ["run"]:
         return found or _command(word)

@@ -1,5 +1,7 @@
 """The options of `pyspawn`: one table, and the specification that they add up to."""
 
+import posix
+
 from pyinit import cmdline
 from pyinit.cmdline import Option, UsageError
 from spawner.spec import STOP_TIMEOUT, Spec, choose, kind_of
@@ -15,14 +17,15 @@ if TYPE_CHECKING:
     from spawner.network import Network
 
 USAGE = """\
-Usage: pyspawn [run] [OPTIONS] [--] PROGRAM [ARG...]
-       pyspawn exec TARGET [OPTIONS] [--] PROGRAM [ARG...]
+Usage: pyspawn [run] [OPTIONS] [--] [PROGRAM [ARG...]]
+       pyspawn exec TARGET [OPTIONS] [--] [PROGRAM [ARG...]]
        pyspawn release DIR
        pyspawn zombies [OPTIONS] [PID...]
 
-Run PROGRAM in namespaces of its own: processes, mounts with a /proc of its own, IPC, host name and
-control groups are new, and users too (you are root inside) where you aren't root. With --init,
-pyinit is PID 1 inside: it forwards signals and reaps orphans. Nothing outlives pyspawn."""
+Run PROGRAM, or your shell ($SHELL), in namespaces of its own: processes, mounts with a /proc of its
+own, IPC, host name and control groups are new, and users too (you are root inside) where you aren't
+root. With --init, pyinit is PID 1 inside: it forwards signals and reaps orphans. Nothing outlives
+pyspawn."""
 
 HELP = "pyspawn --help"
 """What shows it."""
@@ -118,6 +121,9 @@ def _file(word: str) -> str:
 def _flag(kind: str, short: str, words: str) -> Option:
     return Option(kind, short, metavar="FILE", optional=True, convert=_file, help=words)
 
+
+_NETWORKS = ("none", "loopback", "slirp4netns", "pasta")
+"""Kinds of networks that --net=KIND may name as well, as docker(1) has it."""
 
 # The flags of unshare(1), in its spelling.
 _FLAGS = (
@@ -319,10 +325,12 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
 
     Raises UsageError and SpecError.
     """
+    values = _in_our_words(values)
     unshare = [flag.name for flag in _FLAGS if values.get(flag.name) is True]
     joined = {flag.name: values[flag.name] for flag in _FLAGS if _is_file(values.get(flag.name))}
     unshare += [name for names in values.get("unshare", ()) for name in names]
     share = [name for names in values.get("share", ()) for name in names] + list(joined)
+    share += values.get("as_host", ())
     attempt = [name for names in values.get("unshare_try", ()) for name in names]
     mappings = [name for name in ("map_root_user", "map_current_user") if values.get(name)]
     if len(mappings) > 1:
@@ -351,7 +359,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     }  # fmt: skip
     init = values.get("init")
     return Spec(
-        program,
+        program or [shell()],
         namespaces=choose(unshare, share, attempt, privileged=user == 0),
         network=network,
         **mapped,
@@ -367,6 +375,27 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         clear_environment=values.get("clearenv", False),
         **given,
     )
+
+
+def shell() -> str:
+    """Return what runs where no program is named, as with unshare(1): the user's shell."""
+    found = posix.environ.get(b"SHELL") or b"/bin/sh"
+    return found.decode("utf-8", "surrogateescape")
+
+
+def _in_our_words(values: "Mapping[str, Any]") -> "dict[str, Any]":
+    """Return the values with those of docker(1) for a kind of namespace in our words."""
+    found = dict(values)
+    for flag in _FLAGS:
+        value = found.get(flag.name)
+        if value == "host":
+            del found[flag.name]
+            found.setdefault("as_host", []).append(flag.name)
+        elif value == "private":
+            found[flag.name] = True
+        elif flag.name == "net" and value in _NETWORKS and "network" not in found:
+            found["network"] = found.pop("net")
+    return found
 
 
 def _chosen_group(values: "Mapping[str, Any]") -> int | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from spawner import linux
+from spawner import helper, linux
 from spawner.errors import LAUNCHER, SetupError
 from spawner.init import FILES
 from spawner.linux import SyscallError
@@ -38,7 +38,6 @@ _NOT_OLDER = (
     "them by processor, so that a newer one may count as older: try again, on one processor "
     "(taskset), or leave it out, --share mount"
 )
-_NO_RIGHT = "it takes root to mount outside of a namespace: `sudo pyspawn --persist DIR ...`"
 
 
 class Kept:
@@ -85,7 +84,9 @@ class Kept:
                 options = "mode=755,size=64k,nr_inodes=16"
                 kernel.mount(_SOURCE, _place(below), "tmpfs", _FLAGS, options)
             except SyscallError as error:
-                raise self._refused(error, _NO_RIGHT) from None
+                command = helper.as_root("--persist DIR ...")
+                hint = f"it takes root to mount outside of a namespace: {command}"
+                raise self._refused(error, hint) from None
             self._mounted = True
             top = kernel.open_directory(path)
             if not (_is_kept(top) and _is_same(top, below, "..")):

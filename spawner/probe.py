@@ -549,8 +549,10 @@ def _in_other_words(kind: str, path: str) -> str | None:
     from spawner.network import KINDS
 
     name, _, more = path.partition(":")
-    if path == "host":
-        return f"the machine's is had by --share {kind}"
+    if kind == "user" and "/" not in path and not more:
+        return (
+            f"for who PROGRAM is: --setuid {path}; for a user namespace: --user=/proc/PID/ns/user"
+        )
     if kind == "net" and name in KINDS:
         return f"a kind of network is named by --network {path}"
     if not path.isdigit() and not (name == "container" and more):

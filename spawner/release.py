@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from pyinit import OURS, cmdline, execerror, outlet
-from spawner import linux
+from spawner import helper, linux
 from spawner.errors import SetupError
 from spawner.persist import WHERE, release
 from spawner.report import Report
@@ -36,7 +36,8 @@ def main(words: list[str]) -> int:
         return report.failed(error, hint=error.hint or f"see {HELP}")
     except SetupError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            error.hint = f"only root lets go of mounts: `sudo pyspawn release {_shown(rest[0])}`"
+            command = helper.as_root(f"release {_shown(rest[0])}")
+            error.hint = f"only root lets go of mounts: {command}"
         elif error.errno is not None and not (error.path or "").startswith("/proc/self/"):
             error.hint = WHERE
         return report.failed(error)

@@ -710,3 +710,14 @@ def test_nothing_runs_for_which_nobody_could_wait(options: list[str], tmp_path: 
     ended = run(prepared(code, argv))
     assert refused(ended, "open a signalfd: Too many open files (EMFILE)")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("init", [[], ["--init"]])
+def test_dispositions_that_can_not_be_set(init: list[str]) -> None:
+    require("seccomp")
+    hint = refused(
+        inside(seccomp.deny(errno.EPERM, "rt_sigaction"), *init),
+        f"set the disposition of SIGCHLD: {EPERM}",
+    )
+    assert "a seccomp filter is in force" in hint
+    assert "refuses rt_sigaction" in hint

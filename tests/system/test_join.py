@@ -442,7 +442,6 @@ def test_of_a_launcher_the_container_is_named() -> None:
     ("words", "message"),
     [
         ([], "no target was given"),
-        (["1"], "no program was given"),
         (["0", "--", "true"], "0 can't be a process id"),
         (["99999999999", "--", "true"], "99999999999 can't be a process id"),
         (["9" * 5000, "--", "true"], "9 can't be a process id"),
@@ -462,7 +461,7 @@ def test_an_option_of_run() -> None:
     assert hint.startswith("that is for pyspawn run")
 
 
-@pytest.mark.parametrize("words", [[], ["-t", "1", "true"], ["--target", "1", "true"], ["1"]])
+@pytest.mark.parametrize("words", [[], ["-t", "1", "true"], ["--target", "1", "true"]])
 def test_how_it_is_written(words: list[str]) -> None:
     _, hint = refused(run([*initpath.pyspawn(), "exec", *words]))
     assert re.search(r"pyspawn exec (PID|TARGET) -- PROGRAM", hint)
@@ -882,3 +881,10 @@ def test_a_name_would_be_one_of_the_targets_own(target: int) -> None:
         assert ended.status == 125
         assert f"{option}: 'root' is not an id, and whose name it is say only" in ended.errors
         assert f"`pyspawn exec TARGET -- getent {database} root` shows it" in ended.errors
+
+
+def test_without_a_program_it_is_the_shell(target: int) -> None:
+    ended = join(target, typed=b"echo $0 in; readlink /proc/self/ns/uts; exit 7\n",
+                 environment={**os.environ, "SHELL": "/bin/sh"})  # fmt: skip
+    assert ended.status == 7, ended
+    assert ended.out.decode().split() == ["/bin/sh", "in", os.readlink(f"/proc/{target}/ns/uts")]

@@ -483,8 +483,8 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
             125,
             "nosuch is in no directory of PATH: install it, or name it by its path",
         ),
-        (["--pid=host", "true"], 125, "the machine's is had by --share pid"),
-        (["--net=none", "true"], 125, "a kind of network is named by --network none"),
+        (["--net=veth:br0", "true"], 125, "a kind of network is named by --network veth:br0"),
+        (["--user=nobody", "true"], 125, "for a user namespace: --user=/proc/PID/ns/user"),
         (["--net=container:web", "true"], 125, "'{{.State.Pid}}' web)/ns/net"),
         (["--mount", "type=bind,src=/a,dst=/b", "true"], 127, "mount ... && exec PROGRAM'`"),
         (["--ipc=4194305", "true"], 125, "--ipc=/proc/4194305/ns/ipc"),
@@ -1345,8 +1345,6 @@ def test_as_a_module() -> None:
         (["--hostname=x", "--share=uts", "true"], "needs a new uts namespace", "add --uts"),
         (["--monotonic=5", "true"], "needs a new time namespace", "add --time"),
         (["--hostname=" + "x" * 65, "true"], "1 to 64 bytes", None),
-        (["--init"], "no program was given", "pyspawn [OPTIONS] -- PROGRAM"),
-        ([], "no program was given", "pyspawn [OPTIONS] -- PROGRAM"),
         (["--help=x"], "takes no value", "--help"),
         (["--workdir"], "needs a value", "--workdir DIR: Start"),
         (["--persist", "--", "true"], "needs a value", "--persist DIR: As root"),
@@ -1368,3 +1366,54 @@ def test_bad_input_gets_a_clear_line_and_a_hint(
     if hint is not None:
         assert lines[1].startswith("hint: ")
         assert hint in lines[1]
+
+
+@pytest.mark.parametrize("words", [[], ["run"], ["--init"], ["--"], ["--net"]], ids=" ".join)
+def test_without_a_program_it_is_the_shell(words: list[str], tmp_path: Path) -> None:
+    shell = tmp_path / "shell"
+    shell.write_text("#!/bin/sh\necho $0 $#; exec /bin/sh")
+    shell.chmod(0o755)
+    environment = {**os.environ, "SHELL": str(shell)}
+    ended = spawn(*words, typed=b"exit 7\n", environment=environment)
+    assert (ended.status, ended.out) == (7, f"{shell} 0\n".encode())
+    environment["SHELL"] = ""
+    assert spawn(*words, typed=b"echo sh; exit 8\n", environment=environment).out == b"sh\n"
+    ended = spawn("--dry-run", *words[words[:1] == ["run"] :], environment=environment)
+    assert b"/bin/sh" in ended.out.splitlines()[-1]
+
+
+def test_a_shell_that_is_not_there() -> None:
+    ended = spawn("--uts", environment={**os.environ, "SHELL": "/no/such"})
+    assert ended.status == 127
+    assert "hint: that is your $SHELL: name a program that is there" in ended.errors
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        (["--ipc=host"], DEFAULTS - {"ipc"}),
+        (["--pid=host", "--share=cgroup"], DEFAULTS - {"pid", "cgroup"}),
+        (["--net=private", "--uts", "host"], (DEFAULTS - {"uts"}) | {"net"}),
+        (["--net=none"], DEFAULTS | {"net"}),
+        (["--net=host"], DEFAULTS),
+        (["--unshare", "net", "mnt", "time"], DEFAULTS | {"net", "time"}),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_what_people_type(words: list[str], kinds: set[str]) -> None:
+    assert new_ones(sh(LINKS, *words)) == kinds
+
+
+def test_a_byte_that_is_no_text_is_shown_as_a_byte() -> None:
+    ended = spawn(b"--setuid=\xff\xfe", "--", "/bin/true")
+    assert "--setuid: '\\xff\\xfe' is " in ended.errors
+    assert "udc" not in ended.errors
+
+
+def test_an_entry_of_path_that_is_longer_than_a_path_is_passed_over() -> None:
+    search_path = "/" + "x" * 4096 + ":/bin:/usr/bin"
+    for init in ([], ["--init"]):
+        ended = spawn(*init, "--", "true", environment={**os.environ, "PATH": search_path})
+        assert ended.status == 0, ended
+        ended = spawn(*init, "--", "true", environment={**os.environ, "PATH": "/" + "x" * 5000})
+        assert ended.status == 127, ended
