@@ -242,6 +242,8 @@ def test_events_are_whole_lines_and_those_that_were_dropped_are_counted(place: P
             children.wait_until(lambda: len(children.of(pid)) == 1, "the workload alone")
             told = [events.next()]
             running.send(signal.SIGWINCH)
+            while told[-1]["event"] != "signal":
+                told.append(events.next())
             running.close_input()
             assert running.wait() == 0
         told += events.all()  # each line is parsed
