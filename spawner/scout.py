@@ -17,12 +17,12 @@ from __future__ import annotations
 import _signal
 import _socket
 import posix
-import select
 import sys
 
-from spawner import channel, helper
-from spawner.errors import LAUNCHER, OURS, SCOUT, SetupError
+from spawner import channel, ends
+from spawner.errors import LAUNCHER, SCOUT, SetupError
 from spawner.linux import SyscallError
+from spawner.making import Ear
 from spawner.steps import attempt, failed
 
 TYPE_CHECKING = False
@@ -73,11 +73,17 @@ class Scout:
         `watched` are the launcher's lifelines. When it doesn't answer, or pyspawn is told to end,
         it is closed.
         """
-        signals = attempt(LAUNCHER, self._what, lambda: self._kernel.signalfd(helper.endings()))
+        ear = Ear(self._kernel, self._what, watched, _PATIENCE_AT_END)
         try:
-            self._wait(signals, frozenset(watched))
+            answered = ear.wait(self._socket.fileno(), seconds=PATIENCE)
+        except SetupError as error:
+            error.hint = self._why()
+            raise
         finally:
-            posix.close(signals)
+            ear.close()
+        if not answered:
+            what = f"{self._what}: no answer within {PATIENCE:g} s"
+            raise SetupError(what, stage=LAUNCHER, hint=self._why())
         data, control, _, _ = self._socket.recvmsg(
             65536, _socket.CMSG_SPACE(64 * _INT), _socket.MSG_CMSG_CLOEXEC
         )
@@ -99,34 +105,10 @@ class Scout:
         self._socket.close()
         posix.kill(self.pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
         pid, self.pid = self.pid, 0
-        return 0 if _reap(pid) else pid
+        return pid if ends.reap(pid, _REAPING) is None else 0
 
-    def _wait(self, signals: int, watched: frozenset[int]) -> None:
-        """Return when there's an answer, or when it has ended; raises SetupError.
-
-        A signal to end is left to be read by whoever forwards it, if the look ends in time.
-        """
-        poll = select.poll()
-        for descriptor in (self._socket.fileno(), signals, *watched):
-            poll.register(descriptor, select.POLLIN)
-        patience, caught = PATIENCE, 0
-        while True:
-            ready = {descriptor for descriptor, _ in poll.poll(patience * 1000)}
-            if self._socket.fileno() in ready:
-                return
-            if ready & watched:
-                raise self._given_up("nobody waits for it any more", 0)
-            if not ready:
-                if caught:
-                    raise self._given_up(f"got {_name(caught)} meanwhile", caught)
-                raise self._given_up(f"no answer within {PATIENCE:g} s", 0)
-            poll.unregister(signals)
-            patience = _PATIENCE_AT_END
-            caught = min(_signal.sigpending() & helper.endings(), default=_signal.SIGTERM)
-
-    def _given_up(self, why: str, signal: int) -> SetupError:
-        from pyinit import SIGNALLED
-
+    def _why(self) -> str:
+        """Close it, and return what to do about a look that doesn't end."""
         left = self.close()
         hint = (
             "it seems to lie on a file system that doesn't answer, a program's (FUSE) or across a "
@@ -134,8 +116,7 @@ class Scout:
         )
         if left:
             hint += f"; process {left}, which asked it, can't be killed until then, and is left"
-        status = SIGNALLED + signal if signal else OURS
-        return SetupError(f"{self._what}: {why}", stage=LAUNCHER, hint=hint, status=status)
+        return hint
 
 
 def _pair() -> tuple[_socket.socket, _socket.socket]:
@@ -172,26 +153,3 @@ def _be(
         theirs.recv(1)
     finally:
         posix._exit(0)
-
-
-def _name(number: int) -> str:
-    from pyinit import signames
-
-    return signames.name(number)
-
-
-def _reap(pid: int) -> bool:
-    """Reap a child that was killed; return whether it has ended within the time that it has."""
-    try:
-        pidfd = posix.pidfd_open(pid)
-    except OSError:
-        return posix.waitpid(pid, posix.WNOHANG)[0] == pid
-    try:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(_REAPING * 1000):
-            return False
-        posix.waitpid(pid, 0)
-        return True
-    finally:
-        posix.close(pidfd)

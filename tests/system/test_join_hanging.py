@@ -55,6 +55,31 @@ def test_the_launcher_goes_where_nobody_answers_through_the_init(
     os.close(reader)
 
 
+IMPATIENT = initpath.lean(
+    "import spawner.machine;spawner.machine.LIMIT=0.5;from spawner.__main__ import main;main()"
+)
+"""A pyspawn that awaits for half a second what it has killed."""
+
+
+def test_an_init_that_hangs_is_left_and_told(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with fuse.target(tmp_path, "root") as target:
+        target.hang()
+        words = ["exec", str(target.pid), f"--json-status={writer}", "--stop-timeout=0.1"]
+        with Running([*IMPATIENT, *words, "/bin/true"], pass_fds=[writer]) as running:
+            os.close(writer)
+            try:
+                pid = json.loads(Lines(reader).next())["host_pid"]
+                children.wait_until(lambda: hangs(pid), "the init")
+                os.kill(running.starter, signal.SIGTERM)
+                assert running.wait() == 128 + signal.SIGKILL
+                assert f"{pid} (" in running.errors()
+                assert "state D" in running.errors()
+            finally:
+                target.end()
+    os.close(reader)
+
+
 PATHS: list[tuple[str, ...]] = [
     ("exec", "{place}", "--"),
     ("exec", "{place}/x", "--net", "--"),

@@ -97,7 +97,7 @@ def test_one_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_the_caller() -> None:
     reader, writer = os.pipe()
     os.close(writer)
-    with pytest.raises(SetupError, match="nobody waits for it any more"):
+    with pytest.raises(SetupError, match="look: everything was to end meanwhile"):
         send(wait_for_ever, reader)
     os.close(reader)
 
