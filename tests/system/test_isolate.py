@@ -263,7 +263,7 @@ def test_a_time_out_shows_where_it_hung() -> None:
         signal.pause()
 
     with pytest.raises(spawner.TimeoutExpired) as caught:
-        call(hang, timeout=0.5)
+        call(hang, timeout=2)
     shown = traceback.extract_tb(caught.value.__traceback__)
     assert [place.name for place in shown[-2:]] == ["hang", "deeper"]
     assert [place.line for place in shown[-2:]] == ["deeper()", "signal.pause()"]
@@ -272,7 +272,7 @@ def test_a_time_out_shows_where_it_hung() -> None:
 def test_a_hang_in_one_inside_another_is_shown_by_each() -> None:
     def outer() -> list[str]:
         with pytest.raises(spawner.TimeoutExpired) as caught:
-            call(inner, timeout=0.5)
+            call(inner, timeout=2)
         return [place.name for place in traceback.extract_tb(caught.value.__traceback__)]
 
     def inner() -> None:
@@ -280,7 +280,7 @@ def test_a_hang_in_one_inside_another_is_shown_by_each() -> None:
 
     assert call(outer)[0][-1] == "inner"
     with pytest.raises(spawner.TimeoutExpired) as caught:
-        call(lambda: call(inner), timeout=2)
+        call(lambda: call(inner), timeout=4)
     names = [place.name for place in traceback.extract_tb(caught.value.__traceback__)]
     assert names[names.index("<lambda>") + 1] == "call"
 
