@@ -753,7 +753,7 @@ def _of_file(kernel: Kernel, joined: Joined, path: str, kind: str | None) -> int
     try:
         actual = next((each for each in NAMESPACES if _is_kind(kernel, descriptor, each)), None)
     except SyscallError as error:
-        raise SetupError(what, stage=LAUNCHER, syscall="ioctl", errno=error.errno) from None
+        raise failed(LAUNCHER, what, error) from None
     if actual is None:
         raise SetupError(
             f"{what}: it is no namespace",

@@ -710,12 +710,14 @@ def test_it_is_not_looked_into_while_it_enters(target: int, call: str) -> None:
             assert ended.errors.count("Permission denied") == 1
 
 
+@pytest.mark.parametrize("way", ["{pid}", "/proc/{pid}/ns"])
 @pytest.mark.parametrize("turn", range(6))
-def test_sigkill_at_any_moment_of_entering(target: int, turn: int) -> None:
-    """Nothing is left, whether a namespace was entered or not."""
+def test_sigkill_at_any_moment_of_entering(target: int, turn: int, way: str) -> None:
+    """Nothing is left, whether a namespace was entered or not, be it by a scout."""
     require("seccomp")
     with Held("setns") as held:
-        argv = prepared(held.code, joining(target, "--", "/bin/sh", "-c", "sleep 1000"))
+        program = ("/bin/sh", "-c", "sleep 1000")
+        argv = prepared(held.code, joining(way.format(pid=target), "--", *program))
         with Running(argv, pass_fds=[held.fileno]) as running:
             for _ in range(turn):
                 held.let_go(held.catch())
