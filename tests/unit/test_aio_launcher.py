@@ -104,7 +104,7 @@ def test_a_time_out_is_shown_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch
     launcher(monkeypatch, "started(); until_cut(); exited(137, 'SIGKILL')")
     with pytest.raises(TimeoutExpired) as caught:
         play(lambda: aio.run(["app"], timeout=0.2, capture_output=True))
-    assert repr(caught.value).startswith("TimeoutExpired(['app'], 0.2, ")
+    assert repr(caught.value).startswith("TimeoutExpired(['app'], 0.2")
 
 
 async def _await(process: aio.Process[Any]) -> None:
@@ -362,6 +362,7 @@ def test_a_forgotten_process_is_killed_with_a_warning(monkeypatch: pytest.Monkey
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")  # asyncio's own
 @pytest.mark.filterwarnings("ignore:unclosed resource:ResourceWarning")  # uvloop's own
+@pytest.mark.filterwarnings("ignore:loop is closed:ResourceWarning")  # of both, from Python 3.13
 @pytest.mark.parametrize("streams", [{}, {"stdin": PIPE, "stdout": PIPE, "stderr": PIPE}])
 def test_one_that_outlives_its_loop_is_killed_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, streams: dict[str, int]

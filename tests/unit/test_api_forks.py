@@ -69,6 +69,18 @@ ties.failure(event | {"message": "no", "hint": None, "status": 125})
 )
 def test_a_fork_waits_for_an_import(module: str, first: str, action: str) -> None:
     place = str(Path(spawner.__file__).parent.parent)
-    argv = [sys.executable, "-c", HALF, place, module, first, action, str(SAFETY_SECONDS / 3)]
+    # Python's own warning of forks and threads is what this is about.
+    argv = [
+        sys.executable,
+        "-W",
+        "ignore::DeprecationWarning",
+        "-c",
+        HALF,
+        place,
+        module,
+        first,
+        action,
+        str(SAFETY_SECONDS / 3),
+    ]
     ended = subprocess.run(argv, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
