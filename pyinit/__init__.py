@@ -58,31 +58,48 @@ def errno_text(number: int) -> str:
 
 
 def show(name: bytes, words: list[bytes]) -> None:
-    """Have ps(1) show this process as `name` with the arguments `words`, where there's a /proc.
-
-    As its command name, proc_pid_comm(5), and its command line, proc_pid_cmdline(5). That is the
-    memory in which execve(2) has left our own arguments, and its borders take a right to move: what
-    is left of it reads as empty arguments at the end. (Without a conversion of decimal digits, see
-    "Memory" in docs/architecture.md.)
-    """
+    """Have ps(1) show this process as `name` with the arguments `words`, where there's a /proc."""
+    # As its command name, proc_pid_comm(5), and its command line, proc_pid_cmdline(5). That is the
+    # memory in which execve(2) has left our own arguments, and its borders take a right to move:
+    # what is left of it reads as empty arguments at the end.
     try:
         _write(b"comm", name, 0)
-        stat = posix.open("/proc/self/stat", posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            # The last of 52 fields: arg_start, arg_end, env_start, env_end, exit_code.
-            fields = posix.read(stat, 4096).rsplit(b" ", 5)
-        finally:
-            posix.close(stat)
-        start = end = 0
-        for digit in fields[1]:
-            start = start * 10 + digit - 48
-        for digit in fields[2]:
-            end = end * 10 + digit - 48
+        # The last of 52 fields: arg_start, arg_end, env_start, env_end, exit_code.
+        fields = _read(b"stat", b" ", 5)
+        start, end = _number(fields[1]), _number(fields[2])
         text = b"\0".join([name, *words])
         if start and len(text) < end - start:
             _write(b"mem", text.ljust(end - start, b"\0"), start)
     except OSError:
         return
+
+
+def table_size(otherwise: int) -> int:
+    """Return the size of our table of descriptors, proc_pid_status(5): all are below it."""
+    try:
+        return _number(_read(b"status", b"\nFDSize:\t", 1)[-1]) or otherwise
+    except OSError:
+        return otherwise
+
+
+def _read(file: bytes, before: bytes, most: int) -> list[bytes]:
+    """Return a file of ours in /proc, split at its last `most` of `before`; raises OSError."""
+    # By no other calls, and without int() of decimal digits: see "Memory" in docs/architecture.md.
+    descriptor = posix.open(b"/proc/self/" + file, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(descriptor, 4096).rsplit(before, most)
+    finally:
+        posix.close(descriptor)
+
+
+def _number(digits: bytes) -> int:
+    """Return the number that stands at the beginning, 0 for none."""
+    found = 0
+    for digit in digits:
+        if not 48 <= digit < 58:
+            break
+        found = found * 10 + digit - 48
+    return found
 
 
 def _write(file: bytes, data: bytes, offset: int) -> None:

@@ -14,7 +14,7 @@ import gc
 import posix
 import time
 
-from pyinit import child, errno_text, machine, settings, show, status_of_wait
+from pyinit import child, errno_text, machine, settings, show, status_of_wait, table_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,10 +186,8 @@ class Supervisor:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
     def _let_go(self, kept: tuple[int, ...] = ()) -> None:
-        """Hold nothing that the workload could be waiting on, but for `kept`; be called our name.
-
-        The workload may look for both from its start on.
-        """
+        """Hold nothing that the workload could be waiting on, but for `kept`; take our name."""
+        # The workload may look for both from its start on.
         self._close(3, _MOST_DESCRIPTORS, kept)
         show(self.asked.twin.name.encode() if self.asked.twin else b"pyinit", self._words)
         try:
@@ -241,11 +239,9 @@ class Supervisor:
             return
 
     def _first(self) -> int | None:
-        """Deal with what came before: signals taken already, children that came with the exec.
-
-        And with descriptors that hardly anybody has.
-        """
-        self._close(_MOST_DESCRIPTORS, _table_size())
+        """Deal with what came before: signals taken already, children that came with the exec."""
+        # And with descriptors that hardly anybody has.
+        self._close(_MOST_DESCRIPTORS, table_size(_MAX_DESCRIPTORS))
         for number in sorted(self.handover.pending):
             if (code := self._signal(number, 0, 0)) is not None:
                 return code
@@ -480,24 +476,3 @@ class Supervisor:
                 self.machine.ended(pid, changed, 0)
                 if not self.asked.wait:
                     return self.machine.exit_status
-
-
-def _table_size() -> int:
-    """Return the size of our table of descriptors, FDSize in proc_pid_status(5): all are below it.
-
-    (By no other calls, see "Memory" in docs/architecture.md.)
-    """
-    try:
-        descriptor = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            found = posix.read(descriptor, 1024).rsplit(b"\nFDSize:\t", 1)[-1]
-        finally:
-            posix.close(descriptor)
-    except OSError:
-        return _MAX_DESCRIPTORS
-    size = 0
-    for digit in found:
-        if not 48 <= digit < 58:
-            break
-        size = size * 10 + digit - 48
-    return size or _MAX_DESCRIPTORS
