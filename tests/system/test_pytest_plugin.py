@@ -779,7 +779,7 @@ def test_the_end_of_pytest_leaves_nothing(
         assert running.returncode == -number
     else:
         assert running.returncode == pytest.ExitCode.INTERRUPTED
-        assert "test_the_end_of_pytest_leaves_nothing.py:" in said  # where it was interrupted
+        assert "KeyboardInterrupt" in said
 
 
 def test_what_does_not_pickle_comes_back_in_words(pytester: pytest.Pytester) -> None:
