@@ -36,6 +36,9 @@ MAIN = f"from {SERVICE}.app import storm\n\nstorm({ORPHANS!r})\n"
 
 EXPECTED = f"zombies 0 of {ORPHANS}"
 
+OTHER = image("python")
+"""The name, meanwhile, of the image that pip may install into."""
+
 PODS_GROUP = "libpod_parent"
 """The cgroup below which podman makes pods of a file, whatever it's told."""
 
@@ -136,9 +139,18 @@ def _build_wheels() -> Path:
 
 def besides(engine: ClientEngine, place: Path) -> Iterator[tuple[str, Callable[[], Finding]]]:
     """Yield what is shown for an engine: its name, and what does it, which is to be called then."""
-    found = shown()
-    # From now on the name in FROM is that of an image that pip may not install into.
+    # Meanwhile the name in FROM is that of an image that pip may not install into.
+    engine.cli("tag", PYTHON, OTHER)
     engine.cli("tag", "base", PYTHON)
+    try:
+        yield from _asked(engine, place, shown())
+    finally:
+        engine.cli("tag", OTHER, PYTHON)
+
+
+def _asked(
+    engine: ClientEngine, place: Path, found: Shown
+) -> Iterator[tuple[str, Callable[[], Finding]]]:
     yield "the README's install lines", partial(install, engine, place, found)
     for number in range(len(found.dockerfiles)):
         yield f"Dockerfile {number + 1} of the pages", partial(built, engine, place, number, found)
