@@ -18,7 +18,7 @@ from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from spawner import joined, keywords
-from spawner.container import Container
+from spawner.container import SPELL, Container
 from spawner.exchange import BEGUN, decode, encode, ending, left
 from spawner.process import CompletedProcess
 
@@ -286,7 +286,11 @@ class Process(Container, Generic[AnyStr]):
         cancelled: asyncio.CancelledError | None = None
         while not self._ended.done():
             try:
-                await asyncio.wait((self._ended,))
+                await asyncio.wait((self._ended,), timeout=SPELL if self._lifeline.closed else None)
+                if self._lifeline.closed and not self._ended.done():
+                    self._urge()
+                if self._left:
+                    break
             except asyncio.CancelledError as error:
                 self.kill()
                 cancelled = error

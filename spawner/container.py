@@ -24,6 +24,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import warnings
 from _posixsubprocess import fork_exec
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 from types import FunctionType, SimpleNamespace
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pyinit import SIGNALLED, status_of_signal
 from spawner import initpath, ties
 from spawner.errors import LAUNCHER, SetupError
+from spawner.machine import LIMIT
 from spawner.spec import kind_of
 
 if TYPE_CHECKING:
@@ -101,6 +104,16 @@ class Forked(Popen[Any]):
 
     def _close_pipe_fds(self, *args: Any) -> None:
         _with_original(Popen._close_pipe_fds)(self, *args)  # type: ignore[attr-defined]
+
+
+SPELL = 0.2
+"""Seconds between two looks whether a launcher that was told to end is hindered."""
+
+_CONTINUED = 5
+"""Looks that find it stopped, though continued, after which it's killed."""
+
+_REAPING = 1.0
+"""Seconds that a launcher that has ended may take to be reaped."""
 
 
 class _Launcher(Forked):
@@ -175,6 +188,8 @@ class Container:
     _settling: contextlib.AbstractContextManager[bool]
     _running = False  # until the start has succeeded, for __del__
     _subcommand: tuple[str, ...] = ()
+    _stuck = 0  # for how many spells after a kill the launcher was seen to be
+    _left = False
 
     def _launch(
         self,
@@ -231,12 +246,53 @@ class Container:
         it has nothing to wait for.
         """
         launcher = self._launcher
-        with launcher:
+        gone = True
+        try:
             for stream in (launcher.stdout, launcher.stderr, launcher.stdin):
                 if stream is not None:
                     stream.close()
-            if hasattr(self, "_end"):
-                self._end.wait()
+            gone = not hasattr(self, "_end") or self._wait_end()
+        finally:
+            if gone:
+                with launcher:
+                    pass
+
+    def _wait_end(self, seconds: float | None = None) -> bool:
+        """Wait until the launcher has ended; False when the time is over.
+
+        One that was told to end, and doesn't because somebody stops it over and over, or because it
+        hangs in the kernel, is killed with all that is below it; one that outlives that is left.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        while self._lifeline.closed and not self._left:
+            spell = SPELL if until is None else min(SPELL, max(until - time.monotonic(), 0))
+            if self._end.wait(spell):
+                return True
+            if until is not None and until <= time.monotonic():
+                return False
+            self._urge()
+        return not self._left and self._end.wait(
+            None if until is None else max(until - time.monotonic(), 0)
+        )
+
+    def _urge(self) -> None:
+        """See that a launcher ends that was told to: called each SPELL."""
+        from spawner import descendants, ends
+
+        state = ends.state(self._launcher.pid)
+        if state not in ("T", "t", "D"):
+            self._stuck = 0
+            return
+        self._stuck += 1
+        patience = _CONTINUED if state in ("T", "t") else int(LIMIT / SPELL)
+        if self._stuck > 2 * int(LIMIT / SPELL):
+            self._left = True
+            warnings.warn(ends.told(self._launcher.pid), RuntimeWarning, stacklevel=4)
+        elif self._stuck >= patience:
+            pidfd = self._end.descriptor
+            descendants.kill_tree(self._launcher.pid, -1 if pidfd is None else pidfd, 0)
+        elif state != "D":
+            self._signal_launcher(SIGCONT)
 
     def _has_started(self) -> bool:
         """Tell whether the program's exec has happened, by the news that came; raise the failure.
@@ -301,14 +357,16 @@ class Container:
         with self._settling:
             if self.returncode is not None:
                 return self.returncode
-            self._launcher.wait()  # to reap it
+            if not self._left:
+                with contextlib.suppress(subprocess.TimeoutExpired):  # a tracer may hold it
+                    self._launcher.wait(_REAPING)
             self._report.update()
             exited = self._report.events.get("exited")
             if exited is None:
                 # Somebody killed the launcher, so the kernel kills the container, prctl(2).
                 with contextlib.suppress(PermissionError):
                     self._first.send(SIGKILL)
-                self._first.wait()
+                self._first.wait(LIMIT)
                 exited = {"signal": "SIGKILL", "status": status_of_signal(SIGKILL)}
             status = int(exited["status"])
             self.signal = status - SIGNALLED if exited["signal"] else None

@@ -98,8 +98,9 @@ def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
     The first of them is a child of ours, or else is known by `pidfd` to live: its parent is nobody
     whom we could stop, for if we died meanwhile it would stay so.
     """
-    if not _has_ended(pidfd):
-        _kill(pid, _signal.SIGSTOP)
+    if _has_ended(pidfd):
+        return []
+    _kill(pid, _signal.SIGSTOP)
     found: dict[int, int] = {}
     until = time.monotonic() + _STOPPING
     for _ in range(_LOOKS):

@@ -383,6 +383,13 @@ class Launch:
 
         made = self.container
         attempt(LAUNCHER, "become a subreaper", self.kernel.become_subreaper)
+        if self.lifelines and made.keeping:
+            # Where a program in sight of us has stopped us, we shall see the end of a lifeline.
+            attempt(
+                LAUNCHER,
+                "be continued when the caller dies",
+                lambda: self.kernel.set_parent_death_signal(_signal.SIGCONT),
+            )
         pid = attempt(LAUNCHER, "fork the stage", lambda: self.kernel.fork(STAGE))
         if pid == 0:
             tell = self.observer.wants_namespaces

@@ -281,7 +281,7 @@ class Process(Container, Generic[AnyStr]):
         """
         self._check_owner()
         seconds = keywords.duration("timeout", timeout, from_now=True)
-        if not self._end.wait(seconds):
+        if not self._wait_end(seconds):
             raise TimeoutExpired(self.args, timeout or 0)
         return self._settle()
 
@@ -325,7 +325,7 @@ class Process(Container, Generic[AnyStr]):
             return output
         if self._exchange is None:
             self._exchange = Exchange(data, self.stdin, (self.stdout, self.stderr))
-        if not (self._exchange.go_on(deadline) and self._end.wait(left(deadline))):
+        if not (self._exchange.go_on(deadline) and self._wait_end(left(deadline))):
             stdout, stderr = self._exchange.raw
             raise TimeoutExpired(self.args, timeout or 0, stdout or None, stderr or None)
         self._settle()
