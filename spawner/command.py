@@ -220,9 +220,22 @@ def _parent_lifeline(parent: int) -> list[int]:
         attempt(LAUNCHER, what, lambda: kernel.set_parent_death_signal(_signal.SIGKILL))
         return []
     found = attempt(LAUNCHER, what, lambda: kernel.pidfd_open(parent))
-    if posix.getppid() != parent:
+    if posix.getppid() != parent or _is_adopted(parent):
         raise SetupError("the process that started pyspawn has died already", stage=LAUNCHER)
     return [found]
+
+
+def _is_adopted(parent: int) -> bool:
+    """Tell whether we are an orphan since before we could look.
+
+    Then our parent is who adopted us, in general of another session: a process is born into that of
+    who forks it, setsid(2). Who leads its own session, as after setsid(1), can't know.
+    """
+    try:
+        session = posix.getsid(0)
+        return session not in (posix.getpid(), posix.getsid(parent))
+    except OSError:  # denied
+        return False
 
 
 def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:

@@ -1016,6 +1016,23 @@ os.read(0, 1)
         assert running.out.rest() == b""
 
 
+def test_a_parent_that_died_before_the_start_is_noticed() -> None:
+    """In the milliseconds in which the interpreter starts: there's another parent by then."""
+    code = """
+import os, sys
+reader, writer = os.pipe()
+if os.fork():
+    os._exit(0)
+os.close(writer)
+os.read(reader, 1)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    argv = pyspawn("--die-with-parent", "--init", "--", "/bin/echo", "ran")
+    ended = run(python(code, *argv))
+    assert ended.out == b""
+    assert "the process that started pyspawn has died already" in ended.errors
+
+
 def test_dying_with_a_parent_outside_the_pid_namespace() -> None:
     argv = pyspawn("--die-with-parent", "--init", "--")
     outer = pyspawn("--", *argv)  # the inner pyspawn is PID 1, and its parent has no number there
