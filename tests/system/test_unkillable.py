@@ -261,3 +261,27 @@ def test_the_tracer_may_have_got_away_into_a_joined_namespace() -> None:
         box.kill()
         for pid in children.of(os.getpid()) - before:  # the tracer is dead, the traced is ours
             os.waitpid(pid, 0)
+
+
+# --- a keeper that fails --------------------------------------------------------------------------
+
+
+def test_a_keeper_that_fails_says_why_and_leaves_nothing() -> None:
+    require("pidns")
+    argv = initpath.lean(
+        """
+from spawner import keeper
+def fail(*_):
+    raise OSError(12, "no memory")
+keeper._watch = fail
+from spawner.__main__ import main
+main()
+"""
+    )
+    with Running([*argv, "--share=pid", "--", "/bin/sleep", "1000"]) as program:
+        below = children.below(program.pid)
+        assert program.wait() == 125
+        (line,) = program.errors().splitlines()
+        assert line.startswith("pyspawn: keep the container: OSError: ")
+        assert line.endswith("no memory; what was left of it was killed")
+        assert children.wait_gone(below) == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import posix
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from helpers import children
 from helpers.kernels import Recording, open_descriptors
 
-from spawner import backend, resolver, slirpapi
+from spawner import backend, making, resolver, slirpapi
 from spawner.backend import Backend, Ends
 from spawner.errors import SetupError
 from spawner.linux import Kernel, SyscallError
@@ -344,3 +345,20 @@ def test_a_file_that_is_a_pipe_holds_nobody(tmp_path: Path) -> None:
     kernel = Placing(path)
     resolver.step("10.0.2.3").run(kernel)
     assert kernel.calls[1][2] == b"nameserver 10.0.2.3\n"
+
+
+def test_a_signal_to_end_is_heard_while_one_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is left for whoever forwards it."""
+    monkeypatch.setattr(making.Ear.__init__, "__defaults__", (0.1,))
+    found = Acting(lambda ends: os.read(ends.end, 1))
+    found.begin(Kernel())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SetupError, match="start pasta: got SIGTERM meanwhile") as raised:
+            found.start("word")
+        assert raised.value.status == 143
+        assert signal.sigtimedwait({signal.SIGTERM}, 0) is not None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        found.stop()
