@@ -5,8 +5,8 @@ the kernel executes what we are, an interpreter of this machine, in their hands,
 write the file can open it for writing from there (CVE-2019-5736 of runc). What they get hold of
 like this is a copy in memory that nobody can write, memfd_create(2).
 
-It is needed where the file belongs to who goes in, as it does for root: it costs the copy and one
-more start of the interpreter.
+It is needed for root, who may write any file or enter as whoever owns it, and where the file
+belongs to who goes in: it costs the copy and one more start of the interpreter.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def restart(
         ) from None
     source = attempt(LAUNCHER, "open our interpreter", lambda: kernel.open(_EXE, posix.O_RDONLY))
     status = posix.fstat(source)
-    if status.st_uid != caller.user and not status.st_mode & 0o022:
+    if caller.user not in (0, status.st_uid) and not status.st_mode & 0o022:
         posix.close(source)
         return
     copy = _copy(source, status.st_size)

@@ -70,6 +70,19 @@ def test_nobody_else_needs_one() -> None:
     assert done.stdout.splitlines()[0] == os.path.realpath(sys.executable)
 
 
+def test_root_gets_one_of_an_interpreter_of_anybody() -> None:
+    """Root inside may write that one as well, or is its owner, in a user namespace."""
+    owned = """
+import posix, types
+real = posix.fstat
+def fstat(descriptor):
+    return types.SimpleNamespace(st_uid=1, st_mode=0o100755, st_size=real(descriptor).st_size)
+posix.fstat = fstat
+"""
+    done = start(0, owned)
+    assert done.stdout.splitlines()[:1] == ["/memfd:pyspawn (deleted)"], done
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOMEM])
 def test_a_copy_that_can_not_be_made_is_told(number: int) -> None:
     refuse = f"""
