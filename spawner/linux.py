@@ -260,6 +260,9 @@ class Kernel:
 
     __slots__ = ()
 
+    speaks = False
+    """Whether it tells of itself on stderr (`telling`)."""
+
     # Processes
 
     def fork(self, child: str) -> int:

@@ -5,7 +5,7 @@ something may wait for ever, out of reach even of a SIGKILL. And who enters a us
 come back. The launcher has signals to take, and does neither:
 
     launcher                              scout (forked; hidden)
-     fork ----------------------------->   opens, enters
+     fork ----------------------------->   closes what others may read; opens, enters
      poll: answer, signals, lifelines
      <- a record, with descriptors -----   waits for the end of the socket
      looks at the scout, if it has to
@@ -139,6 +139,7 @@ def _be(
         ours.close()
         try:
             kernel.set_parent_death_signal(_signal.SIGKILL)
+            _let_go({theirs.fileno(), 2} if kernel.speaks else {theirs.fileno()})
             kernel.hide()
             found = task()
             data = channel.encode(_FOUND, **found)
@@ -153,3 +154,23 @@ def _be(
         theirs.recv(1)
     finally:
         posix._exit(0)
+
+
+def _let_go(kept: set[int]) -> None:
+    """Close all pipes and sockets but those in `kept`; raises SyscallError.
+
+    Their readers wait for the end of file, and would do so for as long as this process hangs. Files
+    stay open: the path that is looked at may lead to one, by /dev/fd.
+    """
+    place = "/proc/self/fd"
+    try:
+        names = posix.listdir(place)
+    except OSError as error:
+        raise SyscallError("openat", error.errno or 0, place) from None
+    for descriptor in map(int, names):
+        try:
+            kind, _, _ = posix.readlink(f"{place}/{descriptor}").partition(":")
+        except OSError:  # the listing's own
+            continue
+        if kind in ("pipe", "socket") and descriptor not in kept:
+            posix.close(descriptor)

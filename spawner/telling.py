@@ -26,6 +26,8 @@ class Telling(Kernel):
 
     __slots__ = ("_in_step", "_introduction", "_joins", "_keeping", "_out", "_unheard", "_where")
 
+    speaks = True
+
     def __init__(self, spec: Spec) -> None:
         self._introduction = explain.introduction(spec)
         self._keeping = "pid" not in spec.namespaces.wanted

@@ -93,13 +93,15 @@ def test_a_scout_hangs_in_the_launchers_place(
     tmp_path: Path, words: tuple[str, ...], by: str
 ) -> None:
     reader, writer = os.pipe()
+    status, teller = os.pipe()
     with fuse.target(tmp_path, "none") as target:
         target.hang()
         at = words.index("--")
         given = [word.format(place=tmp_path) for word in words]
-        given[at:at] = [f"--lifeline={reader}"]
+        given[at:at] = [f"--lifeline={reader}", f"--json-status={teller}"]
         argv = prepared(ENTER.format(pid=target.pid), pyspawn(*given, "/bin/true"))
-        with Running(argv, pass_fds=[reader]) as running:
+        with Running(argv, pass_fds=[reader, teller]) as running:
+            os.close(teller)
             try:
                 children.wait_until(lambda: hanging(running.starter) != [], "the scout")
                 (scout,) = hanging(running.starter)
@@ -113,10 +115,12 @@ def test_a_scout_hangs_in_the_launchers_place(
                 assert ("got SIGTERM meanwhile" in message) == (by == "signal")
                 assert "doesn't answer" in hint
                 assert (f"process {scout}," in hint) == (children.state(scout) not in ("", "Z"))
+                assert running.out.rest() == b""  # nothing of the caller's is held meanwhile
+                assert Lines(status).rest().count(b"\n") == 1
             finally:
                 target.end()
-    os.close(reader)
-    os.close(writer)
+    for descriptor in (reader, writer, status):
+        os.close(descriptor)
 
 
 def hanging(pid: int) -> list[int]:

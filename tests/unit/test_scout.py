@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from helpers import children
@@ -106,18 +107,17 @@ def test_the_end_of_the_caller() -> None:
 def test_a_signal_to_end(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
     """It is left for whoever forwards it, if there is an answer in time."""
     monkeypatch.setattr(scout, "_PATIENCE_AT_END", 60 if answers else 0.1)
-    reader, writer = os.pipe()
+    sent_by_now = os.eventfd(0)  # which stays open over there, other than a pipe
 
     def look() -> dict[str, int]:
-        os.close(writer)
-        os.read(reader, 1)  # until the signal is there
+        os.eventfd_read(sent_by_now)
         return {} if answers else wait_for_ever()
 
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         sent = scout.Scout(Kernel(), "look", look)
         os.kill(os.getpid(), signal.SIGTERM)
-        os.close(writer)
+        os.eventfd_write(sent_by_now, 1)
         if answers:
             assert sent.answer() == {}
         else:
@@ -127,5 +127,22 @@ def test_a_signal_to_end(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None
         assert sent.close() == 0
         assert signal.sigtimedwait({signal.SIGTERM}, 0) is not None
     finally:
-        os.close(reader)
+        os.close(sent_by_now)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def test_it_holds_no_pipe_of_the_callers(tmp_path: Path) -> None:
+    """Whoever reads one waits for its end, and the scout may hang; a file may be what is named."""
+    reader, writer = os.pipe()
+    file = os.open(tmp_path, os.O_RDONLY)
+    sent = scout.Scout(Kernel(), "look", lambda: {"file": os.open(f"/dev/fd/{file}", os.O_RDONLY)})
+    try:
+        os.close(writer)
+        found = sent.answer()["file"]
+        assert children.wait_readable(reader)
+        assert os.path.samestat(os.fstat(found), os.fstat(file))
+        os.close(found)
+    finally:
+        assert sent.close() == 0
+        for descriptor in (reader, file):
+            os.close(descriptor)
