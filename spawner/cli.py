@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Silent(Observer):
-    """Who tells of a run that asks for no reports: nothing, but what a user can't make out."""
+    """The observer of a run without reports: it tells only what nobody would find out otherwise."""
 
     def left(self, pid: int, how: str) -> None:
         """Tell of a process that outlives its SIGKILL."""
@@ -133,17 +133,25 @@ def _run(
         ending = launch.run()
     except SpawnerError as error:
         if isinstance(error, ExecError):
-            error.hint = _meant(spec, error.hint)
-            if spec.joins is not None:
-                from spawner import joinprobe
-
-                error.hint = joinprobe.in_targets_path(Kernel(), spec, error) or error.hint
+            error.hint = _in_targets_path(spec, error) or _meant(spec, error.hint)
         return _failed(error, spec, report)
     except OSError as error:  # of an import, mostly: no descriptor is left
         return _failed(channel.unexpected(error, LAUNCHER), spec, report)
     if report is not None:
         report.ended(ending)
     return ending.status
+
+
+def _in_targets_path(spec: Spec, error: ExecError) -> str | None:
+    """Return the hint for a program of `pyspawn exec` that only the target's PATH leads to."""
+    if spec.joins is None:
+        return None
+    try:
+        from spawner import joinprobe
+
+        return joinprobe.in_targets_path(Kernel(), spec, error)
+    except OSError:  # as in `_meant`
+        return None
 
 
 def _meant(spec: Spec, found: str | None) -> str | None:

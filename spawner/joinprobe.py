@@ -77,13 +77,14 @@ def in_targets_path(kernel: Kernel, spec: Spec, error: SetupError) -> str | None
         return None
     from spawner.scout import Scout
 
-    scout = Scout(kernel, "look for the program", lambda: _search(f"/proc/{joins.pid}", program))
     try:
-        found = scout.answer()
-    except SpawnerError:  # why is of no help here
+        scout = Scout(kernel, "look for it", lambda: _search(f"/proc/{joins.pid}", program))
+        try:
+            found = scout.answer()
+        finally:
+            scout.close()
+    except SpawnerError:  # that the program isn't there is to be told, and not why more isn't
         return None
-    finally:
-        scout.close()
     for descriptor in found.values():
         posix.close(descriptor)
     if not found:
