@@ -40,8 +40,8 @@ _BATCH = 64
 # Children told of in a row, without having caught up, after which the rest is only counted.
 _TOLD_AT_ONCE = 2048
 
-# Signals after which the next one above the last is looked for first: the kernel hands out the
-# lowest, and a flood of that must not keep the others from their turn.
+# Every so many signals the next one up has its turn first: the kernel hands out the lowest that is
+# pending, and floods of some must not keep the others from theirs.
 _ROUND = 16
 
 # Unexpected errors in a row after which the loop only waits for the workload's end.
@@ -70,6 +70,7 @@ class Supervisor:
         self._behind = False  # the last turn has left some unreaped
         self._told = self._untold = 0  # children in a row
         self._taken = self._last = 0  # signals, and the number of the last
+        self._turn = 0  # the number of the last that was taken before its time
         self._report: report.Report | None = None
 
     @property
@@ -270,14 +271,16 @@ class Supervisor:
         return self._signal(info.si_signo, sender, info.si_code)
 
     def _next_signal(self, seconds: float | None) -> "_signal.struct_siginfo | None":
-        """Wait for a signal, for `seconds` or for ever; return None if none came."""
+        """Wait for a signal, for `seconds` or without a limit; return None if none came."""
         self._taken += 1
         info = None
         if self._taken == _ROUND:
             self._taken = 0
             if self._last < _signal.SIGRTMIN:  # which queue, and may be many of one number
-                above = [number for number in self._signals if number > self._last]
+                last = max(self._turn, self._last)
+                above = [number for number in self._signals if number > last]
                 info = _signal.sigtimedwait(above, 0)
+                self._turn = 0 if info is None else info.si_signo
         if info is None:
             if seconds is None:
                 info = _signal.sigwaitinfo(self._signals)
