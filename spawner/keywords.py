@@ -329,7 +329,8 @@ def _look(keyword: str, name: str) -> tuple[int, int]:
             return pwd.getpwnam(name)[2:4]
         return (grp.getgrnam(name)[2],) * 2
     except (KeyError, UnicodeEncodeError):
-        from spawner import idmap
+        with no_fork:
+            from spawner import idmap
 
         raise SpecError(f"{keyword}: {idmap.unknown(name, database)}") from None
 

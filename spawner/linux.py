@@ -78,11 +78,6 @@ SOCK_DGRAM = 2
 NS_GET_PARENT = 0xB702
 NS_GET_NSTYPE = 0xB703
 
-# asm-generic/errno-base.h, asm-generic/errno.h
-EPERM = 1
-EINVAL = 22
-ENOSYS = 38
-
 # linux/fcntl.h
 AT_EMPTY_PATH = 0x1000
 AT_STATX_DONT_SYNC = 0x4000
@@ -392,6 +387,8 @@ class Kernel:
         try:
             call("statx", descriptor, b"", flags, STATX_MNT_ID, found)
         except OSError as error:
+            from errno import EINVAL, ENOSYS, EPERM
+
             # No errno is a C library without it; with EPERM a filter answers that doesn't know it,
             # and with EINVAL a C library that stands in for an older kernel.
             if error.errno in (None, EINVAL, ENOSYS, EPERM):
