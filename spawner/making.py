@@ -123,7 +123,7 @@ class Making:
                 if made.pipes.status_reader not in ear.wait(made.pipes.status_reader, *stage):
                     raise self._died()
                 if not self.read():
-                    raise self._gone or self._died()
+                    raise self._gone_with_keeper() or self._died()
         finally:
             if ear is not None:
                 ear.close()
@@ -243,6 +243,28 @@ class Making:
             _reap(made.awaited)
             made.awaited = made.init
 
+    def _gone_with_keeper(self) -> SetupError | None:
+        """Return the error for an init that was gone when we heard of it."""
+        if self._gone is not None and (failed := self._keeper_failure()):
+            return keeper_failed(failed)
+        return self._gone
+
+    def _keeper_failure(self) -> str:
+        """Return what a keeper has told of its failure, "" if it hasn't."""
+        from spawner import notice
+
+        reader = self._made.pipes.notice_reader
+        if not self._made.keeping or reader < 0:
+            return ""
+        posix.set_blocking(reader, False)
+        try:
+            lines = notice.Lines().feed(posix.read(reader, 65536))
+        except BlockingIOError:
+            return ""
+        told = (notice.parse(line) for line in lines)
+        kind = notice.KEEPER_FAILED
+        return next((each.text for each in told if each is not None and each.kind == kind), "")
+
     def _died(self) -> SetupError:
         """Return the error for a stage or an init that ended without a word."""
         from spawner.wait import how, lost
@@ -257,7 +279,15 @@ class Making:
         if changed is None:
             return lost()
         made.init = made.awaited = 0
+        if failed := self._keeper_failure():
+            return keeper_failed(failed)
         return SetupError(f"the {where} {how(changed)} during its set-up", stage=where)
+
+
+def keeper_failed(text: str) -> SetupError:
+    """Return the error for a keeper that has told why it fails."""
+    what = f"keep the container: {text}; what was left of it was killed"
+    return SetupError(what, stage=STAGE)
 
 
 def _reap(pid: int) -> None:

@@ -14,9 +14,10 @@ import time
 
 from pyinit import status_of_wait
 from spawner import descriptors, machine, notice
-from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError
+from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import SIGINFO_SIZE
 from spawner.machine import Machine
+from spawner.making import keeper_failed
 from spawner.steps import attempt
 
 SI_USER = 0
@@ -379,8 +380,7 @@ class Wait:
         self._launch.tell_left()
         code, signal = status_of_wait(changed)
         if self._keeper_failed:
-            what = f"keep the container: {self._keeper_failed}; what was left of it was killed"
-            raise SetupError(what, stage=STAGE)
+            raise keeper_failed(self._keeper_failed)
         if not self._started:
             raise self._not_started(self._failure) or self._premature(changed, code)
         if self._exited is not None and self._exited.numbers[0] == code:
