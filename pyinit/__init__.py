@@ -24,6 +24,16 @@ NOT_FOUND = 127
 SIGNALLED = 128
 """Added to the number of the signal that ended the workload."""
 
+SI_KERNEL = 0x80
+"""The si_code of signals that the kernel itself makes, such as a terminal's ^C, siginfo.h."""
+
+SI_PASSED_ON = -0x80
+"""The same for what `pyspawn` got of its terminal and passes on to pyinit.
+
+A process may only send signals with a negative code, rt_sigqueueinfo(2); of those, the kernel and
+the C library use others.
+"""
+
 
 def status_of_signal(signal: int) -> int:
     """Return the exit status that stands for a death by `signal`."""

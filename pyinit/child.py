@@ -54,14 +54,15 @@ class Workload:
     """The program to run, and how; `pid` is its process once it runs.
 
     `own_group` says whether it has a process group of its own, `foreground` whether that gets the
-    terminal's foreground, `has_terminal` whether there's a foreground for us to care for.
+    terminal's foreground now, `wants` whether whenever ours has it, and `has_terminal` whether
+    there's a foreground for us to care for.
     """
 
     def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
         self.program = asked.program
         self.pid = 0
         self.has_terminal = handover.foreground is None and _has_terminal()
-        self.own_group, self.foreground = _place(asked, handover, self.has_terminal)
+        self.own_group, self.foreground, self.wants = _place(asked, handover, self.has_terminal)
         self._own_session = asked.place == settings.OWN_SESSION
         # Without what can't be set: the C library's own signals, nptl(7). (No set operation, see
         # "Memory" in docs/architecture.md.)
@@ -203,23 +204,27 @@ def _pipe() -> tuple[int, int]:
 
 def _place(
     asked: settings.Settings, handover: settings.Handover, has_terminal: bool
-) -> tuple[bool, bool]:
-    """Return whether the workload gets a process group of its own, and the foreground."""
+) -> tuple[bool, bool, bool]:
+    """Return whether the workload gets a process group of its own, the foreground now, and always.
+
+    Where we share the terminal with others of our job, it gets the foreground when it asks for it.
+    """
     if asked.place != settings.OWN_GROUP:
-        return asked.place == settings.OWN_SESSION, False
+        return asked.place == settings.OWN_SESSION, False, False
     if not has_terminal and not handover.foreground:
-        return True, False
+        return True, False, False
     from pyinit import jobcontrol
 
     if handover.foreground:
-        return True, True
+        return True, True, True
     group = posix.getpgrp()
     foreground = jobcontrol.foreground_group()
     if group == 0 and foreground is not None and asked.target != settings.GROUP:
         # Our group lies outside our PID namespace: whether it's in the foreground can't be told,
         # so the workload stays in it, and has the terminal exactly if we have.
-        return False, False
-    return True, group != 0 and foreground == group
+        return False, False, False
+    alone = jobcontrol.is_alone()
+    return True, alone and foreground == group, alone
 
 
 def _has_terminal() -> bool:

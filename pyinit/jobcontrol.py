@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_KIND, _FIFO, _SOCKET = 0o170000, 0o010000, 0o140000
+"""Bits of st_mode, inode(7): S_IFMT, S_IFIFO, S_IFSOCK."""
+
 
 def foreground_group() -> int | None:
     """Return the terminal's foreground process group, or None without a terminal.
@@ -30,6 +33,45 @@ def set_foreground(group: int) -> bool:
         return group
 
     return _on_terminal(set_group) is not None
+
+
+def is_alone() -> bool:
+    """Tell whether we are all there is of our job, so that nobody else of it has the terminal.
+
+    Of a job that a shell made we lead the process group then, and no pipe joins us to others of it:
+    they may come a moment later. In the session's first job only children are others, as elsewhere
+    those that came with our exec.
+    """
+    own = posix.getpid()
+    if posix.getpgrp() != own or (_session() != own and _is_piped()):
+        return False
+    try:
+        posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+    except ChildProcessError:
+        return True
+    except OSError:  # denied
+        return False
+    return False
+
+
+def _is_piped() -> bool:
+    """Tell whether a standard stream is a pipe, or the pair of sockets that some shells make."""
+    for fd in (0, 1, 2):
+        try:
+            mode = posix.fstat(fd).st_mode
+        except OSError:  # it's closed
+            continue
+        if mode & _KIND in (_FIFO, _SOCKET):
+            return True
+    return False
+
+
+def _session() -> int:
+    """Return who leads our session, -1 where getsid(2) is denied: then nobody is known to."""
+    try:
+        return posix.getsid(0)
+    except OSError:
+        return -1
 
 
 def _on_terminal(call: "Callable[[int], int]") -> int | None:
@@ -65,17 +107,20 @@ def is_with_shell() -> bool:
 
     It took it if somebody stopped us. Leader and group read as 0 outside our PID namespace.
     """
-    try:
-        leader = posix.getsid(0)
-    except OSError:  # denied
-        return False
-    return foreground_group() == leader != posix.getpgrp()
+    return foreground_group() == _session() != posix.getpgrp()
 
 
-def take_back() -> None:
-    """Take the foreground back from the workload, for whoever had it before."""
-    if not is_with_shell():
-        set_foreground(posix.getpgrp())
+def take_back() -> bool:
+    """Take the foreground back from the workload, for whoever had it before.
+
+    Returns whether it was the workload's.
+    """
+    return not is_with_shell() and set_foreground(posix.getpgrp())
+
+
+def is_continued() -> bool:
+    """Tell whether a SIGCONT for us waits to be taken."""
+    return _signal.SIGCONT in _signal.sigpending()
 
 
 def stop(pid: int, number: int) -> bool:
@@ -89,4 +134,4 @@ def stop(pid: int, number: int) -> bool:
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
     # Here we were stopped, and somebody continued us.
     _signal.pthread_sigmask(_signal.SIG_BLOCK, {number})
-    return _signal.SIGCONT in _signal.sigpending()
+    return is_continued()

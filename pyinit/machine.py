@@ -16,7 +16,7 @@ only become known as their parents die).
 
 import _signal
 
-from pyinit import OURS, settings, status_of_wait
+from pyinit import OURS, SI_KERNEL, SI_PASSED_ON, settings, status_of_wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ SUSPEND = "suspend"
 """Action (SUSPEND, signal, ASKED or ""): the workload was stopped; stop with it."""
 ASKED = "asked"
 """Somebody sent the stop through us, so somebody will send the SIGCONT."""
+YIELD = "yield"
+"""Action (YIELD, SIGCONT, ""): take the terminal back for our process group, and continue that."""
 EXIT = "exit"
 """Action (EXIT, status, "")."""
 
@@ -42,13 +44,12 @@ EVERYTHING = "everything"
 OURSELVES = "ourselves"
 """The target of the stop that a twin of dumb-init gives itself."""
 
-# si_code of signals that the kernel itself makes, such as a terminal's ^C (siginfo.h, SI_KERNEL).
-SI_KERNEL = 0x80
-
 _ASKS_TO_END = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
 _STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
 # What a terminal sends to a whole process group, tty_ioctl(4).
 _OF_TERMINAL = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTSTP, _signal.SIGWINCH)
+# What it sends to a group in the background that reads or sets it.
+_FOR_WANT_OF_TERMINAL = (_signal.SIGTTIN, _signal.SIGTTOU)
 
 
 class Machine:
@@ -56,7 +57,7 @@ class Machine:
 
     `pid` is the workload's (0 with --pause), `own_pid` ours, `own_group` whether the workload has
     a process group of its own. `deadline` is a moment of the caller's clock, in seconds, or None:
-    the caller calls `expired` once it has come.
+    the caller calls `expired` once it has come. `interrupted` says whether a SIGINT came.
     """
 
     def __init__(
@@ -70,26 +71,41 @@ class Machine:
         self.deadline: float | None = None
         self.killing = False
         self.stopped = False
+        self.interrupted = False
         self.exit_status = OURS  # until the workload's is known: a lost one is no success
         self._stops_forwarded = 0
 
-    def signal(self, number: int, code: int, now: float) -> "list[Action]":
-        """Take a signal with its si_code; return where it goes."""
+    def signal(self, number: int, code: int, now: float, *, lent: bool = False) -> "list[Action]":
+        """Take a signal with its si_code; return where it goes.
+
+        `lent` says whether the workload has the terminal's foreground from us.
+        """
         if number == _signal.SIGCHLD:
             return []  # a child's news, which is ours
         if self.phase == PAUSED:
             if number in (_signal.SIGTERM, _signal.SIGINT):
                 return [(EXIT, 0, "")]
             return []
-        actions = self._forward(number, code, now)
+        if number == _signal.SIGINT:
+            self.interrupted = True
+        actions = self._forward(number, code, now, lent)
         if self.asked.suspends and number in _STOPS:
             actions.append((SEND, _signal.SIGSTOP, OURSELVES))
         return actions
 
-    def _forward(self, number: int, code: int, now: float) -> "list[Action]":
+    def _forward(self, number: int, code: int, now: float, lent: bool) -> "list[Action]":
         """Return where a signal for the workload goes."""
-        if code == SI_KERNEL and not self.own_group and number in _OF_TERMINAL:
-            return []  # the terminal sent it to the whole group: the workload has it already
+        target = self.asked.target
+        if code in (SI_KERNEL, SI_PASSED_ON):
+            if code == SI_KERNEL and not self.own_group and number in _OF_TERMINAL:
+                return []  # the terminal sent it to the whole group: the workload has it already
+            if lent and number in _FOR_WANT_OF_TERMINAL:
+                return [(YIELD, _signal.SIGCONT, "")]  # somebody else of our job needs it now
+            # What a group in the foreground gets goes to a group; where the workload's is that, the
+            # hang-up comes for us alone, who lead the session.
+            typed = number in _OF_TERMINAL or (number == _signal.SIGHUP and not lent)
+            if typed and self.own_group and target == settings.PROCESS:
+                target = settings.GROUP
         sent = self.asked.rewrite.get(number)
         if sent is None:
             sent = self.asked.term_signal if number == _signal.SIGTERM else number
@@ -104,10 +120,12 @@ class Machine:
             self._stops_forwarded += 1
         if sent == _signal.SIGCONT:
             # A stop at the terminal stopped the whole group, so all of it continues.
-            whole = self.stopped and self.own_group and self.asked.target == settings.PROCESS
+            stopped = self.stopped or self._stops_forwarded
+            whole = stopped and self.own_group and target == settings.PROCESS
             self.stopped = False
-            return [(CONTINUE, sent, settings.GROUP if whole else self.asked.target)]
-        return [(SEND, sent, self.asked.target)]
+            self._stops_forwarded = 0
+            return [(CONTINUE, sent, settings.GROUP if whole else target)]
+        return [(SEND, sent, target)]
 
     def ended(self, pid: int, wait_status: int, now: float) -> "list[Action]":
         """Take the death of a child, ours or adopted, with its wait status."""

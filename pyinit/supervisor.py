@@ -14,7 +14,16 @@ import gc
 import posix
 import time
 
-from pyinit import child, errno_text, machine, settings, show, status_of_wait, table_size
+from pyinit import (
+    child,
+    errno_text,
+    machine,
+    settings,
+    show,
+    status_of_signal,
+    status_of_wait,
+    table_size,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +71,7 @@ class Supervisor:
         self._own_pid = posix.getpid()
         self._parent = 0 if asked.parent_death is None else posix.getppid()
         self._foreground = self._workload.foreground
+        self._wants = self._workload.wants
         self._signals = _signal.valid_signals()
         self._parent_signal: int | None = None
         self._orphaned = False
@@ -131,6 +141,8 @@ class Supervisor:
         self._take_back()
         if self.asked.tells_all:
             self._tell_exit(code)
+        if self._killer == _signal.SIGINT and code == status_of_signal(_signal.SIGINT):
+            self._be_interrupted()
         return code
 
     def _start(self) -> None:
@@ -154,7 +166,25 @@ class Supervisor:
         if self._foreground and self.handover.foreground is None:  # else the launcher does it
             from pyinit import jobcontrol
 
-            jobcontrol.take_back()
+            self._foreground = jobcontrol.take_back()
+
+    def _be_interrupted(self) -> None:
+        """Die of the SIGINT that the workload died of: so shells know that the user meant all.
+
+        The rest of our job has had no ^C where the workload had the terminal, and gets it now. As
+        PID 1 we survive, for our exit to say it; so does the launcher's init, and another's twin.
+        """
+        lent = self._foreground
+        if not (lent or self.machine.interrupted) or self.handover.notice is not None:
+            return
+        if self.asked.twin or self._own_pid == 1:
+            return
+        try:
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+            posix.kill(0 if lent else self._own_pid, _signal.SIGINT)
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
+        except OSError:  # denied
+            return
 
     def _adopt(self) -> None:
         """Become the parent of orphans, and hear of our own parent's death."""
@@ -296,7 +326,12 @@ class Supervisor:
                 return None  # it was told already; or only a thread of the parent has ended
             self._orphaned = self._parent != 0
             number = self.asked.parent_death or number
-        actions = self.machine.signal(number, code, time.monotonic())
+        lent = self._foreground
+        if lent and number in (_signal.SIGTTIN, _signal.SIGTTOU):
+            from pyinit import jobcontrol
+
+            lent = not jobcontrol.is_with_shell()
+        actions = self.machine.signal(number, code, time.monotonic(), lent=lent)
         if self.asked.tells_all:
             sent, target = (actions[0][1], actions[0][2]) if actions else (0, self.asked.target)
             self.report.forwarded(number, sent, sender, target)
@@ -332,8 +367,8 @@ class Supervisor:
             else:
                 actions = self.machine.ended(pid, changed, time.monotonic())
                 if pid == self.pid:
-                    signal = status_of_wait(changed)[1] or 0
-                    self.notify(f"exited {self.machine.exit_status} {signal}")
+                    self._killer = status_of_wait(changed)[1]
+                    self.notify(f"exited {self.machine.exit_status} {self._killer or 0}")
             if in_full or (tells_all and pid == self.pid):
                 self._told += 1
                 self._tell(pid, changed, name, usage)
@@ -362,8 +397,6 @@ class Supervisor:
         else:
             code, signal = status_of_wait(changed)
             self.report.reaped(pid, name, code, signal, usage, own=pid == self.pid)
-            if pid == self.pid:
-                self._killer = signal
 
     def _tell_ending(self, number: int) -> None:
         """Report a signal of ours that ends what is left, once, however often it has to be sent."""
@@ -389,6 +422,9 @@ class Supervisor:
                 return number
             if kind == machine.SUSPEND:
                 self._suspend(number, asked=target == machine.ASKED)
+                continue
+            if kind == machine.YIELD:
+                self._yield_terminal()
                 continue
             if kind == machine.CONTINUE:
                 self._resume()
@@ -425,7 +461,8 @@ class Supervisor:
         A stop at the terminal (we had passed the foreground on) is for our whole process group;
         else only we stop, where the stop came through us or from the terminal to a background job.
         Where the kernel discards our stop, nobody could ever continue a workload in the foreground:
-        it goes on at once.
+        it goes on at once; and so it does where it was stopped for want of the terminal that we
+        have, and can pass on.
         """
         if self.handover.notice is not None:
             self.notify(f"stopped {number}")
@@ -435,11 +472,19 @@ class Supervisor:
         from pyinit import jobcontrol
 
         held = self._foreground
+        if number != _signal.SIGTSTP and not held:
+            self._wants = self._wants or not asked
+            if jobcontrol.pass_on(self.pid):
+                self._foreground = self._wants = True
+                self._send(_signal.SIGCONT, settings.GROUP)
+                return
         if held:
             jobcontrol.take_back()
             self._foreground = False
         elif number == _signal.SIGTSTP and not asked:
             return  # somebody stopped the workload behind our back, and will continue it
+        if asked and jobcontrol.is_continued():
+            return  # who has asked for the stop has asked for its end: we take that next
         if jobcontrol.stop(0 if held else self._own_pid, number) or not held or asked:
             return
         self._foreground = jobcontrol.set_foreground(self.pid)
@@ -455,7 +500,18 @@ class Supervisor:
             from pyinit import jobcontrol
 
             keeps = self._foreground and not jobcontrol.is_with_shell()
-            self._foreground = jobcontrol.pass_on(self.pid) or keeps
+            self._foreground = (self._wants and jobcontrol.pass_on(self.pid)) or keeps
+
+    def _yield_terminal(self) -> None:
+        """Take the terminal back for another of our job, who was stopped for want of it."""
+        from pyinit import jobcontrol
+
+        jobcontrol.take_back()
+        self._foreground = self._wants = False
+        posix.kill(0, _signal.SIGCONT)
+        info = _signal.sigtimedwait((_signal.SIGCONT,), 0)  # we are of our group
+        if info is not None and info.si_pid != self._own_pid:
+            self._signal(info.si_signo, info.si_pid, info.si_code)
 
     def _is_over(self) -> bool:
         """Tell whether the workload has ended and was reaped, whatever the machine knows."""

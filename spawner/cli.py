@@ -29,6 +29,12 @@ class _Silent(Observer):
 
         Report().left(pid, how)
 
+    def spared(self, number: int, seconds: float | None) -> None:
+        """Tell of a ^C that ends nothing yet."""
+        from spawner.report import Report
+
+        Report().spared(number, seconds)
+
 
 def main(mask: "Iterable[int]", early: "Iterable[int]") -> "NoReturn":
     """Run `pyspawn` with the words of sys.argv and exit.
@@ -139,6 +145,8 @@ def _run(
         return _failed(channel.unexpected(error, LAUNCHER), spec, report)
     if report is not None:
         report.ended(ending)
+    if ending.interrupted and not background:
+        _be_interrupted()
     return ending.status
 
 
@@ -152,6 +160,19 @@ def _in_targets_path(spec: Spec, error: ExecError) -> str | None:
         return joinprobe.in_targets_path(Kernel(), spec, error)
     except OSError:  # as in `_meant`
         return None
+
+
+def _be_interrupted() -> None:
+    """Die of the SIGINT that the program died of: so shells know that the user meant all.
+
+    As PID 1 we survive, for our exit to say it.
+    """
+    try:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        posix.kill(posix.getpid(), _signal.SIGINT)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
+    except OSError:  # denied
+        return
 
 
 def _meant(spec: Spec, found: str | None) -> str | None:

@@ -269,11 +269,7 @@ def words(args: Command, given: Mapping[str, Any]) -> list[str]:
     SpecError for what the launcher would refuse to understand.
     """
     given = {"init": True, **given, **_numbers(given)}
-    found = ["--quiet", "--die-with-parent"]
-    # Without pyinit there is no second chance: a PID 1 isn't stopped by SIGTTIN, and nobody
-    # tells of other stops; what can read the terminal gets the foreground at once.
-    if given["init"] is True or given.get("stdin") is not None:
-        found.append("--background")
+    found = ["--quiet", "--die-with-parent", "--background"]
     if given.get("namespaces") is not None:
         for name in ("unshare", "share", "unshare_try"):
             if given.get(name):

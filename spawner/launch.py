@@ -64,6 +64,12 @@ class Observer:
     def signalled(self, number: int) -> None:
         """Take the news that a signal came for the program."""
 
+    def spared(self, number: int, seconds: float | None) -> None:
+        """Take the news that a signal would have ended the program, were it not PID 1.
+
+        Everything is killed in `seconds`, None for never.
+        """
+
     def disconnected(self, how: str) -> None:
         """Take the news that the network inside is gone, and how."""
 
@@ -82,8 +88,9 @@ class Container:
     All are 0, and descriptors -1, while they don't exist. `signals` is where the launcher's signals
     are read. `refused` are the optional namespaces that could not be had, with the errno.
     `strangers` are children that the launcher had before.
-    `foreground` says whether the program has the foreground of `terminal`, and `witness` is the
-    process that learns of its stops (`witness.py`). Where namespaces of others are `joined`, the
+    `foreground` says whether the program has the foreground of `terminal`, `alone` whether nobody
+    else of our job shares that, and `witness` is the process that learns of its stops
+    (`witness.py`). Where namespaces of others are `joined`, the
     program's orphans may be theirs to reap. `left` are those that outlived their SIGKILL.
     """
 
@@ -100,6 +107,7 @@ class Container:
         self.strangers: set[int] = set()
         self.terminal: Terminal | None = None
         self.foreground = False
+        self.alone = False
         self.witness = 0
         self.backend: Backend | None = None
         self.left: list[int] = []
@@ -115,12 +123,18 @@ class Container:
         self.init = pid
         self.pidfd = attempt(LAUNCHER, "open a pidfd", lambda: kernel.pidfd_open(pid))
 
-    def signal(self, kernel: "Kernel", number: int) -> None:
-        """Send a signal to the init; if it's gone, its end is on the way."""
+    def signal(self, kernel: "Kernel", number: int, *, passed_on: bool = False) -> None:
+        """Send a signal to the init; if it's gone, its end is on the way.
+
+        One that is `passed_on` has come of our terminal, which pyinit is to know.
+        """
         if self.pidfd < 0:
             return
         try:
-            kernel.pidfd_send_signal(self.pidfd, number)
+            if passed_on:
+                kernel.pass_on_signal(self.pidfd, number)
+            else:
+                kernel.pidfd_send_signal(self.pidfd, number)
         except OSError:  # it's gone, or has become somebody whom we may not signal
             return
 
@@ -176,7 +190,8 @@ class Launch:
     `lifelines` are descriptors whose becoming readable ends the container. `kept` are those that
     stay open; of all others that the caller passed on, only the program keeps copies. `early` are
     signals that came before all were blocked. A program in the `background` gets the terminal's
-    foreground only when it reads or sets the terminal. `wrap` returns the steps of a plan in
+    foreground only when it reads or sets the terminal, also where the launcher is all there is of
+    its job. `wrap` returns the steps of a plan in
     another form, to be taken in their place.
     """
 
@@ -409,5 +424,7 @@ class Launch:
         from spawner import terminal
 
         self.container.terminal = found = terminal.find()
-        if found is not None and not self.background:
-            self.container.foreground = found.is_ours()
+        if found is None or self.background:
+            return
+        self.container.alone = alone = terminal.is_alone()
+        self.container.foreground = (alone or not terminal.can_be_asked()) and found.is_ours()

@@ -26,6 +26,8 @@ from _ctypes import (
     sizeof,
 )
 
+from pyinit import SI_PASSED_ON
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -101,7 +103,7 @@ SIGSET_SIZE = 128
 """Bytes in a sigset_t of glibc and of musl, bits/types/__sigset_t.h."""
 
 SIGINFO_SIZE = 128
-"""Bytes in a struct signalfd_siginfo, linux/signalfd.h."""
+"""Bytes in a siginfo_t, siginfo.h, and in a struct signalfd_siginfo, linux/signalfd.h."""
 
 NAMESPACE_FLAGS = {
     "cgroup": "CLONE_NEWCGROUP",
@@ -166,6 +168,7 @@ _ARGUMENTS = {
     "clearenv": (),  # clearenv(3), stdlib.h
     "ioctl": (Int, ULong, String),  # ioctl(2), sys/ioctl.h
     "mount": (String, String, String, ULong, String),  # mount(2), sys/mount.h
+    "pidfd_send_signal": (ULong, ULong, ULong, String, ULong),  # pidfd_send_signal(2)
     "prctl": (Int, ULong, ULong, ULong, ULong),  # prctl(2), sys/prctl.h
     "sethostname": (String, ULong),  # sethostname(2), unistd.h
     "setns": (Int, Int),  # setns(2), sched.h
@@ -198,6 +201,12 @@ By the beginning of what uname(2) calls the machine; for longs of 64 bits and of
 a 64-bit machine called by the name of its 32-bit kind).
 """
 
+_CALLS = {"pidfd_send_signal": 424}
+"""The number, the same on every kind of machine, of a call that older C libraries don't have.
+
+asm-generic/unistd.h; the function is syscall(2).
+"""
+
 _bound: "dict[str, _Function]" = {}
 
 
@@ -226,7 +235,7 @@ def _bind(name: str) -> _Function:
         return result
 
     handle = dlopen(None, 0)  # type: ignore[arg-type]  # NULL
-    function = _Function(dlsym(handle, name))
+    function = _Function(dlsym(handle, "syscall" if name in _CALLS else name))
     function.argtypes = _ARGUMENTS[name]
     function.errcheck = check
     return function
@@ -284,6 +293,25 @@ class Kernel:
         See pidfd_send_signal(2).
         """
         _named("pidfd_send_signal", _signal.pidfd_send_signal, pidfd, number)
+
+    def pass_on_signal(self, pidfd: int, number: int) -> None:
+        """Send a signal that came of our terminal, and so marked: SI_PASSED_ON.
+
+        Where such marks are refused, it's a signal like any other. See pidfd_send_signal(2).
+        """
+        # The beginning of a siginfo_t, sigaction(2): si_signo, si_errno, si_code.
+        info = b"".join(
+            value.to_bytes(4, sys.byteorder, signed=True) for value in (number, 0, SI_PASSED_ON)
+        )
+        name = "pidfd_send_signal"
+        try:
+            call(name, _CALLS[name], pidfd, number, info.ljust(SIGINFO_SIZE, b"\0"), 0)
+        except SyscallError as error:
+            from errno import ESRCH
+
+            if error.errno == ESRCH:
+                raise
+            self.pidfd_send_signal(pidfd, number)
 
     def set_parent_death_signal(self, number: int) -> None:
         """Have `number` sent to this process when its parent dies, PR_SET_PDEATHSIG(2const).

@@ -3,9 +3,13 @@
 No system call and no clock in it, so that every order of events can be tested. `wait.py` carries.
 
 * Signals that come before the exec are held, and sent after it in their order: none is lost to a
-  process that isn't the program yet, and each comes once.
+  process that isn't the program yet, and each comes once. What the terminal sent to our process
+  group goes to the program's.
 * SIGTERM becomes the stop signal, and starts the stop time-out; when that is over, everything is
-  killed.
+  killed. What would have ended the program, were it not PID 1, starts it too.
+* The program gets the terminal's foreground, which our process group has, from the start where
+  there's nobody else in that, and otherwise when it asks: it is stopped for want of it. Who else of
+  our group asks has it back.
 * Where the program holds the terminal's foreground and is stopped (^Z), the launcher takes the
   terminal back and stops its own process group, so that the shell above has its prompt again.
   Continued (`fg`), it hands the terminal over and continues the program.
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 SEND = "send"
 """Action (SEND, signal): send it to the init."""
 
+SEND_TYPED = "send typed"
+"""Action (SEND_TYPED, signal): send what the terminal sent to us to the program's process group."""
+
 CONTINUE = "continue"
 """Action (CONTINUE, SIGCONT): continue the program and its process group."""
 
@@ -31,6 +38,9 @@ TAKE = "take"
 
 GIVE = "give"
 """Action (GIVE, 0): make the program's process group the terminal's foreground."""
+
+CONTINUE_GROUP = "continue group"
+"""Action (CONTINUE_GROUP, SIGCONT): continue our process group."""
 
 SUSPEND_GROUP = "suspend group"
 """Action (SUSPEND_GROUP, signal): stop our process group by its default action; then `resumed`."""
@@ -44,13 +54,20 @@ LIMIT = 10.0
 STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
 """The stop signals of terminals, which a program may catch."""
 
+ENDS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT)
+"""What a terminal sends to end a program, by its keys or by its closing."""
+
+_FOR_WANT_OF_TERMINAL = (_signal.SIGTTIN, _signal.SIGTTOU)
+"""What a terminal sends to a process group in the background that reads or sets it."""
+
 
 class Machine:
     """The state of one wait; each method takes an event and returns the actions due.
 
-    `stop_timeout` is in seconds, None for no end. `terminal` says whether there is one, and
-    `foreground` whether the program's process group gets its foreground. `deadline` is a moment
-    of the caller's clock, or None: the caller calls `expired` once it has come.
+    `stop_timeout` is in seconds, None for no end. `terminal` says whether there is one,
+    `foreground` whether the program's process group has its foreground, and `wants` whether it
+    gets it whenever ours has it. `deadline` is a moment of the caller's clock, or None: the caller
+    calls `expired` once it has come. `interrupted` says whether a SIGINT came.
     """
 
     def __init__(
@@ -60,33 +77,64 @@ class Machine:
         stop_timeout: float | None,
         terminal: bool = False,
         foreground: bool = False,
+        wants: bool = False,
     ) -> None:
         self.stop_signal = stop_signal
         self.stop_timeout = stop_timeout
         self.terminal = terminal
         self.foreground = foreground
+        self.wants = wants or foreground
+        self.interrupted = False
         self.deadline: float | None = None
         self.killing = False
         self.stopped = False
-        self._held: list[int] | None = []
+        self._held: list[tuple[int, bool]] | None = []
         self._stops_forwarded = 0
         self._asked = False
 
-    def signal(self, number: int, now: float, *, in_foreground: bool = False) -> "list[Action]":
-        """Take a signal from outside; `in_foreground` says whether our group has the terminal."""
+    def signal(
+        self,
+        number: int,
+        now: float,
+        *,
+        in_foreground: bool = False,
+        typed: bool = False,
+        lent: bool = False,
+    ) -> "list[Action]":
+        """Take a signal from outside.
+
+        `in_foreground` says whether our group has the terminal's foreground, `lent` whether the
+        program has it from us, and `typed` whether the signal is the kernel's.
+        """
+        if number == _signal.SIGINT:
+            self.interrupted = True
         if number == _signal.SIGTERM:
             number = self.stop_signal
-            if self.stop_timeout is not None and self.deadline is None and not self.killing:
-                self.deadline = now + self.stop_timeout
+            self.end_by(now)
         if self._held is not None:
-            self._held.append(number)
+            self._held.append((number, typed))
             return []
-        return self._forward(number, in_foreground)
+        if typed and lent and self.foreground and number in _FOR_WANT_OF_TERMINAL:
+            return self._yield()
+        return self._forward(number, in_foreground, typed)
+
+    def end_by(self, now: float) -> None:
+        """Start the stop time-out, unless it runs already."""
+        if self.stop_timeout is not None and self.deadline is None and not self.killing:
+            self.deadline = now + self.stop_timeout
+
+    def overheard(self, number: int) -> None:
+        """Take a signal that the program has got from elsewhere."""
+        self.interrupted = self.interrupted or number == _signal.SIGINT
 
     def executed(self, *, in_foreground: bool = False) -> "list[Action]":
         """Take the news that the exec has happened: what was held goes out."""
         held, self._held = self._held or [], None
-        return [action for number in held for action in self._forward(number, in_foreground)]
+        return [
+            action
+            for number, typed in held
+            for action in self._forward(number, in_foreground, typed)
+        ]
 
     def stopped_by(self, number: int, *, in_foreground: bool) -> "list[Action]":
         """Take the program's stop by `number`."""
@@ -98,9 +146,10 @@ class Machine:
         self._stops_forwarded = 0
         if not self.terminal:
             return []
-        if in_foreground and number != _signal.SIGTSTP:
-            # It was in the background, and we have been brought to the foreground.
-            return self._resume(in_foreground)
+        if number in _FOR_WANT_OF_TERMINAL:
+            self.wants = self.wants or in_foreground or not self._asked
+            if in_foreground:
+                return self._resume(in_foreground)
         actions: list[Action] = []
         if self.foreground:
             self.foreground = False
@@ -126,25 +175,32 @@ class Machine:
         """Take the end of a process that the container must not outlive."""
         return self._kill()
 
-    def _forward(self, number: int, in_foreground: bool) -> "list[Action]":
+    def _forward(self, number: int, in_foreground: bool, typed: bool) -> "list[Action]":
         if number == _signal.SIGKILL:  # as a stop signal
             return self._kill()
         if number == _signal.SIGCONT:
             actions = self._regain() if in_foreground else []
-            actions.append((CONTINUE if self.stopped else SEND, number))
+            # News of a stop may be on its way.
+            stopped = self.stopped or (self.terminal and self._stops_forwarded)
+            actions.append((CONTINUE if stopped else SEND, number))
             self.stopped = False
             self._stops_forwarded = 0
             return actions
         if number in STOPS:
             self._stops_forwarded += 1
-        return [(SEND, number)]
+        return [(SEND_TYPED if typed else SEND, number)]
+
+    def _yield(self) -> "list[Action]":
+        """Take the terminal from the program, for another of our group that was stopped."""
+        self.foreground = self.wants = False
+        return [(TAKE, 0), (CONTINUE_GROUP, _signal.SIGCONT)]
 
     def _regain(self) -> "list[Action]":
-        """Pass the foreground, which we have, on to the program.
+        """Pass the foreground, which we have, on to a program that wants it.
 
         It may have had it: when somebody stops us, the shell takes it, and `fg` gives it to us.
         """
-        if not self.terminal:
+        if not (self.terminal and self.wants):
             return []
         self.foreground = True
         return [(GIVE, 0)]

@@ -5,6 +5,8 @@ Neither reader may hold the launcher: a line that can't be written is dropped, a
 room: for each of the two readers a second in all.
 """
 
+import posix
+
 from pyinit import OURS, errno_name, errno_text, execerror, jsontext, outlet
 from spawner.errors import ExecError, SetupError, SpawnerError
 from spawner.launch import Observer
@@ -91,6 +93,18 @@ class Report(Observer):
             from pyinit import signames
 
             self.say(f"got {signames.name(number)} for the program")
+
+    def spared(self, number: int, seconds: float | None) -> None:
+        """Say at a terminal why a ^C ends nothing yet, and what would have passed it on."""
+        if not posix.isatty(2):
+            return
+        self._waits = False
+        from pyinit import signames
+
+        then = f"all of it is killed in {seconds:g} s" if seconds is not None else "it goes on"
+        name = signames.name(number)
+        self.say(f"{name} does nothing to a program that is PID 1 and doesn't handle it: {then}")
+        self._line(f"hint: --init would have passed {name} on to a program that isn't PID 1")
 
     def disconnected(self, how: str) -> None:
         """Say that the network inside is gone, and how."""

@@ -8,37 +8,46 @@ background. Nothing here fails: a terminal that is gone has no foreground to car
 import _signal
 import posix
 
+_KIND, _FIFO, _SOCKET = 0o170000, 0o010000, 0o140000
+"""Bits of st_mode, inode(7): S_IFMT, S_IFIFO, S_IFSOCK."""
+
 
 class Terminal:
     """A controlling terminal, by a descriptor of it."""
 
-    __slots__ = ("descriptor", "group")
+    __slots__ = ("descriptor", "group", "refused")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.group = 0
         """The process group that had the foreground when we took it last."""
+        self.refused = False
+        """Whether it can't be passed on: then it's as if we hadn't got it."""
 
     def is_ours(self) -> bool:
-        """Tell whether our process group is the foreground."""
-        return self._foreground() == posix.getpgrp()
+        """Tell whether our process group is the foreground, and can pass it on."""
+        return not self.refused and self._foreground() == posix.getpgrp()
+
+    def is_lent(self) -> bool:
+        """Tell whether neither our group nor the shell has the foreground, but the program."""
+        return self._foreground() not in (posix.getpgrp(), _leader())
 
     def take(self) -> None:
         """Make our process group the foreground, and remember whose it was: the program's.
 
         Unless the shell has it, which leads the session: it took it when somebody stopped us.
         """
-        group = self._foreground()
-        if group not in (posix.getpgrp(), _leader()):
-            self.group = group
+        if self.is_lent():
+            self.group = self._foreground()
             self.give(posix.getpgrp())
 
-    def give(self, group: int) -> None:
-        """Make `group` the foreground."""
+    def give(self, group: int) -> bool:
+        """Make `group` the foreground; return whether that worked."""
         try:
             posix.tcsetpgrp(self.descriptor, group)
-        except OSError:  # the group or the terminal is gone
-            return
+        except OSError:  # the group or the terminal is gone, or the call is denied
+            return False
+        return True
 
     def _foreground(self) -> int:
         try:
@@ -74,6 +83,42 @@ def find() -> Terminal | None:
     return Terminal(descriptor)
 
 
+def is_alone() -> bool:
+    """Tell whether we are all there is of our job, so that nobody else of it has the terminal.
+
+    Of a job that a shell made we lead the process group then, and no pipe joins us to others of it:
+    they may come a moment later. In the session's first job only children are others, as elsewhere
+    those that came with our exec.
+    """
+    own = posix.getpid()
+    if posix.getpgrp() != own or (_leader() != own and _is_piped()):
+        return False
+    try:
+        posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+    except ChildProcessError:
+        return True
+    except OSError:  # denied
+        return False
+    return False
+
+
+def can_be_asked() -> bool:
+    """Tell whether the program will be found (`program_group`) when it asks for the terminal."""
+    return posix.access(f"/proc/self/task/{posix.getpid()}/children", posix.R_OK)
+
+
+def _is_piped() -> bool:
+    """Tell whether a standard stream is a pipe, or the pair of sockets that some shells make."""
+    for descriptor in (0, 1, 2):
+        try:
+            mode = posix.fstat(descriptor).st_mode
+        except OSError:  # it's closed
+            continue
+        if mode & _KIND in (_FIFO, _SOCKET):
+            return True
+    return False
+
+
 def suspend(number: int, *, group: bool) -> bool:
     """Stop our process, or our whole group, by the default action of `number`.
 
@@ -86,30 +131,52 @@ def suspend(number: int, *, group: bool) -> bool:
     return _signal.sigtimedwait({_signal.SIGCONT}, 0) is not None
 
 
-def continue_group(group: int) -> None:
-    """Continue a process group, if it's still there."""
+def signal_group(group: int, number: int) -> None:
+    """Send a signal to a process group, if it's still there."""
     try:
-        posix.killpg(group, _signal.SIGCONT)
-    except OSError:
+        posix.killpg(group, number)
+    except OSError:  # it's gone, or nobody of it is ours to signal
         return
 
 
-def program_group(init: int, inner: int | None) -> int | None:
-    """Return the process group of the program, None where it can't be found.
+def program(init: int, inner: int | None) -> int | None:
+    """Return the program's pid, None where it can't be found.
 
     `init` is the first process of the container. Where pyinit is that, `inner` is the program's
     pid as pyinit sees it, looked for among pyinit's children: NSpid, proc_pid_status(5).
     """
+    if inner is None:
+        return init
     try:
-        if inner is None:
-            return posix.getpgid(init)
         for name in read(f"/proc/{init}/task/{init}/children").split():
             for line in read(f"/proc/{int(name)}/status").splitlines():
                 if line.startswith(b"NSpid:") and int(line.split()[-1]) == inner:
-                    return posix.getpgid(int(name))
+                    return int(name)
     except OSError:  # it's gone, or this kernel has no such file
         return None
     return None
+
+
+def program_group(init: int, inner: int | None) -> int | None:
+    """Return the process group of the program, None where it can't be found."""
+    pid = program(init, inner)
+    try:
+        return None if pid is None else posix.getpgid(pid)
+    except OSError:  # it's gone
+        return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped, as far as there's a /proc to tell, proc_pid_stat(5)."""
+    try:
+        return read(f"/proc/{pid}/stat").rpartition(b") ")[2][:1] in b"Tt"
+    except OSError:
+        return True
+
+
+def is_continued() -> bool:
+    """Tell whether a SIGCONT for us waits to be taken."""
+    return _signal.SIGCONT in _signal.sigpending()
 
 
 def read(path: str) -> bytes:

@@ -12,7 +12,7 @@ import posix
 import select
 import time
 
-from pyinit import status_of_wait
+from pyinit import SI_KERNEL, status_of_signal, status_of_wait
 from spawner import descriptors, machine, notice
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import SIGINFO_SIZE
@@ -29,6 +29,9 @@ _AGAIN = 5
 _LONGEST_POLL = 2e6
 """Seconds, as in pyinit.cmdline, which a plain run doesn't load."""
 
+_AT_ONCE = 2.0
+"""Seconds in which a program ends that ends for a SIGINT, rather than one that goes on."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,13 +42,17 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """How the program ended: its exit status, and the signal that killed it, or None."""
+    """How the program ended: its exit status, and the signal that killed it, or None.
 
-    __slots__ = ("signal", "status")
+    It was `interrupted` if that was a SIGINT that was meant for the whole job.
+    """
 
-    def __init__(self, status: int, signal: int | None) -> None:
+    __slots__ = ("interrupted", "signal", "status")
+
+    def __init__(self, status: int, signal: int | None, *, interrupted: bool = False) -> None:
         self.status = status
         self.signal = signal
+        self.interrupted = interrupted
 
 
 class Wait:
@@ -72,11 +79,14 @@ class Wait:
         self._again = 0
         self._keeper_failed = ""
         self._keeper = -1
+        self._overheard_at = -_AT_ONCE
+        self._first = self._spec.init is None and not made.keeping  # the program is PID 1
         self._machine = Machine(
             stop_signal=self._spec.stop_signal,
             stop_timeout=self._spec.stop_timeout,
             terminal=made.terminal is not None,
             foreground=made.foreground,
+            wants=made.alone,
         )
 
     def run(self) -> Ending:
@@ -185,7 +195,7 @@ class Wait:
             elif told.kind in (notice.EXEC_FAILED, notice.FORK_FAILED) and not self._started:
                 self._failure = told
             elif told.kind == notice.STOPPED:
-                self._stopped(told.numbers[0])
+                self._told_of_stop(told.numbers[0])
             elif told.kind == notice.EXITED and self._exited is None:
                 self._exited = told
             elif told.kind == notice.KEEPER_FAILED and self._made.keeping:
@@ -210,6 +220,7 @@ class Wait:
             data = memoryview(posix.read(self._signals, 32 * SIGINFO_SIZE))
         except BlockingIOError:  # a stop of ours has discarded it since, or took it, signal(7)
             return None
+        made = self._made
         for at in range(0, len(data), SIGINFO_SIZE):
             # struct signalfd_siginfo, signalfd(2): signo, errno, code, pid, each of 32 bits.
             number, _, code, sender = data[at : at + 16].cast("i")
@@ -217,8 +228,10 @@ class Wait:
                 ended = self._reap() if ended is None else ended
             elif number == _signal.SIGPIPE and code == SI_USER and sender == posix.getpid():
                 continue  # of our own message; others we may have sent before the exec, to be had
+            elif made.witness and sender == made.witness:
+                self._heard(number)
             else:
-                self._signal(number)
+                self._signal(number, typed=code == SI_KERNEL)
         return ended
 
     def _reap(self) -> int | None:
@@ -283,10 +296,25 @@ class Wait:
         made.awaited = made.init = 0
         return _signal.SIGKILL if self._exited is None else self._exited.numbers[0] << 8
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, number: int, *, typed: bool = False) -> None:
         self._observer.signalled(number)
+        terminal = self._made.terminal
         in_foreground = number == _signal.SIGCONT and self._in_foreground()
-        self._do(self._machine.signal(number, time.monotonic(), in_foreground=in_foreground))
+        # Where the shell has it, nobody of our job gets it but with the whole of it, by `fg`.
+        lent = number in machine.STOPS and terminal is not None and terminal.is_lent()
+        self._do(
+            self._machine.signal(
+                number, time.monotonic(), in_foreground=in_foreground, typed=typed, lent=lent
+            )
+        )
+
+    def _told_of_stop(self, number: int) -> None:
+        """Take news of a stop, unless a SIGCONT has overtaken it."""
+        from spawner import terminal
+
+        pid = terminal.program(self._made.init, self._inner)
+        if pid is None or terminal.is_stopped(pid):
+            self._stopped(number)
 
     def _stopped(self, number: int) -> None:
         in_foreground = self._in_foreground()
@@ -301,11 +329,29 @@ class Wait:
             made.witness = 0  # only the program can have killed it
             return
         number = posix.WSTOPSIG(changed)
-        if number in machine.STOPS and witness.is_asked_to_stop(made.init, number):
+        if number in machine.STOPS and witness.is_spared(made.init, number):
             made.signal(self._kernel, _signal.SIGSTOP)
             self._stopped(number)
         else:
             posix.kill(made.witness, _signal.SIGCONT)
+
+    def _heard(self, number: int) -> None:
+        """Take a signal that the terminal has sent to a program that is PID 1 and holds it."""
+        self._overhear(number)
+        self._look_whether_it_ends(number)
+
+    def _overhear(self, number: int) -> None:
+        self._machine.overheard(number)
+        if number == _signal.SIGINT:
+            self._overheard_at = time.monotonic()
+
+    def _look_whether_it_ends(self, number: int) -> None:
+        """See that a program ends that is PID 1, which any other would by this signal."""
+        from spawner import witness
+
+        if self._machine.deadline is None and witness.is_spared(self._made.init, number):
+            self._machine.end_by(time.monotonic())
+            self._observer.spared(number, self._spec.stop_timeout)
 
     def _in_foreground(self) -> bool:
         return self._made.terminal is not None and self._made.terminal.is_ours()
@@ -315,12 +361,20 @@ class Wait:
     def _do(self, actions: "Iterable[Action]") -> None:
         """Carry out what the machine decided."""
         for kind, number in actions:
+            sends = kind in (machine.SEND, machine.SEND_TYPED)
+            if sends and self._first and number in machine.ENDS:
+                self._look_whether_it_ends(number)
             if kind == machine.SEND:
                 self._made.signal(self._kernel, number)
                 if self._made.witness and number in machine.STOPS:
                     posix.kill(self._made.witness, number)
+            elif kind == machine.SEND_TYPED:
+                self._send_typed(number)
             elif kind == machine.CONTINUE:
                 self._continue()
+            elif kind == machine.CONTINUE_GROUP:
+                posix.kill(0, number)
+                _signal.sigtimedwait((number,), 0)  # we are of our group
             elif kind == machine.KILL:
                 self._observer.killing()
                 self._made.kill(self._kernel)
@@ -330,22 +384,43 @@ class Wait:
             else:
                 self._pass_terminal(kind)
 
-    def _continue(self) -> None:
-        """Continue the program and its process group, which pyinit does by itself."""
-        if self._made.witness:
-            posix.kill(self._made.witness, _signal.SIGCONT)
-        if self._spec.init != "":
+    def _send_typed(self, number: int) -> None:
+        """Send what the terminal sent to our process group to the program's: to each once.
+
+        pyinit does it itself, as it knows the group. Another's init, which isn't to be told how to
+        pass a signal on, gets it for itself.
+        """
+        made = self._made
+        if self._spec.init is None and made.init:
             from spawner import terminal
 
-            group = terminal.program_group(self._made.init, None)
+            group = terminal.program_group(made.init, None)
             if group is not None and group != posix.getpgrp():
-                terminal.continue_group(group)
+                terminal.signal_group(group, number)
                 return
-        self._made.signal(self._kernel, _signal.SIGCONT)
+        made.signal(self._kernel, number, passed_on=self._spec.init == "")
+
+    def _continue(self) -> None:
+        """Continue the program and its process group, at once.
+
+        pyinit, which would do it too, would do it later: news of an earlier stop could then not be
+        told from those of another.
+        """
+        if self._made.witness:
+            posix.kill(self._made.witness, _signal.SIGCONT)
+        from spawner import terminal
+
+        group = terminal.program_group(self._made.init, self._inner)
+        if group is not None and group != posix.getpgrp():
+            terminal.signal_group(group, _signal.SIGCONT)
+        else:
+            self._made.signal(self._kernel, _signal.SIGCONT)
 
     def _suspend(self, number: int, *, group: bool) -> None:
         from spawner import terminal
 
+        if not group and terminal.is_continued():
+            return  # who has asked for the stop has asked for its end: we take that next
         continued = terminal.suspend(number, group=group)
         in_foreground = self._in_foreground()
         self._do(self._machine.resumed(continued=continued, in_foreground=in_foreground))
@@ -362,8 +437,7 @@ class Wait:
         from spawner import terminal
 
         group = made.terminal.group or terminal.program_group(made.init, self._inner)
-        if group:
-            made.terminal.give(group)
+        made.terminal.refused = not group or not made.terminal.give(group)
 
     # The end
 
@@ -376,16 +450,45 @@ class Wait:
         ):
             if reader >= 0:
                 _read_last(reader, read)
+        lent = made.foreground
+        code, signal = status_of_wait(changed)
+        if self._first and code == status_of_signal(_signal.SIGINT):
+            self._hear_the_last()
         made.close()
         self._launch.tell_left()
-        code, signal = status_of_wait(changed)
         if self._keeper_failed:
             raise keeper_failed(self._keeper_failed)
         if not self._started:
             raise self._not_started(self._failure) or self._premature(changed, code)
         if self._exited is not None and self._exited.numbers[0] == code:
             signal = self._exited.numbers[1] or None
-        return Ending(code, signal)
+        interrupted = self._was_interrupted(code, signal, lent=lent)
+        if interrupted and lent:
+            # Only the program has had the ^C: now the rest of the job has it, as we have, blocked.
+            posix.kill(0, _signal.SIGINT)
+        return Ending(code, signal, interrupted=interrupted)
+
+    def _was_interrupted(self, code: int, signal: int | None, *, lent: bool) -> bool:
+        """Tell whether the program died of a SIGINT that was meant for the whole job.
+
+        That came through us or, where the terminal was `lent` to the program, from that. A program
+        that is PID 1 can't die of it, but end with the status that says so. A shell that has the
+        terminal may end so long after a ^C at its prompt: others aren't to suffer for that.
+        """
+        if self._first and code == status_of_signal(_signal.SIGINT):
+            at_once = time.monotonic() - self._overheard_at < _AT_ONCE
+            return self._machine.interrupted and (self._made.alone or not lent or at_once)
+        return signal == _signal.SIGINT and (lent or self._machine.interrupted)
+
+    def _hear_the_last(self) -> None:
+        """Take in the SIGINT that the witness may be about to send."""
+        if not self._made.witness:
+            return
+        from spawner import witness
+
+        witness.part(self._made.witness)
+        if _signal.sigtimedwait((_signal.SIGINT,), 0) is not None:
+            self._overhear(_signal.SIGINT)
 
     def _not_started(self, told: notice.Notice | None) -> SetupError | None:
         """Return the error that pyinit told of, if it did."""

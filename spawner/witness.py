@@ -1,4 +1,4 @@
-"""A process in the program's process group, by whose stops the launcher learns of the group's.
+"""A process in the program's process group, by which the launcher learns what that is sent.
 
 The first process of a PID namespace isn't stopped by a signal that it has no handler for,
 pid_namespaces(7). So at ^Z everything in its process group stops but it, nobody is told, and the
@@ -7,18 +7,40 @@ since the SIGTTIN that shall stop it never does. SIGSTOP from outside its namesp
 
 Where the program itself is that process, and there's a terminal, the launcher forks a witness into
 the program's process group, outside of its namespaces: it is stopped with the group, and wait(2)
-tells. It holds no descriptor, does nothing, and dies with the launcher. The program may signal its
-group and so the witness: to stop it is to ask for what ^Z asks for, and without it all is as it
-would be if there were none.
+tells. Nor is such a process ended by what ends any other, and a ^C at the terminal, whose
+foreground its group has, or the terminal's closing would come to nobody: so the witness sends the
+launcher the same signal. It holds no descriptor, does nothing else, and dies with the launcher. The
+program may signal its group and so the witness: to stop it is to ask for what ^Z asks for, what
+isn't the terminal's isn't sent on, and without it all is as it would be if there were none.
 """
 
 import _signal
 import posix
+import select
 
+from pyinit import SI_KERNEL
 from spawner import descriptors
 from spawner.errors import LAUNCHER, WITNESS
-from spawner.machine import STOPS
+from spawner.machine import ENDS, STOPS
 from spawner.steps import attempt
+
+_PART = _signal.SIGTERM
+"""What asks a witness to end once it has sent all."""
+
+_PATIENCE = 1000
+"""Milliseconds that it has for that; somebody may have stopped it."""
+
+_SIGTIMEDWAIT = {
+    "aarch64": (b"137",),
+    "armv7l": (b"177", b"421"),
+    "i686": (b"177", b"421"),
+    "loongarch64": (b"137",),
+    "ppc64le": (b"176",),
+    "riscv64": (b"137",),
+    "s390x": (b"177",),
+    "x86_64": (b"128",),
+}
+"""The numbers of rt_sigtimedwait(2) by what uname(2) calls the machine, asm/unistd.h."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +61,17 @@ def begin(kernel: "Kernel") -> int:
     return pid
 
 
+def part(pid: int) -> None:
+    """Have a witness send what it has heard, and end; the program's group is gone."""
+    for number in (_signal.SIGCONT, _PART):
+        posix.kill(pid, number)
+    descriptor = posix.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(_PATIENCE)
+    posix.close(descriptor)
+
+
 def end(pid: int) -> bool:
     """Kill a witness, and reap it; tell whether it's gone."""
     posix.kill(pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
@@ -50,12 +83,12 @@ def end(pid: int) -> bool:
     return ends.reap(pid) is not None or ends.is_gone(pid)
 
 
-def is_asked_to_stop(pid: int, number: int) -> bool:
-    """Tell whether `pid` would stop by the stop signal `number`, were it not the first process.
+def is_spared(pid: int, number: int) -> bool:
+    """Tell whether the signal `number` does nothing to `pid` only since it is the first process.
 
-    It wouldn't if it ignores, blocks or handles it, as an editor or a shell does: then what
-    happens is its own affair. (A signal that it waits for at the moment, sigwait(3), doesn't read
-    as blocked.) See proc_pid_status(5).
+    Any other would be stopped or ended by it, unless it ignores, blocks or handles it, as an editor
+    or a shell does, or waits for it, sigwait(3): then what happens is its own affair. See
+    proc_pid_status(5).
     """
     from spawner.terminal import read
 
@@ -66,7 +99,26 @@ def is_asked_to_stop(pid: int, number: int) -> bool:
     masks = (
         int(line[7:], 16) for line in lines if line[:7] in (b"SigBlk:", b"SigIgn:", b"SigCgt:")
     )
-    return not any(mask >> (number - 1) & 1 for mask in masks)
+    if any(line[:8] in (b"State:\tZ", b"State:\tX") for line in lines):
+        return False  # it has ended
+    return not (any(mask >> (number - 1) & 1 for mask in masks) or _awaits_signals(pid))
+
+
+def _awaits_signals(pid: int) -> bool:
+    """Tell whether a thread of `pid` waits for signals, which don't read as blocked meanwhile.
+
+    For which ones isn't told, proc_pid_syscall(5).
+    """
+    from spawner.terminal import read
+
+    numbers = _SIGTIMEDWAIT.get(posix.uname().machine, ())
+    try:
+        return any(
+            read(f"/proc/{pid}/task/{thread}/syscall").split(b" ")[0] in numbers
+            for thread in posix.listdir(f"/proc/{pid}/task")
+        )
+    except OSError:  # denied, or this kernel doesn't tell
+        return False
 
 
 def _be(kernel: "Kernel", launcher: int) -> "NoReturn":
@@ -82,6 +134,10 @@ def _be(kernel: "Kernel", launcher: int) -> "NoReturn":
                     _signal.signal(number, _signal.SIG_DFL)
             _signal.pthread_sigmask(_signal.SIG_UNBLOCK, STOPS)
             while True:
-                _signal.pause()
+                heard = _signal.sigwaitinfo((*ENDS, _PART))  # the lowest number first
+                if heard.si_signo == _PART and heard.si_pid == launcher:
+                    break
+                if heard.si_code == SI_KERNEL and posix.getppid() == launcher:
+                    posix.kill(launcher, heard.si_signo)
     finally:
         posix._exit(0)

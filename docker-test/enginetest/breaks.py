@@ -62,9 +62,9 @@ BREAKS = {
         frozenset({"status", "hardened", "pids"}),
     ),
     "terminal": Break(
-        "pyinit/child.py",
-        "self.own_group, self.foreground = _place(asked, handover, self.has_terminal)",
-        "self.own_group, self.foreground = True, False",
+        "pyinit/jobcontrol.py",
+        "posix.tcsetpgrp(fd, group)",
+        "posix.isatty(fd)",
         frozenset({"terminal"}),
         frozenset(),  # there it is pyspawn that hands the terminal over
     ),

@@ -18,6 +18,7 @@ HARMLESS = (
     "fork_aside",
     "pidfd_open",
     "pidfd_send_signal",
+    "pass_on_signal",
     "set_parent_death_signal",
     "become_subreaper",
     "make_process_group",

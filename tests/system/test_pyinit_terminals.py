@@ -234,7 +234,7 @@ def test_the_terminal_is_found_when_streams_lead_elsewhere(
         pid = int(os.read(answer, 20))
         assert terminal.foreground == pid
         terminal.type(INTERRUPT)
-        assert shell.wait(job) == {"status": 130, "foreground": job}
+        assert shell.wait(job) == {"status": -signal.SIGINT, "foreground": job}
     finally:
         os.close(answer)
         os.close(told)

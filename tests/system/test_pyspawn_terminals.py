@@ -102,7 +102,7 @@ def test_an_interrupt_key_ends_the_program_and_the_terminal_is_given_back(
     job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", "echo on; exec sleep 1000"))
     assert terminal.screen.next() == "on"
     terminal.type(INTERRUPT)
-    assert shell.wait(job) == {"status": 130, "foreground": job}
+    assert shell.wait(job) == {"status": -signal.SIGINT, "foreground": job}
 
 
 @any_shape
@@ -178,7 +178,7 @@ def test_the_terminal_is_found_when_streams_lead_elsewhere(
     os.close(writer)
     assert terminal.foreground not in (job, shell.pid)
     terminal.type(INTERRUPT)
-    assert shell.wait(job) == {"status": 130, "foreground": job}
+    assert shell.wait(job) == {"status": -signal.SIGINT, "foreground": job}
 
 
 # --- stopping and going on ------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_all_of_the_programs_group_stops_and_goes_on(
     shell.resume(job)
     assert {terminal.screen.next() for _ in range(2)} == {"parent continued", "child continued"}
     terminal.type(INTERRUPT)
-    assert shell.wait(job)["status"] == 130
+    assert shell.wait(job)["status"] == -signal.SIGINT
 
 
 @pytest.mark.parametrize("options", [[], ["--user"]], ids=["program", "user"])

@@ -265,8 +265,8 @@ def test_each_keyword_is_declared_once_and_everywhere() -> None:
 
 def test_no_init() -> None:
     said = words(["true"], init=False)
-    assert not {b"--init", b"--background"} & set(said)
-    assert b"--background" in words(["true"], init=False, stdin=spawner.DEVNULL)
+    assert b"--init" not in said
+    assert b"--background" in said
 
 
 @pytest.mark.parametrize(

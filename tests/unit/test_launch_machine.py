@@ -12,9 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from spawner import machine
 from spawner.machine import (
     CONTINUE,
+    CONTINUE_GROUP,
     GIVE,
     KILL,
     SEND,
+    SEND_TYPED,
     STOPS,
     SUSPEND,
     SUSPEND_GROUP,
@@ -39,6 +41,7 @@ def make(
     stop_timeout: float | None = 10.0,
     terminal: bool = False,
     foreground: bool = False,
+    wants: bool = False,
     executed: bool = True,
 ) -> Machine:
     made = Machine(
@@ -46,6 +49,7 @@ def make(
         stop_timeout=stop_timeout,
         terminal=terminal,
         foreground=foreground,
+        wants=wants,
     )
     if executed:
         assert made.executed() == []
@@ -60,15 +64,22 @@ class Waiting(RuleBasedStateMachine):
         stop_timeout=st.none() | st.floats(0, 100),
         terminal=st.booleans(),
         foreground=st.booleans(),
+        wants=st.booleans(),
     )
     def start(
-        self, stop_signal: int, stop_timeout: float | None, terminal: bool, foreground: bool
+        self,
+        stop_signal: int,
+        stop_timeout: float | None,
+        terminal: bool,
+        foreground: bool,
+        wants: bool,
     ) -> None:
         self.machine = make(
             stop_signal=stop_signal,
             stop_timeout=stop_timeout,
             terminal=terminal,
             foreground=terminal and foreground,
+            wants=terminal and wants,
             executed=False,
         )
         self.terminal = terminal
@@ -83,7 +94,7 @@ class Waiting(RuleBasedStateMachine):
 
     def carry(self, actions: list[machine.Action]) -> None:
         for kind, number in actions:
-            if kind in (SEND, CONTINUE):
+            if kind in (SEND, SEND_TYPED, CONTINUE):
                 assert self.executed_, "nobody is there yet"
                 self.sent.append(number)
             elif kind == KILL:
@@ -91,8 +102,11 @@ class Waiting(RuleBasedStateMachine):
                 self.killed = True
             elif kind == TAKE:
                 self.holds = False
+            elif kind == CONTINUE_GROUP:
+                assert not self.holds, "who goes on is to have the terminal"
             elif kind == GIVE:
                 assert self.terminal
+                assert self.machine.wants
                 assert self.ours, "nobody gives what isn't there"
                 self.holds = True
             else:
@@ -105,12 +119,18 @@ class Waiting(RuleBasedStateMachine):
         if self.killed:
             assert self.machine.deadline is None
 
-    @rule(number=SIGNALS, in_foreground=st.booleans())
-    def signalled(self, number: int, in_foreground: bool) -> None:
+    @rule(number=SIGNALS, in_foreground=st.booleans(), typed=st.booleans(), lent=st.booleans())
+    def signalled(self, number: int, in_foreground: bool, typed: bool, lent: bool) -> None:
         # Though the program holds it: somebody stopped us, and the shell gave us the terminal.
         self.ours = in_foreground
         before = self.machine.deadline
-        self.carry(self.machine.signal(number, NOW, in_foreground=in_foreground))
+        held = self.holds
+        self.carry(
+            self.machine.signal(number, NOW, in_foreground=in_foreground, typed=typed, lent=lent)
+        )
+        if typed and lent and held and self.executed_ and number in (TTIN, signal.SIGTTOU):
+            assert not self.holds, "another of our job needs it"
+            return
         if number == TERM:
             self.asked_to_stop = True
             number = self.machine.stop_signal
@@ -149,7 +169,7 @@ class Waiting(RuleBasedStateMachine):
             self.due += [n for kind, n in again if kind == CONTINUE]
             if ok:
                 assert again[-1] == (CONTINUE, CONT)
-                assert self.machine.foreground == ours
+                assert self.machine.foreground == (ours and self.machine.wants)
             self.carry(again)
         self.check()
 
@@ -271,9 +291,9 @@ def test_brought_to_the_foreground_while_running_it_gets_the_terminal_when_it_as
 
 @pytest.mark.parametrize("foreground", [False, True], ids=["background", "taken by the shell"])
 def test_sigcont_in_the_foreground_passes_the_terminal_on(foreground: bool) -> None:
-    made = make(terminal=True, foreground=foreground)
+    made = make(terminal=True, foreground=foreground, wants=True)
     assert made.signal(CONT, NOW, in_foreground=True) == [(GIVE, 0), (SEND, CONT)]
-    made = make(terminal=True, foreground=foreground, executed=False)
+    made = make(terminal=True, foreground=foreground, wants=True, executed=False)
     assert made.signal(CONT, NOW, in_foreground=True) == []
     assert made.executed(in_foreground=True) == [(GIVE, 0), (SEND, CONT)]
 
@@ -281,3 +301,46 @@ def test_sigcont_in_the_foreground_passes_the_terminal_on(foreground: bool) -> N
 def test_sigstop_is_nobodys_job_control() -> None:
     made = make(terminal=True, foreground=True)
     assert made.stopped_by(signal.SIGSTOP, in_foreground=False) == []
+
+
+def test_where_it_shares_the_terminal_it_gets_it_when_it_asks() -> None:
+    made = make(terminal=True)
+    assert made.signal(CONT, NOW, in_foreground=True) == [(SEND, CONT)]
+    assert made.stopped_by(TTIN, in_foreground=True) == [(GIVE, 0), (CONTINUE, CONT)]
+    assert made.stopped_by(TSTP, in_foreground=False) == [(TAKE, 0), (SUSPEND_GROUP, TSTP)]
+    # `fg`: it has asked, and once is enough.
+    assert made.resumed(continued=True, in_foreground=True) == [(GIVE, 0), (CONTINUE, CONT)]
+
+
+def test_who_else_of_the_job_asks_has_the_terminal_back() -> None:
+    made = make(terminal=True, foreground=True)
+    asked = made.signal(TTIN, NOW, typed=True, lent=True)
+    assert asked == [(TAKE, 0), (CONTINUE_GROUP, CONT)]
+    assert made.signal(CONT, NOW, in_foreground=True) == [(SEND, CONT)]
+    # In the shell's background nobody has it: the program stops with the rest.
+    made = make(terminal=True, foreground=True)
+    assert made.signal(TTIN, NOW, typed=True) == [(SEND_TYPED, TTIN)]
+
+
+def test_what_the_terminal_sends_goes_to_the_programs_group() -> None:
+    made = make(terminal=True, executed=False)
+    assert made.signal(signal.SIGINT, NOW, typed=True) == []
+    assert made.executed() == [(SEND_TYPED, signal.SIGINT)]
+    assert made.interrupted
+
+
+def test_a_continue_that_overtakes_the_news_of_a_stop_continues_at_once() -> None:
+    made = make(terminal=True)
+    assert made.signal(TSTP, NOW, typed=True) == [(SEND_TYPED, TSTP)]
+    assert made.signal(CONT, NOW) == [(CONTINUE, CONT)]
+    assert made.signal(CONT, NOW) == [(SEND, CONT)]
+
+
+def test_what_would_end_any_other_program_starts_the_deadline() -> None:
+    made = make(stop_timeout=3)
+    made.end_by(NOW)
+    made.end_by(NOW + 1)
+    assert made.deadline == NOW + 3
+    made = make(stop_timeout=None)
+    made.end_by(NOW)
+    assert made.deadline is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -16,7 +17,7 @@ ORPHANS = st.integers(min_value=101, max_value=103)
 CATCHABLE = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD})
 SIGNALS = st.sampled_from(CATCHABLE).map(int)
 TARGETS = st.sampled_from([{}, {"group": True}, {"all": True}])
-CODES = st.sampled_from([0, -1, -6, machine.SI_KERNEL])
+CODES = st.sampled_from([0, -1, -6, machine.SI_KERNEL, machine.SI_PASSED_ON])
 WAIT_STATUSES = st.one_of(
     st.integers(0, 255).map(lambda code: code << 8),
     st.sampled_from([int(s) for s in CATCHABLE] + [9]).map(int),
@@ -83,13 +84,17 @@ class Supervision(RuleBasedStateMachine):
         return actions
 
     @precondition(lambda self: self.exited is None)
-    @rule(number=SIGNALS, code=CODES)
-    def arrival(self, number: int, code: int) -> None:
+    @rule(number=SIGNALS, code=CODES, lent=st.booleans())
+    def arrival(self, number: int, code: int, lent: bool) -> None:
         running = WORKLOAD in self.alive
-        actions = self.machine.signal(number, code, self.now)
+        actions = self.machine.signal(number, code, self.now, lent=lent)
         shared = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH}
         if code == machine.SI_KERNEL and not self.own_group and number in shared:
             assert actions == []
+            return
+        of_terminal = code in (machine.SI_KERNEL, machine.SI_PASSED_ON)
+        if of_terminal and lent and number in (signal.SIGTTIN, signal.SIGTTOU):
+            assert actions == [(machine.YIELD, signal.SIGCONT, "")]
             return
         sent = self.asked.rewrite.get(number, number)
         if number == signal.SIGTERM and number not in self.asked.rewrite:
@@ -109,6 +114,10 @@ class Supervision(RuleBasedStateMachine):
         elif sent == signal.SIGCONT:
             assert kind == machine.CONTINUE
             assert target in (self.asked.target, settings.GROUP)
+        elif of_terminal and self.own_group and number in shared and target == settings.GROUP:
+            assert (kind, self.asked.target) in ((machine.SEND, settings.PROCESS), (kind, target))
+        elif of_terminal and number == signal.SIGHUP and not lent and self.own_group:
+            assert kind == machine.SEND
         else:
             assert (kind, target) == (machine.SEND, self.asked.target)
 
@@ -217,3 +226,27 @@ def test_an_earlier_deadline_stays() -> None:
     supervisor.signal(signal.SIGTERM, 0, 10.0)
     supervisor.signal(signal.SIGTERM, 0, 12.0)
     assert supervisor.deadline == 15.0
+
+
+@pytest.mark.parametrize("code", [machine.SI_KERNEL, machine.SI_PASSED_ON])
+def test_what_the_terminal_sends_to_our_group_goes_to_the_workloads(code: int) -> None:
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH, signal.SIGHUP):
+        supervisor = make()
+        sent = supervisor.signal(number, code, 0)
+        assert sent == [(machine.SEND, number, settings.GROUP)]
+        assert supervisor.signal(number, 0, 0) == [(machine.SEND, number, settings.PROCESS)]
+    # Where the workload's group has the terminal, a hang-up is for the session's leader.
+    hang_up = make().signal(signal.SIGHUP, code, 0, lent=True)
+    assert hang_up == [(machine.SEND, signal.SIGHUP, settings.PROCESS)]
+
+
+def test_who_else_of_the_job_asks_has_the_terminal_back() -> None:
+    asked = make().signal(signal.SIGTTIN, machine.SI_KERNEL, 0, lent=True)
+    assert asked == [(machine.YIELD, signal.SIGCONT, "")]
+
+
+def test_a_continue_that_overtakes_the_stop_is_for_the_whole_group() -> None:
+    supervisor = make()
+    supervisor.signal(signal.SIGTSTP, machine.SI_KERNEL, 0)
+    assert supervisor.signal(signal.SIGCONT, 0, 0)[0][2] == settings.GROUP
+    assert supervisor.signal(signal.SIGCONT, 0, 0)[0][2] == settings.PROCESS
