@@ -79,9 +79,9 @@ class Workload:
     def start(self, let_go: "Callable[[tuple[int, ...]], None]") -> None:
         """Fork and exec; return once the exec has happened.
 
-        `let_go` closes all descriptors but those that it's given: the program may look for who
-        holds what. So its process waits for the end of file of a pipe before the exec. Raises
-        ForkFailed and ExecFailed, and OSError where dispositions can't be set.
+        `let_go` closes all descriptors but those that it's given. That comes before the exec, since
+        the program may look which processes hold what: so the child first waits for the end of file
+        of a pipe. Raises ForkFailed and ExecFailed, and OSError where dispositions can't be set.
 
         A close-on-exec pipe tells of a failed exec, and why: only the child still has the working
         directory. Its end of file tells that the exec happened. Signals that arrive meanwhile stay

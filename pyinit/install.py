@@ -31,7 +31,7 @@ def install(arguments: list[bytes]) -> None:
     name, directory = (os.fsdecode(word) for word in arguments)
     names = (OWN_NAME, *personality.TOOLS)
     if name not in names:
-        raise InstallError(f"{name!r} is none of {', '.join(names)}")
+        raise InstallError(f"{name!r} is not one of {', '.join(names)}")
     place = os.path.join(directory, name)
     if os.path.lexists(place) and not is_ours(place):
         raise InstallError(f"{place} is there and not ours; remove it first")
@@ -67,7 +67,7 @@ def is_ours(path: str) -> bool:
 def _make(directory: str, name: str, place: str) -> str:
     """Make the script, or the link, under a name that nobody has; return its path.
 
-    Raises OSError, having removed what was made, and nothing else.
+    Raises OSError, and leaves nothing behind then.
     """
     script = _script()
     while True:

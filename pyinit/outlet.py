@@ -1,4 +1,4 @@
-"""Lines to a reader who may not read: written without waiting for it, or dropped and counted.
+"""Lines for a reader that may not read: written without waiting for it, or dropped and counted.
 
 poll(2) can't tell: a terminal is writable for one byte, and others take a pipe's room between the
 question and the write. The descriptor is shared, so it can't be made non-blocking either. What does
@@ -25,14 +25,14 @@ _PIPE_BUF = 4096
 """Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
 
 _PAUSE = 0.002
-"""Seconds between two attempts at a reader who has time to make room."""
+"""Seconds between two attempts, while a reader has time to make room."""
 
 _TIMER = 0.01
-"""Seconds after which the timer interrupts a write, and goes on to: one that comes just before the
-write is no use."""
+"""Seconds after which the timer interrupts a write, again and again: a first signal that came just
+before the write would interrupt nothing."""
 
 _TRUCE = 1.0
-"""Seconds in which no write is attempted again that the timer had to interrupt."""
+"""Seconds without another attempt after the timer had to interrupt a write."""
 
 _SENT = 0, -1, -6
 """The si_code of signals that processes send: SI_USER, SI_QUEUE, SI_TKILL, sigaction(2)."""

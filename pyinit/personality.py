@@ -65,7 +65,7 @@ def parse(words: list[bytes]) -> settings.Settings:
     if name not in TOOLS:
         from pyinit import report
 
-        what = f"{name!r} is none of" if name else "it needs one of"
+        what = f"{name!r} is not one of" if name else "it needs one of"
         report.Report().fatal(f"--as: {what} {', '.join(TOOLS)}")
         raise settings.AnsweredError(OURS)
     return TOOLS[name](name, [word.decode("utf-8", "surrogateescape") for word in words[1:]])

@@ -9,7 +9,7 @@ import posix
 import sys
 
 _LOOKS = 20
-"""Looks for new descendants after which who was found is killed: somebody may continue them."""
+"""Looks for new descendants, at most, before those found are killed: somebody may continue them."""
 
 
 class Usage:
@@ -80,9 +80,9 @@ def descendants(pid: int) -> list[int]:
 def send_to_descendants(number: int) -> None:
     """Send a signal to all our descendants.
 
-    For where we aren't PID 1: there it's kill(-1), which here would mean the whole machine. Before
-    a SIGKILL all are stopped, until a look finds no new one: else each death would make room, where
-    processes are limited, for the next fork of who forks without an end.
+    For where we aren't PID 1, since kill(-1) would mean the whole machine here. Before a SIGKILL
+    all are stopped, until a look finds no new one. Otherwise, where processes are limited, each
+    death would make room for a fork bomb's next fork.
     """
     found: list[int] = []
     if number == _signal.SIGKILL:
@@ -95,7 +95,7 @@ def send_to_descendants(number: int) -> None:
                 _send(pid, _signal.SIGSTOP)
             found += new
             known.update(new)
-        # Children before their parents, who can't reap them: no pid is a stranger's meanwhile.
+        # Children before their parents, which are stopped and can't reap: so no pid is reused.
         found.reverse()
     for pid in found or descendants(posix.getpid()):
         _send(pid, number)

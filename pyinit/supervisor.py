@@ -162,7 +162,7 @@ class Supervisor:
             self.report.started(self.pid, self.asked.program[0])
 
     def _take_back(self) -> None:
-        """Take the foreground back from the workload, who has ended, for who had it before."""
+        """Take the foreground back from the ended workload, for whoever had it before."""
         if self._foreground and self.handover.foreground is None:  # else the launcher does it
             from pyinit import jobcontrol
 
@@ -200,9 +200,9 @@ class Supervisor:
         signal = self.asked.parent_death
         if signal is None:
             return
-        # The kernel tells of the end of the thread that started us, in a form that kill(2) has too:
-        # so it gets a signal that hardly any parent sends itself, and that can be caught. Where
-        # the parent is out of sight there's no looking after it.
+        # The kernel tells of the end of the thread that started us, by a signal that looks as if
+        # the parent had sent it by kill(2): so it's one that hardly any parent sends, and that can
+        # be caught. Whether a parent out of sight still lives can't be asked.
         self._parent_signal = signal
         fixed = signal in (_signal.SIGKILL, _signal.SIGSTOP)
         if self._parent or (fixed and self._own_pid != 1):
@@ -234,7 +234,8 @@ class Supervisor:
             if low <= each < end:
                 posix.closerange(low, each)
                 low = each + 1
-        posix.closerange(low, end)
+        if low < end:
+            posix.closerange(low, end)
 
     def _loop(self) -> int:
         """Take events until the machine says EXIT; whatever goes wrong, go on."""

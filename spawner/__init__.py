@@ -4,8 +4,8 @@
 processes: see docs/api.md. Names are looked up on first use (PEP 562), so that the command, which
 needs none of them, doesn't pay for their imports.
 
-A module that another thread is importing during a fork stays half imported in there, and who wants
-it waits for ever. So no fork comes in between, of those that Python knows of.
+A module that another thread is importing during a fork stays half imported in the child, where a
+thread that needs it would wait forever. So an import holds off all forks that Python knows of.
 """
 
 import _thread
@@ -86,7 +86,7 @@ _HOMES = {
 """The modules that define the public names."""
 
 no_fork = _thread.RLock()
-"""Held by who must not be forked half-way."""
+"""Held by a thread during which no fork may happen: it imports, or opens descriptors."""
 
 
 def _hold() -> None:
@@ -96,8 +96,8 @@ def _hold() -> None:
 def _meet() -> None:
     """Take, in place of `_go_on`, the exception of a signal that came during the fork.
 
-    Python only prints it. It would have left the lock to this thread, and all others to wait for it
-    for ever.
+    Python only prints it. Otherwise this thread would keep the lock, and all others would wait for
+    it forever.
     """
 
 
@@ -110,7 +110,7 @@ def _go_on() -> None:
 
 
 def _anew() -> None:
-    """As threading does with its own: who held it may be a thread that isn't here."""
+    """Make the lock anew, as threading does with its own: its holder may not be here."""
     no_fork._at_fork_reinit()  # type: ignore[attr-defined]
 
 

@@ -1,6 +1,6 @@
-"""Values that stand behind a blank where ours want a `=`, as other tools have them; pure.
+"""Values given after a blank where our options take a `=`, as in other tools; pure.
 
-Behind a flag that may do without a value comes PROGRAM. Where that can't be meant, it's the value:
+After a flag whose value is optional comes PROGRAM. Where a word can't be that, it's the value:
 `--net host -- app`, `--unshare pid net -- app`, `--init /usr/bin/tini app`, `--dry-run json app`.
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyinit.cmdline import Option
 
 INITS = ("tini", "docker-init", "dumb-init", "catatonit", "pyinit", "s6-svscan", "runsvdir")
-"""Programs that nobody runs under pyinit, but in its place."""
+"""Programs that are run in place of pyinit, never under it."""
 
 SHARED, NEW = "host", "private"
 """What docker(1) and podman(1) call the machine's own namespace, and a new one."""
@@ -23,16 +23,16 @@ _PLACES = ("/proc/", "/run/netns/", "/var/run/netns/")
 
 
 def joined(table: "Iterable[Option]", words: "Sequence[str]", program: int) -> list[str] | None:
-    """Return the words of a command line with the value behind a blank in its place.
+    """Return the words of a command line with one such value joined to its option by a `=`.
 
-    None where there's none. The last `program` words are PROGRAM, as ours are read.
+    None where there's no such value. By our own rules the last `program` words are PROGRAM.
     """
     at = len(words) - program
     if not at or not program or words[at - 1] == "--":
         return None
     option, value, rest = words[at - 1], words[at], list(words[at + 1 :])
     before = list(words[: at - 1])
-    # Behind it comes an option, or the `--` before the program.
+    # Whether an option follows, or the `--` before the program.
     ends = rest[:1] == ["--"] or ("--" in rest and rest[0].startswith("-"))
     for known in table:
         if known.optional and option in (f"--{known.long}", f"-{known.short}"):

@@ -74,7 +74,7 @@ class Carrier(Backend):
         yield resolver.step(RESOLVERS[self.network.kind])
 
     def stop(self) -> list[int]:
-        """Kill the program, and see that nothing of it is left; return who doesn't end."""
+        """Kill the program, and see that nothing of it is left; return the pids that don't end."""
         return [*super().stop(), *self._sweep()]
 
     def ended(self, changed: int) -> str:

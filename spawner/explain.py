@@ -143,29 +143,29 @@ TEXTS = {
     ),
     "fork-scout": Text(
         "A process that looks in the launcher's place: whoever enters a user namespace can't come "
-        "back, and a file system that doesn't answer may keep for ever who asks it.",
+        "back, and a file system that doesn't answer may hold whoever asks it forever.",
         "Before anything is made: it ends when it has told what it found.",
         "fork(2), setns(2)",
     ),
     "join-user": Text(
         "The process enters a user namespace that exists. In there it has every capability, over "
         "the namespace and over all that was made in it.",
-        "Who has no rights of their own enters it first, since it gives the right to enter the "
-        "others, if it's their own or below. Who has them, like root, enters it last: the others "
+        "A caller without rights enters it first, since it gives the right to enter the others, if "
+        "it's the caller's own or below. One with rights, such as root, enters it last: the others "
         "may be out of its reach.",
         "setns(2), user_namespaces(7)",
     ),
     "join-cgroup": Text(
         "The target's control group shows as the root of all, in /proc/self/cgroup for instance. "
         "The process itself stays in the one that it is in: that counts and limits it as before.",
-        "After the fork: it's for this process alone. The first of those whose order is all the "
-        "same to the kernel.",
+        "After the fork: it's for this process alone. For the kernel, its order among the next "
+        "ones makes no difference.",
         "setns(2), cgroup_namespaces(7)",
     ),
     "join-ipc": Text(
         "The message queues, the semaphores and the shared memory of System V are those of the "
         "target, and so are the message queues of POSIX.",
-        "Before the user namespace is entered, or after, whichever has the right to: like all "
+        "Before the user namespace is entered or after, whenever there's the right to: as for all "
         "that belongs to one.",
         "setns(2), ipc_namespaces(7)",
     ),
@@ -183,8 +183,8 @@ TEXTS = {
     "join-time": Text(
         "The clocks that count from the start of the machine show what they show the target. How "
         "far they are off was set before the first process was in there, and stays.",
-        "By the init itself, which has a single thread, as the kernel asks for: who joins is in it "
-        "at once, other than who makes one.",
+        "By the init itself, which has a single thread, as the kernel requires: a process that "
+        "joins one is in it at once, unlike one that makes it.",
         "setns(2), time_namespaces(7)",
     ),
     "join-mount": Text(
@@ -449,7 +449,7 @@ TEXTS = {
     "pass-listeners": Text(
         "The variable says that the sockets which systemd passed are for this process: its pid is "
         "the one that the program will see.",
-        "By the init, who has that pid: pyspawn itself, whom the variable named, has another.",
+        "By the init, which has that pid: pyspawn itself, which the variable named, has another.",
         "sd_listen_fds(3), setenv(3)",
     ),
     # Who the program is.
@@ -465,8 +465,8 @@ TEXTS = {
         "setresgid(2), credentials(7)",
     ),
     "set-user": Text(
-        "The real, the effective and the saved user id change: for good, and who leaves user id 0 "
-        "loses the capabilities with it.",
+        "The real, the effective and the saved user id change for good, and a process "
+        "that leaves user id 0 loses its capabilities.",
         "Last of the credentials: after it there's no right to anything above.",
         "setresuid(2), capabilities(7)",
     ),

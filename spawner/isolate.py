@@ -5,8 +5,9 @@ Who does what:
 1. A container is made as for any program. What runs in it is `pyinit --pause`, which holds its
    namespaces and reaps.
 2. The caller forks the *guest*, which joins all of the container's new namespaces by one setns(2).
-   A PID namespace is for children only, so it forks once more: its child calls the function. Its
-   pid is none that a process had whose memory this is, since by that libraries know a fork.
+   A PID namespace is for children only, so it forks once more: its child calls the function. The
+   child's pid is one that neither the caller nor any process it was forked from has had, since
+   libraries notice a fork by a new pid.
 3. The outcome comes back pickled through a pipe. There's no more once the guest has ended.
 4. Where it hung is told by the child itself: its faulthandler writes that into another pipe when
    the caller sends SIGABRT. It does so as well when the child crashes.
@@ -396,7 +397,7 @@ def _fork_another(naming: int) -> int:
     """Fork a process that nobody takes for one of its forebears; return as os.fork().
 
     asyncio, tempfile, multiprocessing and many others tell a fork by its pid, and PID namespaces
-    all count from 1. Who has got a pid of a forebear's ends, and the next one is tried. The child
+    all count from 1. A child with the pid of a forebear ends, and the next one is tried. The child
     goes on only when its pid, as the guest sees it, has been told by the descriptor `naming`: a
     line each, of which the last one counts.
     """

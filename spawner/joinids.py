@@ -115,7 +115,7 @@ def _one(ids: Ids, wanted: int | None, own: int | None, word: str, outside: int)
 
 def _check(ids: Ids, number: int, word: str, option: str) -> None:
     if ids.lowest is None:
-        raise _empty(word, f"{number} is none inside")
+        raise _empty(word, f"{number} isn't mapped inside")
     if not ids.holds(number):
         raise SetupError(
             f"join the user namespace: {word} {number} isn't mapped in it",

@@ -756,7 +756,7 @@ def _of_file(kernel: Kernel, joined: Joined, path: str, kind: str | None) -> int
         raise failed(LAUNCHER, what, error) from None
     if actual is None:
         raise SetupError(
-            f"{what}: it is no namespace",
+            f"{what}: it isn't a namespace",
             stage=LAUNCHER,
             path=path,
             hint="name a file like /proc/PID/ns/net, or one that is bound to it (--persist, "
@@ -840,7 +840,7 @@ def _below_ours(kernel: Kernel, descriptor: int) -> int | None:
                 stage=LAUNCHER,
                 syscall=error.syscall,
                 errno=error.errno,
-                hint="only root, and who made it or is above, can join a user namespace",
+                hint="only root, its maker and those above it can join a user namespace",
             ) from None
         if _is_ours(parent, "user"):
             posix.close(parent)
@@ -881,7 +881,7 @@ def _hide() -> Step:
     """Hide the processes that enter, before they do."""
     return Step(
         STAGE,
-        "hide from who is inside",
+        "hide from those inside",
         "prctl(PR_SET_DUMPABLE, 0)",
         lambda kernel, _: kernel.hide(),
         topic="hide",

@@ -58,12 +58,12 @@ def _groups(word: str) -> tuple[int, ...]:
 
 
 def _id(word: str, database: str) -> int:
-    """Return a number; raises ValueError for a name, of which only the target's files know."""
+    """Return a number; raises ValueError for a name, which only the target's files know."""
     from spawner import idmap
 
     if word.isascii() and not word.isdigit() and word.replace("-", "").isidentifier():
         raise ValueError(
-            f"{word!r} is not an id, and whose name it is say only TARGET's own files, which "
+            f"{word!r} is not an id, and only TARGET's own files say whose name it is, which "
             f"pyspawn doesn't read: `pyspawn exec TARGET -- getent {database} {word}` shows it"
         )
     return idmap.identity(word)

@@ -53,12 +53,12 @@ _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
     "executable": ((None,), "what is executed is the first of args"),
     "preexec_fn": (
         (None,),
-        "no Python runs between fork and exec: a program that does it can execute the next",
+        "no Python runs between fork and exec: start a program that does it, then executes yours",
     ),
     "close_fds": ((True,), "nothing goes along but the streams and what pass_fds names"),
     "restore_signals": (
         (True,),
-        "what is ignored is said in front, as ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
+        "to ignore a signal, put in front ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
     ),
     "start_new_session": ((False,), "put ['setsid', '--wait'] in front of args"),
     "process_group": (
@@ -208,7 +208,7 @@ def _map(_: str, value: str) -> list[str]:
     if not isinstance(value, str):
         raise TypeError
     if value not in _MAPS:
-        raise ValueError(f"{value!r} is none of {', '.join(_MAPS)}")
+        raise ValueError(f"{value!r} is not one of {', '.join(_MAPS)}")
     return [f"--{_MAPS[value]}"]
 
 
@@ -452,7 +452,7 @@ def file_mode_mask(umask: int) -> int:
     if isinstance(umask, bool) or not isinstance(umask, int):
         raise TypeError(f"umask takes a mask of permissions, as 0o022, not {umask!r}")
     if not -1 <= umask <= 0o777:
-        raise SpecError(f"umask: {umask} is no mask of permissions, which is 0 to 0o777")
+        raise SpecError(f"umask: {umask} isn't a mask of permissions: those are 0 to 0o777")
     return umask
 
 
@@ -486,7 +486,7 @@ def _finite(seconds: float, lowest: float = 0.0) -> float:
         raise TypeError
     found = float(seconds)
     if math.isnan(found) or math.isinf(found):
-        raise ValueError(f"{seconds!r} is no number of seconds; for no end it is None")
+        raise ValueError(f"{seconds!r} isn't a number of seconds; None means no limit")
     if found < lowest:
         raise ValueError(f"{seconds!r} seconds are less than none")
     return min(found, cmdline.LONGEST)

@@ -277,7 +277,7 @@ class Launch:
                 self.container.kept.undo(self.kernel)
 
     def tell_left(self) -> None:
-        """Tell of who is left, though killed."""
+        """Tell of the processes that are left, though killed."""
         left, self.container.left = self.container.left, []
         if left:
             from spawner import ends

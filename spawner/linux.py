@@ -486,7 +486,7 @@ class Kernel:
     def hide(self) -> None:
         """Keep this process's memory, descriptors and program from others, PR_SET_DUMPABLE(2const).
 
-        Until the next exec only who has CAP_SYS_PTRACE in our own user namespace gets at them.
+        Until the next exec only CAP_SYS_PTRACE in our own user namespace gives access to them.
         """
         call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
 

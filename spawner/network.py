@@ -178,7 +178,9 @@ class Network(Frozen):
 
     def _check(self) -> None:
         if self.kind not in KINDS:
-            raise SpecError(f"{self.kind!r} is no kind of network", f"they are {', '.join(KINDS)}")
+            raise SpecError(
+                f"{self.kind!r} isn't a kind of network", f"they are {', '.join(KINDS)}"
+            )
         if self.publish:
             self._check_publish()
         for name in ("bridge", "address", "gateway"):
@@ -246,7 +248,7 @@ class Network(Frozen):
         except ValueError:
             raise SpecError(f"{self.gateway!r} is not the address of a gateway", _VETH) from None
         if gateway not in own.network or gateway == own.ip:
-            raise SpecError(f"the gateway {gateway} is no other address in {own.network}")
+            raise SpecError(f"the gateway {gateway} is not another address in {own.network}")
 
     def choose(
         self,

@@ -706,7 +706,7 @@ def _seccomp(case: Case) -> str | None:
         "a seccomp filter is in force (Seccomp: 2 in /proc/self/status), and most likely refuses "
         f"{case.syscall}: lift it where pyspawn is started (docker or podman run --security-opt "
         "seccomp=unconfined, a unit's RestrictNamespaces=no)"
-        + ("; no_new_privs is set too, so sudo is no way round it" if sealed else "")
+        + ("; no_new_privs is set too, so sudo doesn't help" if sealed else "")
     )
 
 

@@ -1,8 +1,8 @@
-"""A process that looks in the launcher's place, where a look may not end, or can't be undone.
+"""A process that looks in the launcher's place, where a look may never end, or can't be undone.
 
-A file system may be a program's (FUSE) or lie across a network that is gone: whoever asks it
-something may wait for ever, out of reach even of a SIGKILL. And who enters a user namespace can't
-come back. The launcher has signals to take, and does neither:
+A file system may be a program's (FUSE) or lie across a network that is gone: a process that asks it
+something may wait forever, out of reach even of a SIGKILL. And no process that enters a user
+namespace can come back. The launcher has signals to take, and does neither:
 
     launcher                              scout (forked; hidden)
      fork ----------------------------->   closes what others may read; opens, enters
@@ -92,7 +92,9 @@ class Scout:
             int.from_bytes(raw[at : at + _INT], sys.byteorder) for at in range(0, len(raw), _INT)
         ]
         if not data:
-            raise SetupError(f"{self._what}: the process that looks was killed", stage=LAUNCHER)
+            raise SetupError(
+                f"{self._what}: the process that was looking was killed", stage=LAUNCHER
+            )
         record = channel.decode(data[:-1])
         if record.kind == channel.ERROR:
             raise channel.error_of(record)

@@ -88,7 +88,7 @@ def _thaw(kind: "type[Any]", values: "tuple[Any, ...]") -> "Any":
 def kind_of(name: str) -> str:
     """Return the kind of namespace that is meant: `net` for `NET`, `mount` for the kernel's `mnt`.
 
-    What is none is returned as it is.
+    Any other word is returned as it is.
     """
     folded = name.lower() if isinstance(name, str) else name
     folded = _KERNEL_NAMES.get(folded, folded)

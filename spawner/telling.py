@@ -2,7 +2,8 @@
 
 The words are those of `explain`. They are said by the process that acts, right before it does, so
 that they come in the order of the acts, also across processes, and before anything that the program
-writes. Only `pidfd_open` is announced by who forks: the launcher does it while the init goes on.
+writes. Only `pidfd_open` is announced by the process that forks: the launcher does it while the
+init goes on.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class Telling(Kernel):
     def _say(self, text: str) -> None:
         """Write to stderr, unless nobody has made room there before.
 
-        A broken pipe is no end of ours, even once SIGPIPE may come.
+        A broken pipe doesn't end us, even where SIGPIPE isn't blocked any more.
         """
         if self._unheard:
             return

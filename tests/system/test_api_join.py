@@ -87,7 +87,7 @@ def test_errors(box: spawner.Process[bytes]) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         spawner.join(box, "/nonesuch")
     assert isinstance(missing.value, spawner.ExecError)
-    with pytest.raises(spawner.SetupError, match="join /etc/passwd: it is no namespace"):
+    with pytest.raises(spawner.SetupError, match="join /etc/passwd: it isn't a namespace"):
         spawner.join("/etc/passwd", "true")
     with pytest.raises(spawner.SetupError, match="No such file or directory"):
         spawner.join(b"1", "true")  # a path, for all its digits

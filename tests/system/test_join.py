@@ -809,7 +809,7 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
         f"launcher: open the pid namespace of process {target}",
         f"launcher: open the root of process {target}",
         f"launcher: open the working directory of process {target}",
-        "stage: hide from who is inside",
+        "stage: hide from those inside",
         "stage: join the user namespace",
         "stage: join the pid namespace",
         "stage: fork the init",
@@ -882,7 +882,7 @@ def test_a_name_would_be_one_of_the_targets_own(target: int) -> None:
     for option, database in (("--setuid", "passwd"), ("--setgid", "group"), ("--groups", "group")):
         ended = join(target, option, "root", "--", "/bin/true")
         assert ended.status == 125
-        assert f"{option}: 'root' is not an id, and whose name it is say only" in ended.errors
+        assert f"{option}: 'root' is not an id, and only TARGET's own" in ended.errors
         assert f"`pyspawn exec TARGET -- getent {database} root` shows it" in ended.errors
 
 

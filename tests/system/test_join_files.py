@@ -91,8 +91,8 @@ def test_a_directory() -> None:
     ("target", "words", "message"),
     [
         ("/nonesuch", (), "join /nonesuch: No such file or directory (ENOENT)"),
-        ("/etc/passwd", (), "join /etc/passwd: it is no namespace"),
-        ("/dev/null", (), "join /dev/null: it is no namespace"),
+        ("/etc/passwd", (), "join /etc/passwd: it isn't a namespace"),
+        ("/dev/null", (), "join /dev/null: it isn't a namespace"),
         ("/usr", (), "join /usr: there is no namespace in this directory"),
         ("/usr", ("--net",), "join /usr/net: No such file or directory (ENOENT)"),
         (
@@ -125,9 +125,9 @@ def test_a_fifo_holds_nobody(tmp_path: Path) -> None:
     fifo = tmp_path / "net"
     os.mkfifo(fifo)
     message, _ = refused(run(pyspawn("exec", str(fifo), "--", "/bin/true")))
-    assert message == f"join {fifo}: it is no namespace"
+    assert message == f"join {fifo}: it isn't a namespace"
     message, _ = refused(run(pyspawn("exec", str(tmp_path), "--", "/bin/true")))
-    assert message == f"join {fifo}: it is no namespace"
+    assert message == f"join {fifo}: it isn't a namespace"
 
 
 def test_a_file_of_the_wrong_kind_in_a_directory(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_the_plan_says_what_is_joined() -> None:
     assert joins == [
         ("init", f"join the {kind} namespace") for kind in ("net", "uts", "mount", "user")
     ]
-    assert steps.index(["stage", "hide from who is inside"]) < steps.index(list(joins[0]))
+    assert steps.index(["stage", "hide from those inside"]) < steps.index(list(joins[0]))
     assert ["init", "import nothing from here on"] in steps
 
 

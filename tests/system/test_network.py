@@ -266,7 +266,7 @@ def test_the_api_takes_networks() -> None:
     for wanted in ("loopback", spawner.Network("none")):
         shown = spawner.run(show, network=wanted, capture_output=True, text=True).stdout
         assert [line.split(":")[0].strip() for line in shown.splitlines()[2:]] == ["lo"]
-    with pytest.raises(spawner.SpecError, match="no kind of network"):
+    with pytest.raises(spawner.SpecError, match="isn't a kind of network"):
         spawner.run(show, network="bridge")
 
 
@@ -446,7 +446,7 @@ def test_a_port_of_roots_and_an_address_of_somebody_elses() -> None:
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        (["--network", "bridge"], "'bridge' is no kind of network", "slirp4netns, pasta, veth"),
+        (["--network", "bridge"], "'bridge' isn't a kind of network", "slirp4netns, pasta, veth"),
         (["--publish", "80"], "a port can be published only into a network", "--network pasta"),
         (["--network", "host", "--publish", "80"], "a port can't be published into", "no publishi"),
         (["--network", "none", "--publish", "80"], "a port can't be published into", "pasta"),

@@ -256,7 +256,7 @@ def test_the_configuration_chooses(pytester: pytest.Pytester) -> None:
     [
         ("isolated_unavailable = perhaps", "isolated_unavailable is fail or skip"),
         ("isolated_timeout = soon", "isolated_timeout: could not convert"),
-        ("isolated_timeout = nan", "isolated_timeout: nan is no number of seconds"),
+        ("isolated_timeout = nan", "isolated_timeout: nan isn't a number of seconds"),
     ],
 )
 def test_a_wrong_setting(pytester: pytest.Pytester, setting: str, words: str) -> None:

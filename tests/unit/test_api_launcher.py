@@ -354,9 +354,9 @@ def test_time_outs_without_streams_are_exact(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("seconds", [math.nan, math.inf])
 def test_a_wait_for_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     launcher(monkeypatch, PATIENT)
-    with pytest.raises(ValueError, match="no number"), spawner.Process(["app"]) as process:
+    with pytest.raises(ValueError, match="isn't a number"), spawner.Process(["app"]) as process:
         process.wait(seconds)
-    with pytest.raises(ValueError, match="no number"), spawner.Process(["app"]) as process:
+    with pytest.raises(ValueError, match="isn't a number"), spawner.Process(["app"]) as process:
         process.communicate(timeout=seconds)
     with pytest.raises(TimeoutExpired), spawner.Process(["app"]) as process:
         process.wait(-1)  # what is left of a time may be less than nothing, as in subprocess

@@ -56,7 +56,7 @@ def test_the_steps_are_found() -> None:
 @pytest.mark.parametrize("place", TOPICS)
 def test_each_step_has_words(place: str) -> None:
     assert any(re.fullmatch(TOPICS[place], topic) for topic in TEXTS), (
-        f"{place}: a step's topic is none of explain.TEXTS: say there what it does, and why now"
+        f"{place}: a step's topic is not one of explain.TEXTS: say there what it does, and why now"
     )
 
 

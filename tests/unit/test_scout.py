@@ -79,7 +79,7 @@ def test_one_that_is_killed() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return {}
 
-    with pytest.raises(SetupError, match="look: the process that looks was killed"):
+    with pytest.raises(SetupError, match="look: the process that was looking was killed"):
         send(end)
 
 
