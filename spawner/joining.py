@@ -546,7 +546,7 @@ def _of_process(
         place = _place(kernel, what, pid, pidfd)
         found = {}
         for kind in NAMESPACES if joins.kinds is None else sorted(joins.kinds):
-            path = f"{place}/ns/{FILES.get(kind, kind)}"
+            path = _file(f"{place}/ns", kind)
             try:
                 found[kind] = joined.open(kernel, path, posix.O_RDONLY)
             except SyscallError as error:
@@ -554,7 +554,7 @@ def _of_process(
                     raise
         joined.ahead = [kind for kind in _FOR_CHILDREN if _is_ahead(place, kind, found.get(kind))]
         if "user" in found and not _is_ours(found["user"], "user"):
-            joined.maps = _maps_of_process(joined, place, found["user"])
+            joined.maps = joined.look_at_maps(place.rpartition("/")[2])
         if joins.kinds is None or "mount" in joins.kinds:
             flags = posix.O_PATH | posix.O_DIRECTORY
             root = joined.open(kernel, f"{place}/root", flags)
@@ -566,6 +566,7 @@ def _of_process(
         if joins.environment:
             raw = _environment(kernel, joined, place, lifelines)
             joined.environment = _variables(raw)
+        _check_unchanged(what, {found[kind]: _file(f"{place}/ns", kind) for kind in found})
     except SyscallError as error:
         if _has_ended(pidfd):
             raise _gone(what, pid) from None
@@ -611,13 +612,22 @@ def _is_ahead(place: str, kind: str, descriptor: int | None) -> bool:
     return theirs != _identity(posix.fstat(descriptor))
 
 
-def _maps_of_process(joined: Joined, place: str, descriptor: int) -> joinids.Maps | None:
-    """Return the maps of the user namespace of `descriptor`, None if the process has left it.
+def _check_unchanged(what: str, opened: dict[int, str]) -> None:
+    """Refuse a process that is in other namespaces by now; raises SetupError and SyscallError.
 
-    A process only ever goes further down, setns(2): so if it's there now, it was before, too.
+    `opened` are descriptors of namespaces with the paths that they were opened by. A process that
+    was here when its user namespace was opened would be joined without that one, its mounts and
+    programs with our rights. It only ever goes further down, setns(2): who is still in the user
+    namespace that was opened was in it all the time, and with it in all that was opened since.
     """
-    maps = joined.look_at_maps(place.rpartition("/")[2])
-    return maps if _at(f"{place}/ns/user") == _identity(posix.fstat(descriptor)) else None
+    for descriptor, path in opened.items():
+        if _at(path) != _identity(posix.fstat(descriptor)):
+            raise SetupError(
+                f"{what}: it has entered other namespaces meanwhile",
+                stage=LAUNCHER,
+                path=path,
+                hint="as a container does at its start: try again, if you know who it is",
+            )
 
 
 def _place(kernel: Kernel, what: str, pid: int, pidfd: int) -> str:
@@ -679,23 +689,29 @@ def _of_paths(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> dict
     if not paths:
         return {}
 
+    def place(name: str) -> str:
+        if name in named:
+            return named[name]
+        return _file(target or "", name[:-1]) if name[-1] == "/" else target or ""
+
     def search() -> dict[str, int]:
         found = {} if target is None else _of_path(kernel, joined, target)
         for kind, path in joins.files:
             found[kind] = _of_file(kernel, joined, path, kind)
+        _check_unchanged(what, {found[name]: place(name) for name in found})
         return found
 
-    scout = _scout(kernel, f"join {', '.join(paths)}", search)
+    what = f"join {', '.join(paths)}"
+    named = dict(joins.files)
+    scout = _scout(kernel, what, search)
     try:
         found = scout.answer(lifelines)
     finally:
         scout.close()
-    named = dict(joins.files)
     joined.looks.append((LAUNCHER, "fork a scout", "fork()"))
     for name, descriptor in found.items():
         joined.hold(descriptor)
-        place = f"{target}/{FILES.get(name[:-1], name[:-1])}" if name[-1] == "/" else target
-        joined.looks += look(SCOUT, named.get(name) or place or "", _FILE_FLAGS)
+        joined.looks += look(SCOUT, place(name), _FILE_FLAGS)
     return {name.rstrip("/"): descriptor for name, descriptor in found.items()}
 
 
@@ -729,7 +745,7 @@ def _of_path(kernel: Kernel, joined: Joined, path: str) -> dict[str, int]:
         return {kind: descriptor}
     found = {}
     for kind in NAMESPACES if kinds is None else sorted(kinds):
-        place = f"{path}/{FILES.get(kind, kind)}"
+        place = _file(path, kind)
         try:
             found[f"{kind}/"] = _of_file(kernel, joined, place, kind)
         except SetupError as error:
@@ -770,6 +786,11 @@ def _of_file(kernel: Kernel, joined: Joined, path: str, kind: str | None) -> int
             hint=f"give it to --{actual}",
         )
     return descriptor
+
+
+def _file(directory: str, kind: str) -> str:
+    """Return the path of a namespace in a directory that has the names of /proc/PID/ns."""
+    return f"{directory}/{FILES.get(kind, kind)}"
 
 
 def _is_kind(kernel: Kernel, descriptor: int, kind: str) -> bool:

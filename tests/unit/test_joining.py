@@ -6,11 +6,13 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from helpers.capabilities import require
 from helpers.kernels import Recording
 from hypothesis import given
 from hypothesis import strategies as st
@@ -284,6 +286,57 @@ def test_a_process_that_ends_meanwhile(word: str) -> None:
         assert spec.joins is not None
         with pytest.raises(SetupError, match=f"join process {process.pid}: it has ended"):
             joining.find(Ending(process, word), spec, spec.joins, Caller(user=0, group=0))
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+class Moving(Kernel):
+    """The machine's kernel, on which a process enters namespaces while it is looked at."""
+
+    __slots__ = ("_process", "_word")
+
+    def __init__(self, process: subprocess.Popen[bytes], word: str) -> None:
+        self._process = process
+        self._word = word
+
+    def open(self, path: str, flags: int) -> int:
+        if path.endswith(self._word):
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            os.write(self._process.stdin.fileno(), b"!")
+            assert self._process.stdout.read() == b"moved"
+        return super().open(path, flags)
+
+
+MOVES = """
+import ctypes, os, signal
+os.read(0, 1)
+assert ctypes.CDLL(None).unshare(0x10000000 | 0x00020000) == 0  # CLONE_NEWUSER, CLONE_NEWNS
+os.write(1, b"moved")
+os.close(1)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("way", ["pid", "directory", "files"])
+def test_a_process_that_enters_namespaces_meanwhile(way: str) -> None:
+    """Or it would be joined without the user namespace, and its mounts with our rights."""
+    require("userns")
+    before = sorted(os.listdir("/proc/self/fd"))
+    with subprocess.Popen(
+        [sys.executable, "-c", MOVES], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        place = f"/proc/{process.pid}/ns"
+        joins = {
+            "pid": Joins(str(process.pid)),
+            "directory": Joins(place),
+            "files": Joins(files={"user": f"{place}/user", "mount": f"{place}/mnt"}),
+        }[way]
+        spec = Spec(["true"], namespaces=NONE, joins=joins)
+        try:
+            with pytest.raises(SetupError, match="it has entered other namespaces meanwhile"):
+                joining.find(Moving(process, "/ns/mnt"), spec, joins, Caller(user=0, group=0))
+        finally:
+            process.kill()
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
