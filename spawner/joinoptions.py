@@ -132,10 +132,10 @@ def split(words: list[str]) -> list[str]:
     if not rest:
         return words
     before = words[: len(words) - len(rest)]
+    if before[-1:] == ["--"]:
+        return words
     _, program = parse(TABLE, rest[1:])
     between = rest[1 : len(rest) - len(program)]
     if between[-1:] == ["--"]:
         del between[-1]
-    if before[-1:] == ["--"]:
-        return words
     return [*before, *between, "--", rest[0], *program]

@@ -59,7 +59,9 @@ def test_the_words_of_a_program_are_its_own() -> None:
     assert parse(joinoptions.TABLE, words) == ({}, ["1", "true", "--net"])
 
 
-@pytest.mark.parametrize("words", [[], ["--net"], ["--", "1", "true", "--uts"]])
+@pytest.mark.parametrize(
+    "words", [[], ["--net"], ["--", "1", "true", "--uts"], ["--", "ps", "-ef"]]
+)
 def test_what_has_no_options_behind_the_target_is_left_as_it_is(words: list[str]) -> None:
     assert joinoptions.split(words) == words
 
