@@ -146,10 +146,9 @@ def words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
     for name in kinds.split(",") if isinstance(kinds, str) and kinds else kinds:
         kind = spec.kind_of(name)
         if kind not in spec.NAMESPACES:
-            raise SpecError(
-                f"namespaces: {kind!r} is not a kind of namespace",
-                f"the kinds are {', '.join(spec.NAMESPACES)}",
-            )
+            message = f"namespaces: {kind!r} is not a kind of namespace"
+            hint = f"the kinds are {', '.join(spec.NAMESPACES)}"
+            raise keywords.spec_error(SpecError(message, hint))
         found.append(f"--{kind}")
     if given["target_env"]:
         found.append("--target-env")
@@ -174,7 +173,8 @@ def _target(target: Target) -> str:
     """Return the word that stands for a target: a path is never taken for a pid."""
     if isinstance(target, Container):
         if target.returncode is not None:
-            raise SpecError("the target has ended", "join a process that runs")
+            hint = "join a process that runs"
+            raise keywords.spec_error(SpecError("the target has ended", hint))
         return str(target.pid)
     if isinstance(target, bool) or not isinstance(target, (int, str, bytes, os.PathLike)):
         raise TypeError(f"target takes a Process, a pid or a path, not {target!r}")

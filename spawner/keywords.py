@@ -273,9 +273,8 @@ def words(args: Command, given: Mapping[str, Any]) -> list[str]:
     if given.get("namespaces") is not None:
         for name in ("unshare", "share", "unshare_try"):
             if given.get(name):
-                raise SpecError(
-                    f"namespaces says all: there's no need for {name}", "name it in one"
-                )
+                message = f"namespaces says all: there's no need for {name}"
+                raise spec_error(SpecError(message, "name it in one"))
     for name, keyword in TABLE.items():
         if name in given:
             found += spell(name, keyword, given[name])
@@ -339,7 +338,7 @@ def spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
         with no_fork:  # some read a module
             return keyword.spell(keyword.option, value)
     except SpecError as error:
-        raise _spec_error(error) from None
+        raise spec_error(error) from None
     except ValueError as error:
         raise SpecError(f"{name}: {error}") from None
     except TypeError:
@@ -359,7 +358,8 @@ def program(args: Command) -> list[str]:
         except ValueError as error:
             raise SpecError(f"args[{number}]: {error}") from None
     if not found:
-        raise SpecError("no program was given", "args is a list: the program and its arguments")
+        hint = "args is a list: the program and its arguments"
+        raise spec_error(SpecError("no program was given", hint))
     return found
 
 
@@ -385,11 +385,11 @@ def _check(found: list[str]) -> None:
             values, program = cmdline.parse(options.TABLE, found)
             options.spec(values, program, user=os.geteuid(), group=os.getegid())
     except (cmdline.UsageError, SpecError) as error:
-        raise _spec_error(error) from None
+        raise spec_error(error) from None
 
 
-def _spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
-    """Return what is raised for an error of the command line's."""
+def spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
+    """Return what the API raises for an error: in its words, with the hint in the traceback."""
     with no_fork:
         from spawner import wording  # which reads this module
 
@@ -425,7 +425,9 @@ def _meant(name: str, names: Sequence[str]) -> str:
         with no_fork:
             import difflib
 
-        found = "".join(difflib.get_close_matches(name, names, 1))
+        found = "".join(difflib.get_close_matches(name, (*names, *_NOT_OURS), 1))
+    if found in _NOT_OURS and found not in names:
+        return f": did you mean {found!r}? There is none here: {_NOT_OURS[found][1]}"
     return f": did you mean {found!r}?" if found else ""
 
 

@@ -113,8 +113,9 @@ def test_a_target_that_has_ended() -> None:
     require("pidns")
     with spawner.Process(["true"]) as process:
         process.wait()
-    with pytest.raises(spawner.SpecError, match="the target has ended"):
+    with pytest.raises(spawner.SpecError, match="the target has ended") as caught:
         spawner.join(process, "true")
+    assert caught.value.__notes__ == ["hint: join a process that runs"]
 
 
 def test_target_env(monkeypatch: pytest.MonkeyPatch) -> None:

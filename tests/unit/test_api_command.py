@@ -305,6 +305,7 @@ def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
         ),
         ("timeot", 1, "'timeot': did you mean 'timeout'"),
         ("txt", True, "'txt': did you mean 'text'"),
+        ("shel", True, r"did you mean 'shell'\? There is none here: a line for a shell is \['sh"),
         ("workdir", "/", "'workdir': did you mean 'cwd'"),
         ("map_root_user", True, "'map_root_user': did you mean 'map'"),
         ("net", True, "'net': a new one is unshare='net'"),

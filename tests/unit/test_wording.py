@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
+from collections.abc import Callable
 
 import pytest
 from helpers.capabilities import require
@@ -106,6 +107,24 @@ def test_a_hint_is_shown_below_a_traceback() -> None:
 def test_a_command_is_no_function() -> None:
     with pytest.raises(TypeError, match=r"not 'ls'; a command is for isolated\.run"):
         isolate.call("ls")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: spawner.run([]),
+        lambda: spawner.run(["true"], namespaces=spawner.Namespaces("net"), unshare="net"),
+        lambda: spawner.join(os.getpid(), ["true"], namespaces="nets"),
+        lambda: spawner.join(os.getpid(), []),
+    ],
+)
+def test_what_is_refused_here_has_its_hint_in_the_traceback(call: Callable[[], object]) -> None:
+    """As what the launcher's command line refuses has."""
+    with pytest.raises(spawner.SpecError) as caught:
+        call()
+    assert caught.value.hint
+    shown = traceback.format_exception_only(caught.value)
+    assert shown[1:] == [f"hint: {caught.value.hint}\n"]
 
 
 def test_no_program_is_told_of_as_a_list() -> None:
