@@ -98,6 +98,10 @@ class Outlet:
             else:
                 posix.close(own)
 
+    def __del__(self) -> None:
+        if self._socket is not None:
+            self._socket.detach()  # or it would close the descriptor, which isn't ours
+
     @property
     def descriptors(self) -> list[int]:
         """What has to stay open: the descriptor, or ours that stands for it."""

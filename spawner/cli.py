@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 class _Silent(Observer):
     """The observer of a run without reports: it tells only what nobody would find out otherwise."""
 
+    _report: "Report | None" = None
+
     def left(self, pid: int, how: str) -> None:
         """Tell of a process that outlives its SIGKILL."""
-        from spawner.report import Report
+        if self._report is None:
+            from spawner.report import Report
 
-        Report().left(pid, how)
+            self._report = Report()
+        self._report.left(pid, how)
 
     def spared(self, number: int, seconds: float | None) -> None:
         """Tell of a ^C that ends nothing yet."""

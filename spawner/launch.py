@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Who wants to know how a launch goes; every method may be overridden, and may not raise.
+    """Hears how a launch goes; every method may be overridden, and may not raise.
 
     `wants_namespaces` says whether `created` shall be told their inode numbers.
     """

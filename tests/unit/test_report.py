@@ -129,6 +129,12 @@ def test_a_reader_that_is_gone_leaves_no_signal(kind: str, way: str) -> None:
     assert outlet(kind, way, rest) == ["False set()"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_descriptor_outlives_it(kind: str) -> None:
+    """Standard error may be a socket, and isn't ours to close."""
+    assert outlet(kind, "reopens", "del out; print(os.write(writer, b'line'))") == ["4"]
+
+
 def test_a_signal_that_others_sent_is_left() -> None:
     rest = """
 os.close(reader)
