@@ -424,7 +424,21 @@ class Launch:
         from spawner import terminal
 
         self.container.terminal = found = terminal.find()
-        if found is None or self.background:
+        if found is None:
             return
-        self.container.alone = alone = terminal.is_alone()
-        self.container.foreground = (alone or not terminal.can_be_asked()) and found.is_ours()
+        made = self.container
+        made.alone = not self.background and terminal.is_alone()
+        if made.alone or self._asks_in_vain():
+            made.foreground = found.is_ours()
+
+    def _asks_in_vain(self) -> bool:
+        """Tell whether the program would not get the foreground by asking for it.
+
+        A shell that is PID 1 isn't stopped when it asks, and gives up after some times.
+        """
+        from spawner import terminal
+
+        if not (self.background or terminal.can_be_asked()):
+            return True
+        first = self.spec.init is None and not self.container.keeping
+        return first and posix.isatty(0) and terminal.is_interactive_shell(self.spec.arguments)

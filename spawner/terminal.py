@@ -8,6 +8,12 @@ background. Nothing here fails: a terminal that is gone has no foreground to car
 import _signal
 import posix
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHELLS = ("ash", "bash", "dash", "fish", "ksh", "mksh", "sh", "yash", "zsh")
+
 _KIND, _FIFO, _SOCKET = 0o170000, 0o010000, 0o140000
 """Bits of st_mode, inode(7): S_IFMT, S_IFIFO, S_IFSOCK."""
 
@@ -105,6 +111,15 @@ def is_alone() -> bool:
 def can_be_asked() -> bool:
     """Tell whether the program will be found (`program_group`) when it asks for the terminal."""
     return posix.access(f"/proc/self/task/{posix.getpid()}/children", posix.R_OK)
+
+
+def is_interactive_shell(words: "Sequence[str]") -> bool:
+    """Tell whether a command line is that of a shell that prompts, as far as words show it."""
+    if words[0].rpartition("/")[2].lstrip("-") not in _SHELLS:
+        return False
+    options = [word for word in words[1:] if word[:1] in ("-", "+")]
+    letters = "".join(word for word in options if word[:2] != "--")
+    return "i" in letters or ("c" not in letters and len(options) == len(words) - 1)
 
 
 def _is_piped() -> bool:
