@@ -80,14 +80,15 @@ def _copy(source: int, size: int) -> int:
     """Return a descriptor of a sealed copy; raises SetupError."""
     import fcntl
 
+    copy = -1
     try:
         copy = _memfd()
-        at = 0
-        while at < size:
-            at += posix.sendfile(copy, source, at, min(_BLOCK, size - at))
+        _fill(copy, source, size)
         seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
         fcntl.fcntl(copy, fcntl.F_ADD_SEALS, seals)
     except OSError as error:
+        if copy >= 0:
+            posix.close(copy)
         raise SetupError(
             "copy our interpreter into memory, so that nobody inside gets at its file",
             stage=LAUNCHER,
@@ -97,6 +98,16 @@ def _copy(source: int, size: int) -> int:
             "user who can't write its interpreter",
         ) from None
     return copy
+
+
+def _fill(copy: int, source: int, size: int) -> None:
+    """Copy a file of that size; raises OSError, also where it has become shorter meanwhile."""
+    at = 0
+    while at < size:
+        sent = posix.sendfile(copy, source, at, min(_BLOCK, size - at))
+        if not sent:
+            raise OSError(errno.EIO, posix.strerror(errno.EIO))
+        at += sent
 
 
 def _memfd() -> int:

@@ -7,9 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers.kernels import open_descriptors
 from helpers.programs import PLACE
+
+from spawner import sealed
+from spawner.errors import SetupError
 
 CODE = """
 import os, posix, signal, sys
@@ -81,6 +86,19 @@ posix.fstat = fstat
 """
     done = start(0, owned)
     assert done.stdout.splitlines()[:1] == ["/memfd:pyspawn (deleted)"], done
+
+
+def test_an_interpreter_that_has_become_shorter_is_no_copy_and_no_endless_one(
+    tmp_path: Path,
+) -> None:
+    """As where an upgrade writes over it."""
+    (tmp_path / "python3").write_bytes(b"half")
+    with (tmp_path / "python3").open("rb") as file:
+        before = open_descriptors()
+        with pytest.raises(SetupError) as caught:
+            sealed._copy(file.fileno(), 5)
+        assert open_descriptors() == before
+    assert caught.value.errno == errno.EIO
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOMEM])
