@@ -89,7 +89,7 @@ LONGEST_POLL = 2e6
 
 
 def seconds(word: str) -> float:
-    """Return a duration in seconds, 0 to LONGEST; raises ValueError for what is no number."""
+    """Return a duration in seconds, 0 to LONGEST; raises ValueError for anything else."""
     digits = word.replace(".", "", 1)
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"{word!r} is not a number of seconds")

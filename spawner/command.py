@@ -228,8 +228,9 @@ def _parent_lifeline(parent: int) -> list[int]:
 def _is_adopted(parent: int) -> bool:
     """Tell whether we are an orphan since before we could look.
 
-    Then our parent is who adopted us, in general of another session: a process is born into that of
-    who forks it, setsid(2). Who leads its own session, as after setsid(1), can't know.
+    Then our parent is the process that adopted us, usually of another session: a process is born
+    into the session of its parent, setsid(2). One that leads a session, as after setsid(1), can't
+    know.
     """
     try:
         session = posix.getsid(0)
@@ -241,7 +242,7 @@ def _is_adopted(parent: int) -> bool:
 def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:
     """Print the steps for `spec` in their order; return the exit status.
 
-    In the `form` "json" for programs, in the form "page" for who wants to know why.
+    In the `form` "json" for programs, in the form "page" with the reasons.
     """
     from spawner import planning, terminal
 

@@ -1,7 +1,8 @@
 """What goes into a program and comes out of it, as far as it has by now; text is bytes until then.
 
 subprocess forgets what is left of the input where a time-out interrupts `communicate` (before
-Python 3.14), and then waits for ever for who waits for that input's end. Here all is kept.
+Python 3.14), and then waits forever for a program that waits for the end of its input. Here all is
+kept.
 """
 
 from __future__ import annotations

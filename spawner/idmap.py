@@ -46,7 +46,7 @@ def identities(word: str) -> tuple[int, ...]:
 class Extent(Frozen):
     """`count` ids in a row: from `inner` on inside, from `outer` on outside.
 
-    Raises SpecError for what is no id.
+    Raises SpecError for what isn't an id.
     """
 
     __slots__ = ("count", "inner", "outer")

@@ -16,7 +16,7 @@ The others are taken to be hostile. So
 The order is the kernel's, setns(2): whoever has no rights here enters the user namespace below ours
 first, whose owner has them all in there; then the others; then the user namespace that is the
 target's, if it's one further below. Whoever has rights enters the user namespace last. The PID
-namespace is entered by who forks, for the fork.
+namespace is entered by the process that forks, for the fork.
 """
 
 from __future__ import annotations

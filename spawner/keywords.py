@@ -82,8 +82,8 @@ class Keyword:
     """A keyword: what it `takes`, in words, and how a value is spelt for its option.
 
     `spell` gets the option's name and a value other than None, and returns whole words. It raises
-    TypeError for what is no such value, and ValueError, with words, for one that makes no sense.
-    `none` is what None is spelt.
+    TypeError for any other kind of value, and ValueError, with words, for one that makes no sense.
+    `none` is how None is spelt.
     """
 
     __slots__ = ("none", "option", "spell", "takes")

@@ -337,7 +337,7 @@ class Launch:
                 step.run(self.kernel, str(made.init))
 
     def _prepare(self) -> None:
-        """Open the pipes, plan the steps, and fork who has to stay outside."""
+        """Open the pipes, plan the steps, and fork the processes that stay outside."""
         made = self.container
         maps = find_maps(self.kernel, self.spec, self.caller, self.lifelines)
         made.joined = find_joins(self.kernel, self.spec, self.caller, self.lifelines)

@@ -262,7 +262,7 @@ def _absent(kind: str) -> "Iterable[idmap.Run]":
 def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: str) -> str | None:
     """Return the program that has to write a map, None where the launcher may; raises SetupError.
 
-    Who may not, may write one extent that maps the own id alone.
+    Without the right to, the launcher may still write one extent, for its own id alone.
     """
     if _holds(status, kind):
         return None

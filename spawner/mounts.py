@@ -1,7 +1,7 @@
 """The steps for mounts beyond those of a plain run: another propagation, a /proc elsewhere.
 
 A directory that somebody names is opened part by part, through no symbolic link, and the mount is
-made on what was opened: so who may write to a part of the path can't lead it elsewhere.
+made on what was opened: so nobody who may write to a part of the path can lead it elsewhere.
 """
 
 import errno

@@ -74,7 +74,7 @@ def _start(path: str) -> int:
 
 
 def _text(word: str, directory: int) -> str:
-    """Return where a symbolic link leads; raises NotADirectoryError for what is none."""
+    """Return where a symbolic link leads; raises NotADirectoryError for anything else."""
     try:
         return posix.readlink(word, dir_fd=directory)
     except OSError as error:
@@ -84,7 +84,7 @@ def _text(word: str, directory: int) -> str:
 
 
 def _check(descriptor: int) -> None:
-    """Raise OSError for what is no directory."""
+    """Raise OSError for anything but a directory."""
     kind = posix.fstat(descriptor).st_mode & _FORMAT
     if kind != _DIRECTORY:
         number = errno.ELOOP if kind == _LINK else errno.ENOTDIR

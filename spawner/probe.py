@@ -412,9 +412,10 @@ def _no_right(case: Case) -> str | None:
 
 
 def _fresh_proc(case: Case) -> str | None:
-    """Explain what who is root in a user namespace only must see to mount a /proc.
+    """Explain why one who is root only in a user namespace may not mount a /proc.
 
-    An unmasked one, so that the mount reveals nothing (fs/namespace.c, mount_too_revealing).
+    There has to be an unmasked one in sight, so that the mount reveals nothing (fs/namespace.c,
+    mount_too_revealing).
     """
     if case.syscall != "mount" or (case.path != "/proc" and not _is_proc(case)):
         return None

@@ -97,8 +97,8 @@ def _parts(path: str) -> list[str]:
 def bring_along(kernel: "Kernel") -> None:
     """Have a copy of the machine's file in /etc, for this process alone, in new mounts of its own.
 
-    For slirp4netns, whose sandbox has of the machine's files only those in /etc and /run. Where
-    there is no file the init says so, `step`. Raises SyscallError and OSError.
+    For slirp4netns, whose sandbox keeps only /etc and /run of the machine's files. Where there is
+    no such file, the init says so, `step`. Raises SyscallError and OSError.
     """
     try:
         place = kernel.open(PATH, posix.O_PATH)

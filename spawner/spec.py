@@ -99,7 +99,7 @@ class Namespaces(Frozen):
     """Which namespaces are new: `required` ones, and `optional` ones that may go missing.
 
     Takes the names in any iterable, or in text with commas; ALL stands for every one. Those that
-    aren't named are the caller's. Raises SpecError for what is no kind of namespace.
+    aren't named are the caller's. Raises SpecError for any other name.
     """
 
     __slots__ = ("optional", "required")

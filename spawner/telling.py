@@ -36,7 +36,8 @@ class Telling(Kernel):
         self._where = LAUNCHER
         self._in_step = self._unheard = False
         # By its own descriptor alone: each process of a launch closes others, and has other files.
-        self._out = outlet.Outlet(2, bytes, patience=report.PATIENCE, reopens=False)
+        # Nothing tells of dropped text (`lost`): after the first that is, nothing more is said.
+        self._out = outlet.Outlet(2, lambda _: b"", patience=report.PATIENCE, reopens=False)
 
     def tells(self, planned: Steps) -> Steps:
         """Return the steps in a form that tells."""
