@@ -30,6 +30,9 @@ _PART = _signal.SIGTERM
 _PATIENCE = 1000
 """Milliseconds that it has for that; somebody may have stopped it."""
 
+_HANDLED = {b"SigIgn", b"SigCgt"}
+_MASKS = (b"SigBlk", b"SigPnd", b"ShdPnd", *_HANDLED)
+
 _SIGTIMEDWAIT = {
     "aarch64": (b"137",),
     "armv7l": (b"177", b"421"),
@@ -87,21 +90,35 @@ def is_spared(pid: int, number: int) -> bool:
     """Tell whether the signal `number` does nothing to `pid` only since it is the first process.
 
     Any other would be stopped or ended by it, unless it ignores, blocks or handles it, as an editor
-    or a shell does, or waits for it, sigwait(3): then what happens is its own affair. See
-    proc_pid_status(5).
+    or a shell does, or waits for it, sigwait(3): then what happens is its own affair.
+    """
+    found = _masks(pid, number)
+    if found is None:  # no /proc: nothing says that it handles signals
+        return True
+    own = b"State" in found or b"SigBlk" in found or bool(_HANDLED & found)
+    return not own and not _awaits_signals(pid)
+
+
+def puts_off(pid: int, number: int) -> bool:
+    """Tell whether `pid` has the signal `number` waiting and blocked, and doesn't handle it."""
+    found = _masks(pid, number) or set()
+    return b"SigBlk" in found and bool({b"SigPnd", b"ShdPnd"} & found) and not _HANDLED & found
+
+
+def _masks(pid: int, number: int) -> "set[bytes] | None":
+    """Return which masks of `pid` have a signal, by their names in proc_pid_status(5).
+
+    And "State" if the process has ended; None where nothing can be known.
     """
     from spawner.terminal import read
 
     try:
         lines = read(f"/proc/{pid}/status").splitlines()
-    except OSError:  # no /proc: nothing says that it handles signals
-        return True
-    masks = (
-        int(line[7:], 16) for line in lines if line[:7] in (b"SigBlk:", b"SigIgn:", b"SigCgt:")
-    )
-    if any(line[:8] in (b"State:\tZ", b"State:\tX") for line in lines):
-        return False  # it has ended
-    return not (any(mask >> (number - 1) & 1 for mask in masks) or _awaits_signals(pid))
+    except OSError:
+        return None
+    fields = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
+    masks = {name for name in _MASKS if int(fields.get(name, b"0"), 16) >> (number - 1) & 1}
+    return masks | ({b"State"} if fields.get(b"State", b"")[:1] in (b"Z", b"X") else set())
 
 
 def _awaits_signals(pid: int) -> bool:
