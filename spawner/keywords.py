@@ -410,7 +410,8 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
             continue
         if instead:
             raise TypeError(f"{function}() takes no {name}={value!r}: {instead}")
-        hint = _meant(name, (*names, *_TEXT, *(_RUN if function in ("run", "join") else ())))
+        text = () if function == "plan" else _TEXT
+        hint = _meant(name, (*names, *text, *(_RUN if function in ("run", "join") else ())))
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 

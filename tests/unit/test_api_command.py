@@ -336,6 +336,11 @@ def test_an_option_that_is_not_there_is_a_type_error(
         spawner.run(["true"], **{option: value})
 
 
+def test_a_plan_is_not_told_to_take_what_it_has_refused() -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'encoding'$"):
+        spawner.plan(["true"], encoding="ascii")  # type: ignore[call-arg]
+
+
 def test_what_asks_for_nothing_is_no_error() -> None:
     """What a wrapper passes on, or a program that was written for subprocess says."""
     said = words(
