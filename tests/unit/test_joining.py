@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -294,18 +295,17 @@ def test_a_process_that_ends_meanwhile(word: str) -> None:
 class Moving(Kernel):
     """The machine's kernel, on which a process enters namespaces while it is looked at."""
 
-    __slots__ = ("_process", "_word")
+    __slots__ = ("_answers", "_asks", "_word")
 
-    def __init__(self, process: subprocess.Popen[bytes], word: str) -> None:
-        self._process = process
+    def __init__(self, asks: int, answers: int, word: str) -> None:
+        self._asks = asks
+        self._answers = answers
         self._word = word
 
     def open(self, path: str, flags: int) -> int:
         if path.endswith(self._word):
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            os.write(self._process.stdin.fileno(), b"!")
-            assert self._process.stdout.read() == b"moved"
+            os.write(self._asks, b"!")
+            assert os.read(self._answers, 5) == b"moved"
         return super().open(path, flags)
 
 
@@ -314,18 +314,21 @@ import ctypes, os, signal
 os.read(0, 1)
 assert ctypes.CDLL(None).unshare(0x10000000 | 0x00020000) == 0  # CLONE_NEWUSER, CLONE_NEWNS
 os.write(1, b"moved")
-os.close(1)
 signal.pause()
 """
 
 
 @pytest.mark.parametrize("way", ["pid", "directory", "files"])
-def test_a_process_that_enters_namespaces_meanwhile(way: str) -> None:
+def test_a_process_that_enters_namespaces_meanwhile(way: str, tmp_path: Path) -> None:
     """Or it would be joined without the user namespace, and its mounts with our rights."""
     require("userns")
+    fifos = []  # with names, since a scout closes other pipes
+    for name in ("asks", "answers"):
+        os.mkfifo(tmp_path / name)
+        fifos.append(os.open(tmp_path / name, os.O_RDWR))
     before = sorted(os.listdir("/proc/self/fd"))
     with subprocess.Popen(
-        [sys.executable, "-c", MOVES], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", MOVES], stdin=fifos[0], stdout=fifos[1]
     ) as process:
         place = f"/proc/{process.pid}/ns"
         joins = {
@@ -336,10 +339,12 @@ def test_a_process_that_enters_namespaces_meanwhile(way: str) -> None:
         spec = Spec(["true"], namespaces=NONE, joins=joins)
         try:
             with pytest.raises(SetupError, match="it has entered other namespaces meanwhile"):
-                joining.find(Moving(process, "/ns/mnt"), spec, joins, Caller(user=0, group=0))
+                joining.find(Moving(*fifos, "/ns/mnt"), spec, joins, Caller(user=0, group=0))
         finally:
             process.kill()
     assert sorted(os.listdir("/proc/self/fd")) == before
+    for fifo in fifos:
+        os.close(fifo)
 
 
 def test_what_is_found_is_let_go() -> None:
