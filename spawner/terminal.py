@@ -35,8 +35,12 @@ class Terminal:
         return not self.refused and self._foreground() == posix.getpgrp()
 
     def is_lent(self) -> bool:
-        """Tell whether neither our group nor the shell has the foreground, but the program."""
-        return self._foreground() not in (posix.getpgrp(), _leader())
+        """Tell whether neither our group nor the shell has the foreground, but the program.
+
+        Nor another job of the shell's, which may have it after somebody stopped us.
+        """
+        group = self._foreground()
+        return group not in (posix.getpgrp(), _leader()) and _is_programs(group)
 
     def take(self) -> None:
         """Make our process group the foreground, and remember whose it was: the program's.
@@ -68,6 +72,29 @@ def _leader() -> int:
         return posix.getsid(0)
     except OSError:
         return 0
+
+
+def _is_programs(group: int) -> bool:
+    """Tell whether a process group that isn't ours is below us, or of nobody who lives."""
+    try:
+        posix.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # not ours to signal: it may be set-user-ID
+        pass
+    own, pid = posix.getpid(), group
+    while pid > 1:
+        try:
+            # State and parent, proc_pid_stat(5), after the name.
+            fields = read(f"/proc/{pid}/stat").rpartition(b") ")[2].split(b" ", 2)
+        except OSError:  # its leader has ended before it, or there is no /proc to tell
+            return not posix.access("/proc/self", posix.F_OK)
+        if fields[0] in (b"Z", b"X"):
+            return True
+        pid = int(fields[1])
+        if pid == own:
+            return True
+    return False
 
 
 def find() -> Terminal | None:

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers import children
@@ -274,8 +275,8 @@ def test_a_suspend_key_that_pid_1_has_blocked_for_a_moment_is_not_lost(
     assert terminal.screen.next() == "blocked"
     witnesses = [pid for pid in children.of(job) if children.status_field(pid, "NSpid") == str(pid)]
     terminal.type(SUSPEND)
-    for witness in witnesses:
-        children.wait_state(witness, "T")
+    (witness,) = witnesses
+    children.wait_state(witness, "T")
     terminal.type(b"go on\n")
     assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
     shell.resume(job)
@@ -394,6 +395,29 @@ def test_stopped_by_others_and_continued_by_fg_it_passes_the_terminal_on(
     children.wait_until(lambda: terminal.foreground not in others, "the program's foreground")
     os.kill(job, signal.SIGKILL)
     assert shell.wait(job)["status"] == -signal.SIGKILL
+
+
+@any_shape
+def test_stopped_by_others_it_takes_the_terminal_from_no_other_job(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run(pyspawn(*options, "--", *reporter()))
+    ready(terminal)
+    os.kill(job, signal.SIGSTOP)
+    assert shell.wait(job)["stopped"] == signal.SIGSTOP
+    other = shell.run(["/bin/cat"])
+    terminal.type(b"on\n")
+    assert terminal.screen.next() == "on"
+    (program,) = [pid for pid in children.below(job) if not children.of(pid) and _reports(pid)]
+    os.kill(program, signal.SIGKILL)
+    os.kill(job, signal.SIGCONT)
+    assert shell.wait(job) == {"status": 137, "foreground": other}
+    os.kill(other, signal.SIGKILL)
+    assert shell.wait(other)["status"] == -signal.SIGKILL
+
+
+def _reports(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[0] == reporter()[0]
 
 
 def test_a_continue_that_comes_with_the_stop_of_the_program_is_survived(
