@@ -113,9 +113,42 @@ def is_with_shell() -> bool:
 def take_back() -> bool:
     """Take the foreground back from the workload, for whoever had it before.
 
-    Returns whether it was the workload's.
+    Returns whether it was the workload's: not another job's, which may have it after somebody
+    stopped us.
     """
-    return not is_with_shell() and set_foreground(posix.getpgrp())
+    group = foreground_group()
+    if group is None or group == posix.getpgrp() or is_with_shell() or not _is_workloads(group):
+        return False
+    return set_foreground(posix.getpgrp())
+
+
+def _is_workloads(group: int) -> bool:
+    """Tell whether a process group is below us, or of nobody who lives, as far as can be known."""
+    if group == 0:  # outside of our PID namespace
+        return False
+    try:
+        posix.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # not ours to signal: it may be set-user-ID
+        pass
+    own, pid = posix.getpid(), group
+    while pid > 0:
+        try:
+            fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+            try:
+                # State and parent, proc_pid_stat(5), after the name.
+                fields = posix.read(fd, 4096).rpartition(b") ")[2].split(b" ", 2)
+            finally:
+                posix.close(fd)
+        except OSError:  # its leader has ended before it, or there's no /proc: who knows
+            return True
+        if fields[0] in (b"Z", b"X"):
+            return True
+        pid = int(fields[1])
+        if pid == own:
+            return True
+    return False
 
 
 def is_continued() -> bool:

@@ -158,7 +158,8 @@ def test_the_foreground_is_given_back_at_the_end(
 def test_a_script_can_read_the_terminal_after_it(terminal: Terminal, shell: Shell) -> None:
     """A script has no job control, and would not take the foreground back by itself."""
     script = '"$@"; read word; echo "got $word"'
-    for workload in (["/bin/true"], ["/bin/sh", "-c", "exit 3"], ["no-such-program"]):
+    leaving = ["/bin/sh", "-c", "sleep 1000 & exit 3"]
+    for workload in (["/bin/true"], ["/bin/sh", "-c", "exit 3"], ["no-such-program"], leaving):
         job = shell.run(["/bin/sh", "-c", script, "sh", *pyinit("--", *workload)])
         terminal.type(b"typed\n")
         terminal.screen.until(b"got typed\n")
@@ -339,6 +340,24 @@ def test_stopped_by_others_it_leaves_the_terminal_to_the_shell(
         children.wait_until(lambda: terminal.foreground == workload, "the workload's foreground")
         os.kill(job, signal.SIGTERM)
         assert shell.wait(job) == {"status": 128 + signal.SIGTERM, "foreground": job}
+
+
+def test_stopped_by_others_it_takes_the_terminal_from_no_other_job(
+    terminal: Terminal, shell: Shell
+) -> None:
+    job = shell.run(SLEEPER)
+    assert terminal.screen.next() == "on"
+    (workload,) = children.of(job)
+    os.kill(job, signal.SIGSTOP)
+    assert shell.wait(job)["stopped"] == signal.SIGSTOP
+    other = shell.run(["/bin/cat"])
+    terminal.type(b"line\n")
+    assert terminal.screen.next() == "line"
+    os.kill(workload, signal.SIGKILL)
+    os.kill(job, signal.SIGCONT)
+    assert shell.wait(job) == {"status": 137, "foreground": other}
+    os.kill(other, signal.SIGKILL)
+    assert shell.wait(other)["status"] == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])
