@@ -100,7 +100,7 @@ class Workload:
         except OSError as error:
             raise ForkFailed(error) from None
         if self.pid == 0:
-            self._become(writer, waiting, holding, to_ignore)
+            self._become(reader, writer, waiting, holding, to_ignore)
         if waiting >= 0:
             posix.close(waiting)
         if reader >= 0:
@@ -135,7 +135,9 @@ class Workload:
         status, text, hint = rest.decode().split("\n")
         return ExecFailed(number, int(status), text, hint or None)
 
-    def _become(self, writer: int, waiting: int, holding: int, to_ignore: list[int]) -> "NoReturn":
+    def _become(
+        self, reader: int, writer: int, waiting: int, holding: int, to_ignore: list[int]
+    ) -> "NoReturn":
         """Become the program, or tell `writer` why not; people, where there's no pipe (-1).
 
         In few words: a page that is touched after a fork is copied, and every call touches some.
@@ -179,6 +181,7 @@ class Workload:
             path = error.path if isinstance(error, execvp.ExecError) else self.program[0]
             if writer >= 0:
                 posix.write(writer, b"%d\n" % (error.errno or 0))
+                posix.close(reader)  # to read in a module takes a descriptor
             from pyinit import execerror
 
             failure = execvp.ExecError(error.errno or 0, path)

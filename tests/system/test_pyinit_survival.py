@@ -468,7 +468,11 @@ def test_a_small_python_is_enough(where: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [4, 5, 6, 8])
-def test_few_descriptors_are_survived(place: Place, limit: int) -> None:
+def test_few_descriptors_are_survived(
+    place: Place, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no-directory").touch()  # what's wrong with an entry of PATH takes the words for it
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{tmp_path}/no-directory")
     prepare = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
     ended = place.run("--", "/bin/sh", "-c", "exit 13", prepare=prepare)
     assert (ended.status, ended.errors) == (13, "")
