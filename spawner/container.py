@@ -115,6 +115,9 @@ _CONTINUED = 5
 _REAPING = 1.0
 """Seconds that a launcher that has ended may take to be reaped."""
 
+_LOOK = 0.01
+"""Seconds between two looks whether a tracer has let go of it."""
+
 
 class _Launcher(Forked):
     """A launcher that its container knows before it is there: an interrupt may come right then."""
@@ -352,14 +355,33 @@ class Container:
         if self._report.closed and self.returncode is None:
             raise ChildProcessError(errno.ECHILD, "another process started this container")
 
+    def _reap(self) -> None:
+        """Reap the launcher, which has ended; one that a tracer holds stays for subprocess to reap.
+
+        Not by Popen's own wait: an interrupt right after it has taken its lock leaves that held,
+        and nobody could ever reap the launcher.
+        """
+        launcher = self._launcher
+        until = time.monotonic() + _REAPING
+        while launcher.returncode is None:
+            try:
+                pid, changed = os.waitpid(launcher.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has reaped it, as subprocess takes it
+                pid, changed = launcher.pid, 0
+            if pid:
+                launcher.returncode = os.waitstatus_to_exitcode(changed)
+            elif time.monotonic() > until:
+                return
+            else:
+                time.sleep(_LOOK)
+
     def _settle(self) -> int:
         """Take over the status from the report of the launcher, which has ended; return it."""
         with self._settling:
             if self.returncode is not None:
                 return self.returncode
             if not self._left:
-                with contextlib.suppress(subprocess.TimeoutExpired):  # a tracer may hold it
-                    self._launcher.wait(_REAPING)
+                self._reap()
             self._report.update()
             exited = self._report.events.get("exited")
             if exited is None:
