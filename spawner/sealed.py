@@ -94,10 +94,21 @@ def _copy(source: int, size: int) -> int:
             stage=LAUNCHER,
             syscall="memfd_create",
             errno=error.errno,
-            hint="allow programs in memory (`sysctl -w vm.memfd_noexec=1`), or run pyspawn as a "
-            "user who can't write its interpreter",
+            hint=_hint(error.errno),
         ) from None
     return copy
+
+
+def _hint(number: int | None) -> str | None:
+    """Return what to do about a copy that was refused, None where that isn't known."""
+    if number in (errno.EACCES, errno.EPERM):
+        return (
+            "allow programs in memory (`sysctl -w vm.memfd_noexec=1`), or run pyspawn as a user "
+            "who can't write its interpreter"
+        )
+    if number == errno.EFBIG:
+        return "it counts for the limit on the size of files, too: `ulimit -f unlimited`"
+    return None
 
 
 def _fill(copy: int, source: int, size: int) -> None:

@@ -32,6 +32,7 @@ try:
     sealed.restart(Kernel(), found, [int(sys.argv[3])], [signal.SIGUSR1])
 except SetupError as error:
     print(error)
+    print(error.hint)
     sys.exit(9)
 print(before)
 print(os.get_inheritable(int(sys.argv[3])))
@@ -113,3 +114,14 @@ posix.memfd_create = refuse
     assert done.returncode == 9
     assert done.stdout.startswith("copy our interpreter into memory")
     assert errno.errorcode[number] in done.stdout
+
+
+def test_a_limit_on_the_size_of_files_is_told() -> None:
+    limit = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+"""
+    done = start(os.stat(os.path.realpath(sys.executable)).st_uid, limit)
+    assert done.returncode == 9
+    assert "File too large (EFBIG)" in done.stdout
+    assert "`ulimit -f unlimited`" in done.stdout
