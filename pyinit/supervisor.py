@@ -104,10 +104,13 @@ class Supervisor:
             return
         try:
             posix.write(self.handover.notice, text.encode("utf-8", "surrogateescape") + b"\n")
-        except BlockingIOError:  # the launcher doesn't read
+        except BrokenPipeError:  # it's gone, and we with it in a moment
+            try:
+                _signal.sigtimedwait((_signal.SIGPIPE,), 0)  # of our own making
+            except OSError:  # denied
+                return
+        except OSError:  # the launcher doesn't read, or the descriptor is no more
             return
-        except OSError:  # it's gone, and we with it in a moment; no SIGPIPE of that is anybody's
-            _signal.sigtimedwait((_signal.SIGPIPE,), 0)
 
     def not_started(self, notice: str, text: str, hint: str | None) -> None:
         """Say why there's no workload: to the launcher after `notice`, or else to people."""
