@@ -19,7 +19,7 @@ from helpers.capabilities import require
 WORKERS = 3
 ROUNDS = int(os.environ.get("RESIDUE_ROUNDS", "100"))
 SEED = int(os.environ.get("RESIDUE_SEED", random.SystemRandom().randrange(1 << 32)))
-NEEDED = {"user namespace": ("userns",), "slirp4netns": ("tun", "slirp4netns")}
+NEEDED = {"user namespace": ("userns",), "slirp4netns": ("root", "tun", "slirp4netns")}
 
 
 @pytest.mark.timeout(60 + 10 * ROUNDS)
