@@ -119,7 +119,7 @@ posix.memfd_create = refuse
 def test_a_limit_on_the_size_of_files_is_told() -> None:
     limit = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, resource.RLIM_INFINITY))
 """
     done = start(os.stat(os.path.realpath(sys.executable)).st_uid, limit)
     assert done.returncode == 9
