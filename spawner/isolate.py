@@ -189,7 +189,8 @@ def _converse(
 
         def begin() -> ties.Pidfd:
             guest.fork(writer.fileno(), newser.fileno(), dumper.fileno(), unblocked)
-            return ties.Pidfd(guest.pid)
+            pidfd: ties.Pidfd = end(ties.Pidfd(guest.pid))  # ours, also where its return is cut off
+            return pidfd
 
         def stack() -> TracebackType | None:
             return laststack.rebuilt(
@@ -198,7 +199,7 @@ def _converse(
 
         try:
             # The guest stays undisturbed, too: it has a child to reap.
-            pidfd = end(ties.undisturbed(begin))
+            pidfd = ties.undisturbed(begin)
             told = _listen(reader.fileno(), guest, pidfd, deadline)
             if told is None:
                 guest.ask()
