@@ -92,6 +92,11 @@ def is_spared(pid: int, number: int) -> bool:
     Any other would be stopped or ended by it, unless it ignores, blocks or handles it, as an editor
     or a shell does, or waits for it, sigwait(3): then what happens is its own affair.
     """
+    # Twice: one that the signal has just woken from its wait may have gone on between two reads.
+    return _shows_spared(pid, number) and _shows_spared(pid, number)
+
+
+def _shows_spared(pid: int, number: int) -> bool:
     found = _masks(pid, number)
     if found is None:  # no /proc: nothing says that it handles signals
         return True

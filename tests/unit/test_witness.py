@@ -1,0 +1,41 @@
+"""Whether a signal does nothing to a program, by what /proc tells of it between its steps."""
+
+import os
+import signal
+
+import pytest
+
+from spawner import terminal, witness
+
+READS = 6
+"""More than are made: status and the thread's syscall, twice."""
+
+
+def _read(state: str, path: str) -> bytes:
+    if path.endswith("/status"):
+        blocked = 0 if state == "waits" else (1 << 64) - 1
+        return f"State:\tS (sleeping)\nSigBlk:\t{blocked:x}\nSigIgn:\t0\nSigCgt:\t0\n".encode()
+    number = witness._SIGTIMEDWAIT[os.uname().machine][0]
+    return number + b" 0x0" if state == "waits" else b"running\n"
+
+
+@pytest.mark.parametrize("first", range(READS))
+@pytest.mark.parametrize("length", range(READS))
+def test_a_program_that_wakes_and_waits_again_between_two_reads_handles_the_signal(
+    monkeypatch: pytest.MonkeyPatch, first: int, length: int
+) -> None:
+    states = iter(
+        ["waits"] * first + ["runs"] * length + ["waits"] * (2 * READS)  # no more than one signal
+    )
+    monkeypatch.setattr(terminal, "read", lambda path: _read(next(states), path))
+    assert not witness.is_spared(os.getpid(), signal.SIGQUIT)
+
+
+def test_a_program_that_neither_waits_nor_blocks_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: str) -> bytes:
+        if path.endswith("/status"):
+            return b"State:\tR (running)\nSigBlk:\t0\nSigIgn:\t0\nSigCgt:\t0\n"
+        return b"running\n"
+
+    monkeypatch.setattr(terminal, "read", read)
+    assert witness.is_spared(os.getpid(), signal.SIGQUIT)
