@@ -4,7 +4,7 @@ import errno
 import posix
 
 from pyinit import NOT_FOUND, errno_text, status_of_exec_errno
-from pyinit.execvp import DEFAULT_PATH, ExecError, candidates
+from pyinit.execvp import DEFAULT_PATH, ExecError, beginning, candidates
 
 PIPE_BUF = 4096
 """Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
@@ -85,21 +85,6 @@ def whole_line(said: str) -> bytes:
     """
     said = said.replace("\\udc", "\\x")  # what the repr of a byte that is no text looks like
     return brief(said.encode("utf-8", "surrogateescape"), PIPE_BUF - 1).encode()
-
-
-def beginning(path: bytes, size: int = 4096) -> bytes:
-    """Return the beginning of a regular file, or nothing if it can't be read."""
-    try:
-        # O_NONBLOCK: a FIFO in the place of a program must not hold us.
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
-    except (OSError, ValueError):
-        return b""
-    try:
-        return posix.read(fd, size)
-    except OSError:
-        return b""
-    finally:
-        posix.close(fd)
 
 
 def _exists(path: bytes) -> bool:

@@ -97,6 +97,19 @@ def _attempt(
 
 def _is_elf(path: bytes) -> bool:
     """Tell whether a file is a binary, elf(5), that no shell could make sense of."""
-    from pyinit import execerror
+    return beginning(path).startswith(b"\x7fELF")
 
-    return execerror.beginning(path).startswith(b"\x7fELF")
+
+def beginning(path: bytes, size: int = 4096) -> bytes:
+    """Return the beginning of a regular file, or nothing if it can't be read."""
+    try:
+        # O_NONBLOCK: a FIFO in the place of a program must not hold us.
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
+    except (OSError, ValueError):
+        return b""
+    try:
+        return posix.read(fd, size)
+    except OSError:
+        return b""
+    finally:
+        posix.close(fd)

@@ -9,51 +9,14 @@ import _signal
 import posix
 
 from pyinit import OURS, getopt, settings
+from pyinit.twin import DEBUG, FATAL, WARNING, Twin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, NoReturn
 
-    from pyinit import report
-
-FATAL = 0
-WARNING = 1
-INFO = 2
-DEBUG = 3
-"""How much a tool says, and how grave it is."""
-
 _STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
-
-
-class Twin:
-    """The tool that we stand for; `name` is the one we were called by, `verbosity` how much to say.
-
-    `failed` is the exit status of all three for what they could not do themselves.
-    """
-
-    __slots__ = ("name", "tool", "verbosity")
-
-    failed = 1
-
-    def __init__(self, tool: str, name: str, verbosity: int = WARNING) -> None:
-        self.tool = tool
-        self.name = name
-        self.verbosity = verbosity
-
-    def exec_status(self, number: int) -> int:
-        """Return the tool's exit status for an exec that failed with errno `number`."""
-        import errno
-
-        if self.tool == "tini":
-            return {errno.ENOENT: 127, errno.EACCES: 126}.get(number, 1)
-        return 2 if self.tool == "dumb-init" else 1
-
-    def report(self, *, warn_orphans: bool = False) -> "report.Report":
-        """Return who speaks as the tool does."""
-        from pyinit import personality_words
-
-        return personality_words.Voice(self, warn_orphans=warn_orphans)
 
 
 def parse(words: list[bytes]) -> settings.Settings:
@@ -198,7 +161,7 @@ def _catatonit(name: str, words: list[str]) -> settings.Settings:
     if values.get("pause"):
         return _settings(values, [])  # as the tool has it: a program is overlooked
     if not options.rest:
-        twin.report().fatal("no program given")
+        _complain(twin, "no program given")
         _answer(twin, "usage")
     return _settings(values, options.rest)
 
@@ -237,8 +200,15 @@ def _settings(values: "dict[str, Any]", program: list[str]) -> settings.Settings
 
 def _refuse(twin: Twin, text: str) -> "NoReturn":
     """Say what is wrong with an option's value."""
-    twin.report().fatal(text)
+    _complain(twin, text)
     raise settings.AnsweredError(twin.failed)
+
+
+def _complain(twin: Twin, text: str) -> None:
+    """Say what is wrong, as the tool does."""
+    from pyinit import personality_words
+
+    personality_words.Voice(twin).fatal(text)
 
 
 def _answer(twin: Twin, wanted: str, complaint: str = "") -> "NoReturn":

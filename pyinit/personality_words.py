@@ -6,7 +6,8 @@ The words behind it are ours.
 
 import posix
 
-from pyinit import __version__, personality, report, signames
+from pyinit import __version__, report, signames
+from pyinit.twin import DEBUG, FATAL, INFO, WARNING, Twin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,17 +135,17 @@ _PREFIXES = {
 }
 
 _LEVELS = {
-    personality.FATAL: "FATAL",
-    personality.WARNING: "WARN",
-    personality.INFO: "INFO",
-    personality.DEBUG: "DEBUG",
+    FATAL: "FATAL",
+    WARNING: "WARN",
+    INFO: "INFO",
+    DEBUG: "DEBUG",
 }
 
 # News that a tool with levels gives at the first of them; all others are for the second.
 _FIRST = ("started", "exited")
 
 
-def answer(twin: personality.Twin, wanted: str, complaint: str) -> tuple[int, str]:
+def answer(twin: Twin, wanted: str, complaint: str) -> tuple[int, str]:
     """Return the descriptor and the text of an answer, with `complaint` before a usage."""
     version = _VERSIONS[twin.tool]
     if wanted == "version":
@@ -161,22 +162,22 @@ def answer(twin: personality.Twin, wanted: str, complaint: str) -> tuple[int, st
 class Voice(report.Report):
     """Tells what happens as the twin's tool does: its prefix, its levels, on stderr."""
 
-    def __init__(self, twin: personality.Twin, *, warn_orphans: bool = False) -> None:
-        super().__init__(verbose=max(0, twin.verbosity - personality.WARNING))
+    def __init__(self, twin: Twin, *, warn_orphans: bool = False) -> None:
+        super().__init__(verbose=max(0, twin.verbosity - WARNING))
         self._twin = twin
         self._warns = warn_orphans
 
     def fatal(self, text: str) -> None:
         """Say why we can't go on; for that a reader is waited for, but not for long."""
-        self._speak(personality.FATAL, text, waits=True)
+        self._speak(FATAL, text, waits=True)
 
     def say(self, text: str) -> None:
         """Say what went wrong, where the tool's level lets us."""
-        self._speak(personality.WARNING, text)
+        self._speak(WARNING, text)
 
     @property
     def _names_the_dead(self) -> bool:
-        return self._warns or self._twin.verbosity >= personality.DEBUG
+        return self._warns or self._twin.verbosity >= DEBUG
 
     def reaped(
         self,
@@ -196,20 +197,20 @@ class Voice(report.Report):
 
     def _event(self, line: str, **fields: "report.Value") -> None:
         first = fields.get("event") in _FIRST
-        self._speak(personality.INFO if first else personality.DEBUG, line)
+        self._speak(INFO if first else DEBUG, line)
 
     def _speak(self, level: int, text: str, *, waits: bool = False) -> None:
         """Print one line if the twin's verbosity reaches its level."""
         if level <= self._twin.verbosity:
             self._line(self._prefixed(text, level), waits=waits)
 
-    def _prefixed(self, text: str, level: int = personality.WARNING) -> str:
+    def _prefixed(self, text: str, level: int = WARNING) -> str:
         prefix = _PREFIXES[self._twin.tool]
         return prefix.format(level=_word(self._twin, level), pid=posix.getpid()) + text
 
 
-def _word(twin: personality.Twin, level: int) -> str:
+def _word(twin: Twin, level: int) -> str:
     """Return what a tool calls a level."""
-    if twin.tool == "catatonit" and level == personality.FATAL:
+    if twin.tool == "catatonit" and level == FATAL:
         return "ERROR"
     return _LEVELS[level]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from pyinit import personality
+    from pyinit.twin import Twin
 
 PROCESS = "process"
 GROUP = "group"
@@ -122,7 +122,7 @@ class Settings:
         self.place: str = values.get("place", OWN_GROUP)
         self.parting: int = values.get("parting", 0)
         self.suspends: bool = values.get("suspends", False)
-        self.twin: personality.Twin | None = values.get("twin")
+        self.twin: Twin | None = values.get("twin")
 
     @property
     def tells_all(self) -> bool:

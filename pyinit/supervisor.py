@@ -87,7 +87,11 @@ class Supervisor:
     def report(self) -> "report.Report":
         """Who tells what happens; read in only when there's something to tell."""
         if self._report is None and self.asked.twin:
-            self._report = self.asked.twin.report(warn_orphans=self.asked.warn_orphans)
+            from pyinit import personality_words
+
+            self._report = personality_words.Voice(
+                self.asked.twin, warn_orphans=self.asked.warn_orphans
+            )
         if self._report is None:
             from pyinit import report
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyinit import cli, getopt, machine, personality, personality_words, settings
+from pyinit import cli, getopt, machine, personality, personality_words, settings, twin
 
 LETTERS = "p:hvwgle:s"
 NAMES = {"help": "h", "verbose": "v", "version": "w", "rewrite": "p", "word": "e"}
@@ -37,7 +37,7 @@ def parsed(*words: str) -> settings.Settings:
     return personality.parse([word.encode() for word in words])
 
 
-def twin_of(asked: settings.Settings) -> personality.Twin:
+def twin_of(asked: settings.Settings) -> twin.Twin:
     assert asked.twin is not None
     return asked.twin
 
@@ -185,7 +185,7 @@ def test_tini_by_default(tool: str) -> None:
     assert asked.place == settings.OWN_GROUP
     assert asked.exit_codes == {}
     assert twin_of(asked).tool == "tini"
-    assert twin_of(asked).verbosity == personality.WARNING
+    assert twin_of(asked).verbosity == twin.WARNING
 
 
 def test_tini_joins_and_permutes() -> None:
@@ -254,9 +254,9 @@ def test_tini_takes_more_signals(name: str) -> None:
 
 
 def test_tini_statuses_of_a_failed_exec() -> None:
-    twin = twin_of(parsed("tini", "app"))
+    tini = twin_of(parsed("tini", "app"))
     statuses = {errno.ENOENT: 127, errno.EACCES: 126, errno.ENOTDIR: 1, errno.ELOOP: 1}
-    assert {number: twin.exec_status(number) for number in statuses} == statuses
+    assert {number: tini.exec_status(number) for number in statuses} == statuses
 
 
 def test_usage_goes_by_the_name(capfd: pytest.CaptureFixture[str]) -> None:
@@ -325,8 +325,8 @@ def test_dumb_init_refuses_rewrites(capfd: pytest.CaptureFixture[str], value: st
 
 
 def test_dumb_init_status_of_a_failed_exec() -> None:
-    twin = twin_of(parsed("dumb-init", "app"))
-    assert {twin.exec_status(number) for number in errno.errorcode} == {2}
+    dumb_init = twin_of(parsed("dumb-init", "app"))
+    assert {dumb_init.exec_status(number) for number in errno.errorcode} == {2}
 
 
 # --- catatonit -------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ def test_catatonit_by_default() -> None:
     asked = parsed("catatonit", "app")
     assert asked.target == settings.PROCESS
     assert asked.place == settings.OWN_GROUP
-    assert twin_of(asked).verbosity == personality.FATAL
+    assert twin_of(asked).verbosity == twin.FATAL
     assert {twin_of(asked).exec_status(number) for number in errno.errorcode} == {1}
 
 
