@@ -92,7 +92,7 @@ def is_spared(pid: int, number: int) -> bool:
     Any other would be stopped or ended by it, unless it ignores, blocks or handles it, as an editor
     or a shell does, or waits for it, sigwait(3): then what happens is its own affair.
     """
-    # Twice: one that the signal has just woken from its wait may have gone on between two reads.
+    # Twice: a program that the signal has woken from its wait may go on between the two reads.
     return _shows_spared(pid, number) and _shows_spared(pid, number)
 
 
@@ -100,8 +100,9 @@ def _shows_spared(pid: int, number: int) -> bool:
     found = _masks(pid, number)
     if found is None:  # no /proc: nothing says that it handles signals
         return True
-    own = b"State" in found or b"SigBlk" in found or bool(_HANDLED & found)
-    return not own and not _awaits_signals(pid)
+    # A signal that does nothing is never pending: this one has woken it, and it hasn't run yet.
+    own = {b"State", b"SigBlk", b"SigPnd", b"ShdPnd"} | _HANDLED
+    return not own & found and not _awaits_signals(pid)
 
 
 def puts_off(pid: int, number: int) -> bool:

@@ -11,22 +11,28 @@ READS = 6
 """More than are made: status and the thread's syscall, twice."""
 
 
+STATES = {"waits": (0, 0), "woken": (0, 1), "runs": (1, 0)}
+"""Whether the signal reads as blocked and as pending."""
+
+
 def _read(state: str, path: str) -> bytes:
     if path.endswith("/status"):
-        blocked = 0 if state == "waits" else (1 << 64) - 1
-        return f"State:\tS (sleeping)\nSigBlk:\t{blocked:x}\nSigIgn:\t0\nSigCgt:\t0\n".encode()
+        blocked, pending = (bit << (signal.SIGQUIT - 1) for bit in STATES[state])
+        text = f"State:\tS (sleeping)\nSigPnd:\t0\nShdPnd:\t{pending:x}\nSigBlk:\t{blocked:x}\n"
+        return text.encode() + b"SigIgn:\t0\nSigCgt:\t0\n"
     number = witness._SIGTIMEDWAIT[os.uname().machine][0]
     return number + b" 0x0" if state == "waits" else b"running\n"
 
 
 @pytest.mark.parametrize("first", range(READS))
+@pytest.mark.parametrize("woken", range(READS))
 @pytest.mark.parametrize("length", range(READS))
 def test_a_program_that_wakes_and_waits_again_between_two_reads_handles_the_signal(
-    monkeypatch: pytest.MonkeyPatch, first: int, length: int
+    monkeypatch: pytest.MonkeyPatch, first: int, woken: int, length: int
 ) -> None:
-    states = iter(
-        ["waits"] * first + ["runs"] * length + ["waits"] * (2 * READS)  # no more than one signal
-    )
+    """As one that is woken and has to wait for a CPU still reads as not blocking the signal."""
+    course = ["waits"] * first + ["woken"] * woken + ["runs"] * length + ["waits"] * READS
+    states = iter(course)
     monkeypatch.setattr(terminal, "read", lambda path: _read(next(states), path))
     assert not witness.is_spared(os.getpid(), signal.SIGQUIT)
 
