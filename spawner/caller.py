@@ -8,7 +8,7 @@ environment (PEP 538).
 import _signal
 import posix
 
-from spawner.spec import Frozen
+from pyinit import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,38 +27,17 @@ class Caller(Frozen):
     `listens` says whether descriptors to listen on were passed to it, sd_listen_fds(3).
     """
 
-    __slots__ = ("group", "ignored", "listens", "mask", "search_path", "user")
-
     user: int
     group: int
-    mask: frozenset[int]
-    ignored: frozenset[int]
-    search_path: bytes | None
-    listens: bool
-
-    def __init__(
-        self,
-        *,
-        user: int,
-        group: int,
-        mask: "Iterable[int]" = (),
-        ignored: "Iterable[int]" = (),
-        search_path: bytes | None = None,
-        listens: bool = False,
-    ) -> None:
-        self._set(
-            user=user,
-            group=group,
-            mask=frozenset(map(int, mask)),
-            ignored=frozenset(ignored),
-            search_path=search_path,
-            listens=listens,
-        )
+    mask: frozenset[int] = frozenset()
+    ignored: frozenset[int] = frozenset()
+    search_path: bytes | None = None
+    listens: bool = False
 
 
 def look(mask: "Iterable[int]") -> Caller:
     """Return what this process was started with; `mask` is what was blocked at its start."""
-    ignored = (
+    ignored = frozenset(
         number
         for number in _signal.valid_signals()
         if number not in _UNKNOWN and _signal.getsignal(number) == _signal.SIG_IGN
@@ -66,7 +45,7 @@ def look(mask: "Iterable[int]") -> Caller:
     return Caller(
         user=posix.geteuid(),
         group=posix.getegid(),
-        mask=mask,
+        mask=frozenset(map(int, mask)),
         ignored=ignored,
         search_path=posix.environ.get(b"PATH"),
         listens=posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getpid(),

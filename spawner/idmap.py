@@ -5,8 +5,9 @@ user_namespaces(7), "User and group ID mappings": a map is a few extents, each o
 who writes the map.
 """
 
+from pyinit import Frozen
 from spawner.errors import SpecError
-from spawner.spec import MAX_ID, Frozen
+from spawner.spec import MAX_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ class Extent(Frozen):
 
     Raises SpecError for what isn't an id.
     """
-
-    __slots__ = ("count", "inner", "outer")
 
     inner: int
     outer: int
@@ -133,8 +132,6 @@ class IdMap(Frozen):
     between them. It compares by them. Raises SpecError, which shows the map, where ids are mapped
     twice, and where there are more than MAX_EXTENTS extents or none; TypeError for anything else.
     """
-
-    __slots__ = ("extents",)
 
     extents: tuple[Extent, ...]
 

@@ -1,7 +1,8 @@
 """Which namespaces of others a container enters: a frozen value, checked with words."""
 
+from pyinit import Frozen
 from spawner.errors import SpecError
-from spawner.spec import Frozen, Namespaces
+from spawner.spec import Namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ class Joins(Frozen):
     target's variables in place of the caller's; only a process has some. `passed` are descriptors
     that the program gets besides the standard ones; it gets all where there's no target.
     """
-
-    __slots__ = ("environment", "files", "kinds", "passed", "target")
 
     target: str | None
     files: tuple[tuple[str, str], ...]

@@ -10,10 +10,10 @@
 
 import posix
 
+from pyinit import Frozen
 from spawner import helper, idmap, subid
 from spawner.errors import LAUNCHER, SetupError
 from spawner.idmap import Extent, IdMap
-from spawner.spec import Frozen
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -41,36 +41,13 @@ class Maps(Frozen):
     launcher's lifelines, whose end is the end of a helper.
     """
 
-    __slots__ = ("deny", "group_helper", "groups", "groups_stay", "user_helper", "users", "watched")
-
-    users: IdMap | None
-    groups: IdMap | None
-    user_helper: str | None
-    group_helper: str | None
-    deny: bool
-    groups_stay: bool
-    watched: "frozenset[int]"
-
-    def __init__(
-        self,
-        *,
-        users: IdMap | None = None,
-        groups: IdMap | None = None,
-        user_helper: str | None = None,
-        group_helper: str | None = None,
-        deny: bool = False,
-        groups_stay: bool = False,
-        watched: "Iterable[int]" = (),
-    ) -> None:
-        self._set(
-            users=users,
-            groups=groups,
-            user_helper=user_helper,
-            group_helper=group_helper,
-            deny=deny,
-            groups_stay=groups_stay,
-            watched=frozenset(watched),
-        )
+    users: IdMap | None = None
+    groups: IdMap | None = None
+    user_helper: str | None = None
+    group_helper: str | None = None
+    deny: bool = False
+    groups_stay: bool = False
+    watched: frozenset[int] = frozenset()
 
 
 def find(kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()) -> Maps:
@@ -157,7 +134,7 @@ def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
         group_helper=group_helper,
         deny=deny,
         groups_stay=deny or denied,
-        watched=watched,
+        watched=frozenset(watched),
     )
 
 

@@ -9,9 +9,10 @@ The kinds:
 * `veth`: a pair of interfaces, one inside and one a port of an existing bridge, by root (`veth`).
 """
 
+from pyinit import Frozen
 from spawner.errors import SpecError
 from spawner.linux import IFNAMSIZ
-from spawner.spec import ALL, PRIVATE, SLAVE, Frozen
+from spawner.spec import ALL, PRIVATE, SLAVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ class Publish(Frozen):
     `address` is the machine's own, an IPv4 or IPv6 address, and `port` is there; `inner` is the
     port inside; `protocol` is "tcp" or "udp". Raises SpecError.
     """
-
-    __slots__ = ("address", "inner", "port", "protocol")
 
     address: str
     inner: int
@@ -138,8 +137,6 @@ class Network(Frozen):
 
     Raises SpecError, which says why.
     """
-
-    __slots__ = ("address", "bridge", "gateway", "kind", "publish")
 
     kind: str
     publish: tuple[Publish, ...]

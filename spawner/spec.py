@@ -6,12 +6,12 @@ one and a test can plan one without privileges.
 
 import _signal
 
+from pyinit import Frozen
 from spawner.errors import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any, NoReturn
 
     from spawner.idmap import IdMap
     from spawner.joins import Joins
@@ -48,43 +48,6 @@ KTIME_SEC_MAX = 9223372036
 """Seconds that the kernel's clocks can hold, linux/ktime.h."""
 
 
-class Frozen:
-    """A value: its slots are set once, by `_set`, and it compares and shows by them."""
-
-    __slots__: tuple[str, ...] = ()
-
-    def _set(self, **values: "Any") -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-    def _values(self) -> "tuple[Any, ...]":
-        return tuple(getattr(self, name) for name in self.__slots__)
-
-    def __setattr__(self, name: str, value: object) -> "NoReturn":
-        raise AttributeError(f"a {type(self).__name__} is frozen: {name} can't be set")
-
-    def __delattr__(self, name: str) -> "NoReturn":
-        raise AttributeError(f"a {type(self).__name__} is frozen: {name} can't be deleted")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash(self._values())
-
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return _thaw, (type(self), self._values())
-
-    def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
-        return f"{type(self).__name__}({fields})"
-
-
-def _thaw(kind: "type[Any]", values: "tuple[Any, ...]") -> "Any":
-    """Make a pickled or copied value anew."""
-    return kind(**dict(zip(kind.__slots__, values, strict=True)))
-
-
 def kind_of(name: str) -> str:
     """Return the kind of namespace that is meant: `net` for `NET`, `mount` for the kernel's `mnt`.
 
@@ -102,10 +65,8 @@ class Namespaces(Frozen):
     aren't named are the caller's. Raises SpecError for any other name.
     """
 
-    __slots__ = ("optional", "required")
-
-    optional: frozenset[str]
     required: frozenset[str]
+    optional: frozenset[str]
 
     def __init__(
         self, required: "str | Iterable[str]", optional: "str | Iterable[str]" = ()
@@ -205,36 +166,6 @@ class Spec(Frozen):
 
     Raises SpecError, which says why.
     """
-
-    __slots__ = (
-        "arguments",
-        "auto_groups",
-        "auto_users",
-        "boottime",
-        "clear_environment",
-        "die_with_parent",
-        "environment",
-        "group",
-        "group_map",
-        "groups",
-        "hostname",
-        "init",
-        "joins",
-        "map_group",
-        "map_user",
-        "monotonic",
-        "mount_proc",
-        "namespaces",
-        "network",
-        "persist",
-        "propagation",
-        "setgroups",
-        "stop_signal",
-        "stop_timeout",
-        "user",
-        "user_map",
-        "workdir",
-    )
 
     arguments: tuple[str, ...]
     namespaces: Namespaces

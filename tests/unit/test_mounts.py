@@ -17,7 +17,7 @@ from spawner.linux import SyscallError
 from spawner.planning import plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
-CALLER = Caller(user=0, group=0, mask=(), ignored=(), search_path=b"/bin")
+CALLER = Caller(user=0, group=0, search_path=b"/bin")
 REC, PRIVATE, SLAVE, SHARED = 0x4000, 1 << 18, 1 << 19, 1 << 20
 PROC = ("mount", "proc", ".", "proc", 0xE, None)
 

@@ -26,7 +26,7 @@ NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.", min_size=1, max_size=
 )
 
 
-CALLER = Caller(user=1000, group=100, mask=(), ignored=(), search_path=b"/bin")
+CALLER = Caller(user=1000, group=100, search_path=b"/bin")
 
 
 # Words and values.

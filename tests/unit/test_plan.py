@@ -23,8 +23,12 @@ from spawner.planning import is_staged, lines, plan, take, without
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
 CALLER = Caller(
-    user=1000, group=100, mask={15}, ignored={1}, search_path=b"/usr/bin:/opt/\xff"
-)  # fmt: skip
+    user=1000,
+    group=100,
+    mask=frozenset({15}),
+    ignored=frozenset({1}),
+    search_path=b"/usr/bin:/opt/\xff",
+)
 KINDS = st.frozensets(st.sampled_from(NAMESPACES))
 
 
@@ -228,7 +232,7 @@ RANGES = {"users": IdMap([(0, 1000, 1), (1, 100000, 9)]), "groups": IdMap([(0, 1
 
 @pytest.mark.parametrize("deny", [False, True])
 def test_maps_that_helpers_write(deny: bool) -> None:
-    maps = Maps(**RANGES, user_helper="/bin/newuidmap", deny=deny, watched=[9])  # type: ignore[arg-type]
+    maps = Maps(**RANGES, user_helper="/bin/newuidmap", deny=deny, watched=frozenset({9}))  # type: ignore[arg-type]
     planned = plan(make(namespaces=Namespaces({"user", "pid"})), CALLER, maps=maps)
     planned = tuple(step for step in planned if step.where == LAUNCHER)
     kernel = Helping()

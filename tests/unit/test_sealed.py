@@ -23,7 +23,7 @@ from spawner import caller, sealed
 from spawner.errors import SetupError
 from spawner.linux import Kernel
 
-had = {"mask": {signal.SIGUSR1}, "ignored": {signal.SIGHUP}}
+had = {"mask": frozenset({signal.SIGUSR1}), "ignored": frozenset({signal.SIGHUP})}
 found = caller.Caller(user=int(sys.argv[2]), group=0, **had)
 before = os.readlink("/proc/self/exe")
 if not before.startswith("/memfd:"):

@@ -210,7 +210,11 @@ def test_namespaces_that_make_no_sense(required: Any, optional: Any, message: st
 
 def test_every_frozen_value_pickles() -> None:
     spec = Spec(["a"], namespaces=Namespaces("user"), user_map=IdMap("0:5:1"), init="")
-    for value in (spec, Extent(1, 2, 3), Caller(user=1, group=2, mask=[3], search_path=b"/")):
+    for value in (
+        spec,
+        Extent(1, 2, 3),
+        Caller(user=1, group=2, mask=frozenset({3}), search_path=b"/"),
+    ):
         assert pickle.loads(pickle.dumps(value)) == value
 
 
