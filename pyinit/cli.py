@@ -9,9 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-TWINS = ("tini", "docker-init", "dumb-init", "catatonit")
-"""The names under which we are another init, `personality`."""
-
 
 def main(mask: set[int], pending: set[int]) -> "NoReturn":
     """Run `pyinit` with the words of sys.argv and exit.
@@ -27,7 +24,7 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
             handover = settings.Handover.parse(words.pop(0)[len(settings.HANDOVER) :].decode())
         else:
             handover = settings.Handover(mask, child.ignored_signals(), pending)
-        if sys.argv[0] != "-c" and (called := sys.argv[0].rpartition("/")[2]) in TWINS:
+        if sys.argv[0] != "-c" and (called := sys.argv[0].rpartition("/")[2]) in settings.TWINS:
             words = [b"--as", called.encode(), *words]
         if not (sys.flags.isolated and sys.flags.no_site):
             from pyinit import restart
@@ -57,9 +54,9 @@ def _asked(words: list[bytes]) -> settings.Settings:
     option, equals, value = words[0].partition(b"=") if words else (b"", b"", b"")
     rest = [value, *words[1:]] if equals else words[1:]
     if option == b"--as":
-        from pyinit import personality
+        from pyinit import twins
 
-        return personality.parse(rest)
+        return twins.parse(rest)
     if option == b"--install-as":
         from pyinit import install
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from pyinit.twin import Twin
+    from pyinit.twins.twin import Twin
 
 PROCESS = "process"
 GROUP = "group"
@@ -23,6 +23,9 @@ OWN_SESSION = "own session"
 OUR_GROUP = "our group"
 """Where the workload lives: in a process group or session of its own, or beside us."""
 
+
+TWINS = ("tini", "docker-init", "dumb-init", "catatonit")
+"""The names by which we are another init, `twins`."""
 
 HANDOVER = b"--handover="
 """How the first word begins where an earlier process hands over, docs/architecture.md."""

@@ -87,11 +87,9 @@ class Supervisor:
     def report(self) -> "report.Report":
         """Who tells what happens; read in only when there's something to tell."""
         if self._report is None and self.asked.twin:
-            from pyinit import personality_words
+            from pyinit.twins import voice
 
-            self._report = personality_words.Voice(
-                self.asked.twin, warn_orphans=self.asked.warn_orphans
-            )
+            self._report = voice.Voice(self.asked.twin, warn_orphans=self.asked.warn_orphans)
         if self._report is None:
             from pyinit import report
 

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyinit import cli, getopt, machine, personality, personality_words, settings, twin
+from pyinit import machine, settings, twins
+from pyinit.twins import catatonit, dumb_init, getopt, tini, twin, voice
 
 LETTERS = "p:hvwgle:s"
 NAMES = {"help": "h", "verbose": "v", "version": "w", "rewrite": "p", "word": "e"}
@@ -34,7 +35,7 @@ def variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
 
 
 def parsed(*words: str) -> settings.Settings:
-    return personality.parse([word.encode() for word in words])
+    return twins.parse([word.encode() for word in words])
 
 
 def twin_of(asked: settings.Settings) -> twin.Twin:
@@ -114,8 +115,18 @@ def test_a_number_of_any_length_is_read() -> None:
 # --- all of them -----------------------------------------------------------------------------
 
 
+TOOLS = {
+    "tini": tini.Tini,
+    "docker-init": tini.Tini,
+    "dumb-init": dumb_init.DumbInit,
+    "catatonit": catatonit.Catatonit,
+}
+
+
 def test_the_names_that_the_start_knows_are_the_tools() -> None:
-    assert set(cli.TWINS) == set(personality.TOOLS)
+    assert set(settings.TWINS) == set(TOOLS)
+    for name, tool in TOOLS.items():
+        assert type(twin_of(parsed(name, "app"))) is tool
 
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +137,7 @@ needs_sources = pytest.mark.skipif(
 
 @needs_sources
 def test_the_licence_is_the_projects() -> None:
-    assert (ROOT / "LICENSE").read_text() == personality_words.LICENCE
+    assert (ROOT / "LICENSE").read_text() == voice.LICENCE
 
 
 DOCUMENTED = """
@@ -153,7 +164,7 @@ def test_the_page_has_each_option_and_each_line_a_test() -> None:
             assert known, name
 
 
-@pytest.mark.parametrize("tool", personality.TOOLS)
+@pytest.mark.parametrize("tool", settings.TWINS)
 def test_a_program_is_all_that_is_needed(tool: str) -> None:
     asked = parsed(tool, "app", "word")
     assert asked.program == [b"app", b"word"]
@@ -162,9 +173,9 @@ def test_a_program_is_all_that_is_needed(tool: str) -> None:
     assert twin_of(asked).failed == 1
 
 
-@pytest.mark.parametrize("tool", personality.TOOLS)
+@pytest.mark.parametrize("tool", settings.TWINS)
 def test_bytes_that_are_no_text_reach_the_program(tool: str) -> None:
-    asked = personality.parse([tool.encode(), b"--", b"\xff\xfe", b"\xc3"])
+    asked = twins.parse([tool.encode(), b"--", b"\xff\xfe", b"\xc3"])
     assert asked.program == [b"\xff\xfe", b"\xc3"]
 
 
@@ -184,7 +195,6 @@ def test_tini_by_default(tool: str) -> None:
     assert asked.target == settings.PROCESS
     assert asked.place == settings.OWN_GROUP
     assert asked.exit_codes == {}
-    assert twin_of(asked).tool == "tini"
     assert twin_of(asked).verbosity == twin.WARNING
 
 
@@ -254,13 +264,13 @@ def test_tini_takes_more_signals(name: str) -> None:
 
 
 def test_tini_statuses_of_a_failed_exec() -> None:
-    tini = twin_of(parsed("tini", "app"))
+    of_tool = twin_of(parsed("tini", "app"))
     statuses = {errno.ENOENT: 127, errno.EACCES: 126, errno.ENOTDIR: 1, errno.ELOOP: 1}
-    assert {number: tini.exec_status(number) for number in statuses} == statuses
+    assert {number: of_tool.exec_status(number) for number in statuses} == statuses
 
 
 def test_usage_goes_by_the_name(capfd: pytest.CaptureFixture[str]) -> None:
-    for tool in personality.TOOLS:
+    for tool in settings.TWINS:
         status, out, errors = answered(capfd, tool, "-?")
         assert (status, out) == (1, "")
         assert errors.startswith(f"{tool}: invalid option -- '?'\n")
@@ -325,8 +335,8 @@ def test_dumb_init_refuses_rewrites(capfd: pytest.CaptureFixture[str], value: st
 
 
 def test_dumb_init_status_of_a_failed_exec() -> None:
-    dumb_init = twin_of(parsed("dumb-init", "app"))
-    assert {dumb_init.exec_status(number) for number in errno.errorcode} == {2}
+    of_tool = twin_of(parsed("dumb-init", "app"))
+    assert {of_tool.exec_status(number) for number in errno.errorcode} == {2}
 
 
 # --- catatonit -------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ names one of them only. Options may stand behind other words (permutation) unles
 POSIXLY_CORRECT in the environment forbids it; `--` ends them.
 """
 
+import posix
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -89,6 +91,11 @@ class Options:
 
     def _takes_value(self, letter: str) -> bool:
         return self._letters[self._letters.index(letter) + 1 :].startswith(":")
+
+
+def permutes() -> bool:
+    """Tell whether options may stand behind other words, getopt(3)."""
+    return b"POSIXLY_CORRECT" not in posix.environ
 
 
 def integer(text: str) -> tuple[int | None, str]:

@@ -1,0 +1,35 @@
+"""Be another init's twin: its command line, environment variables, defaults and exit statuses.
+
+Called by the name of tini, docker-init, dumb-init or catatonit, or with `--as NAME`, so that an
+image changes its init by changing one file. What each tool takes and what we do better is in
+docs/twins.md. Each command line becomes the same `Settings` that ours becomes, in the tool's room.
+"""
+
+from pyinit import OURS, settings
+
+
+def parse(words: list[bytes]) -> settings.Settings:
+    """Return what is asked for by `words`: a tool's name, then its command line.
+
+    Raises settings.AnsweredError where the words were answered with a text.
+    """
+    name = words[0].decode("utf-8", "backslashreplace") if words else ""
+    rest = [word.decode("utf-8", "surrogateescape") for word in words[1:]]
+    # One room is read, not three.
+    if name in ("tini", "docker-init"):
+        from pyinit.twins import tini
+
+        return tini.parse(name, rest)
+    if name == "dumb-init":
+        from pyinit.twins import dumb_init
+
+        return dumb_init.parse(name, rest)
+    if name == "catatonit":
+        from pyinit.twins import catatonit
+
+        return catatonit.parse(name, rest)
+    from pyinit import report
+
+    what = f"{name!r} is not one of" if name else "it needs one of"
+    report.Report().fatal(f"--as: {what} {', '.join(settings.TWINS)}")
+    raise settings.AnsweredError(OURS)

@@ -1,0 +1,60 @@
+"""What the three tools' command lines have in common: how they are answered, refused, settled."""
+
+from pyinit import settings
+from pyinit.twins import getopt
+from pyinit.twins.twin import WARNING, Twin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
+
+
+def understood(twin: Twin, options: getopt.Options) -> "Iterator[tuple[str, str]]":
+    """Yield the options; one that makes no sense is answered with the usage."""
+    try:
+        yield from options
+    except getopt.OptionError as error:
+        answer(twin, "usage", f"{error}")
+
+
+def asked(values: "dict[str, Any]", program: list[str]) -> settings.Settings:
+    """Return the settings of a tool's `values`."""
+    twin: Twin = values["twin"]
+    values["verbose"] = max(0, twin.verbosity - WARNING)
+    words = [word.encode("utf-8", "surrogateescape") for word in program]
+    return settings.Settings(values, words)
+
+
+def refuse(twin: Twin, text: str) -> "NoReturn":
+    """Say what is wrong with an option's value."""
+    complain(twin, text)
+    raise settings.AnsweredError(twin.failed)
+
+
+def complain(twin: Twin, text: str) -> None:
+    """Say what is wrong, as the tool does."""
+    from pyinit.twins import voice
+
+    voice.Voice(twin).fatal(text)
+
+
+def answer(twin: Twin, wanted: str, complaint: str = "") -> "NoReturn":
+    """Print the "help", "version" or "licence" that was asked for, or a complaint and "usage"."""
+    from pyinit import outlet
+
+    if wanted == "licence":
+        from pyinit.twins import voice
+
+        text = voice.LICENCE
+    elif wanted == "version":
+        text = twin.version + "\n"
+    else:
+        text = twin.usage if wanted == "usage" else twin.help
+        text = text.format(name=twin.name, version=twin.version)
+    if complaint:
+        text = f"{twin.name}: {complaint}\n{text}"
+    descriptor = 1 if wanted in twin.on_stdout else 2
+    if not outlet.answer(descriptor, text.encode("utf-8", "surrogateescape")):
+        raise settings.AnsweredError(twin.failed)
+    raise settings.AnsweredError(twin.failed if wanted == "usage" else 0)

@@ -1,0 +1,91 @@
+"""What a twin says while it runs, complaints and news, in the form of the tool.
+
+The form is what scripts look for: which stream, the first words of a line, the program's name.
+The words behind it are ours.
+"""
+
+import posix
+
+from pyinit import report, signames
+from pyinit.twins.twin import DEBUG, FATAL, INFO, WARNING, Twin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyinit.reaper import Usage
+
+LICENCE = """\
+MIT License
+
+Copyright (c) 2026 The pidone authors
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+"""
+"""The file LICENSE, which an installed package may come without."""
+
+# News that a tool with levels gives at the first of them; all others are for the second.
+_FIRST = ("started", "exited")
+
+
+class Voice(report.Report):
+    """Tells what happens as the twin's tool does: its prefix, its levels, on stderr."""
+
+    def __init__(self, twin: Twin, *, warn_orphans: bool = False) -> None:
+        super().__init__(verbose=max(0, twin.verbosity - WARNING))
+        self._twin = twin
+        self._warns = warn_orphans
+
+    def fatal(self, text: str) -> None:
+        """Say why we can't go on; for that a reader is waited for, but not for long."""
+        self._speak(FATAL, text, waits=True)
+
+    def say(self, text: str) -> None:
+        """Say what went wrong, where the tool's level lets us."""
+        self._speak(WARNING, text)
+
+    @property
+    def _names_the_dead(self) -> bool:
+        return self._warns or self._twin.verbosity >= DEBUG
+
+    def reaped(
+        self,
+        pid: int,
+        name: bytes,
+        status: int,
+        signal: int | None,
+        usage: "Usage | None",
+        own: bool,
+    ) -> None:
+        """Tell of a child that was reaped, an orphan in the words that tini's users look for."""
+        if self._warns and not own:
+            how = f"killed by {signames.name(signal)}" if signal else f"exited with {status}"
+            shown = name.decode("utf-8", "backslashreplace") or "?"
+            self.say(f"Reaped zombie process with pid={pid} ({shown}, {how})")
+        super().reaped(pid, name, status, signal, usage, own)
+
+    def _event(self, line: str, **fields: "report.Value") -> None:
+        first = fields.get("event") in _FIRST
+        self._speak(INFO if first else DEBUG, line)
+
+    def _speak(self, level: int, text: str, *, waits: bool = False) -> None:
+        """Print one line if the twin's verbosity reaches its level."""
+        if level <= self._twin.verbosity:
+            self._line(self._prefixed(text, level), waits=waits)
+
+    def _prefixed(self, text: str, level: int = WARNING) -> str:
+        return self._twin.prefix.format(level=self._twin.levels[level], pid=posix.getpid()) + text
