@@ -1,0 +1,74 @@
+"""Start pyspawn in each shape of container; run it to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from helpers.programs import Word
+from helpers.running import Ended, Running, run
+from spawner import initpath
+from spawner.spec import NAMESPACES
+
+ROOT = os.geteuid() == 0
+FILES = {kind: {"mount": "mnt"}.get(kind, kind) for kind in NAMESPACES}
+DEFAULTS = {"pid", "mount", "ipc", "uts", "cgroup"} | (set() if ROOT else {"user"})
+
+# Whoever isn't root needs the user namespace to make any other.
+ALONE = [] if ROOT else ["--user"]
+
+SHAPES: dict[str, list[str]] = {
+    "program": [],
+    "pyinit": ["--init"],
+    "keeper": ["--share=pid"],
+    "keeper and pyinit": ["--share=pid", "--init"],
+    "user": ["--user"],
+    "user and pyinit": ["--user", "--init"],
+}
+"""Each way of making a container."""
+
+each_shape = pytest.mark.parametrize("options", SHAPES.values(), ids=list(SHAPES))
+
+
+def pyspawn(*words: Word) -> list[Word]:
+    return [*initpath.pyspawn(), *words]
+
+
+def spawn(*words: Word, **how: Any) -> Ended:
+    """Run pyspawn to its end, and to that of everything that holds its standard output."""
+    return run(pyspawn(*words), **how)
+
+
+def sh(script: str, *options: Word, **how: Any) -> Ended:
+    return spawn(*options, "--", "/bin/sh", "-c", script, **how)
+
+
+def said(ended: Ended) -> list[str]:
+    """Return the lines on standard error."""
+    return ended.errors.splitlines()
+
+
+LINKS = "cd /proc/self/ns && for kind in " + " ".join(FILES.values()) + "; do readlink $kind; done"
+
+
+def new_ones(ended: Ended) -> set[str]:
+    """Return the kinds of namespaces that are not ours, from the output of LINKS."""
+    assert ended.status == 0, ended
+    links = ended.out.decode().split()
+    ours = [os.readlink(f"/proc/self/ns/{file}") for file in FILES.values()]
+    return {kind for kind, a, b in zip(FILES, links, ours, strict=True) if a != b}
+
+
+def status_of(*words: Word, **how: Any) -> tuple[Ended, list[dict[str, Any]]]:
+    """Run pyspawn with a --json-status; return how it ended and what it told there."""
+    reader, writer = os.pipe()
+    with Running(pyspawn(f"--json-status={writer}", *words), pass_fds=[writer], **how) as running:
+        os.close(writer)
+        with open(reader) as told:
+            events = [json.loads(line) for line in told]
+        running.close_input()
+        out = running.out.rest()
+        return Ended(running.wait(), out, running.errors()), events
