@@ -12,6 +12,7 @@ import pytest
 from helpers import children, loops
 from helpers.capabilities import MISSING, require
 from helpers.places import Place
+from helpers.terminal import Shell, Terminal
 from hypothesis import settings
 from hypothesis.database import InMemoryExampleDatabase
 
@@ -82,3 +83,17 @@ def inside() -> Place:
 def outside() -> Place:
     """Give the place where pyinit is a child like any other."""
     return Place("child")
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    """Give a terminal that nobody uses yet."""
+    with Terminal() as made:
+        yield made
+
+
+@pytest.fixture
+def shell(terminal: Terminal) -> Iterator[Shell]:
+    """Give a shell with job control on the terminal."""
+    with Shell(terminal) as made:
+        yield made

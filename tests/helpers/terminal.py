@@ -20,6 +20,9 @@ from typing import Any, Self
 from helpers.programs import Word, prepared, python
 from helpers.running import Lines, Running
 
+INTERRUPT, QUIT, SUSPEND, END = b"\x03", b"\x1c", b"\x1a", b"\x04"
+"""What the keys ^C, ^\\, ^Z and ^D send."""
+
 LEAD = """
 import fcntl, termios
 if os.getsid(0) != os.getpid():
@@ -207,3 +210,10 @@ class Shell:
     def resume(self, pid: int, *, foreground: bool = True) -> None:
         """Continue a stopped job, as fg and bg do."""
         self._ask("resume", pid, foreground)
+
+
+def ready(terminal: Terminal) -> int:
+    """Wait for a reporter on the screen; return its pid, as it sees itself."""
+    tag, word, pid = terminal.screen.next().split()
+    assert (tag, word) == ("reporter", "ready")
+    return int(pid)

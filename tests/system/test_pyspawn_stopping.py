@@ -1,43 +1,21 @@
-"""pyspawn as a job of a shell: the foreground, the keyboard, stopping and going on."""
+"""pyspawn as a job of a shell: it stops with its program, and goes on with it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import children
 from helpers.capabilities import require
-from helpers.programs import CATCHER, Word, prepared, python, reporter
+from helpers.programs import Word, prepared, python, reporter
+from helpers.pyspawn import SHAPES, each_shape, pyspawn, usual_shape
 from helpers.running import Lines, Running
 from helpers.seccomp import deny
 from helpers.sleeping import settle_to_wait, switches
-from helpers.terminal import LEAD, Shell, Terminal
-
-from spawner import initpath
-
-INTERRUPT, QUIT, SUSPEND, END = b"\x03", b"\x1c", b"\x1a", b"\x04"
-LAST = int(signal.SIGRTMAX)
-
-ANY: dict[str, list[str]] = {
-    "program": [],
-    "pyinit": ["--init"],
-    "keeper": ["--share=pid"],
-    "keeper and pyinit": ["--share=pid", "--init"],
-    "user": ["--user"],
-    "user and pyinit": ["--user", "--init"],
-}
-"""Each way of making a container."""
-
-# A program that is PID 1 itself isn't ended by a signal that it has no handler for,
-# pid_namespaces(7).
-USUAL = {name: options for name, options in ANY.items() if name not in ("program", "user")}
-
-any_shape = pytest.mark.parametrize("options", ANY.values(), ids=list(ANY))
-usual_shape = pytest.mark.parametrize("options", USUAL.values(), ids=list(USUAL))
+from helpers.terminal import END, INTERRUPT, LEAD, SUSPEND, Shell, Terminal, ready
 
 
 @pytest.fixture(autouse=True)
@@ -45,147 +23,7 @@ def _namespaces() -> None:
     require("pidns")
 
 
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    with Terminal() as made:
-        yield made
-
-
-@pytest.fixture
-def shell(terminal: Terminal) -> Iterator[Shell]:
-    with Shell(terminal) as made:
-        yield made
-
-
-def pyspawn(*words: Word) -> list[Word]:
-    return [*initpath.pyspawn(), *words]
-
-
-def ready(terminal: Terminal) -> None:
-    """Wait for a reporter on the screen."""
-    assert terminal.screen.next().startswith("reporter ready")
-
-
-def seen_before(terminal: Terminal, number: int) -> list[int]:
-    """Return the signals that a reporter gets before `number`."""
-    seen = []
-    while (found := int(terminal.screen.next().split()[1])) != number:
-        seen.append(found)
-    return seen
-
-
-# --- the foreground -----------------------------------------------------------------------------
-
-
-@any_shape
-def test_what_the_keyboard_sends_comes_once(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
-    job = shell.run(pyspawn("--stop-timeout=infinity", *options, "--", *python(CATCHER)))
-    assert terminal.screen.next().startswith("catcher ready")
-    assert terminal.foreground not in (job, shell.pid)
-    keys = {INTERRUPT: signal.SIGINT, QUIT: signal.SIGQUIT, SUSPEND: signal.SIGTSTP}
-    for key, number in keys.items():
-        terminal.type(key)
-        assert seen_before(terminal, number) == []
-    terminal.resize(10, 20)
-    assert seen_before(terminal, signal.SIGWINCH) == []
-    os.kill(job, LAST)
-    assert seen_before(terminal, LAST) == []
-    os.kill(job, signal.SIGKILL)
-    assert shell.wait(job)["status"] == -signal.SIGKILL
-
-
-@usual_shape
-def test_an_interrupt_key_ends_the_program_and_the_terminal_is_given_back(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
-    job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", "echo on; exec sleep 1000"))
-    assert terminal.screen.next() == "on"
-    terminal.type(INTERRUPT)
-    assert shell.wait(job) == {"status": -signal.SIGINT, "foreground": job}
-
-
-@any_shape
-def test_the_terminal_is_given_back_at_the_end(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
-    job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", "read line; exit 6"))
-    terminal.type(b"go on\n")
-    assert shell.wait(job) == {"status": 6, "foreground": job}
-
-
-@any_shape
-def test_a_script_can_read_the_terminal_after_it(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
-    """A script has no job control, and wouldn't take the foreground back by itself."""
-    script = '"$@"; echo status $?; read line; echo read $line'
-    argv = pyspawn(*options, "--", "/bin/sh", "-c", "exit 5")
-    job = shell.run(["/bin/sh", "-c", script, "sh", *argv])
-    assert terminal.screen.next() == "status 5"
-    terminal.type(b"something\n")
-    assert terminal.screen.next() == "read something"
-    assert shell.wait(job)["status"] == 0
-
-
-@any_shape
-@pytest.mark.parametrize("words", [["nosuch"], ["/etc"], ["--workdir=/no/such", "true"]])
-def test_a_failure_gives_the_terminal_back(
-    terminal: Terminal, shell: Shell, options: list[str], words: list[str]
-) -> None:
-    job = shell.run(pyspawn(*options, *words))
-    ended = shell.wait(job)
-    assert ended["foreground"] == job
-    assert ended["status"] in (125, 126, 127)
-
-
-@any_shape
-def test_in_the_background_it_never_takes_the_terminal(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
-    job = shell.run(pyspawn(*options, "--", *reporter()), foreground=False)
-    ready(terminal)
-    assert terminal.foreground == shell.pid
-    os.kill(job, LAST)
-    assert seen_before(terminal, LAST) == []
-    assert terminal.foreground == shell.pid
-    os.kill(job, signal.SIGKILL)
-    assert shell.wait(job) == {"status": -signal.SIGKILL, "foreground": shell.pid}
-
-
-@any_shape
-def test_a_background_reader_stops_and_takes_pyspawn_along_until_fg(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
-    job = shell.run(pyspawn(*options, "--", "/bin/cat"), foreground=False)
-    assert shell.wait(job) == {"stopped": signal.SIGTTIN, "foreground": shell.pid}
-    shell.resume(job)
-    terminal.type(b"line\n")
-    assert terminal.screen.next() == "line"
-    terminal.type(END)
-    assert shell.wait(job) == {"status": 0, "foreground": job}
-
-
-def test_the_terminal_is_found_when_streams_lead_elsewhere(
-    terminal: Terminal, shell: Shell
-) -> None:
-    reader, writer = os.pipe()
-    script = f'exec "$@" 9>/proc/{os.getpid()}/fd/{writer} 0<>/dev/null 1<>/dev/null 2<>/dev/null'
-    program: list[Word] = ["/bin/sh", "-c", "echo on >&9; exec sleep 1000"]
-    job = shell.run(["/bin/sh", "-c", script, "sh", *pyspawn("--init", "--", *program)])
-    assert Lines(reader).next() == "on"
-    os.close(reader)
-    os.close(writer)
-    assert terminal.foreground not in (job, shell.pid)
-    terminal.type(INTERRUPT)
-    assert shell.wait(job) == {"status": -signal.SIGINT, "foreground": job}
-
-
-# --- stopping and going on ------------------------------------------------------------------------
-
-
-@any_shape
+@each_shape
 def test_suspend_stops_the_job_and_fg_continues_it(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -292,7 +130,7 @@ def test_a_program_that_kills_its_group_ends_as_usual(terminal: Terminal, shell:
     assert shell.wait(job) == {"status": 3, "foreground": job}
 
 
-@any_shape
+@each_shape
 def test_a_kill_leaves_no_process_at_the_terminal(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -306,7 +144,7 @@ def test_a_kill_leaves_no_process_at_the_terminal(
     assert children.wait_gone(made) == set()
 
 
-@any_shape
+@each_shape
 def test_the_rest_of_the_job_stops_too(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -323,7 +161,7 @@ def test_the_rest_of_the_job_stops_too(
     assert shell.wait(job)["status"] == 0
 
 
-@any_shape
+@each_shape
 def test_suspend_with_no_shell_above_never_wedges(terminal: Terminal, options: list[str]) -> None:
     """The leader of a session has nobody who could continue it, so it isn't stopped."""
     argv = prepared(LEAD, pyspawn(*options, "--", "/bin/cat"))
@@ -337,7 +175,7 @@ def test_suspend_with_no_shell_above_never_wedges(terminal: Terminal, options: l
         assert running.wait() == 0
 
 
-@any_shape
+@each_shape
 def test_a_stop_that_is_sent_to_pyspawn_stops_it_alone(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -370,7 +208,7 @@ def test_stop_and_continue_without_a_terminal(options: list[str]) -> None:
         assert running.wait() == 0
 
 
-@any_shape
+@each_shape
 @pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOSYS], ids=["EPERM", "ENOSYS"])
 def test_with_getsid_denied_the_foreground_comes_back(
     terminal: Terminal, shell: Shell, options: list[str], reason: int
@@ -382,7 +220,7 @@ def test_with_getsid_denied_the_foreground_comes_back(
     assert shell.wait(job) == {"status": 5, "foreground": job}
 
 
-@any_shape
+@each_shape
 def test_stopped_by_others_and_continued_by_fg_it_passes_the_terminal_on(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -397,7 +235,7 @@ def test_stopped_by_others_and_continued_by_fg_it_passes_the_terminal_on(
     assert shell.wait(job)["status"] == -signal.SIGKILL
 
 
-@any_shape
+@each_shape
 def test_stopped_by_others_it_takes_the_terminal_from_no_other_job(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -447,7 +285,7 @@ def _name(pid: int) -> str:
         return file.read().strip()
 
 
-@pytest.mark.parametrize("options", ANY.values(), ids=list(ANY))
+@pytest.mark.parametrize("options", SHAPES.values(), ids=list(SHAPES))
 def test_a_shell_inside_has_job_control(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
@@ -483,121 +321,3 @@ def test_a_hang_up_ends_it(terminal: Terminal, shell: Shell, options: list[str])
     terminal.hang_up()
     assert lines.rest() == b""
     os.close(reader)
-
-
-# --- a program that is PID 1, which no signal ends that it doesn't handle -------------------------
-
-FIRST = {"program": [], "user": ["--user"]}
-
-first_shape = pytest.mark.parametrize("options", FIRST.values(), ids=list(FIRST))
-
-HANDLES_NOTHING = python(
-    "import os, signal\n"
-    "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
-    "os.write(1, b'on\\n')\n"
-    "while True: signal.pause()\n"
-)
-
-ENDS = {INTERRUPT: signal.SIGINT, QUIT: signal.SIGQUIT}
-
-
-@first_shape
-@pytest.mark.parametrize("key", list(ENDS), ids=["interrupt", "quit"])
-@pytest.mark.parametrize("alone", [True, False], ids=["alone", "script"])
-def test_a_key_that_pid_1_does_not_handle_starts_the_stop_timeout(
-    terminal: Terminal, shell: Shell, options: list[str], key: bytes, alone: bool
-) -> None:
-    argv = pyspawn("--stop-timeout=0.01", *options, "--", *HANDLES_NOTHING)
-    if not alone:
-        argv = ["/bin/sh", "-c", '"$@"; exit $?', "sh", *argv]
-    job = shell.run(argv)
-    assert terminal.screen.next() == "on"
-    terminal.type(key)
-    name = ENDS[key].name
-    said = f"{name} does nothing to a program that is PID 1 and doesn't handle it"
-    assert terminal.screen.next() == f"pyspawn: {said}: all of it is killed in 0.01 s"
-    assert terminal.screen.next().startswith("hint: --init would")
-    assert shell.wait(job)["status"] in (137, -ENDS[key])
-
-
-@first_shape
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
-def test_what_is_sent_to_pid_1_and_not_handled_ends_it_in_time(
-    options: list[str], number: int
-) -> None:
-    with Running(pyspawn("--stop-timeout=0.01", *options, "--", *HANDLES_NOTHING)) as running:
-        assert running.line() == "on"
-        running.send(number)
-        assert running.wait() == 137
-        assert running.errors() == ""  # it's no terminal
-
-
-HANDLED = {
-    "caught": python(CATCHER),
-    "awaited": reporter(),
-    "awaited by a thread": python(
-        "import os, signal, threading\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
-        "def report():\n"
-        "    while True: os.write(1, b'reporter %d\\n' % signal.sigwait(signal.valid_signals()))\n"
-        "threading.Thread(target=report).start()\n"
-        "os.write(1, b'reporter ready\\n')\n"
-    ),
-}
-
-
-@first_shape
-@pytest.mark.parametrize("program", HANDLED.values(), ids=list(HANDLED))
-@pytest.mark.parametrize("alone", [True, False], ids=["alone", "script"])
-def test_a_key_that_pid_1_handles_is_its_own_affair(
-    terminal: Terminal, shell: Shell, options: list[str], program: list[Word], alone: bool
-) -> None:
-    """As a ^C at an interpreter's prompt; a time-out of 0 would end it at once."""
-    argv = pyspawn("--stop-timeout=0", *options, "--", *program)
-    if not alone:
-        argv = ["/bin/sh", "-c", 'trap : INT QUIT; "$@"; exit $?', "sh", *argv]
-    job = shell.run(argv)
-    assert terminal.screen.next().split()[1] == "ready"
-    for key, number in (ENDS | {INTERRUPT: signal.SIGINT}).items():
-        terminal.type(key)
-        assert terminal.screen.next().split()[1] == str(int(number))
-    os.kill(job, signal.SIGKILL)
-    assert shell.wait(job)["status"] == -signal.SIGKILL
-
-
-@first_shape
-def test_a_hang_up_ends_pid_1_in_time(terminal: Terminal, shell: Shell, options: list[str]) -> None:
-    """The shell tells its jobs nothing: the kernel tells the foreground group alone."""
-    reader, writer = os.pipe()
-    script = f'exec "$@" 9>/proc/{os.getpid()}/fd/{writer}'
-    program: list[Word] = ["/bin/sh", "-c", "echo on >&9; exec sleep 1000"]
-    argv = pyspawn("--stop-timeout=0.01", *options, "--", *program)
-    shell.run(["/bin/sh", "-c", script, "sh", *argv])
-    lines = Lines(reader)
-    assert lines.next() == "on"
-    os.close(writer)
-    terminal.hang_up()
-    assert lines.rest() == b""
-    os.close(reader)
-
-
-@first_shape
-def test_a_shell_that_is_pid_1_shares_the_terminal_with_a_script(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
-    """It asks for the foreground, over and over, and no kernel stops it for that."""
-    require("bash")
-    words = ["--env=PS1=ready:", *options, "--", "bash", "--norc", "--noprofile", "--noediting"]
-    argv = pyspawn(*words, "-i")
-    job = shell.run(["/bin/sh", "-c", '"$@"; read word; echo got $word', "sh", *argv])
-    assert b"job control" not in terminal.screen.until(b"ready:")
-    terminal.type(b"cat\n")
-    terminal.type(b"one\n")
-    terminal.screen.until(b"one\n")
-    terminal.type(INTERRUPT)
-    terminal.screen.until(b"ready:")
-    terminal.type(b"exit 0\n")
-    terminal.screen.until(b"exit\n")
-    terminal.type(b"two\n")
-    assert terminal.screen.next() == "got two"
-    assert shell.wait(job)["status"] == 0
