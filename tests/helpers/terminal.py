@@ -17,11 +17,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from helpers import children
 from helpers.programs import Word, prepared, python
 from helpers.running import Lines, Running
 
 INTERRUPT, QUIT, SUSPEND, END = b"\x03", b"\x1c", b"\x1a", b"\x04"
 """What the keys ^C, ^\\, ^Z and ^D send."""
+
+TIOCSPGRP = 0x5410  # asm-generic/ioctls.h
 
 LEAD = """
 import fcntl, termios
@@ -217,3 +220,14 @@ def ready(terminal: Terminal) -> int:
     tag, word, pid = terminal.screen.next().split()
     assert (tag, word) == ("reporter", "ready")
     return int(pid)
+
+
+def next_signal(terminal: Terminal) -> int:
+    """Return the number of the next signal that a reporter got."""
+    return int(terminal.screen.next().split()[1])
+
+
+def init_below(job: int) -> int:
+    """Return the host pid of pyinit, below the unshare that is the job."""
+    (pid,) = children.of(job)
+    return pid

@@ -1,0 +1,92 @@
+"""An interactive shell below pyinit, or above it, has job control."""
+
+from __future__ import annotations
+
+import shlex
+
+from helpers.capabilities import require
+from helpers.programs import Word, as_pid1, prepared, pyinit
+from helpers.running import Running
+from helpers.terminal import INTERRUPT, LEAD, SUSPEND, Shell, Terminal
+
+PROMPT = b"PROMPT>"
+
+
+def prompt(terminal: Terminal) -> bytes:
+    return terminal.screen.until(PROMPT)
+
+
+def use_job_control(terminal: Terminal) -> None:
+    """Do with an interactive bash what needs job control; then it exits with 5."""
+    greeting = prompt(terminal)
+    assert b"job control" not in greeting
+    assert b"terminal process group" not in greeting
+    terminal.type(b"cat\n")
+    terminal.type(b"first\n")
+    terminal.screen.until(b"first\n")
+    terminal.type(SUSPEND)
+    assert b"Stopped" in prompt(terminal)
+    terminal.type(b"jobs\n")
+    assert b"Stopped" in prompt(terminal)
+    terminal.type(b"fg\n")
+    terminal.type(b"second\n")
+    terminal.screen.until(b"second\n")
+    terminal.type(INTERRUPT)
+    prompt(terminal)
+    terminal.type(b"echo $?\n")
+    assert b"130" in prompt(terminal)
+    terminal.type(b"sleep 100000 &\n")
+    prompt(terminal)
+    terminal.type(b"kill %1; wait %1; echo $?\n")
+    assert b"143" in prompt(terminal)
+    terminal.type(b"exit 5\n")
+
+
+INTERACTIVE: list[Word] = [
+    "/usr/bin/env", f"PS1={PROMPT.decode()}", "HISTFILE=",
+    "bash", "--norc", "--noprofile", "--noediting", "-i",
+]  # fmt: skip
+
+
+def test_an_interactive_shell_has_job_control(terminal: Terminal, shell: Shell) -> None:
+    job = shell.run(pyinit("--", *INTERACTIVE))
+    use_job_control(terminal)
+    assert shell.wait(job) == {"status": 5, "foreground": job}
+
+
+def test_an_interactive_shell_of_pid_1_has_job_control(terminal: Terminal) -> None:
+    require("pidns")
+    argv = as_pid1(prepared(LEAD, pyinit("--", *INTERACTIVE)))
+    with Running(
+        argv, inside=True, stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave
+    ) as running:
+        use_job_control(terminal)
+        assert running.wait() == 5
+
+
+def test_an_interactive_shell_of_pid_1_below_a_users_shell_has_job_control(
+    terminal: Terminal, shell: Shell
+) -> None:
+    require("pidns")
+    job = shell.run(as_pid1(pyinit("--", *INTERACTIVE)))
+    use_job_control(terminal)
+    assert shell.wait(job)["status"] == 5
+
+
+def test_below_an_interactive_shell_it_behaves_as_any_job(terminal: Terminal) -> None:
+    """The other way round: bash above, pyinit as its job."""
+    with terminal.lead(INTERACTIVE):
+        prompt(terminal)
+        terminal.type(shlex.join(map(str, pyinit("--", "cat"))).encode() + b"\n")
+        terminal.type(b"first\n")
+        terminal.screen.until(b"first\n")
+        terminal.type(SUSPEND)
+        assert b"Stopped" in prompt(terminal)
+        terminal.type(b"fg\n")
+        terminal.type(b"second\n")
+        terminal.screen.until(b"second\n")
+        terminal.type(INTERRUPT)
+        prompt(terminal)
+        terminal.type(b"echo $?\n")
+        assert b"130" in prompt(terminal)
+        terminal.type(b"exit\n")
