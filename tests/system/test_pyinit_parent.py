@@ -1,4 +1,4 @@
-"""Parent death (`-p`), and that an idle pyinit costs nothing."""
+"""Parent death, `-p`: the workload is told when whoever started pyinit dies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import signal
 import pytest
 from helpers import children
 from helpers.capabilities import require
-from helpers.places import Place
 from helpers.programs import BLOCK_ALL, as_pid1, prepared, pyinit, reporter
 from helpers.running import Running
 from helpers.seccomp import Call, Held
-from helpers.sleeping import settle_to_wait, switches, waits_without_timeout
 
 STARTER = "if os.fork(): signal.pause()\n"
 """For `prepared`: pyinit is the child of a process that only waits to be killed."""
@@ -130,49 +128,3 @@ def test_a_starter_that_dies_before_the_kernel_was_asked_is_noticed() -> None:
             assert running.line().startswith("reporter ready")
             os.kill(moment.pid, signal.SIGRTMAX)
             assert [line.split()[1] for line in running.lines(2)] == ["10", "64"]
-
-
-# --- idle ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("options", [[], ["-g"], ["--kill-after", "10"], ["-v"], ["-p", "TERM"]])
-def test_idle_it_is_never_given_the_processor(place: Place, options: list[str]) -> None:
-    with place.start(*options, "--", *reporter()) as running:
-        running.line()
-        running.send(signal.SIGUSR1)
-        running.line()
-        pid = running.pid
-        settle_to_wait(pid)
-        before = switches(pid)
-        # An idle span: other processes come and go, none of them its child.
-        for _ in range(20):
-            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
-        assert waits_without_timeout(pid), "it sleeps with a time-out, and would wake up"
-        assert switches(pid) == before
-
-
-def test_idle_in_a_pause_it_is_never_given_the_processor(place: Place) -> None:
-    with place.start("--pause") as running:
-        pid = running.pid
-        settle_to_wait(pid)
-        before = switches(pid)
-        for _ in range(20):
-            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
-        assert waits_without_timeout(pid)
-        assert switches(pid) == before
-
-
-def test_a_deadline_costs_no_more_than_its_one_wake_up(place: Place) -> None:
-    """While it runs there is a time-out, and once it's over there's none again."""
-    with place.start("--kill-after", "100000", "--", *reporter()) as running:
-        running.line()
-        running.send(signal.SIGTERM)
-        running.line()
-        pid = running.pid
-        children.wait_until(
-            lambda: children.state(pid) == "S" and not waits_without_timeout(pid), "the deadline"
-        )
-        before = switches(pid)
-        for _ in range(20):
-            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
-        assert switches(pid) == before
