@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import resource
 import signal
 from collections import Counter
@@ -97,3 +98,12 @@ def shell(terminal: Terminal) -> Iterator[Shell]:
     """Give a shell with job control on the terminal."""
     with Shell(terminal) as made:
         yield made
+
+
+@pytest.fixture
+def no_twin_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the variables away that any of the tools heeds."""
+    for name in list(posix.environ):
+        if name.startswith((b"TINI_", b"DUMB_INIT_", b"CATATONIT_", b"POSIXLY_CORRECT")):
+            monkeypatch.delitem(posix.environ, name)
+    monkeypatch.delenv("POSIXLY_CORRECT", raising=False)
