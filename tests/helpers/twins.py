@@ -18,6 +18,9 @@ from helpers.running import Ended, Running, run
 KINDS = ("peer", "twin")
 """For fixtures: the tool that the machine has, and us in its place."""
 
+SUBREAPER = {"TINI_SUBREAPER": ""}
+"""Without it tini warns of itself wherever it isn't PID 1."""
+
 _VARIABLES = ("TINI_", "DUMB_INIT_", "CATATONIT_", "POSIXLY_CORRECT", "PYINIT_")
 
 _NONE: Mapping[str, str] = {}

@@ -1,0 +1,77 @@
+"""Where the twin of tini does better, and the file that stands in tini's place.
+
+A test that takes `tini` runs twice, with the tool and with the twin; `twin` and `peer` are for
+the deliberate differences of docs/twins.md.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from helpers import children, twins
+from helpers.programs import BLOCK_ALL, READY, prepared, python, reporter
+from helpers.reporters import LAST, reported_by_all
+from helpers.running import Running, run
+from helpers.terminal import Shell, Terminal
+from helpers.twins import Init
+
+tini, _, twin, _ = twins.fixtures("tini")
+
+
+def test_an_ignored_sigchld_hangs_nobody_and_loses_no_status(twin: Init) -> None:
+    prepare = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+    assert twin.run("--", "sh", "-c", "exit 9", prepare=prepare).status == 9
+
+
+def test_a_signal_before_the_group_exists_reaches_it_once(twin: Init) -> None:
+    # Pending since before the twin was there: tini sends it to a group that isn't there yet.
+    with twin.start("-g", "--", *reporter(), prepare=BLOCK_ALL + READY) as running:
+        assert running.line() == "starting"
+        running.send(signal.SIGUSR1)
+        running.send(LAST)
+        assert running.line().split()[1] == "ready"
+        assert reported_by_all(running, {"reporter"}) == {"reporter": [signal.SIGUSR1]}
+
+
+def test_the_terminal_is_not_stolen_in_the_background(twin: Init) -> None:
+    with Terminal() as terminal, Shell(terminal) as shell:
+        # Once it says ready it would have taken the foreground, as tini does.
+        pid = shell.run(twin.argv("--", *reporter()), foreground=False)
+        assert terminal.screen.next().split()[1] == "ready"
+        assert terminal.foreground == shell.pid
+        os.kill(pid, signal.SIGKILL)
+        shell.wait(pid)
+
+
+def test_the_suspend_key_gives_the_prompt_back(twin: Init) -> None:
+    with Terminal() as terminal, Shell(terminal) as shell:
+        pid = shell.run(twin.argv("--", *python("import posix; posix.write(1, b'up\\n'); "
+                                                "posix.read(0, 1); posix._exit(4)")))  # fmt: skip
+        assert terminal.screen.next() == "up"
+        children.wait_until(lambda: terminal.foreground not in (pid, shell.pid))
+        terminal.type(b"\x1a")
+        assert "stopped" in shell.wait(pid)
+        shell.resume(pid)
+        terminal.type(b"\n")
+        assert shell.wait(pid)["status"] == 4
+
+
+@pytest.mark.parametrize("kind", twins.KINDS)
+@pytest.mark.parametrize("name", ["tini", "docker-init"])
+def test_ps_shows_the_name(kind: str, name: str, tmp_path: Path) -> None:
+    path = Init(name, kind).link(tmp_path / name)
+    with Running([str(path), "-s", "--", *reporter()]) as running:
+        running.line()
+        comm = Path(f"/proc/{running.pid}/comm")
+        children.wait_until(lambda: comm.read_text() == f"{name}\n", "its name")
+
+
+def test_the_mask_of_whoever_started_us_is_the_workloads(tini: Init) -> None:
+    prepare = "signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2, signal.SIGTTIN})\n"
+    prepare += "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    show = [shutil.which("grep") or "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
+    assert tini.run("--", *show, prepare=prepare).out == run(prepared(prepare, show)).out
