@@ -115,9 +115,6 @@ def test_every_byte_of_the_words_comes_through(tmp_path: Path) -> None:
         assert ended.out == b"\xff\xc3(\xe9"
 
 
-# --- in whose place ----------------------------------------------------------------------------
-
-
 def test_our_own_is_made_anew(tmp_path: Path) -> None:
     for _ in range(2):
         assert install("tini", str(tmp_path)).status == 0
@@ -240,9 +237,6 @@ def test_a_link_to_the_command_is_a_twin_too(tmp_path: Path, name: str) -> None:
     assert ended.errors.startswith(f"{name}: invalid option -- '?'")
 
 
-# --- where a script's first line has no room ---------------------------------------------------
-
-
 @pytest.fixture
 def far_python(tmp_path: Path) -> str:
     """Copy the interpreter where its path is too long for a script's first line."""
@@ -277,9 +271,6 @@ def test_without_a_command_either_it_says_so(tmp_path: Path, far_python: str) ->
     assert far_python in ended.errors
     assert ended.errors.count("\n") == 1
     assert not (tmp_path / "tini").exists()
-
-
-# --- mistakes --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -322,36 +313,6 @@ def test_only_as_the_first_word(tmp_path: Path) -> None:
         assert ended.status == 125
         assert "only as the first word" in ended.errors
     assert os.listdir(tmp_path) == []
-
-
-# --- --as ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("words", [["--as"], ["--as", "nosuch"], ["--as", ""], ["--as="]])
-def test_as_whom(words: list[str]) -> None:
-    ended = run(pyinit(*words))
-    assert (ended.status, ended.out) == (125, b"")
-    assert "tini, docker-init, dumb-init, catatonit" in ended.errors
-
-
-def test_as_with_an_equals_sign() -> None:
-    assert run(pyinit("--as=dumb-init", "/nosuch")).status == 2
-
-
-def test_as_survives_the_restart_in_a_lean_interpreter() -> None:
-    argv = [sys.executable, "-c", f"import sys; sys.path[:0] = [{PLACE!r}]; import pyinit.__main__"]
-    ended = run([*argv, "--as", "dumb-init", "/nosuch"])
-    assert ended.status == 2
-    assert ended.errors.startswith("[dumb-init] ")
-
-
-def test_behind_a_plain_start_it_is_a_word_like_any_other() -> None:
-    assert run(pyinit("--", "echo", "--as", "tini")).out == b"--as tini\n"
-
-
-def test_variables_of_ours_mean_nothing_to_a_twin() -> None:
-    ended = run(pyinit("--as", "tini", "true"), environment=environment({"PYINIT_VERBOSE": "1"}))
-    assert ended.errors == ""
 
 
 @pytest.mark.parametrize("name", NAMES)
