@@ -16,6 +16,8 @@ from helpers.pyspawn import ROOT, each_shape, pyspawn
 from helpers.running import Lines, Running, run
 from helpers.seccomp import Call, Held
 
+from spawner import initpath
+
 
 @pytest.fixture(autouse=True)
 def _namespaces() -> None:
@@ -244,3 +246,24 @@ def test_no_zombie_of_the_launchers_own(options: list[str]) -> None:
         assert children.zombies(running.pid) == []
         running.write(b"\n")
         assert running.wait() == 0
+
+
+def test_a_keeper_that_fails_says_why_and_leaves_nothing() -> None:
+    require("pidns")
+    argv = initpath.lean(
+        """
+from spawner import keeper
+def fail(*_):
+    raise OSError(12, "no memory")
+keeper._watch = fail
+from spawner.__main__ import main
+main()
+"""
+    )
+    with Running([*argv, "--share=pid", "--", "/bin/sleep", "1000"]) as program:
+        below = children.below(program.pid)
+        assert program.wait() == 125
+        (line,) = program.errors().splitlines()
+        assert line.startswith("pyspawn: keep the container: OSError: ")
+        assert line.endswith("no memory; what was left of it was killed")
+        assert children.wait_gone(below) == set()

@@ -32,6 +32,7 @@ SHAPES = {
     "keeper and pyinit": ["--share=pid", "--init"],
     "a stage": ["--user", "--init"],
 }
+
 each_shape = pytest.mark.parametrize("options", SHAPES.values(), ids=list(SHAPES))
 
 
@@ -42,8 +43,6 @@ def impatient() -> list[str]:
         "from spawner.__main__ import main;main()"
     )
 
-
-# --- state D --------------------------------------------------------------------------------------
 
 SLEEPER = """
 import os, signal, sys
@@ -173,9 +172,6 @@ def test_programs_are_told(freezer: Freezer) -> None:
     assert events["exited"] == {"event": "exited", "status": 137, "signal": "SIGKILL"}
 
 
-# --- a tracer that doesn't wait -------------------------------------------------------------------
-
-
 @contextmanager
 def held(pid: int) -> Iterator[None]:
     """Trace a process, and don't wait for it; the test has to see it end."""
@@ -261,27 +257,3 @@ def test_the_tracer_may_have_got_away_into_a_joined_namespace() -> None:
         box.kill()
         for pid in children.of(os.getpid()) - before:  # the tracer is dead, the traced is ours
             os.waitpid(pid, 0)
-
-
-# --- a keeper that fails --------------------------------------------------------------------------
-
-
-def test_a_keeper_that_fails_says_why_and_leaves_nothing() -> None:
-    require("pidns")
-    argv = initpath.lean(
-        """
-from spawner import keeper
-def fail(*_):
-    raise OSError(12, "no memory")
-keeper._watch = fail
-from spawner.__main__ import main
-main()
-"""
-    )
-    with Running([*argv, "--share=pid", "--", "/bin/sleep", "1000"]) as program:
-        below = children.below(program.pid)
-        assert program.wait() == 125
-        (line,) = program.errors().splitlines()
-        assert line.startswith("pyspawn: keep the container: OSError: ")
-        assert line.endswith("no memory; what was left of it was killed")
-        assert children.wait_gone(below) == set()
