@@ -135,9 +135,6 @@ def test_propagation_by_another_word() -> None:
     assert "private, slave, shared, unchanged" in ended.errors
 
 
-# --mount-proc
-
-
 def test_proc_elsewhere(tmp_path: Path) -> None:
     require("pidns")
     script = f"cd {tmp_path} && echo [0-9]*; readlink /proc/self"

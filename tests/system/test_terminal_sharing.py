@@ -117,9 +117,6 @@ def session(terminal: Terminal, tmp_path: Path) -> Iterator[Session]:
         yield made
 
 
-# --- the ways ------------------------------------------------------------------------------------
-
-
 def by_run(program: list[Word]) -> list[Word]:
     return [*initpath.pyspawn(), "--init", "--", *program]
 
@@ -171,9 +168,6 @@ def way(request: pytest.FixtureRequest) -> Iterator[Way]:
         assert target.line() == "on"
         (init,) = children.of(target.pid)
         yield lambda program: [*initpath.pyspawn(), "exec", str(init), "--", *program]
-
-
-# --- the places ----------------------------------------------------------------------------------
 
 
 def script(text: str, shell: str = "sh") -> str:

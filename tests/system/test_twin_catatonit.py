@@ -21,8 +21,6 @@ LAST = int(signal.SIGRTMAX)
 
 catatonit, anywhere, twin, _ = twins.fixtures("catatonit")
 
-# --- answers ---------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("word", ["-V", "--version", "--ver", "--v"])
 def test_version(catatonit: Init, word: str) -> None:
@@ -79,9 +77,6 @@ def test_the_first_answer_counts(catatonit: Init) -> None:
     assert catatonit.run("-x", "-V").status == 1
 
 
-# --- how the words are read ------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("words", "out"),
     [
@@ -103,9 +98,6 @@ def test_posixly_correct_ends_that(catatonit: Init) -> None:
     assert (ended.status, ended.out) == (0, b"-V a\n")
 
 
-# --- exit statuses ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("code", [0, 1, 42, 127, 128, 255])
 def test_the_status_is_the_programs(anywhere: Init, code: int) -> None:
     assert anywhere.run("--", "sh", "-c", f"exit {code}").status == code
@@ -124,8 +116,6 @@ def test_a_failed_exec_is_1(anywhere: Init, program: str) -> None:
     assert outcome(ended) == (1, False, True)
     assert ended.errors.startswith("ERROR (catatonit:")
 
-
-# --- signals, -g -----------------------------------------------------------------------------
 
 FORWARDED = sorted(
     int(number)
@@ -165,9 +155,6 @@ def test_the_workload_has_a_group_of_its_own(catatonit: Init) -> None:
     assert catatonit.run("--", *show).out == b"1"
 
 
-# --- -P --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("words", [["-P"], ["-gP"], ["-P", "echo", "never"], ["echo", "-P"]])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_pause_ends_with_0_when_asked(anywhere: Init, words: list[str], number: int) -> None:
@@ -180,8 +167,6 @@ def test_pause_ends_with_0_when_asked(anywhere: Init, words: list[str], number: 
         assert running.wait() == 0
         assert (running.out.rest(), running.errors()) == (b"", "")
 
-
-# --- where it isn't PID 1, and what it lets go -------------------------------------------------
 
 ORPHAN = """
 import posix
@@ -226,18 +211,12 @@ def test_descriptors_are_let_go(catatonit: Init) -> None:
     os.close(reading)
 
 
-# --- CATATONIT_DEBUG -------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("value", ["1", "", "0"])
 def test_news(catatonit: Init, value: str) -> None:
     ended = catatonit.run("echo", "word", variables={"CATATONIT_DEBUG": value})
     assert (ended.status, ended.out) == (0, b"word\n")
     assert "DEBUG (catatonit:" in ended.errors
     assert catatonit.run("echo", "word").errors == ""
-
-
-# --- where the twin does better --------------------------------------------------------------
 
 
 def test_stops_of_terminals_and_faults_that_were_sent_are_forwarded(twin: Init) -> None:
@@ -272,9 +251,6 @@ def test_it_keeps_no_directory_busy(twin: Init, tmp_path: Path) -> None:
     with twin.start("--", *reporter(), directory=str(tmp_path)) as running:
         running.line()
         children.wait_until(lambda: os.readlink(f"/proc/{running.pid}/cwd") == "/", "its root")
-
-
-# --- as a file that stands in catatonit's place ------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", twins.KINDS)
