@@ -7,9 +7,12 @@ short ones may be joined (`-gw`, `-rHUP:TERM`); long ones take `--name=value` or
 
 import posix
 
+from pyinit import Frozen
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from dataclasses import KW_ONLY
     from typing import Any
 
 _EBADF, _EINVAL = 9, 22  # asm-generic/errno-base.h, the same on all machines
@@ -29,7 +32,7 @@ class UsageError(Exception):
         self.unknown = unknown
 
 
-class Option:
+class Option(Frozen):
     """One option: its spellings, its value, its environment variable and its help.
 
     `long` and `short` come without dashes. `metavar` is None for a flag. `convert` turns the
@@ -39,33 +42,17 @@ class Option:
     environment variable.
     """
 
-    __slots__ = ("convert", "count", "help", "hidden", "long", "many", "metavar", "optional",
-                 "short", "words_only")  # fmt: skip
-
-    def __init__(
-        self,
-        long: str,
-        short: str | None = None,
-        *,
-        metavar: str | None = None,
-        help: str = "",  # noqa: A002  the field's own word
-        convert: "Callable[[str], Any]" = str,
-        many: bool = False,
-        count: bool = False,
-        optional: bool = False,
-        hidden: bool = False,
-        words_only: bool = False,
-    ) -> None:
-        self.long = long
-        self.short = short
-        self.metavar = metavar
-        self.help = help
-        self.convert = convert
-        self.many = many
-        self.count = count
-        self.optional = optional
-        self.hidden = hidden
-        self.words_only = words_only
+    long: str
+    short: str | None = None
+    _: "KW_ONLY"
+    metavar: str | None = None
+    help: str = ""
+    convert: "Callable[[str], Any]" = str
+    many: bool = False
+    count: bool = False
+    optional: bool = False
+    hidden: bool = False
+    words_only: bool = False
 
     @property
     def name(self) -> str:

@@ -8,19 +8,18 @@ import _signal
 import posix
 import sys
 
+from pyinit import Frozen
+
 _LOOKS = 20
 """Looks for new descendants, at most, before those found are killed: somebody may continue them."""
 
 
-class Usage:
+class Usage(Frozen):
     """What a child used: CPU times in seconds, the largest resident set in bytes."""
 
-    __slots__ = ("max_rss_bytes", "system_seconds", "user_seconds")
-
-    def __init__(self, user_seconds: float, system_seconds: float, max_rss_bytes: int) -> None:
-        self.user_seconds = user_seconds
-        self.system_seconds = system_seconds
-        self.max_rss_bytes = max_rss_bytes
+    user_seconds: float
+    system_seconds: float
+    max_rss_bytes: int
 
 
 def get_ready() -> None:

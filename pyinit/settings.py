@@ -39,8 +39,6 @@ class Handover:
     None leaves it to `pyinit` to find out. `notice` is the descriptor of a pipe to the launcher.
     """
 
-    __slots__ = ("foreground", "ignored", "mask", "notice", "pending")
-
     def __init__(
         self,
         mask: set[int],
@@ -103,10 +101,6 @@ class Settings:
     Only another init's command line asks for `place`, for `parting` (the signal that is left for
     the workload's group at its end) and `suspends` (stop signals stop us too); `twin` is the tool.
     """
-
-    __slots__ = ("drain", "events", "exit_codes", "kill_after", "parent_death", "parting", "pause",
-                 "place", "program", "rewrite", "suspends", "target", "term_signal", "twin",
-                 "verbose", "wait", "warn_orphans")  # fmt: skip
 
     def __init__(self, values: "Mapping[str, Any]", program: "Iterable[bytes]" = ()) -> None:
         self.program = list(program)

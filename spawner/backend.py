@@ -19,6 +19,7 @@ All pipes are closed on exec, so the init lets go of its copies.
 import _signal
 import posix
 
+from pyinit import Frozen
 from spawner import descriptors, ends, linux
 from spawner.errors import LAUNCHER, SetupError
 from spawner.steps import attempt
@@ -44,15 +45,12 @@ FAILED = 127
 """The exit status of a process that could not do its work, as a shell has it."""
 
 
-class Ends:
+class Ends(Frozen):
     """The process's ends of the pipes, by their descriptors."""
 
-    __slots__ = ("end", "ready", "words")
-
-    def __init__(self, words: int, ready: int, end: int) -> None:
-        self.words = words
-        self.ready = ready
-        self.end = end
+    words: int
+    ready: int
+    end: int
 
 
 class Backend:

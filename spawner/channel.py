@@ -12,6 +12,7 @@ Three pipes, docs/architecture.md, "Who runs when in pyspawn":
 
 import posix
 
+from pyinit import Frozen
 from spawner.errors import ExecError, SetupError, SpawnerError
 
 TYPE_CHECKING = False
@@ -120,14 +121,11 @@ class ChannelError(SpawnerError):
     """A record that no process of ours can have written."""
 
 
-class Record:
+class Record(Frozen):
     """One record: what it is, and its fields as text."""
 
-    __slots__ = ("fields", "kind")
-
-    def __init__(self, kind: str, fields: dict[str, str]) -> None:
-        self.kind = kind
-        self.fields = fields
+    kind: str
+    fields: dict[str, str]
 
     def number(self, name: str) -> int:
         """Return a field that is a number; raises ChannelError."""

@@ -4,7 +4,7 @@ import _signal
 import gc
 import posix
 
-from pyinit import OURS, errno_text, outlet, show
+from pyinit import OURS, Frozen, errno_text, outlet, show
 from pyinit.cmdline import UsageError, check_writable, help_text, parse
 from spawner import options
 from spawner.errors import LAUNCHER, SetupError, SpawnerError
@@ -22,31 +22,19 @@ if TYPE_CHECKING:
     from spawner.telling import Telling
 
 
-class Asked:
+class Asked(Frozen):
     """What to launch, whom to tell, whose end to end with, and which descriptors are ours.
 
     `background` is for programs that don't get the terminal's foreground right away. `telling` is
     the kernel that explains what happens, if that was asked for.
     """
 
-    __slots__ = ("background", "kept", "lifelines", "report", "spec", "telling")
-
-    def __init__(
-        self,
-        spec: "Spec",
-        report: Report,
-        lifelines: list[int],
-        kept: list[int],
-        *,
-        background: bool,
-        telling: "Telling | None",
-    ) -> None:
-        self.background = background
-        self.spec = spec
-        self.report = report
-        self.lifelines = lifelines
-        self.kept = kept
-        self.telling = telling
+    spec: "Spec"
+    report: Report
+    lifelines: list[int]
+    kept: list[int]
+    background: bool
+    telling: "Telling | None"
 
 
 def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
@@ -170,10 +158,10 @@ def _launch(
         lifelines += _parent_lifeline(parent)
     kept = report.get_ready()
     return Asked(
-        spec,
-        report,
-        lifelines,
-        kept,
+        spec=spec,
+        report=report,
+        lifelines=lifelines,
+        kept=kept,
         background=values.get("background", False),
         telling=_telling(spec) if values.get("explain") else None,
     )

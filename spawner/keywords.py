@@ -14,13 +14,14 @@ import os
 from subprocess import PIPE, SubprocessError
 from typing import TYPE_CHECKING
 
-from pyinit import cmdline
+from pyinit import Frozen, cmdline
 from spawner import no_fork, options
 from spawner.errors import SpecError
 from spawner.spec import ALL, NAMESPACES, Namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from dataclasses import KW_ONLY
     from typing import IO, Any, TypeAlias, TypeGuard
 
     from spawner.idmap import Extent, IdMap
@@ -78,7 +79,7 @@ _MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-au
 _OPTIONS = {option.long: option for option in options.TABLE}
 
 
-class Keyword:
+class Keyword(Frozen):
     """A keyword: what it `takes`, in words, and how a value is spelt for its option.
 
     `spell` gets the option's name and a value other than None, and returns whole words. It raises
@@ -86,20 +87,11 @@ class Keyword:
     `none` is how None is spelt.
     """
 
-    __slots__ = ("none", "option", "spell", "takes")
-
-    def __init__(
-        self,
-        takes: str,
-        spell: Callable[[str, Any], list[str]],
-        option: str = "",
-        *,
-        none: Sequence[str] = (),
-    ) -> None:
-        self.takes = takes
-        self.spell = spell
-        self.option = option
-        self.none = none
+    takes: str
+    spell: Callable[[str, Any], list[str]]
+    option: str = ""
+    _: KW_ONLY
+    none: Sequence[str] = ()
 
 
 def _word(option: str, text: str) -> str:

@@ -15,7 +15,7 @@ from spawner.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from spawner.linux import Kernel
     from spawner.spec import Spec
@@ -49,7 +49,7 @@ def propagate(how: str) -> Step:
     )
 
 
-def mount_proc(path: str, *, needs: "Iterable[str]", apart: bool) -> Step:
+def mount_proc(path: str, *, needs: tuple[str, ...], apart: bool) -> Step:
     """Mount a proc file system on the directory `path`.
 
     With `apart` mounts spread to the machine's own tree, so what is mounted there is made private

@@ -4,7 +4,7 @@ After the exec the program may hold the power to write there, so nothing is beli
 make sense.
 """
 
-from pyinit import status_of_signal
+from pyinit import Frozen, status_of_signal
 
 STARTED = "started"
 """`started PID`: the program's exec has happened; its pid as pyinit sees it."""
@@ -49,16 +49,13 @@ class Lines:
         return [line for line in lines if len(line) <= LONGEST]
 
 
-class Notice:
+class Notice(Frozen):
     """One notice of pyinit's: its kind, its numbers, and its text and hint if it has them."""
 
-    __slots__ = ("hint", "kind", "numbers", "text")
-
-    def __init__(self, kind: str, numbers: list[int], text: str = "") -> None:
-        self.kind = kind
-        self.numbers = numbers
-        self.text, _, hint = text.partition("\t")
-        self.hint = hint or None
+    kind: str
+    numbers: list[int]
+    text: str
+    hint: str | None
 
 
 # How many numbers each notice has, and how large each may be.
@@ -85,4 +82,5 @@ def parse(line: bytes) -> Notice | None:
         numbers.append(int(word))
     if words[0] == EXITED and numbers[1] and numbers[0] != status_of_signal(numbers[1]):
         return None
-    return Notice(words[0], numbers, " ".join(words[1 + len(limits) :]))
+    text, _, hint = " ".join(words[1 + len(limits) :]).partition("\t")
+    return Notice(words[0], numbers, text, hint or None)

@@ -114,7 +114,7 @@ def plan(
         *_credentials(spec, maps, joined),
         *_program(spec, caller, terminal, notice, joined),
     ]
-    return tuple(step for step in found if step.needs <= spec.namespaces.wanted)
+    return tuple(step for step in found if spec.namespaces.wanted.issuperset(step.needs))
 
 
 def take(

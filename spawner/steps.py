@@ -6,6 +6,7 @@ A step holds no state: what it does depends on what it was made from and on the 
 import _signal
 import posix
 
+from pyinit import Frozen
 from spawner import linux
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import SyscallError
@@ -13,6 +14,7 @@ from spawner.linux import SyscallError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from dataclasses import KW_ONLY
     from typing import TypeVar
 
     from pyinit.execvp import ExecError as ExecFailure
@@ -25,7 +27,7 @@ SELF = "self"
 """The process directory of /proc that stands for whoever looks."""
 
 
-class Step:
+class Step(Frozen):
     """One step.
 
     `where` is the process that takes it. `what` says what it does, as an imperative, and `how`
@@ -36,30 +38,16 @@ class Step:
     is the kind of a namespace that may be refused.
     """
 
-    __slots__ = ("act", "how", "last_act", "makes", "needs", "optional", "topic", "what", "where")
-
-    def __init__(
-        self,
-        where: str,
-        what: str,
-        how: str,
-        act: "Act",
-        *,
-        topic: str,
-        needs: "Iterable[str]" = (),
-        makes: bool = False,
-        last_act: bool = False,
-        optional: str | None = None,
-    ) -> None:
-        self.where = where
-        self.what = what
-        self.how = how
-        self.act = act
-        self.topic = topic
-        self.needs = frozenset(needs)
-        self.makes = makes
-        self.last_act = last_act
-        self.optional = optional
+    where: str
+    what: str
+    how: str
+    act: "Act"
+    _: "KW_ONLY"
+    topic: str
+    needs: tuple[str, ...] = ()
+    makes: bool = False
+    last_act: bool = False
+    optional: str | None = None
 
     def describe(self) -> str:
         """Say what the step does, as an imperative, on one line."""

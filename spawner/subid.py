@@ -8,6 +8,7 @@ line `subid:` of nsswitch.conf(5) names it, and getsubids(1) asks it.
 import errno
 import posix
 
+from pyinit import Frozen
 from spawner.errors import LAUNCHER, SetupError
 from spawner.idmap import free
 from spawner.linux import SyscallError
@@ -33,18 +34,15 @@ EVERY_ID = MAX_ID + 1
 """Ids that the first user namespace has."""
 
 
-class Ranges:
+class Ranges(Frozen):
     """What is known of one user's ranges, in their order: `found` and, if nothing, why.
 
     `malformed` are lines of the file that look like the user's and can't be understood, as
     (number, text).
     """
 
-    __slots__ = ("found", "malformed")
-
-    def __init__(self, found: "list[Run]", malformed: list[tuple[int, str]]) -> None:
-        self.found = found
-        self.malformed = malformed
+    found: "list[Run]"
+    malformed: list[tuple[int, str]]
 
 
 def read(text: str, owners: "tuple[str, ...]") -> Ranges:

@@ -12,7 +12,7 @@ import posix
 import select
 import time
 
-from pyinit import SI_KERNEL, status_of_signal, status_of_wait
+from pyinit import SI_KERNEL, Frozen, status_of_signal, status_of_wait
 from spawner import descriptors, machine, notice
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import SIGINFO_SIZE
@@ -44,18 +44,15 @@ if TYPE_CHECKING:
     from spawner.making import Making
 
 
-class Ending:
+class Ending(Frozen):
     """How the program ended: its exit status, and the signal that killed it, or None.
 
     It was `interrupted` if that was a SIGINT that was meant for the whole job.
     """
 
-    __slots__ = ("interrupted", "signal", "status")
-
-    def __init__(self, status: int, signal: int | None, *, interrupted: bool = False) -> None:
-        self.status = status
-        self.signal = signal
-        self.interrupted = interrupted
+    status: int
+    signal: int | None
+    interrupted: bool = False
 
 
 class Wait:

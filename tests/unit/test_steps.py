@@ -163,7 +163,7 @@ def test_an_init_that_is_not_there_is_a_failure_of_ours() -> None:
 
 
 def test_what_is_left_out_without_a_namespace() -> None:
-    needs = {entry[0].what: entry[0].needs for entry in STEPS if entry[0].needs}
+    needs = {entry[0].what: {*entry[0].needs} for entry in STEPS if entry[0].needs}
     assert needs == {
         "deny setgroups in the user namespace": {"user"},
         "write the uid map 0 1000 1": {"user"},
