@@ -51,6 +51,11 @@ def functions(file: Path) -> dict[str, ast.FunctionDef]:
     return {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
 
 
+def files_of(tool: str) -> list[Path]:
+    """Return the test files that run a tool and its twin side by side."""
+    return sorted((TESTS / "system").glob(f"{TOOLS[tool]}*.py"))
+
+
 def for_both(file: Path) -> set[str]:
     """Return the arguments that stand for the tool and for the twin in turn."""
     (names,) = re.findall(r"(?m)^(\w+, \w+), \w+, \w+ = twins\.fixtures\(", file.read_text())
@@ -63,14 +68,13 @@ def arguments(function: ast.FunctionDef) -> set[str]:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_each_option_has_tests_that_the_tool_itself_passes(tool: str) -> None:
-    file = TESTS / "system" / f"{TOOLS[tool]}.py"
     options, _ = tables(tool)
     assert options
     for row in options:
         named = re.findall(r"`(test_\w+)`", row[2])
         assert named, row
         for name in named:
-            assert name in functions(file), name
+            (file,) = (file for file in files_of(tool) if name in functions(file))
             assert arguments(functions(file)[name]) & for_both(file), f"{name}: not with the tool"
 
 
@@ -81,7 +85,7 @@ def test_each_deliberate_difference_has_a_test(tool: str) -> None:
     for row in differences:
         named = re.findall(r"`(test_\w+)`", row[2])
         files = [CHECKOUT / path for path in re.findall(r"`(tests/[\w/]+\.py)`", row[2])]
-        files.append(TESTS / "system" / f"{TOOLS[tool]}.py")
+        files += files_of(tool)
         whole = [TESTS / "system" / name for name in re.findall(r"`(test_\w+\.py)`", row[2])]
         assert named or whole, row
         assert all(file.exists() for file in whole), row
@@ -93,7 +97,8 @@ def test_each_deliberate_difference_has_a_test(tool: str) -> None:
 @pytest.mark.parametrize("tool", TOOLS)
 def test_each_test_of_a_twin_is_on_the_page(tool: str) -> None:
     page = section(tool)
-    for name in functions(TESTS / "system" / f"{TOOLS[tool]}.py"):
+    names = [name for file in files_of(tool) for name in functions(file)]
+    for name in names:
         if name.startswith("test_"):
             assert f"`{name}`" in page, f"{name}: of what line is this the test?"
 
