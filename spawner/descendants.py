@@ -11,12 +11,12 @@ finds no new one, and then killed, and none is reaped before all are.
 import _signal
 import errno
 import posix
-import select
 import time
 
-from spawner import ends
+from spawner import ends, proc
 from spawner.errors import LAUNCHER, SetupError
 from spawner.machine import LIMIT
+from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,13 +41,7 @@ def children() -> set[int]:
     Raises SetupError where /proc doesn't show them: then nobody could find what is to be killed.
     """
     what = "look for what the program might leave behind"
-    try:
-        shown = posix.readlink("/proc/self") == str(posix.getpid())
-    except OSError as error:
-        raise SetupError(
-            what, stage=LAUNCHER, syscall="readlink", errno=error.errno, path="/proc/self"
-        ) from None
-    if not shown:
+    if not attempt(LAUNCHER, what, proc.is_own):
         raise SetupError(what, stage=LAUNCHER, errno=errno.ESRCH, path="/proc/self")
     return set(_find())
 
@@ -98,7 +92,7 @@ def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
     The first of them is a child of ours, or else is known by `pidfd` to live: its parent is nobody
     whom we could stop, for if we died meanwhile it would stay so.
     """
-    if _has_ended(pidfd):
+    if pidfd >= 0 and proc.has_ended(pidfd):
         return []
     _kill(pid, _signal.SIGSTOP)
     found: dict[int, int] = {}
@@ -111,7 +105,7 @@ def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
         if still and not new:
             break
     killed = [each for each in reversed(found) if _send(each, found[each], _signal.SIGKILL)]
-    if not _has_ended(pidfd):
+    if pidfd < 0 or not proc.has_ended(pidfd):
         _kill(pid)
     return _await(killed, seconds)
 
@@ -168,9 +162,9 @@ def _stop_below(parents: "Iterable[int]", known: "Container[int]") -> dict[int, 
     found: dict[int, int] = {}
     parents = list(parents)
     seen = set(parents)
-    children_of = _children_of if _is_listed() else _search_all().get
+    everybody = None if _is_listed() else _search_all()
     for parent in parents:
-        for pid in children_of(parent, ()):
+        for pid in proc.children(parent) if everybody is None else everybody.get(parent, ()):
             if pid in seen:
                 continue
             seen.add(pid)
@@ -193,7 +187,7 @@ def _send(pid: int, parent: int, number: int) -> bool:
     except OSError:  # it's gone; or else, when its parent is, it will be ours
         return False
     try:
-        found = ends.stat(pid)
+        found = proc.stat(pid)
         if not found or int(found[1]) not in (parent, posix.getpid()):
             return False
         _signal.pidfd_send_signal(descriptor, number)
@@ -204,15 +198,6 @@ def _send(pid: int, parent: int, number: int) -> bool:
     return True
 
 
-def _has_ended(pidfd: int) -> bool:
-    """Tell whether the process of a pidfd has ended, pidfd_open(2); False for -1."""
-    if pidfd < 0:
-        return False
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def _find() -> "Iterable[int]":
     """Return the pids of our children, the newest first.
 
@@ -220,10 +205,10 @@ def _find() -> "Iterable[int]":
     out of it meanwhile. Not every kernel shows it.
     """
     try:
-        text = ends.read(_LIST)
+        listed = proc.read(_LIST)
     except OSError:
         return _search()
-    return map(int, reversed(text.split()))
+    return map(int, reversed(listed.split()))
 
 
 def _is_listed() -> bool:
@@ -235,22 +220,11 @@ def _is_listed() -> bool:
     return True
 
 
-def _children_of(pid: int, otherwise: "Iterable[int]") -> "Iterable[int]":
-    """Return the children of another process, by the list of each of its threads."""
-    found: list[int] = []
-    try:
-        for thread in posix.listdir(f"/proc/{pid}/task"):
-            found += map(int, ends.read(f"/proc/{pid}/task/{thread}/children").split())
-    except OSError:  # it's gone, or out of our sight
-        return found or otherwise
-    return found
-
-
 def _search_all() -> dict[int, list[int]]:
     """Return the children of every process, by asking of each who its parent is."""
     found: dict[int, list[int]] = {}
     for name in posix.listdir("/proc"):
-        if name.isdigit() and (fields := ends.stat(int(name))):
+        if name.isdigit() and (fields := proc.stat(int(name))):
             found.setdefault(int(fields[1]), []).append(int(name))
     return found
 

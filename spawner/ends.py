@@ -14,6 +14,7 @@ import select
 import time
 
 from spawner.machine import LIMIT
+from spawner.proc import children, stat, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,25 +49,6 @@ def state(pid: int) -> str:
     """Return the one-letter state of a process, "" where there's none, proc_pid_stat(5)."""
     found = stat(pid)
     return found[0] if found else ""
-
-
-def stat(pid: int) -> list[str]:
-    """Return what follows the command name in /proc/PID/stat; nothing where there's no process."""
-    try:
-        line = read(f"/proc/{pid}/stat")
-    except OSError:
-        return []
-    # The command name, in parentheses, may hold anything.
-    return line[line.rindex(b")") + 2 :].decode("ascii").split()
-
-
-def read(path: str) -> bytes:
-    """Return what is in a file of /proc; raises OSError."""
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return b"".join(iter(lambda: posix.read(descriptor, 65536), b""))
-    finally:
-        posix.close(descriptor)
 
 
 def wait(pids: "Iterable[int]", seconds: float) -> bool:
@@ -147,12 +129,7 @@ def stuck(top: int) -> list[int]:
     """
     found = [top]
     for parent in found:
-        try:
-            for thread in posix.listdir(f"/proc/{parent}/task"):
-                listed = read(f"/proc/{parent}/task/{thread}/children").split()
-                found += [pid for pid in map(int, listed) if pid not in found]
-        except OSError:  # it's gone, or this kernel has no such list
-            continue
+        found += [pid for pid in children(parent) if pid not in found]
     held = [pid for pid in found[1:] if not is_gone(pid)]
     return held or [pid for pid in found[:1] if not is_gone(pid)]
 
@@ -170,6 +147,6 @@ def told(pid: int) -> str:
 
 def _name(pid: int) -> str:
     try:
-        return read(f"/proc/{pid}/comm").decode("utf-8", "surrogateescape").rstrip("\n")
+        return text(f"/proc/{pid}/comm").rstrip("\n")
     except OSError:
         return "?"

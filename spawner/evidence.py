@@ -10,6 +10,7 @@ import errno
 import posix
 
 from pyinit.execerror import text
+from spawner import proc
 from spawner.spec import NAMESPACES
 
 TYPE_CHECKING = False
@@ -19,12 +20,9 @@ if TYPE_CHECKING:
     from spawner.errors import SetupError
     from spawner.spec import Spec
 
-SYS_ADMIN = "SYS_ADMIN"
-NET_ADMIN = "NET_ADMIN"
-SETFCAP = "SETFCAP"
-
-_CAPABILITIES = {NET_ADMIN: 12, SYS_ADMIN: 21, SETFCAP: 31}
-"""Bits in the capability sets of /proc/PID/status, linux/capability.h."""
+SYS_ADMIN = "CAP_SYS_ADMIN"
+NET_ADMIN = "CAP_NET_ADMIN"
+SETFCAP = "CAP_SETFCAP"
 
 MAKERS = ("unshare", "clone", "clone3", "fork")
 """System calls that make namespaces; a fork does so for kinds that hold for children only."""
@@ -43,19 +41,9 @@ class Machine:
     def read(self, path: str) -> str | None:
         """Return the text of a file."""
         try:
-            # O_NONBLOCK: nothing that lies in the place of a file may hold us.
-            descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+            return proc.text(path)
         except (OSError, ValueError):
             return None
-        try:
-            blocks = []
-            while block := posix.read(descriptor, 65536):
-                blocks.append(block)
-        except OSError:
-            return None
-        finally:
-            posix.close(descriptor)
-        return b"".join(blocks).decode("utf-8", "surrogateescape")
 
     def link(self, path: str) -> str | None:
         """Return where a symbolic link points."""
@@ -125,7 +113,10 @@ class Case:
 
     def status(self, field: str) -> list[str]:
         """Return the words of a field of /proc/self/status, proc_pid_status(5)."""
-        return fields(self.machine.read("/proc/self/status")).get(field, "").split()
+        return self._status().get(field, "").split()
+
+    def _status(self) -> dict[str, str]:
+        return proc.fields(self.machine.read("/proc/self/status") or "")
 
     def sysctl(self, name: str) -> int | None:
         """Return the number in a file below /proc/sys: `sysctl("kernel/pid_max")`."""
@@ -140,11 +131,7 @@ class Case:
 
     def lacks(self, capability: str) -> bool:
         """Say whether this process is known not to have a capability, capabilities(7)."""
-        held = "".join(self.status("CapEff"))
-        try:
-            return not int(held, 16) >> _CAPABILITIES[capability] & 1
-        except ValueError:
-            return False
+        return proc.holds(self._status(), capability) is False
 
     @property
     def uid(self) -> int | None:
@@ -190,15 +177,10 @@ class Case:
         count = 0
         for name in self.machine.names("/proc"):
             if name.isdigit():
-                found = fields(self.machine.read(f"/proc/{name}/status"))
+                found = proc.fields(self.machine.read(f"/proc/{name}/status") or "")
                 if number(found.get("Uid")) == uid:
                     count += number(found.get("Threads")) or 1
         return count
-
-
-def fields(lines: str | None) -> dict[str, str]:
-    """Return what stands behind each name in lines of `NAME: VALUE`."""
-    return dict(line.partition(":")[::2] for line in (lines or "").splitlines())
 
 
 def number(words: str | None) -> int | None:

@@ -74,9 +74,9 @@ def look(read: Callable[[str], bytes], process: str) -> Maps:
 
     Whether setgroups is denied can't change once there is a gid_map: so that is read first.
     """
-    groups = read(f"{process}/gid_map")
-    denied = read(f"{process}/setgroups").strip() == b"deny"
-    return Maps(read(f"{process}/uid_map"), groups, denied=denied)
+    groups = read(f"/proc/{process}/gid_map")
+    denied = read(f"/proc/{process}/setgroups").strip() == b"deny"
+    return Maps(read(f"/proc/{process}/uid_map"), groups, denied=denied)
 
 
 def choose(spec: Spec, caller: Caller, maps: Maps, *, drops: bool) -> Who:

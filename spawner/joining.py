@@ -24,10 +24,9 @@ from __future__ import annotations
 import _signal
 import errno
 import posix
-import select
 import sys
 
-from spawner import joinids, linux
+from spawner import joinids, linux, proc
 from spawner.credentials import set_group, set_groups, set_user
 from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError
 from spawner.init import FILES
@@ -63,9 +62,6 @@ _FOR_CHILDREN = ("pid", "time")
 _FILE_FLAGS = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
 """How a file is opened that somebody may have put there: nothing that it is may hold us."""
 
-_SYS_ADMIN = 1 << 21
-"""CAP_SYS_ADMIN among the capabilities, linux/capability.h."""
-
 _REGULAR, _DIRECTORY, _FORMAT = 0o100000, 0o040000, 0o170000
 """File types in a mode, inode(7)."""
 
@@ -87,7 +83,7 @@ class Joined:
     are where it seems to be. `asks_proc` says that only /proc tells of mounts.
     """
 
-    def __init__(self, spec: Spec, joins: Joins, caller: Caller, proc: int) -> None:
+    def __init__(self, spec: Spec, joins: Joins, caller: Caller, place: int) -> None:
         self.spec = spec
         self.joins = joins
         self.privileged = False
@@ -103,8 +99,8 @@ class Joined:
         self.closes = joins.target is not None
         self.asks_proc = False
         self._user = caller.user
-        self._proc = proc
-        self._held = [proc]
+        self._proc = place
+        self._held = [place]
 
     def hold(self, descriptor: int) -> int:
         """Hold a descriptor as well; return it."""
@@ -129,11 +125,11 @@ class Joined:
 
     def look_at_maps(self, process: str) -> joinids.Maps:
         """Return the maps of a process's user namespace; raises SyscallError."""
-        return joinids.look(lambda path: _read(self._proc, path), process)
+        return joinids.look(self._read, process)
 
     def copy(self, path: str) -> int:
         """Return a descriptor of a copy, in memory, of a file of /proc; raises SyscallError."""
-        data = _read(self._proc, path.removeprefix("/proc/"))
+        data = self._read(path)
         try:
             copy = posix.memfd_create("copy")
             while data:
@@ -145,7 +141,11 @@ class Joined:
     @property
     def denied(self) -> bool:
         """Whether setgroups(2) is denied in the user namespace that we are in now."""
-        return _read(self._proc, "self/setgroups").strip() == b"deny"
+        return self._read("/proc/self/setgroups").strip() == b"deny"
+
+    def _read(self, path: str) -> bytes:
+        """Return what a file of our /proc holds; raises SyscallError."""
+        return proc.read(path, proc=self._proc, most=_LONGEST)
 
     @property
     def enters_user(self) -> bool:
@@ -386,11 +386,11 @@ class Joined:
         if found is not None:
             return found
         self.asks_proc = True
-        path = f"self/fdinfo/{descriptor}"
-        for line in _read(self._proc, path).splitlines():
-            if line.startswith(b"mnt_id:"):
-                return int(line[7:])
-        raise SyscallError("read", errno.ENODATA, f"/proc/{path}")
+        path = f"/proc/self/fdinfo/{descriptor}"
+        number = proc.fields(self._read(path).decode()).get("mnt_id")
+        if number is None:
+            raise SyscallError("read", errno.ENODATA, path)
+        return int(number)
 
     def is_root(self, kernel: Kernel, descriptor: int) -> bool:
         """Tell whether a directory is our root.
@@ -413,13 +413,13 @@ def find(
 
     `lifelines` are descriptors whose becoming readable ends the start.
     """
-    proc = attempt(
+    place = attempt(
         LAUNCHER, "open /proc", lambda: kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
     )
-    joined = Joined(spec, joins, caller, proc)
+    joined = Joined(spec, joins, caller, place)
     try:
         # Or /proc would be closed by the time that it's needed for that.
-        attempt(LAUNCHER, "see which mount /proc is", lambda: joined.mount(kernel, proc))
+        attempt(LAUNCHER, "see which mount /proc is", lambda: joined.mount(kernel, place))
         _open(kernel, joined, frozenset(lifelines))
         if joined.enters_user:
             _choose_who(kernel, joined, caller, frozenset(lifelines))
@@ -446,7 +446,7 @@ def _open(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> None:
             joined.namespaces[kind] = descriptor
     if joins.target is not None:
         _check_elsewhere(joined, joins)
-    joined.privileged = _is_privileged()
+    joined.privileged = bool(proc.holds(proc.status(), "CAP_SYS_ADMIN"))
     if joined.enters_user and not joined.privileged:
         joined.first = _below_ours(kernel, joined.namespaces["user"])
         if joined.first is not None:
@@ -568,14 +568,14 @@ def _of_process(
             joined.environment = _variables(raw)
         _check_unchanged(what, {found[kind]: _file(f"{place}/ns", kind) for kind in found})
     except SyscallError as error:
-        if _has_ended(pidfd):
+        if proc.has_ended(pidfd):
             raise _gone(what, pid) from None
         raise SetupError(
             what, stage=LAUNCHER, syscall=error.syscall, errno=error.errno, path=error.path
         ) from None
     else:
         # It lives: so all of this was its own, and not of another with the same number.
-        if _has_ended(pidfd):
+        if proc.has_ended(pidfd):
             raise _gone(what, pid)
         return found
     finally:
@@ -632,30 +632,21 @@ def _check_unchanged(what: str, opened: dict[int, str]) -> None:
 
 def _place(kernel: Kernel, what: str, pid: int, pidfd: int) -> str:
     """Return the directory of the process in our /proc, which may be of another PID namespace."""
-    descriptor = kernel.open(f"/proc/self/fdinfo/{pidfd}", posix.O_RDONLY)
-    try:
-        lines = posix.read(descriptor, 4096).splitlines()
-    finally:
-        posix.close(descriptor)
-    number = next((int(line[4:]) for line in lines if line.startswith(b"Pid:")), pid)
+    number = int(proc.fields(proc.text(f"/proc/self/fdinfo/{pidfd}")).get("Pid", pid))
     if number < 0:
         raise _gone(what, pid)
     place = f"/proc/{number}"
     try:
         descriptor = kernel.open(f"{place}/stat", posix.O_RDONLY)
     except SyscallError as error:
-        if error.errno != errno.ENOENT or _has_ended(pidfd):
+        if error.errno != errno.ENOENT or proc.has_ended(pidfd):
             raise
         raise SetupError(
             f"{what}: it doesn't show in /proc",
             stage=LAUNCHER,
             hint="/proc is of another PID namespace, or mounted with hidepid: ask as root",
         ) from None
-    try:
-        # After the command name, in parentheses, which may hold anything: proc_pid_stat(5).
-        fields = posix.read(descriptor, 4096).rpartition(b")")[2].split()
-    finally:
-        posix.close(descriptor)
+    fields = proc.after_name(proc.drain(descriptor, f"{place}/stat"))
     if int(fields[6]) & _PF_KTHREAD:
         raise SetupError(
             f"{what}: it is part of the kernel",
@@ -663,13 +654,6 @@ def _place(kernel: Kernel, what: str, pid: int, pidfd: int) -> str:
             hint="name a process of the container: `ps -e` shows those of the kernel in brackets",
         )
     return place
-
-
-def _has_ended(pidfd: int) -> bool:
-    """Tell whether the process of a pidfd has ended, reaped or not, pidfd_open(2)."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _gone(what: str, pid: int) -> SetupError:
@@ -834,17 +818,6 @@ def _identity(status: posix.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _is_privileged() -> bool:
-    """Tell whether we have CAP_SYS_ADMIN in our user namespace, proc_pid_status(5)."""
-    descriptor = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        lines = posix.read(descriptor, 65536).splitlines()
-    finally:
-        posix.close(descriptor)
-    effective = next((line[7:] for line in lines if line.startswith(b"CapEff:")), b"0")
-    return bool(int(effective, 16) & _SYS_ADMIN)
-
-
 def _below_ours(kernel: Kernel, descriptor: int) -> int | None:
     """Return the user namespace between ours and another that is right below ours.
 
@@ -879,23 +852,6 @@ def _variables(raw: bytes) -> dict[bytes, bytes]:
         if name and equals:
             found.setdefault(name, value)
     return found
-
-
-def _read(proc: int, path: str) -> bytes:
-    """Return what a file of /proc holds; raises SyscallError."""
-    try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=proc)
-    except OSError as error:
-        raise SyscallError("openat", error.errno or 0, f"/proc/{path}") from None
-    data = b""
-    try:
-        while len(data) < _LONGEST and (block := posix.read(descriptor, 65536)):
-            data += block
-    except OSError as error:
-        raise SyscallError("read", error.errno or 0, f"/proc/{path}") from None
-    finally:
-        posix.close(descriptor)
-    return data
 
 
 def _hide() -> Step:

@@ -9,6 +9,7 @@ import errno
 import posix
 
 from pyinit import NOT_FOUND
+from spawner import proc
 from spawner.errors import SpawnerError
 from spawner.evidence import Machine, shown
 from spawner.init import FILES
@@ -174,10 +175,7 @@ def _no_process(error: SetupError, joins: Joins) -> str | None:
 def _not_ours(path: str, machine: Machine) -> str | None:
     """Say who a process belongs to that may not be looked into, ptrace(2)."""
     number = path.split("/")[2]
-    lines = (machine.read(f"/proc/{number}/status") or "").splitlines()
-    owner = next((line.split()[2] for line in lines if line.startswith("Uid:")), None)
-    mine = (machine.read("/proc/self/status") or "").splitlines()
-    own = next((line.split()[2] for line in mine if line.startswith("Uid:")), None)
+    owner, own = _user(machine, number), _user(machine, "self")
     if owner is None:
         return None
     if owner != own:
@@ -194,6 +192,12 @@ def _not_ours(path: str, machine: Machine) -> str | None:
         "the process runs as you, but with rights that you don't have (a set-user-ID program, or "
         "capabilities): join as root"
     )
+
+
+def _user(machine: Machine, process: str) -> str | None:
+    """Return the effective user id of a process, None where that doesn't show."""
+    status = proc.fields(machine.read(f"/proc/{process}/status") or "")
+    return "".join(status.get("Uid", "").split()[1:2]) or None
 
 
 def _not_become(error: SetupError, option: str, right: str) -> str | None:

@@ -11,9 +11,10 @@
 import posix
 
 from pyinit import Frozen
-from spawner import helper, idmap, subid
+from spawner import helper, idmap, proc, subid
 from spawner.errors import LAUNCHER, SetupError
 from spawner.idmap import Extent, IdMap
+from spawner.linux import SyscallError
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from spawner.linux import Kernel
     from spawner.spec import Spec
     from spawner.subid import Ask
-
-_CAPABILITIES = {"gid": 6, "uid": 7}
-"""Bits in the capability sets, linux/capability.h (CAP_SETGID, CAP_SETUID)."""
 
 _WORDS = {"uid": "user", "gid": "group"}
 
@@ -93,8 +91,8 @@ class Who:
 
 def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
     caller = who.caller
-    status = subid.contents("/proc/self/status")
-    denied = subid.contents("/proc/self/setgroups").strip() == "deny"
+    status = proc.status()
+    denied = proc.contents("/proc/self/setgroups").strip() == "deny"
     if "user" not in spec.namespaces.wanted:
         if spec.joins is None or not spec.joins.may_enter_user:
             _check_rights(spec, caller, status, denied=denied)
@@ -152,11 +150,11 @@ def _check_mapped(kind: str, own: int) -> None:
 
 def _around(kind: str) -> IdMap | None:
     """Return the map of the user namespace that pyspawn runs in, None where none can be seen."""
-    text = subid.contents(f"/proc/self/{kind}_map")
+    text = proc.contents(f"/proc/self/{kind}_map")
     return idmap.parse(text) if text else None
 
 
-def _whole(who: Who, spec: "Spec", status: str, kind: str) -> IdMap:
+def _whole(who: Who, spec: "Spec", status: dict[str, str], kind: str) -> IdMap:
     """Return the map that the options add up to."""
     caller = who.caller
     if kind == "uid":
@@ -171,7 +169,7 @@ def _whole(who: Who, spec: "Spec", status: str, kind: str) -> IdMap:
     return idmap.fill(extents, _ranges(who, status, kind))
 
 
-def _ranges(who: Who, status: str, kind: str) -> "list[idmap.Run]":
+def _ranges(who: Who, status: dict[str, str], kind: str) -> "list[idmap.Run]":
     """Return the caller's subordinate ranges; never anybody else's, also for root."""
     if not _holds(status, kind):
         _check_name(kind, who)
@@ -203,7 +201,7 @@ def _more(owners: tuple[str, ...]) -> str:
     missing = [
         other
         for other, path in subid.FILES.items()
-        if not subid.read(subid.contents(path), owners).found
+        if not subid.read(proc.contents(path), owners).found
     ]
     first, count = run
     files = " and to ".join(subid.FILES[other] for other in missing)
@@ -236,7 +234,7 @@ def _absent(kind: str) -> "Iterable[idmap.Run]":
     return idmap.free(0, subid.EVERY_ID, [(item.inner, item.count) for item in around.extents])
 
 
-def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: str) -> str | None:
+def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]) -> str | None:
     """Return the program that has to write a map, None where the launcher may; raises SetupError.
 
     Without the right to, the launcher may still write one extent, for its own id alone.
@@ -252,7 +250,7 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: str) -> str | 
     _check_name(kind, who)
     name = f"new{kind}map"
     what = f"map {_WORDS[kind]} ids with {name}"
-    if not _is_own_proc():
+    if not _shows_us():
         raise _refused(
             f"{what}: it would find another process, or none, by the /proc that is mounted here",
             "mount one of this PID namespace first, `mount -t proc proc /proc` (unshare has "
@@ -265,7 +263,7 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: str) -> str | 
             "install the package uidmap (shadow-utils on Fedora), or map your own id alone, "
             "--map-root-user",
         )
-    if _field(status, "NoNewPrivs") == "1":
+    if status.get("NoNewPrivs") == "1":
         raise _refused(
             f"{what}: it would run without root's rights, since no_new_privs is set",
             "start pyspawn where it isn't (NoNewPrivileges=no in a unit, no `setpriv "
@@ -277,11 +275,11 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: str) -> str | 
     return path
 
 
-def _is_own_proc() -> bool:
-    """Say whether /proc shows the PID namespace that this process is in, pid_namespaces(7)."""
+def _shows_us() -> bool:
+    """Say whether newuidmap would find this process's children by the /proc here."""
     try:
-        return posix.readlink("/proc/self") == str(posix.getpid())
-    except OSError:
+        return proc.is_own()
+    except SyscallError:
         return False
 
 
@@ -343,7 +341,7 @@ def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) 
             )
 
 
-def _check_rights(spec: "Spec", caller: "Caller", status: str, *, denied: bool) -> None:
+def _check_rights(spec: "Spec", caller: "Caller", status: dict[str, str], *, denied: bool) -> None:
     """Refuse ids outside of a new user namespace to those who may not change theirs."""
     changes_group = spec.groups is not None or spec.group not in (None, caller.group)
     changes_user = spec.user not in (None, caller.user)
@@ -366,20 +364,9 @@ def _check_rights(spec: "Spec", caller: "Caller", status: str, *, denied: bool) 
         )
 
 
-def _holds(status: str, kind: str) -> bool:
-    """Say whether this process has CAP_SETUID or CAP_SETGID in its user namespace."""
-    try:
-        return bool(int(_field(status, "CapEff"), 16) >> _CAPABILITIES[kind] & 1)
-    except ValueError:  # no /proc
-        return False
-
-
-def _field(status: str, name: str) -> str:
-    """Return a field of /proc/self/status, proc_pid_status(5)."""
-    for line in status.splitlines():
-        if line.startswith(f"{name}:"):
-            return line.partition(":")[2].strip()
-    return ""
+def _holds(status: dict[str, str], kind: str) -> bool:
+    """Say whether this process is known to have CAP_SETUID or CAP_SETGID."""
+    return bool(proc.holds(status, f"CAP_SET{kind.upper()}"))
 
 
 def _refused(what: str, hint: str) -> SetupError:

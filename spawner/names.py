@@ -7,9 +7,10 @@ the service doesn't answer (`helper`).
 
 import posix
 
-from spawner import helper, idmap, subid
+from spawner import helper, idmap
 from spawner.errors import LAUNCHER
 from spawner.linux import Kernel
+from spawner.proc import contents
 from spawner.spec import MAX_ID
 from spawner.steps import attempt
 
@@ -59,7 +60,7 @@ def _look(database: str, name: str) -> tuple[int, int | None]:
 
 
 def _find(database: str, name: str) -> tuple[int, int | None] | None:
-    found = numbers(subid.contents(_FILES[database]), name)
+    found = numbers(contents(_FILES[database]), name)
     getent = helper.find("getent", posix.environ.get(b"PATH"))
     if found is not None or getent is None:
         return found

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from spawner import helper, linux
+from spawner import helper, linux, proc
 from spawner.errors import LAUNCHER, SetupError
 from spawner.init import FILES
 from spawner.linux import SyscallError
@@ -194,8 +194,8 @@ def _is_kept(descriptor: int) -> bool:
 
     Raises SyscallError where /proc doesn't say so.
     """
-    number = _field(_read(f"/proc/self/fdinfo/{descriptor}"), "mnt_id:")
-    for line in _read("/proc/self/mountinfo").splitlines():
+    number = proc.fields(proc.text(f"/proc/self/fdinfo/{descriptor}")).get("mnt_id")
+    for line in proc.text("/proc/self/mountinfo").splitlines():
         words, _, rest = line.partition(" - ")
         fields = words.split(" ")
         if fields[0] == number:
@@ -206,20 +206,3 @@ def _is_kept(descriptor: int) -> bool:
 
 def _device(descriptor: int) -> int:
     return posix.fstat(descriptor).st_dev
-
-
-def _field(text: str, name: str) -> str | None:
-    words = (line.split() for line in text.splitlines())
-    return next((each[1] for each in words if each[:1] == [name]), None)
-
-
-def _read(path: str) -> str:
-    try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError as error:
-        raise SyscallError("openat", error.errno or 0, path) from None
-    try:
-        blocks = list(iter(lambda: posix.read(descriptor, 65536), b""))
-    finally:
-        posix.close(descriptor)
-    return b"".join(blocks).decode("utf-8", "surrogateescape")

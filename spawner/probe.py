@@ -401,14 +401,14 @@ def _no_right(case: Case) -> str | None:
         return None
     if case.uid != 0:
         return (
-            f"without a new user namespace this takes CAP_{needed}, root's: leave out --share "
+            f"without a new user namespace this takes {needed}, root's: leave out --share "
             "user, or add --user to --share all"
         )
     # A container's filter that refuses the one mostly refuses the other as well.
     other = "" if case.filtered else ", or add --user, which gives it inside"
     return (
-        f"root has no CAP_{needed} here, as in most containers: give it that (docker run "
-        f"--cap-add {needed}){other}"
+        f"root has no {needed} here, as in most containers: give it that (docker run "
+        f"--cap-add {needed.removeprefix('CAP_')}){other}"
     )
 
 

@@ -5,13 +5,11 @@ a name or a number and has to match exactly. A directory service may hold them i
 line `subid:` of nsswitch.conf(5) names it, and getsubids(1) asks it.
 """
 
-import errno
 import posix
 
 from pyinit import Frozen
-from spawner.errors import LAUNCHER, SetupError
 from spawner.idmap import free
-from spawner.linux import SyscallError
+from spawner.proc import contents
 from spawner.spec import MAX_ID
 
 TYPE_CHECKING = False
@@ -165,32 +163,3 @@ def unclaimed(absent: "Iterable[Run]") -> "Run | None":
         if count >= COUNT:
             return first, COUNT
     return None
-
-
-def contents(path: str) -> str:
-    """Return the text of a file of the machine's set-up, "" where there is no such file.
-
-    Raises SetupError where it is closed to us, and SyscallError.
-    """
-    try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return ""
-        if error.errno == errno.EACCES:
-            raise SetupError(
-                f"{path} is closed to user {posix.geteuid()}",
-                stage=LAUNCHER,
-                path=path,
-                hint=f"everybody has to be able to read it: `chmod a+r {path}` as root",
-            ) from None
-        raise SyscallError("openat", error.errno or 0, path) from None
-    blocks = []
-    try:
-        while block := posix.read(descriptor, 65536):
-            blocks.append(block)
-    except OSError as error:
-        raise SyscallError("read", error.errno or 0, path) from None
-    finally:
-        posix.close(descriptor)
-    return b"".join(blocks).decode("utf-8", "surrogateescape")

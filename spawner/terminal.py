@@ -82,16 +82,17 @@ def _is_programs(group: int) -> bool:
         return True
     except OSError:  # not ours to signal: it may be set-user-ID
         pass
+    from spawner import proc
+
     own, pid = posix.getpid(), group
     while pid > 1:
-        try:
-            # State and parent, proc_pid_stat(5), after the name.
-            fields = read(f"/proc/{pid}/stat").rpartition(b") ")[2].split(b" ", 2)
-        except OSError:  # its leader has ended before it, or there's no /proc: who knows
+        fields = proc.stat(pid)
+        if not fields:  # its leader has ended before it, or there's no /proc: who knows
             return True
-        if fields[0] in (b"Z", b"X"):
+        state, parent = fields[:2]
+        if state in ("Z", "X"):
             return True
-        pid = int(fields[1])
+        pid = int(parent)
         if pid == own:
             return True
     return False
@@ -189,12 +190,14 @@ def program(init: int, inner: int | None) -> int | None:
     """
     if inner is None:
         return init
+    from spawner import proc
+
     try:
-        for name in read(f"/proc/{init}/task/{init}/children").split():
-            for line in read(f"/proc/{int(name)}/status").splitlines():
-                if line.startswith(b"NSpid:") and int(line.split()[-1]) == inner:
-                    return int(name)
-    except OSError:  # it's gone, or this kernel has no such file
+        for pid in proc.children(init):
+            status = proc.fields(proc.text(f"/proc/{pid}/status"))
+            if status.get("NSpid", "").split()[-1:] == [str(inner)]:
+                return pid
+    except OSError:  # it's gone
         return None
     return None
 
@@ -210,21 +213,11 @@ def program_group(init: int, inner: int | None) -> int | None:
 
 def is_stopped(pid: int) -> bool:
     """Tell whether a process is stopped, as far as there's a /proc to tell, proc_pid_stat(5)."""
-    try:
-        return read(f"/proc/{pid}/stat").rpartition(b") ")[2][:1] in b"Tt"
-    except OSError:
-        return True
+    from spawner import proc
+
+    return proc.stat(pid)[:1] in ([], ["T"], ["t"])
 
 
 def is_continued() -> bool:
     """Tell whether a SIGCONT for us waits to be taken."""
     return _signal.SIGCONT in _signal.sigpending()
-
-
-def read(path: str) -> bytes:
-    """Return what is in a file of /proc; raises OSError."""
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return b"".join(iter(lambda: posix.read(descriptor, 65536), b""))
-    finally:
-        posix.close(descriptor)

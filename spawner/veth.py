@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 INNER = "eth0"
 """The name of the interface inside."""
 
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
-"""Bits in the capability sets, linux/capability.h."""
-
 _NO_PYROUTE2 = "pyroute2 can't be imported"
 _NO_BRIDGE = "there's no bridge"
 _OTHER = "but another interface"
@@ -128,12 +125,11 @@ class Pair(Backend):
 
 def find(network: "Network") -> Pair:
     """Return the process for a pair, ready to begin; raises SetupError."""
-    from spawner import subid
+    from spawner import proc
 
-    status = subid.contents("/proc/self/status")
-    held = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "")
-    for name, bit in _CAPABILITIES.items():
-        if held and not int(held, 16) >> bit & 1:
+    status = proc.status()
+    for name in ("CAP_NET_ADMIN", "CAP_SYS_ADMIN"):
+        if proc.holds(status, name) is False:
             raise SetupError(
                 f"start veth: this takes {name} in the machine's network namespace",
                 stage=LAUNCHER,

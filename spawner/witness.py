@@ -30,8 +30,8 @@ _PART = _signal.SIGTERM
 _PATIENCE = 1000
 """Milliseconds that it has for that; somebody may have stopped it."""
 
-_HANDLED = {b"SigIgn", b"SigCgt"}
-_MASKS = (b"SigBlk", b"SigPnd", b"ShdPnd", *_HANDLED)
+_HANDLED = {"SigIgn", "SigCgt"}
+_MASKS = ("SigBlk", "SigPnd", "ShdPnd", *_HANDLED)
 
 _SIGTIMEDWAIT = {
     "aarch64": (b"137",),
@@ -101,30 +101,29 @@ def _shows_spared(pid: int, number: int) -> bool:
     if found is None:  # no /proc: nothing says that it handles signals
         return True
     # A signal that does nothing is never pending: this one has woken it, and it hasn't run yet.
-    own = {b"State", b"SigBlk", b"SigPnd", b"ShdPnd"} | _HANDLED
+    own = {"State", "SigBlk", "SigPnd", "ShdPnd"} | _HANDLED
     return not own & found and not _awaits_signals(pid)
 
 
 def puts_off(pid: int, number: int) -> bool:
     """Tell whether `pid` has the signal `number` waiting and blocked, and doesn't handle it."""
     found = _masks(pid, number) or set()
-    return b"SigBlk" in found and bool({b"SigPnd", b"ShdPnd"} & found) and not _HANDLED & found
+    return "SigBlk" in found and bool({"SigPnd", "ShdPnd"} & found) and not _HANDLED & found
 
 
-def _masks(pid: int, number: int) -> "set[bytes] | None":
+def _masks(pid: int, number: int) -> "set[str] | None":
     """Return which masks of `pid` have a signal, by their names in proc_pid_status(5).
 
     And "State" if the process has ended; None where nothing can be known.
     """
-    from spawner.terminal import read
+    from spawner import proc
 
     try:
-        lines = read(f"/proc/{pid}/status").splitlines()
+        fields = proc.fields(proc.text(f"/proc/{pid}/status"))
     except OSError:
         return None
-    fields = dict(line.split(b":\t", 1) for line in lines if b":\t" in line)
-    masks = {name for name in _MASKS if int(fields.get(name, b"0"), 16) >> (number - 1) & 1}
-    return masks | ({b"State"} if fields.get(b"State", b"")[:1] in (b"Z", b"X") else set())
+    masks = {name for name in _MASKS if int(fields.get(name, "0"), 16) >> (number - 1) & 1}
+    return masks | ({"State"} if fields.get("State", "")[:1] in ("Z", "X") else set())
 
 
 def _awaits_signals(pid: int) -> bool:
@@ -132,12 +131,12 @@ def _awaits_signals(pid: int) -> bool:
 
     For which ones isn't told, proc_pid_syscall(5).
     """
-    from spawner.terminal import read
+    from spawner import proc
 
     numbers = _SIGTIMEDWAIT.get(posix.uname().machine, ())
     try:
         return any(
-            read(f"/proc/{pid}/task/{thread}/syscall").split(b" ")[0] in numbers
+            proc.read(f"/proc/{pid}/task/{thread}/syscall").split(b" ")[0] in numbers
             for thread in posix.listdir(f"/proc/{pid}/task")
         )
     except OSError:  # denied, or this kernel doesn't tell

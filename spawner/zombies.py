@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyinit import OURS, cmdline, errno_text
+from spawner import proc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -223,14 +224,9 @@ def _tracer(pid: int) -> int:
 def _status(pid: int, field: str) -> str:
     """Return a field of /proc/PID/status, proc(5); empty where it can't be read."""
     try:
-        with open(f"{_psutil().PROCFS_PATH}/{pid}/status", errors="surrogateescape") as lines:
-            for line in lines:
-                name, _, value = line.partition(":")
-                if name == field:
-                    return value.strip()
+        return proc.fields(proc.text(f"{_psutil().PROCFS_PATH}/{pid}/status")).get(field, "")
     except OSError:
-        pass
-    return ""
+        return ""
 
 
 def _psutil() -> ModuleType:

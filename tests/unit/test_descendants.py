@@ -57,7 +57,7 @@ class Table:
     """
 
     P_PID, WEXITED, WNOHANG, WNOWAIT = posix.P_PID, posix.WEXITED, posix.WNOHANG, posix.WNOWAIT
-    O_RDONLY, O_CLOEXEC = posix.O_RDONLY, posix.O_CLOEXEC
+    O_RDONLY, O_CLOEXEC, O_NONBLOCK = posix.O_RDONLY, posix.O_CLOEXEC, posix.O_NONBLOCK
 
     def __init__(
         self, kinds: dict[str, int], life: int, limit: int, *, listed: bool, reaps: bool
@@ -147,7 +147,7 @@ class Table:
         words = f"{proc.pid} (a) b) {proc.state} {proc.parent}" + " 1" * 30
         return words.encode()
 
-    def open(self, path: str, flags: int) -> int:
+    def open(self, path: str, flags: int, dir_fd: None = None) -> int:
         self._tick()
         assert flags & posix.O_CLOEXEC
         text = self._text(path)
@@ -298,8 +298,8 @@ signal.pause()
 def on(table: Table) -> Iterator[None]:
     """Have what kills descendants see a table, and nothing of the machine."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (descendants, ends):
-            patch.setattr(module, "posix", table)
+        for module in ("spawner.descendants", "spawner.ends", "spawner.proc"):
+            patch.setattr(f"{module}.posix", table)
         patch.setattr(descendants, "time", SimpleNamespace(monotonic=time.monotonic, sleep=int))
         numbers = {"SIGKILL": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
         acts = SimpleNamespace(pidfd_send_signal=table.pidfd_send_signal, **numbers)

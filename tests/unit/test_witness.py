@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from spawner import terminal, witness
+from spawner import proc, witness
 
 READS = 6
 """More than are made: status and the thread's syscall, twice."""
@@ -33,7 +33,7 @@ def test_a_program_that_wakes_and_waits_again_between_two_reads_handles_the_sign
     """As one that is woken and has to wait for a CPU still reads as not blocking the signal."""
     course = ["waits"] * first + ["woken"] * woken + ["runs"] * length + ["waits"] * READS
     states = iter(course)
-    monkeypatch.setattr(terminal, "read", lambda path: _read(next(states), path))
+    monkeypatch.setattr(proc, "read", lambda path: _read(next(states), path))
     assert not witness.is_spared(os.getpid(), signal.SIGQUIT)
 
 
@@ -43,5 +43,5 @@ def test_a_program_that_neither_waits_nor_blocks_is_spared(monkeypatch: pytest.M
             return b"State:\tR (running)\nSigBlk:\t0\nSigIgn:\t0\nSigCgt:\t0\n"
         return b"running\n"
 
-    monkeypatch.setattr(terminal, "read", read)
+    monkeypatch.setattr(proc, "read", read)
     assert witness.is_spared(os.getpid(), signal.SIGQUIT)

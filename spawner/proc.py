@@ -1,0 +1,144 @@
+"""What /proc shows of processes, and small files of the machine: read whole, and taken apart.
+
+Who judges by what stands there decides what an absent file means: `read` and `text` raise, the
+others say in their first lines what they return instead. All of it is read after a failure, or for
+an option: a plain start needs none of it.
+"""
+
+import errno
+import posix
+import select
+
+from spawner.errors import LAUNCHER, SetupError
+from spawner.linux import SyscallError
+
+CAPABILITIES = {
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_SETFCAP": 31,
+}
+"""Bits in the capability sets, linux/capability.h, of those that pyspawn asks for."""
+
+
+def read(path: str, *, proc: int | None = None, most: int | None = None) -> bytes:
+    """Return what is in a file, the first `most` bytes at least if there are more.
+
+    `proc` is an open /proc in which a path of it is looked up. Raises SyscallError.
+    """
+    # O_NONBLOCK: nothing that lies in the place of a file may hold us.
+    flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK
+    place = path if proc is None else path.removeprefix("/proc/")
+    try:
+        descriptor = posix.open(place, flags, dir_fd=proc)
+    except OSError as error:
+        raise SyscallError("openat", error.errno or 0, path) from None
+    return drain(descriptor, path, most)
+
+
+def drain(descriptor: int, path: str, most: int | None = None) -> bytes:
+    """Return what is in an open file, as `read` does, and close it; raises SyscallError."""
+    data = bytearray()
+    try:
+        while (most is None or len(data) < most) and (block := posix.read(descriptor, 65536)):
+            data += block
+    except OSError as error:
+        raise SyscallError("read", error.errno or 0, path) from None
+    finally:
+        posix.close(descriptor)
+    return bytes(data)
+
+
+def text(path: str) -> str:
+    """Return the text of a file; raises SyscallError."""
+    return read(path).decode("utf-8", "surrogateescape")
+
+
+def contents(path: str) -> str:
+    """Return the text of a file of the machine's set-up, "" where there is no such file.
+
+    Raises SetupError where it is closed to us, and SyscallError.
+    """
+    try:
+        return text(path)
+    except SyscallError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return ""
+        if error.syscall == "openat" and error.errno == errno.EACCES:
+            raise SetupError(
+                f"{path} is closed to user {posix.geteuid()}",
+                stage=LAUNCHER,
+                path=path,
+                hint=f"everybody has to be able to read it: `chmod a+r {path}` as root",
+            ) from None
+        raise
+
+
+def fields(lines: str) -> dict[str, str]:
+    """Return what stands behind each name in lines of `NAME: VALUE`."""
+    parts = (line.partition(":") for line in lines.splitlines())
+    return {name: value.strip() for name, _, value in parts}
+
+
+def status() -> dict[str, str]:
+    """Return the fields of our own status, proc_pid_status(5); none without a /proc."""
+    return fields(contents("/proc/self/status"))
+
+
+def holds(status: dict[str, str], capability: str) -> bool | None:
+    """Tell whether a process has a capability in its user namespace, by the fields of its status.
+
+    None where they don't tell. See capabilities(7).
+    """
+    try:
+        return bool(int(status.get("CapEff", ""), 16) >> CAPABILITIES[capability] & 1)
+    except ValueError:
+        return None
+
+
+def stat(pid: int) -> list[str]:
+    """Return what follows the command name in /proc/PID/stat; nothing where there's no process."""
+    try:
+        return after_name(read(f"/proc/{pid}/stat"))
+    except SyscallError:
+        return []
+
+
+def after_name(line: bytes) -> list[str]:
+    """Return the words behind the command name in a line of proc_pid_stat(5): the state first."""
+    # The name, in parentheses, may hold anything.
+    return line.rpartition(b")")[2].decode("ascii").split()
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, by the list of each of its threads, proc_pid_task(5).
+
+    Those that were seen so far where it's gone, none where it's out of our sight or this kernel has
+    no such lists.
+    """
+    found: list[int] = []
+    try:
+        for thread in posix.listdir(f"/proc/{pid}/task"):
+            found += map(int, read(f"/proc/{pid}/task/{thread}/children").split())
+    except OSError:
+        pass
+    return found
+
+
+def is_own() -> bool:
+    """Tell whether /proc shows the PID namespace that this process is in, pid_namespaces(7).
+
+    Raises SyscallError where nothing is mounted there.
+    """
+    try:
+        return posix.readlink("/proc/self") == str(posix.getpid())
+    except OSError as error:
+        raise SyscallError("readlink", error.errno or 0, "/proc/self") from None
+
+
+def has_ended(pidfd: int) -> bool:
+    """Tell whether the process of a pidfd has ended, reaped or not, pidfd_open(2)."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
