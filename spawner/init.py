@@ -16,7 +16,7 @@ import posix
 from spawner import channel
 from spawner.errors import INIT, OURS, SetupError
 from spawner.planning import take
-from spawner.spec import NAMESPACES
+from spawner.spec import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from spawner.channel import Pipes
     from spawner.linux import Kernel
     from spawner.planning import Steps
-
-FILES = {"mount": "mnt"}
-"""Kinds of namespaces that have another name in /proc/PID/ns, namespaces(7)."""
 
 
 def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, tell: bool) -> "NoReturn":
@@ -84,9 +81,9 @@ def _namespaces(directory: int | None) -> dict[str, int]:
     found: dict[str, int] = {}
     if directory is None:
         return found
-    for kind in NAMESPACES:
+    for name, kind in KINDS.items():
         try:
-            found[kind] = posix.stat(FILES.get(kind, kind), dir_fd=directory).st_ino
+            found[name] = posix.stat(kind.file, dir_fd=directory).st_ino
         except OSError:  # this kernel doesn't have the kind
             continue
     posix.close(directory)

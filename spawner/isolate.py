@@ -40,10 +40,11 @@ from subprocess import DEVNULL, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
 from pyinit import cmdline, signames
-from spawner import initpath, keywords, laststack, linux, ties
+from spawner import initpath, keywords, laststack, ties
 from spawner.errors import LAUNCHER, SetupError, SpecError
 from spawner.linux import Kernel, SyscallError
 from spawner.process import Process
+from spawner.spec import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -443,7 +444,7 @@ def _reaped(child: int) -> int:
 def _join(pidfd: int, new: list[str]) -> None:
     flags = 0
     for kind in new:
-        flags |= getattr(linux, linux.NAMESPACE_FLAGS[kind])
+        flags |= KINDS[kind].number
     try:
         Kernel().setns(pidfd, flags)
     except SyscallError as error:
@@ -457,11 +458,10 @@ def _join(pidfd: int, new: list[str]) -> None:
 
 def _new(container: Process[bytes]) -> list[str]:
     """Return the kinds of the container's namespaces that aren't ours, /proc/PID/ns."""
-    names = {"mount": "mnt"}
     return [
         kind
         for kind, inode in container.namespaces.items()
-        if os.stat(f"/proc/self/ns/{names.get(kind, kind)}").st_ino != inode
+        if os.stat(f"/proc/self/ns/{KINDS[kind].file}").st_ino != inode
     ]
 
 

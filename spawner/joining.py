@@ -26,12 +26,11 @@ import errno
 import posix
 import sys
 
-from spawner import joinids, linux, proc
+from spawner import joinids, proc
 from spawner.credentials import set_group, set_groups, set_user
 from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError
-from spawner.init import FILES
-from spawner.linux import NAMESPACE_FLAGS, SyscallError
-from spawner.spec import NAMESPACES
+from spawner.linux import SyscallError
+from spawner.spec import FORKER, KINDS, NAMESPACES, made_by
 from spawner.steps import Step, attempt, failed, one_line
 
 TYPE_CHECKING = False
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from spawner.scout import Scout
     from spawner.spec import Spec
 
-_ORDER = ("cgroup", "ipc", "net", "uts", "time", "mount")
-"""In which others than user and PID namespaces are entered: mounts last."""
-
 _FLAG_NAMES = (
     ("O_PATH", posix.O_PATH),
     ("O_DIRECTORY", posix.O_DIRECTORY),
@@ -55,9 +51,6 @@ _FLAG_NAMES = (
     ("O_NOCTTY", posix.O_NOCTTY),
 )
 """Flags of openat(2) by their names; without O_PATH files are read."""
-
-_FOR_CHILDREN = ("pid", "time")
-"""Kinds that a process makes for its children, and doesn't enter itself, unshare(2)."""
 
 _FILE_FLAGS = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
 """How a file is opened that somebody may have put there: nothing that it is may hold us."""
@@ -236,8 +229,8 @@ class Joined:
         if self._early and self.enters_user and not self.privileged:
             yield self._enter_user(where, self._outermost)
             entered = True
-        for kind in _ORDER:
-            if kind in self.namespaces:
+        for kind in sorted(self.namespaces, key=lambda name: KINDS[name].place):
+            if KINDS[kind].place:
                 yield _enter(kind, self.namespaces[kind], where)
         if self.enters_user and (not entered or self.first is not None):
             if self._user == 0:
@@ -474,7 +467,7 @@ def _maps_of_file(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> 
 
     def enter() -> dict[str, int]:
         for descriptor in place:
-            kernel.setns(descriptor, _flag("user"))
+            kernel.setns(descriptor, KINDS["user"].number)
         # The new credentials may have undone both, prctl(2).
         kernel.hide()
         kernel.set_parent_death_signal(_signal.SIGKILL)
@@ -499,7 +492,7 @@ def look(where: str, path: str, flags: int) -> tuple[Look, ...]:
         return ()
     what = {"root": "root", "cwd": "working directory"}.get(parts[2])
     if parts[2] == "ns":
-        kind = next(kind for kind in NAMESPACES if FILES.get(kind, kind) == parts[3])
+        kind = next(kind for kind in NAMESPACES if KINDS[kind].file == parts[3])
         what = f"{kind} namespace"
     if what is None:
         return ()
@@ -552,7 +545,7 @@ def _of_process(
             except SyscallError as error:
                 if error.errno != errno.ENOENT or joins.kinds is not None:
                     raise
-        joined.ahead = [kind for kind in _FOR_CHILDREN if _is_ahead(place, kind, found.get(kind))]
+        joined.ahead = [kind for kind in made_by(FORKER) if _is_ahead(place, kind, found.get(kind))]
         if "user" in found and not _is_ours(found["user"], "user"):
             joined.maps = joined.look_at_maps(place.rpartition("/")[2])
         if joins.kinds is None or "mount" in joins.kinds:
@@ -736,7 +729,7 @@ def _of_path(kernel: Kernel, joined: Joined, path: str) -> dict[str, int]:
             if error.errno != errno.ENOENT or kinds is not None:
                 raise
     if not found:
-        names = ", ".join(FILES.get(kind, kind) for kind in NAMESPACES)
+        names = ", ".join(KINDS[kind].file for kind in NAMESPACES)
         raise SetupError(
             f"{what}: there is no namespace in this directory",
             stage=LAUNCHER,
@@ -774,7 +767,7 @@ def _of_file(kernel: Kernel, joined: Joined, path: str, kind: str | None) -> int
 
 def _file(directory: str, kind: str) -> str:
     """Return the path of a namespace in a directory that has the names of /proc/PID/ns."""
-    return f"{directory}/{FILES.get(kind, kind)}"
+    return f"{directory}/{KINDS[kind].file}"
 
 
 def _is_kind(kernel: Kernel, descriptor: int, kind: str) -> bool:
@@ -786,12 +779,7 @@ def _is_kind(kernel: Kernel, descriptor: int, kind: str) -> bool:
         if error.errno in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
             return False
         raise
-    return flag == _flag(kind)
-
-
-def _flag(kind: str) -> int:
-    flag: int = getattr(linux, NAMESPACE_FLAGS[kind])
-    return flag
+    return flag == KINDS[kind].number
 
 
 def _is_ours(descriptor: int, kind: str) -> bool:
@@ -801,7 +789,7 @@ def _is_ours(descriptor: int, kind: str) -> bool:
 
 def _own(kind: str) -> tuple[int, int] | None:
     try:
-        return _identity(posix.stat(f"/proc/self/ns/{FILES.get(kind, kind)}"))
+        return _identity(posix.stat(f"/proc/self/ns/{KINDS[kind].file}"))
     except OSError:
         return None
 
@@ -868,12 +856,11 @@ def _hide() -> Step:
 
 def _enter(kind: str, descriptor: int, where: str) -> Step:
     """Enter a namespace by its descriptor, setns(2)."""
-    flag = NAMESPACE_FLAGS[kind]
     return Step(
         where,
         f"join the {kind} namespace",
-        f"setns({descriptor}, {flag})",
-        lambda kernel, _: kernel.setns(descriptor, _flag(kind)),
+        f"setns({descriptor}, {KINDS[kind].flag})",
+        lambda kernel, _: kernel.setns(descriptor, KINDS[kind].number),
         topic=f"join-{kind}",
         makes=True,
     )

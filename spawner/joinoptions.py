@@ -3,7 +3,7 @@
 from pyinit.cmdline import Option, UsageError, descriptor, parse
 from spawner import options
 from spawner.joins import Joins
-from spawner.spec import NAMESPACES, Namespaces, Spec
+from spawner.spec import KINDS, Namespaces, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +40,6 @@ _SHARED = ("workdir", "env", "clearenv", "stop-signal", "stop-timeout", "die-wit
 _RUN = {option.long: option for option in options.TABLE}
 
 
-def _flag(kind: str) -> Option:
-    what = {"uts": "UTS", "ipc": "IPC", "pid": "PID", "net": "network"}.get(kind, kind)
-    return Option(kind, _RUN[kind].short, help=f"Join the {what} namespace.")
-
-
 def _user(word: str) -> int:
     return _id(word, "passwd")
 
@@ -70,7 +65,10 @@ def _id(word: str, database: str) -> int:
 
 
 OWN = (
-    *(_flag(kind) for kind in ("mount", "uts", "ipc", "net", "pid", "user", "cgroup", "time")),
+    *(
+        Option(flag.long, flag.short, help=f"Join the {KINDS[flag.long].title} namespace.")
+        for flag in options.FLAGS
+    ),
     Option(
         "setuid",
         "S",
@@ -102,7 +100,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     if not program:
         raise UsageError("no target was given", "pyspawn exec PID -- PROGRAM [ARG...]")
     del user, group
-    kinds = [kind for kind in NAMESPACES if values.get(kind)]
+    kinds = [kind for kind in KINDS if values.get(kind)]
     given = {
         name: values[name]
         for name in ("workdir", "stop_signal", "stop_timeout", "die_with_parent")

@@ -12,8 +12,7 @@ from pyinit import NOT_FOUND
 from spawner import proc
 from spawner.errors import SpawnerError
 from spawner.evidence import Machine, shown
-from spawner.init import FILES
-from spawner.spec import NAMESPACES
+from spawner.spec import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,10 +140,9 @@ def _children(pid: int, machine: Machine) -> list[int]:
 def _strange(pid: int, machine: Machine) -> int:
     """Return in how many namespaces a process is that aren't ours, as far as we may look."""
     count = 0
-    for kind in NAMESPACES:
-        file = FILES.get(kind, kind)
-        its = machine.link(f"/proc/{pid}/ns/{file}")
-        count += its is not None and its != machine.link(f"/proc/self/ns/{file}")
+    for kind in KINDS.values():
+        its = machine.link(f"/proc/{pid}/ns/{kind.file}")
+        count += its is not None and its != machine.link(f"/proc/self/ns/{kind.file}")
     return count
 
 

@@ -39,16 +39,6 @@ if TYPE_CHECKING:
     P = ParamSpec("P")
     T = TypeVar("T")
 
-# linux/sched.h
-CLONE_NEWTIME = 0x00000080
-CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
-
 # linux/mount.h
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -104,18 +94,6 @@ SIGSET_SIZE = 128
 
 SIGINFO_SIZE = 128
 """Bytes in a siginfo_t, siginfo.h, and in a struct signalfd_siginfo, linux/signalfd.h."""
-
-NAMESPACE_FLAGS = {
-    "cgroup": "CLONE_NEWCGROUP",
-    "ipc": "CLONE_NEWIPC",
-    "mount": "CLONE_NEWNS",
-    "net": "CLONE_NEWNET",
-    "pid": "CLONE_NEWPID",
-    "time": "CLONE_NEWTIME",
-    "user": "CLONE_NEWUSER",
-    "uts": "CLONE_NEWUTS",
-}
-"""The flag, by its name above, of each kind of namespace, namespaces(7)."""
 
 
 class SyscallError(OSError):

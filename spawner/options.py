@@ -4,7 +4,7 @@ import posix
 
 from pyinit import cmdline
 from pyinit.cmdline import Option, UsageError
-from spawner.spec import STOP_TIMEOUT, Spec, choose, kind_of
+from spawner.spec import KINDS, STOP_TIMEOUT, Spec, choose, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,24 +118,20 @@ def _file(word: str) -> str:
     return word
 
 
-def _flag(kind: str, short: str, words: str) -> Option:
-    return Option(kind, short, metavar="FILE", optional=True, convert=_file, help=words)
+def _flag(name: str) -> Option:
+    kind = KINDS[name]
+    return Option(name, kind.short, metavar="FILE", optional=True, convert=_file, help=kind.help)
 
 
 _NETWORKS = ("none", "loopback", "slirp4netns", "pasta")
 """Kinds of networks that --net=KIND may name as well, as docker(1) has it."""
 
-# The flags of unshare(1), in its spelling.
-_FLAGS = (
-    _flag("mount", "m", "Make a new mount namespace, or join that of FILE."),
-    _flag("uts", "u", "Make a new UTS namespace (the host name), or join."),
-    _flag("ipc", "i", "Make a new IPC namespace, or join."),
-    _flag("net", "n", "Make a new network namespace, with nothing but loopback in it, or join."),
-    _flag("pid", "p", "Make a new PID namespace, or join."),
-    _flag("user", "U", "Make a new user namespace, or join."),
-    _flag("cgroup", "C", "Make a new cgroup namespace, or join."),
-    _flag("time", "T", "Make a new time namespace (offsets of the clocks), or join."),
+FLAGS = tuple(
+    # In the order of unshare(1); what it doesn't know comes last.
+    _flag(name)
+    for name in sorted(KINDS, key=lambda name: "muinpUCT".find(KINDS[name].short) % 9)
 )
+"""The flags of unshare(1), in its spelling."""
 
 TABLE = (
     Option(
@@ -144,7 +140,7 @@ TABLE = (
         optional=True,
         help="Put pyinit, or the init at PATH, in front of PROGRAM as PID 1.",
     ),
-    *_FLAGS,
+    *FLAGS,
     Option(
         "unshare",
         metavar="LIST",
@@ -326,8 +322,8 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     Raises UsageError and SpecError.
     """
     values = _in_our_words(values)
-    unshare = [flag.name for flag in _FLAGS if values.get(flag.name) is True]
-    joined = {flag.name: values[flag.name] for flag in _FLAGS if _is_file(values.get(flag.name))}
+    unshare = [flag.name for flag in FLAGS if values.get(flag.name) is True]
+    joined = {flag.name: values[flag.name] for flag in FLAGS if _is_file(values.get(flag.name))}
     unshare += [name for names in values.get("unshare", ()) for name in names]
     share = [name for names in values.get("share", ()) for name in names] + list(joined)
     share += values.get("as_host", ())
@@ -386,7 +382,7 @@ def shell() -> str:
 def _in_our_words(values: "Mapping[str, Any]") -> "dict[str, Any]":
     """Return the values with those of docker(1) for a kind of namespace in our words."""
     found = dict(values)
-    for flag in _FLAGS:
+    for flag in FLAGS:
         value = found.get(flag.name)
         if value == "host":
             del found[flag.name]

@@ -15,9 +15,8 @@ import posix
 
 from spawner import helper, linux, proc
 from spawner.errors import LAUNCHER, SetupError
-from spawner.init import FILES
 from spawner.linux import SyscallError
-from spawner.spec import NAMESPACES
+from spawner.spec import KINDS
 from spawner.steps import Step, attempt
 
 TYPE_CHECKING = False
@@ -45,7 +44,7 @@ class Kept:
 
     def __init__(self, spec: Spec, path: str) -> None:
         wanted = spec.namespaces.wanted
-        self._kinds = [kind for kind in NAMESPACES if kind in wanted and kind != "pid"]
+        self._kinds = [kind for kind in KINDS if kind in wanted and kind != "pid"]
         self._path = path
         self._made = False
         self._mounted = False
@@ -117,7 +116,7 @@ class Kept:
     def _bind(self, kernel: Kernel, process: str, top: str) -> None:
         kernel.mount(None, top, None, linux.MS_PRIVATE, None)
         for kind in self._kinds:
-            name = FILES.get(kind, kind)
+            name = KINDS[kind].file
             source = f"/proc/{process}/ns/{name}"
             if _is_shared(source, f"/proc/self/ns/{name}"):
                 continue  # an optional one that could not be made

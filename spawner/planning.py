@@ -17,6 +17,7 @@ The order is the kernel's, namespaces(7):
 from spawner import initpath, steps
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
 from spawner.linux import encode
+from spawner.spec import FORKER, made_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _outside(
     if "user" in spec.namespaces.wanted:
         yield _unshare(spec, "user", STAGE)
         yield from _maps(spec, caller, maps)
-    for kind in ("pid", "time"):
+    for kind in made_by(FORKER):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, forker)
     for clock, offset in (("monotonic", spec.monotonic), ("boottime", spec.boottime)):
@@ -233,7 +234,7 @@ def _inside(
     yield steps.make_group()
     if joined is not None:
         yield from joined.after_fork()
-    for kind in ("mount", "uts", "ipc", "net", "cgroup"):
+    for kind in made_by(INIT):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, INIT)
     if kept is not None:

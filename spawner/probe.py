@@ -15,6 +15,7 @@ import errno
 
 from spawner.errors import INIT
 from spawner.evidence import MAKERS, NET_ADMIN, SETFCAP, SYS_ADMIN, Case, Machine, number, shown
+from spawner.spec import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _no_namespace(case: Case) -> str | None:
     """Explain ENOSPC: a number in /proc/sys/user, or the greatest depth, namespaces(7)."""
     if case.syscall not in MAKERS:
         return None
-    names = {kind: f"user.max_{_file(kind)}_namespaces" for kind in case.kinds}
+    names = {kind: f"user.max_{KINDS[kind].file}_namespaces" for kind in case.kinds}
     limits = {kind: case.sysctl(name.replace(".", "/")) for kind, name in names.items()}
     for kind, limit in limits.items():
         if limit == 0:
@@ -197,11 +198,6 @@ def _too_deep() -> str:
 def _raise(kind: str, name: str) -> str:
     way = f"raise it as root of this user namespace, `sysctl -w {name}=10000`"
     return way if kind == "user" else f"{way}, or do without, `--share {kind}`"
-
-
-def _file(kind: str) -> str:
-    """Return what the kernel's files call a kind of namespace."""
-    return "mnt" if kind == "mount" else kind
 
 
 def _no_key(case: Case) -> str | None:
@@ -269,11 +265,11 @@ def _no_kind(case: Case) -> str | None:
     if isinstance(case.machine.stat("/proc/self/ns"), int):
         return None
     for kind in case.kinds:
-        missing = case.machine.stat(f"/proc/self/ns/{_file(kind)}") == errno.ENOENT
-        if case.making(kind) and missing:
+        file = f"/proc/self/ns/{KINDS[kind].file}"
+        if case.making(kind) and case.machine.stat(file) == errno.ENOENT:
             return (
-                f"{case.release} has no {kind} namespaces (no /proc/self/ns/{_file(kind)}): do "
-                f"without, `--share {kind}`, or boot a kernel that has them"
+                f"{case.release} has no {kind} namespaces (no {file}): do without, "
+                f"`--share {kind}`, or boot a kernel that has them"
             )
     return None
 
@@ -551,21 +547,21 @@ def _word(case: Case) -> str | None:
 
 def _in_other_words(kind: str, path: str) -> str | None:
     """Return what to name in place of what isn't there, where it's in other tools' words."""
-    from spawner.network import KINDS
+    from spawner import network
 
     name, _, more = path.partition(":")
     if kind == "user" and "/" not in path and not more:
         return (
             f"for who PROGRAM is: --setuid {path}; for a user namespace: --user=/proc/PID/ns/user"
         )
-    if kind == "net" and name in KINDS:
+    if kind == "net" and name in network.KINDS:
         return f"a kind of network is named by --network {path}"
     if not path.isdigit() and not (name == "container" and more):
         return None
     if path.isdigit():
-        return f"for that of process {path}: --{kind}=/proc/{path}/ns/{_file(kind)}"
+        return f"for that of process {path}: --{kind}=/proc/{path}/ns/{KINDS[kind].file}"
     pid = f"$(podman inspect -f '{{{{.State.Pid}}}}' {shown(more)})"
-    return f"for that of a container: --{kind}=/proc/{pid}/ns/{_file(kind)}"
+    return f"for that of a container: --{kind}=/proc/{pid}/ns/{KINDS[kind].file}"
 
 
 def _other(case: Case) -> str:

@@ -10,6 +10,7 @@ from errno import ENOENT
 from spawner import linux
 from spawner.errors import INIT, SetupError
 from spawner.linux import SyscallError
+from spawner.spec import KINDS
 from spawner.steps import Step
 
 TYPE_CHECKING = False
@@ -108,7 +109,7 @@ def bring_along(kernel: "Kernel") -> None:
         return
     raw = _read(place).encode("utf-8", "surrogateescape")
     posix.close(place)
-    kernel.unshare(linux.CLONE_NEWNS)
+    kernel.unshare(KINDS["mount"].number)
     kernel.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE, None)
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     kernel.mount("tmpfs", _DIRECTORY, "tmpfs", flags, _OPTIONS)

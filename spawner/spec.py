@@ -7,24 +7,132 @@ one and a test can plan one without privileges.
 import _signal
 
 from pyinit import Frozen
-from spawner.errors import SpecError
+from spawner.errors import INIT, STAGE, SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from dataclasses import KW_ONLY
 
     from spawner.idmap import IdMap
     from spawner.joins import Joins
     from spawner.network import Network
 
-NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
-"""Every kind of namespace, namespaces(7), by the names that unshare(1) gives them."""
+FORKER = "forker"
+"""Who makes a namespace that holds for children only: whoever forks the init, STAGE or LAUNCHER."""
 
-DEFAULT_NAMESPACES = frozenset({"pid", "mount", "ipc", "uts", "cgroup"})
+
+class Kind(Frozen):
+    """A kind of namespace, namespaces(7).
+
+    `flag` and `number` are its flag, clone(2) and linux/sched.h, and `file` is its file in
+    /proc/PID/ns. `short` is its option of one letter, in unshare(1)'s spelling, `help` the words
+    for that, and `title` what people call it. `maker` is the process that makes it: STAGE, FORKER
+    or INIT. `place` is its turn where others are joined. With `default` a container gets a new one
+    unasked.
+    """
+
+    flag: str
+    number: int
+    file: str
+    short: str
+    title: str
+    help: str
+    _: "KW_ONLY"
+    maker: str = INIT
+    place: int = 0
+    default: bool = False
+
+
+KINDS = {
+    "user": Kind(
+        "CLONE_NEWUSER",
+        0x10000000,
+        "user",
+        "U",
+        "user",
+        "Make a new user namespace, or join.",
+        maker=STAGE,
+    ),
+    "pid": Kind(
+        "CLONE_NEWPID",
+        0x20000000,
+        "pid",
+        "p",
+        "PID",
+        "Make a new PID namespace, or join.",
+        maker=FORKER,
+        default=True,
+    ),
+    "mount": Kind(
+        "CLONE_NEWNS",
+        0x00020000,
+        "mnt",
+        "m",
+        "mount",
+        "Make a new mount namespace, or join that of FILE.",
+        place=6,
+        default=True,
+    ),
+    "uts": Kind(
+        "CLONE_NEWUTS",
+        0x04000000,
+        "uts",
+        "u",
+        "UTS",
+        "Make a new UTS namespace (the host name), or join.",
+        place=4,
+        default=True,
+    ),
+    "ipc": Kind(
+        "CLONE_NEWIPC",
+        0x08000000,
+        "ipc",
+        "i",
+        "IPC",
+        "Make a new IPC namespace, or join.",
+        place=2,
+        default=True,
+    ),
+    "net": Kind(
+        "CLONE_NEWNET",
+        0x40000000,
+        "net",
+        "n",
+        "network",
+        "Make a new network namespace, with nothing but loopback in it, or join.",
+        place=3,
+    ),
+    "cgroup": Kind(
+        "CLONE_NEWCGROUP",
+        0x02000000,
+        "cgroup",
+        "C",
+        "cgroup",
+        "Make a new cgroup namespace, or join.",
+        place=1,
+        default=True,
+    ),
+    "time": Kind(
+        "CLONE_NEWTIME",
+        0x00000080,
+        "time",
+        "T",
+        "time",
+        "Make a new time namespace (offsets of the clocks), or join.",
+        maker=FORKER,
+        place=5,
+    ),
+}
+"""Every kind, by the name that unshare(1) gives it; in the order of making, for each maker.
+
+The user and the PID namespace have no place in a join: each has rules of its own (`joining`).
+"""
+
+NAMESPACES = tuple(KINDS)
+
+DEFAULT_NAMESPACES = frozenset(name for name, kind in KINDS.items() if kind.default)
 """What a container gets unasked; the user namespace joins where the caller isn't root."""
-
-_KERNEL_NAMES = {"mnt": "mount"}
-"""Kinds that have another name in /proc/PID/ns."""
 
 ALL = "all"
 """Stands for every kind in a list of namespaces."""
@@ -54,8 +162,15 @@ def kind_of(name: str) -> str:
     Any other word is returned as it is.
     """
     folded = name.lower() if isinstance(name, str) else name
-    folded = _KERNEL_NAMES.get(folded, folded)
-    return folded if folded in NAMESPACES or folded == ALL else name
+    for kind, facts in KINDS.items():
+        if folded in (kind, facts.file):
+            return kind
+    return ALL if folded == ALL else name
+
+
+def made_by(maker: str) -> tuple[str, ...]:
+    """Return the kinds of namespaces that STAGE, FORKER or INIT makes, in their order."""
+    return tuple(name for name, kind in KINDS.items() if kind.maker == maker)
 
 
 class Namespaces(Frozen):

@@ -10,6 +10,7 @@ from pyinit import Frozen
 from spawner import linux
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
 from spawner.linux import SyscallError
+from spawner.spec import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,12 +93,12 @@ def unshare(kind: str, where: str, *, optional: bool = False) -> Step:
 
     One call for each, so that a refusal names the namespace.
     """
-    flag = linux.NAMESPACE_FLAGS[kind]
+    facts = KINDS[kind]
     return Step(
         where,
         f"make a new {kind} namespace" + (", if possible" if optional else ""),
-        f"unshare({flag})",
-        lambda kernel, _: kernel.unshare(getattr(linux, flag)),
+        f"unshare({facts.flag})",
+        lambda kernel, _: kernel.unshare(facts.number),
         topic=f"unshare-{kind}",
         makes=True,
         optional=kind if optional else None,

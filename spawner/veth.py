@@ -14,9 +14,9 @@ speaks with the kernel about networks, is imported there and nowhere else.
 import posix
 from errno import ENODEV
 
-from spawner import linux
 from spawner.backend import Backend, complain, read_words
 from spawner.errors import LAUNCHER, SetupError
+from spawner.spec import KINDS
 from spawner.steps import Step
 
 TYPE_CHECKING = False
@@ -156,7 +156,7 @@ def _join(kernel: "Kernel", process: str) -> None:
     """Enter the network namespace of a process."""
     descriptor = kernel.open(f"/proc/{process}/ns/net", posix.O_RDONLY)
     try:
-        kernel.setns(descriptor, linux.CLONE_NEWNET)
+        kernel.setns(descriptor, KINDS["net"].number)
     finally:
         posix.close(descriptor)
 

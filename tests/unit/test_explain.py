@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from helpers.programs import PLACE
 
-from spawner import explain, linux
+from spawner import explain
 from spawner.caller import Caller
 from spawner.explain import TEXTS, Act, page, script, tell
 from spawner.network import Network
 from spawner.planning import find_kept, lines, plan
-from spawner.spec import NAMESPACES, Namespaces, Spec
+from spawner.spec import KINDS, NAMESPACES, Namespaces, Spec
 
 CALLER = Caller(user=1000, group=100, mask=(), ignored=(), search_path=b"/bin")
 
@@ -120,7 +120,7 @@ def test_the_chapter_has_each_kind_with_its_flag_and_its_manual_page(kind: str) 
     rows = (DOCS / "namespaces.md").read_text().splitlines()
     (row,) = (row for row in rows if row.startswith(f"| {kind} |"))
     *_, flag, whom, page, _ = (cell.strip() for cell in row.split("|"))
-    assert flag == f"`{linux.NAMESPACE_FLAGS[kind]}`"
+    assert flag == f"`{KINDS[kind].flag}`"
     assert page in TEXTS[f"unshare-{kind}"].pages
     assert ("children" in whom) == (kind in ("pid", "time"))
 
