@@ -3,13 +3,9 @@
 `run` and `Process` are for containers what `subprocess.run` and `subprocess.Popen` are for
 processes: see docs/api.md. Names are looked up on first use (PEP 562), so that the command, which
 needs none of them, doesn't pay for their imports.
-
-A module that another thread is importing during a fork stays half imported in the child, where a
-thread that needs it would wait forever. So an import holds off all forks that Python knows of.
 """
 
-import _thread
-import posix
+from spawner.forks import no_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,39 +80,6 @@ _HOMES = {
     "spawner.spec": ("Namespaces",),
 }
 """The modules that define the public names."""
-
-no_fork = _thread.RLock()
-"""Held by a thread during which no fork may happen: it imports, or opens descriptors."""
-
-
-def _hold() -> None:
-    no_fork.acquire()
-
-
-def _meet() -> None:
-    """Take, in place of `_go_on`, the exception of a signal that came during the fork.
-
-    Python only prints it. Otherwise this thread would keep the lock, and all others would wait for
-    it forever.
-    """
-
-
-def _go_on() -> None:
-    """Release what this thread holds: nothing, if it was forking when this module was read."""
-    try:  # noqa: SIM105  contextlib is more than a command needs
-        no_fork.release()
-    except RuntimeError:
-        pass
-
-
-def _anew() -> None:
-    """Make the lock anew, as threading does with its own: its holder may not be here."""
-    no_fork._at_fork_reinit()  # type: ignore[attr-defined]
-
-
-posix.register_at_fork(before=_hold, after_in_parent=_meet, after_in_child=_anew)
-posix.register_at_fork(after_in_parent=_go_on)
-
 
 if not TYPE_CHECKING:  # or a checker would believe in every name
 

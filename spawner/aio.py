@@ -17,7 +17,7 @@ import warnings
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
-from spawner import joined, keywords
+from spawner import joined, keywords, words
 from spawner.container import SPELL, Container
 from spawner.exchange import BEGUN, decode, encode, ending, left
 from spawner.process import CompletedProcess
@@ -29,20 +29,22 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from spawner.joined import Target
-    from spawner.keywords import Command, JoinOptions, Options
     from spawner.signatures import (
+        Command,
         JoinByEncoding,
         JoinByErrors,
         JoinByNewlines,
         JoinBytes,
         JoinByText,
         JoinEither,
+        JoinOptions,
         JoinRunByEncoding,
         JoinRunByErrors,
         JoinRunByNewlines,
         JoinRunBytes,
         JoinRunByText,
         JoinRunEither,
+        Options,
         OutputByEncoding,
         OutputByErrors,
         OutputByNewlines,
@@ -140,16 +142,16 @@ class Process(Container, Generic[AnyStr]):
         **options: Unpack[Options],
     ) -> None:
         """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
-        keywords.check_names("Process", options)
-        words = keywords.words(args, options)
+        words.check_names("Process", options)
+        line = words.command(args, options)
         text = keywords.is_text(text, universal_newlines)
         coding = (encoding, errors) if text or encoding or errors else None
-        self._prepare(args, words, options, coding, limit)
+        self._prepare(args, line, options, coding, limit)
 
     def _prepare(
         self,
         args: Command,
-        words: list[str],
+        line: list[str],
         options: Mapping[str, Any],
         coding: tuple[str | None, str | None] | None,
         limit: int,
@@ -158,7 +160,7 @@ class Process(Container, Generic[AnyStr]):
         if options.get("bufsize", -1) not in (-1, 0):
             raise ValueError("bufsize: streams of asyncio have buffers of their own, see limit")
         self.args = args
-        self._words = words
+        self._line = line
         self._options = options
         self._umask = keywords.file_mode_mask(options.get("umask", -1))
         self._start_timeout = keywords.duration("start_timeout", options.get("start_timeout"))
@@ -211,7 +213,7 @@ class Process(Container, Generic[AnyStr]):
         streams |= {"pipesize": self._options.get("pipesize", -1), "umask": self._umask}
         pass_fds = keywords.descriptors(self._options.get("pass_fds", ()))
         with contextlib.ExitStack() as undo:
-            self._launch(undo, self._words, pass_fds, bufsize=0, **streams)
+            self._launch(undo, self._line, pass_fds, bufsize=0, **streams)
             self._ended = asyncio.get_running_loop().create_future()
             undo.callback(_watch(self._end, self._launcher, self._ended))
             try:
@@ -482,10 +484,10 @@ class JoinedProcess(Process[AnyStr]):
         joined.check_names("JoinedProcess", options)
         pass_fds = keywords.descriptors(options.get("pass_fds", ()))
         defaults: dict[str, Any] = joined.JoinedProcess.__init__.__kwdefaults__ or {}
-        words = joined.words(target, args, {**defaults, **options, "pass_fds": pass_fds})
+        line = joined.command(target, args, {**defaults, **options, "pass_fds": pass_fds})
         text = keywords.is_text(text, universal_newlines)
         coding = (encoding, errors) if text or encoding or errors else None
-        self._prepare(args, words, options, coding, limit)
+        self._prepare(args, line, options, coding, limit)
 
 
 class _Given:
@@ -573,7 +575,7 @@ async def run(
 
     Whoever cancels it gets CancelledError once all of the container is gone.
     """
-    keywords.check_names("run", options)
+    words.check_names("run", options)
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)

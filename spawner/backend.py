@@ -1,6 +1,6 @@
 """A process of the launcher's that connects the network of a container, and how the two talk.
 
-1. What can be missing is looked for before anything is made (`find`).
+1. What can be missing is looked for before anything is made (`find` of each kind).
 2. `begin` forks the process before the launcher unshares anything, since later children would be in
    the container's PID namespace. It has a session of its own (a ^C isn't for it), all signals
    blocked, and no descriptor of the caller's.
@@ -20,8 +20,8 @@ import _signal
 import posix
 
 from pyinit import Frozen
-from spawner import descriptors, ends, linux
-from spawner.errors import LAUNCHER, SetupError
+from spawner import ends, linux
+from spawner.errors import LAUNCHER, SetupError, how
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import NoReturn
 
-    from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.making import Ear
     from spawner.network import Network
@@ -152,7 +151,7 @@ class Backend:
             for standard, source in ((0, null), (1, null), (2, self._log_writer)):
                 posix.dup2(source, standard)
             ends = self._ends
-            descriptors.close_all_but((ends.words, ends.ready, ends.end))
+            linux.close_all_but((ends.words, ends.ready, ends.end))
             self._serve(kernel, ends, launcher)
         except OSError as error:
             complain(posix.strerror(error.errno or 0))
@@ -190,8 +189,6 @@ class Backend:
     def _failed(self, why: str | None) -> SetupError:
         """Return the error for a start that failed, for a reason of its own unless `why`."""
         if why is None:
-            from spawner.wait import how
-
             changed = self._reap()
             complaint = self._complaint()
             why = complaint or ("it is gone" if changed is None else f"it {how(changed)}")
@@ -218,17 +215,6 @@ class Backend:
             return ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return _plain(lines[-1]) if lines else ""
-
-
-def find(network: "Network", caller: "Caller") -> Backend:
-    """Return what connects a network, ready to begin; raises SetupError."""
-    if network.kind == "veth":
-        from spawner import veth
-
-        return veth.find(network)
-    from spawner import carrier
-
-    return carrier.find(network, caller)
 
 
 def complain(text: str) -> None:

@@ -16,7 +16,7 @@ from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOENT, ENXIO
 
 from spawner import helper
 from spawner.backend import Backend, read_words
-from spawner.errors import LAUNCHER, SetupError
+from spawner.errors import LAUNCHER, SetupError, how
 from spawner.network import RESOLVERS
 from spawner.steps import Step
 
@@ -79,8 +79,6 @@ class Carrier(Backend):
 
     def ended(self, changed: int) -> str:
         """Take the program's end, by its wait status; return what to tell."""
-        from spawner.wait import how
-
         self.pid = 0
         complaint = "" if posix.WIFSIGNALED(changed) else self._complaint()
         why = f" ({complaint})" if complaint else ""

@@ -7,12 +7,14 @@ Three pipes, docs/architecture.md, "Who runs when in pyspawn":
    exec: the end of file means that the exec happened, if an EXEC record came before.
 2. go, from the launcher to the stage and then the init: the lines MAPPED and GO. Its end of file
    means that the launcher is dead, or wants everything to end.
-3. notice, from pyinit or the keeper to the launcher: see `notice`.
+3. notice, from pyinit or the keeper to the launcher: what they tell of the program, a line each.
+   After the exec the program may hold the power to write there, so nothing is believed that doesn't
+   make sense.
 """
 
 import posix
 
-from pyinit import Frozen
+from pyinit import Frozen, status_of_signal
 from spawner.errors import ExecError, SetupError, SpawnerError
 
 TYPE_CHECKING = False
@@ -44,6 +46,28 @@ MAPPED = b"mapped\n"
 
 GO = b"go\n"
 """Go: the launcher is the init's parent now and holds its pidfd."""
+
+
+STARTED = "started"
+"""Notice `started PID`: the program's exec has happened; its pid as pyinit sees it."""
+
+EXEC_FAILED = "exec-failed"
+"""Notice `exec-failed ERRNO STATUS TEXT[<tab>HINT]`: the program could not be executed."""
+
+FORK_FAILED = "fork-failed"
+"""Notice `fork-failed ERRNO TEXT[<tab>HINT]`: no process could be made for the program."""
+
+STOPPED = "stopped"
+"""Notice `stopped SIGNAL`: the program was stopped."""
+
+EXITED = "exited"
+"""Notice `exited STATUS SIGNAL`: the program ended; the teller ends next, with the same status."""
+
+KEEPER_FAILED = "keeper-failed"
+"""Notice `keeper-failed TEXT`: the keeper can't do its work, and ends."""
+
+LONGEST = 8192
+"""Bytes after which a line without an end is no notice: pyinit keeps below PIPE_BUF, pipe(7)."""
 
 
 class Pipes:
@@ -219,3 +243,61 @@ def unexpected(error: Exception, stage: str) -> SetupError:
             f"read {path}", stage=stage, syscall="openat", errno=error.errno, path=path
         )
     return SetupError(f"unexpected {type(error).__name__}: {error}", stage=stage)
+
+
+class Notices:
+    """Cuts a stream of notices into lines; one longer than LONGEST is dropped."""
+
+    __slots__ = ("_dropping", "_held")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._dropping = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the lines that `data` completes."""
+        *lines, self._held = (self._held + data).split(b"\n")
+        if lines and self._dropping:
+            del lines[0]
+            self._dropping = False
+        if len(self._held) > LONGEST:
+            self._dropping = True
+            self._held = b""
+        return [line for line in lines if len(line) <= LONGEST]
+
+
+class Notice(Frozen):
+    """One notice of pyinit's: its kind, its numbers, and its text and hint if it has them."""
+
+    kind: str
+    numbers: list[int]
+    text: str
+    hint: str | None
+
+
+# How many numbers each notice has, and how large each may be.
+_NOTICES = {
+    STARTED: (1 << 22,),  # pid: PID_MAX_LIMIT, linux/threads.h
+    EXEC_FAILED: (4095, 127),  # errno: MAX_ERRNO, linux/err.h; status
+    FORK_FAILED: (4095,),
+    STOPPED: (64,),  # signal
+    EXITED: (255, 64),  # status; signal, or 0
+    KEEPER_FAILED: (),
+}
+
+
+def parse_notice(line: bytes) -> Notice | None:
+    """Return the notice in a line, or None for what isn't one."""
+    words = line.decode("utf-8", "surrogateescape").split(" ")
+    limits = _NOTICES.get(words[0])
+    if limits is None or len(words) < 1 + len(limits):
+        return None
+    numbers = []
+    for word, limit in zip(words[1:], limits, strict=False):
+        if not (word.isascii() and word.isdigit()) or len(word) > 9 or int(word) > limit:
+            return None
+        numbers.append(int(word))
+    if words[0] == EXITED and numbers[1] and numbers[0] != status_of_signal(numbers[1]):
+        return None
+    text, _, hint = " ".join(words[1 + len(limits) :]).partition("\t")
+    return Notice(words[0], numbers, text, hint or None)

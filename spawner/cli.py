@@ -7,8 +7,9 @@ import sys
 from pyinit import show
 from spawner import caller, channel
 from spawner.errors import LAUNCHER, OURS, ExecError, SetupError, SpawnerError
-from spawner.launch import Launch, Observer
+from spawner.launch import Launch
 from spawner.linux import Kernel, encode
+from spawner.made import Observer
 from spawner.spec import Spec, choose
 
 TYPE_CHECKING = False

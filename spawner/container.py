@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import ModuleType
 
-    from spawner.keywords import Command
+    from spawner.signatures import Command
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ right that goes with the next. Supplementary groups that aren't named are droppe
 another user or group: they'd be the caller's. Only where setgroups(2) is denied they stay.
 """
 
-from spawner import helper
+from spawner import helpers
 from spawner.errors import INIT, LAUNCHER, SetupError
 from spawner.steps import Step
 from spawner.subid import FILES, is_link
@@ -31,7 +31,7 @@ def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" =
     numbers = " ".join(lines)
 
     def act(kernel: "Kernel", process: str) -> None:
-        status, _, errors = helper.ask(kernel, (path, process, *numbers.split()), watched)
+        status, _, errors = helpers.ask(kernel, (path, process, *numbers.split()), watched)
         if status == 0:
             return
         said = " ".join(errors.split()) or f"{name} said nothing, and ended with status {status}"

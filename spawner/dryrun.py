@@ -11,14 +11,14 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
-from spawner import initpath, keywords, ties
+from spawner import initpath, keywords, ties, words
 from spawner.container import Forked
 from spawner.errors import LAUNCHER, SetupError
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from spawner.keywords import Command, Options
+    from spawner.signatures import Command, Options
 
 
 class PlanStep(NamedTuple):
@@ -42,13 +42,13 @@ def plan(args: Command, **options: Unpack[Options]) -> tuple[PlanStep, ...]:
     and SetupError for what can be seen beforehand not to work: ids that may not be mapped, a helper
     that isn't installed.
     """
-    keywords.check_names("plan", options)
-    words = keywords.words(args, options)
+    words.check_names("plan", options)
+    line = words.command(args, options)
     descriptors = keywords.descriptors(options.get("pass_fds", ()))
     with contextlib.closing(ties.Report()) as report:
         told = (f"--json-status={report.end}", "--dry-run=json")
         with Forked(
-            [*initpath.pyspawn(), *told, *words],
+            [*initpath.pyspawn(), *told, *line],
             stdin=None if options.get("stdin") is None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=options.get("env"),

@@ -110,6 +110,38 @@ class ExecError(SetupError):
         return self.step
 
 
+class SyscallError(OSError):
+    """A system call that the kernel refused: `syscall`, `errno`, and `path` where there is one."""
+
+    def __init__(self, syscall: str, errno: int, path: str | None = None) -> None:
+        super().__init__(errno, posix.strerror(errno), path)
+        self.syscall = syscall
+        self.path = path
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return type(self), (self.syscall, self.errno, self.path)
+
+
 def _rebuild(kind: type[SetupError], step: str, fields: "dict[str, Any]") -> SetupError:
     """Make a pickled error anew."""
     return kind(step, **fields)
+
+
+def lost() -> SetupError:
+    """Return the error for an init that is gone and that wasn't ours to reap."""
+    from errno import ECHILD
+
+    what = "somebody else reaped the container's init"
+    return SetupError(what, stage=LAUNCHER, syscall="waitpid", errno=ECHILD)
+
+
+def how(changed: int) -> str:
+    """Say how a process ended, from its wait status."""
+    from pyinit import status_of_wait
+
+    code, signal = status_of_wait(changed)
+    if signal is None:
+        return f"ended with status {code}"
+    from pyinit import signames
+
+    return f"was killed by {signames.name(signal)}"

@@ -18,9 +18,8 @@ from spawner.planning import is_staged
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from spawner.planning import Look, Steps
     from spawner.spec import Spec
-    from spawner.steps import Step
+    from spawner.steps import Look, Step, Steps
 
 _WIDTH = 88
 """Columns of the text; calls aren't broken, so that they can be copied."""

@@ -12,13 +12,10 @@ import posix
 import sys
 
 from spawner.caller import endings as endings
-from spawner.errors import LAUNCHER, SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from spawner.linux import Kernel
 
     Answer = tuple[int, str, str]
     """Exit status (or -SIGNAL), output and complaints."""
@@ -101,26 +98,6 @@ class Stopped(Exception):  # noqa: N818  it's no error of the program's
     def __init__(self, signal: int | None) -> None:
         super().__init__(signal)
         self.signal = signal
-
-
-def ask(kernel: "Kernel", arguments: "Sequence[str]", watched: "Iterable[int]" = ()) -> "Answer":
-    """Run a program as `Kernel.run_helper` does; raises SetupError where it had to be killed."""
-    try:
-        return kernel.run_helper(arguments, watched)
-    except Stopped as stopped:
-        name = arguments[0].rpartition("/")[2]
-        if stopped.signal is None:
-            raise SetupError(
-                f"nobody waits any more for what {name} was asked", stage=LAUNCHER
-            ) from None
-        from pyinit import SIGNALLED, signames
-
-        raise SetupError(
-            f"got {signames.name(stopped.signal)} while {name} was running",
-            stage=LAUNCHER,
-            hint=f"if {name} hangs, a directory service that it asks may not answer",
-            status=SIGNALLED + stopped.signal,
-        ) from None
 
 
 def run(arguments: "Sequence[str]", signals: int = -1, watched: "Iterable[int]" = ()) -> "Answer":

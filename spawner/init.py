@@ -15,8 +15,8 @@ import posix
 
 from spawner import channel
 from spawner.errors import INIT, OURS, SetupError
-from spawner.planning import take
 from spawner.spec import KINDS
+from spawner.steps import take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from spawner.channel import Pipes
     from spawner.linux import Kernel
-    from spawner.planning import Steps
+    from spawner.steps import Steps
 
 
 def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, tell: bool) -> "NoReturn":

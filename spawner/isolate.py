@@ -41,8 +41,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyinit import cmdline, signames
 from spawner import initpath, keywords, laststack, ties
-from spawner.errors import LAUNCHER, SetupError, SpecError
-from spawner.linux import Kernel, SyscallError
+from spawner.errors import LAUNCHER, SetupError, SpecError, SyscallError
+from spawner.linux import Kernel
 from spawner.process import Process
 from spawner.spec import KINDS
 

@@ -7,31 +7,37 @@ from signal import SIGTERM
 from typing import TYPE_CHECKING, Any, AnyStr, overload
 
 from pyinit import cmdline
-from spawner import joinoptions, keywords, no_fork, spec
+from spawner import joinoptions, keywords, spec, words
 from spawner.container import Container
 from spawner.errors import SpecError
 from spawner.exchange import ending
+from spawner.forks import no_fork
 from spawner.process import Process, _finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import TypeAlias, Unpack
 
-    from spawner.keywords import Command, Environment, JoinOptions, Names, Stream, Word
     from spawner.process import CompletedProcess
     from spawner.signatures import (
+        Command,
+        Environment,
         JoinByEncoding,
         JoinByErrors,
         JoinByNewlines,
         JoinBytes,
         JoinByText,
         JoinEither,
+        JoinOptions,
         JoinRunByEncoding,
         JoinRunByErrors,
         JoinRunByNewlines,
         JoinRunBytes,
         JoinRunByText,
         JoinRunEither,
+        Names,
+        Stream,
+        Word,
     )
 
     Target: TypeAlias = int | Word | Container
@@ -114,7 +120,7 @@ class JoinedProcess(Process[AnyStr]):
         given = locals()
         check_names("JoinedProcess", {"close_fds": close_fds, **others})
         pass_fds = keywords.descriptors(pass_fds)
-        found = words(target, args, {**given, "pass_fds": pass_fds})
+        found = command(target, args, {**given, "pass_fds": pass_fds})
         self._begin(
             args,
             found,
@@ -136,10 +142,10 @@ class JoinedProcess(Process[AnyStr]):
 def check_names(function: str, given: Mapping[str, Any]) -> None:
     """Raise TypeError for a keyword that JoinedProcess doesn't have."""
     known = JoinedProcess.__init__.__kwdefaults__ or {}
-    keywords.check_names(function, given, known)
+    words.check_names(function, given, known)
 
 
-def words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
+def command(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
     """Return the words after `pyspawn exec`; raises TypeError and SpecError."""
     found = ["--quiet", "--die-with-parent", "--background"]
     kinds = given["namespaces"]
@@ -148,15 +154,15 @@ def words(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
         if kind not in spec.NAMESPACES:
             message = f"namespaces: {kind!r} is not a kind of namespace"
             hint = f"the kinds are {', '.join(spec.NAMESPACES)}"
-            raise keywords.spec_error(SpecError(message, hint))
+            raise words.spec_error(SpecError(message, hint))
         found.append(f"--{kind}")
     if given["target_env"]:
         found.append("--target-env")
     found += [f"--pass-fd={descriptor}" for descriptor in given["pass_fds"]]
     for name in _SHARED:
-        found += keywords.spell(name, keywords.TABLE[name], given[name])
-    found += ["--", _target(target), *keywords.program(args)]
-    keywords.check_environment(given["env"])
+        found += words.spell(name, keywords.TABLE[name], given[name])
+    found += ["--", _target(target), *words.program(args)]
+    words.check_environment(given["env"])
     try:
         with no_fork:
             values, program = cmdline.parse(joinoptions.TABLE, found)
@@ -174,7 +180,7 @@ def _target(target: Target) -> str:
     if isinstance(target, Container):
         if target.returncode is not None:
             hint = "join a process that runs"
-            raise keywords.spec_error(SpecError("the target has ended", hint))
+            raise words.spec_error(SpecError("the target has ended", hint))
         return str(target.pid)
     if isinstance(target, bool) or not isinstance(target, (int, str, bytes, os.PathLike)):
         raise TypeError(f"target takes a Process, a pid or a path, not {target!r}")

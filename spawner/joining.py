@@ -28,8 +28,7 @@ import sys
 
 from spawner import joinids, proc
 from spawner.credentials import set_group, set_groups, set_user
-from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError
-from spawner.linux import SyscallError
+from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError, SyscallError
 from spawner.spec import FORKER, KINDS, NAMESPACES, made_by
 from spawner.steps import Step, attempt, failed, one_line
 
@@ -40,9 +39,9 @@ if TYPE_CHECKING:
     from spawner.caller import Caller
     from spawner.joins import Joins
     from spawner.linux import Kernel
-    from spawner.planning import Look
     from spawner.scout import Scout
     from spawner.spec import Spec
+    from spawner.steps import Look
 
 _FLAG_NAMES = (
     ("O_PATH", posix.O_PATH),

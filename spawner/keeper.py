@@ -11,7 +11,7 @@ import posix
 import select
 
 from pyinit import status_of_signal, status_of_wait
-from spawner import descendants, descriptors, ends, notice
+from spawner import channel, descendants, ends, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ def keep(init: int, pipes: "Pipes", news: int) -> int:
     pipes.close("status_writer")
     code = status_of_signal(_signal.SIGKILL)
     try:
-        descriptors.close_all_but({pipes.go_reader, pipes.notice_writer, news, end})
+        linux.close_all_but({pipes.go_reader, pipes.notice_writer, news, end})
         code = _watch(init, pipes, news, end)
     except Exception as error:
-        _tell(pipes.notice_writer, f"{notice.KEEPER_FAILED} {type(error).__name__}: {error}")
+        _tell(pipes.notice_writer, f"{channel.KEEPER_FAILED} {type(error).__name__}: {error}")
         raise
     finally:
         # The launcher, which becomes their parent, awaits those that don't end at once.
@@ -56,7 +56,7 @@ def _watch(init: int, pipes: "Pipes", news: int, end: int) -> int:
         ready = dict(poll.poll())
         if pipes.go_reader in ready:
             code = status_of_signal(_signal.SIGKILL)
-            _tell(pipes.notice_writer, f"{notice.EXITED} {code} {int(_signal.SIGKILL)}")
+            _tell(pipes.notice_writer, f"{channel.EXITED} {code} {int(_signal.SIGKILL)}")
             descendants.kill_tree(init, seconds=_PATIENCE)
             return code
         if end in ready:
@@ -82,7 +82,7 @@ def _reap(init: int, teller: int) -> int | None:
         if pid != init:
             continue
         if posix.WIFSTOPPED(changed):
-            _tell(teller, f"{notice.STOPPED} {posix.WSTOPSIG(changed)}")
+            _tell(teller, f"{channel.STOPPED} {posix.WSTOPSIG(changed)}")
             continue
         return _tell_end(teller, changed)
 
@@ -90,7 +90,7 @@ def _reap(init: int, teller: int) -> int | None:
 def _tell_end(teller: int, changed: int) -> int:
     """Tell that the init has ended, with a wait status; return its exit status."""
     code, signal = status_of_wait(changed)
-    _tell(teller, f"{notice.EXITED} {code} {signal or 0}")
+    _tell(teller, f"{channel.EXITED} {code} {signal or 0}")
     return code
 
 

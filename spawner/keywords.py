@@ -15,67 +15,35 @@ from subprocess import PIPE, SubprocessError
 from typing import TYPE_CHECKING
 
 from pyinit import Frozen, cmdline
-from spawner import no_fork, options
+from spawner import options
 from spawner.errors import SpecError
-from spawner.spec import ALL, NAMESPACES, Namespaces
+from spawner.spec import ALL, Namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from dataclasses import KW_ONLY
-    from typing import IO, Any, TypeAlias, TypeGuard
+    from typing import Any
 
-    from spawner.idmap import Extent, IdMap
-    from spawner.network import Network, Publish
-    from spawner.signatures import JoinOptions as JoinOptions
-    from spawner.signatures import Options as Options
-    from spawner.signatures import OutputEither
-
-    Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-    Command: TypeAlias = Word | Sequence[Word]
-    Environment: TypeAlias = Mapping[str, Word] | Mapping[bytes, Word]
-    Place: TypeAlias = bool | str | os.PathLike[str]
-    Stream: TypeAlias = int | IO[Any] | None
-    Names: TypeAlias = str | Iterable[str]
-    Ports: TypeAlias = int | str | Publish | Iterable[int | str | Publish]
-    Extents: TypeAlias = IdMap | str | Iterable[Extent | tuple[int, int, int] | str]
-
+    from spawner.network import Network
+    from spawner.signatures import (
+        Extents,
+        JoinOptions,
+        Names,
+        Options,
+        OutputEither,
+        Ports,
+        Word,
+    )
 
 OURS = (
     *("stdin", "stdout", "stderr", "bufsize", "pipesize", "close_fds", "env", "pass_fds", "umask"),
 )
 """Keywords that are what subprocess makes of them, for the launcher and so for the program."""
 
-_TEXT = ("text", "universal_newlines", "encoding", "errors")
-_RUN = ("input", "capture_output", "timeout", "check")
+TEXT = ("text", "universal_newlines", "encoding", "errors")
+RUN = ("input", "capture_output", "timeout", "check")
 
-_WINDOWS = "it is for another system"
-_NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
-    "shell": ((False,), "a line for a shell is ['sh', '-c', line]"),
-    "executable": ((None,), "what is executed is the first of args"),
-    "preexec_fn": (
-        (None,),
-        "no Python runs between fork and exec: start a program that does it, then executes yours",
-    ),
-    "close_fds": ((True,), "nothing goes along but the streams and what pass_fds names"),
-    "restore_signals": (
-        (True,),
-        "to ignore a signal, put in front ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
-    ),
-    "start_new_session": ((False,), "put ['setsid', '--wait'] in front of args"),
-    "process_group": (
-        (None, -1),
-        "with pyinit the program leads a process group of its own, and can't join one outside",
-    ),
-    "startupinfo": ((None,), _WINDOWS),
-    "creationflags": ((0,), _WINDOWS),
-    "timeout": ((None,), "run(), wait() and communicate() take it; a start has start_timeout"),
-    "input": ((None,), "run() and communicate() take it"),
-    "capture_output": ((False,), "run() takes it; here it's stdout=PIPE, stderr=PIPE"),
-    "check": ((False,), "run() takes it"),
-}
-"""Keywords that others have: the values that ask for nothing, and what is to be done instead."""
-
-_MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-auto"}
+MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-auto"}
 _OPTIONS = {option.long: option for option in options.TABLE}
 
 
@@ -103,12 +71,12 @@ def _word(option: str, text: str) -> str:
 
 def _unread(option: str, text: str) -> str:
     """Return `--option=text`, of which only the whole command line tells what it means."""
-    if b"\0" in _encoded(text):
+    if b"\0" in encoded(text):
         raise ValueError(f"{text!r} contains a NUL, which no command line can hold")
     return f"--{option}={text}"
 
 
-def _encoded(word: Word) -> bytes:
+def encoded(word: Word) -> bytes:
     """Return the bytes that the kernel is given for a word; raises ValueError with words."""
     try:
         return os.fsencode(word)
@@ -199,9 +167,9 @@ def _seconds(option: str, value: float | str) -> list[str]:
 def _map(_: str, value: str) -> list[str]:
     if not isinstance(value, str):
         raise TypeError
-    if value not in _MAPS:
-        raise ValueError(f"{value!r} is not one of {', '.join(_MAPS)}")
-    return [f"--{_MAPS[value]}"]
+    if value not in MAPS:
+        raise ValueError(f"{value!r} is not one of {', '.join(MAPS)}")
+    return [f"--{MAPS[value]}"]
 
 
 def _extents(option: str, value: Extents) -> list[str]:
@@ -248,180 +216,6 @@ TABLE = {
     ),
 }
 """The keywords that become options, by their names, in the order in which they're said."""
-
-_BY_OPTION = {each.option.replace("-", "_"): name for name, each in TABLE.items() if each.option}
-_BY_OPTION |= {option.replace("-", "_"): "map" for option in _MAPS.values()}
-
-
-def words(args: Command, given: Mapping[str, Any]) -> list[str]:
-    """Return the launcher's command line for a program: options, `--`, and the program's words.
-
-    `given` are the values of keywords; those of others than TABLE's are left out. Where nothing is
-    said of an init, it is pyinit; all else is as on the command line. Raises TypeError and
-    SpecError for what the launcher would refuse to understand.
-    """
-    given = {"init": True, **given, **_numbers(given)}
-    found = ["--quiet", "--die-with-parent", "--background"]
-    if given.get("namespaces") is not None:
-        for name in ("unshare", "share", "unshare_try"):
-            if given.get(name):
-                message = f"namespaces says all: there's no need for {name}"
-                raise spec_error(SpecError(message, "name it in one"))
-    for name, keyword in TABLE.items():
-        if name in given:
-            found += spell(name, keyword, given[name])
-    found += ["--", *program(args)]
-    check_environment(given.get("env"))
-    _check(found)
-    return found
-
-
-def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the users and groups that are named by their ids, as subprocess looks them up.
-
-    The launcher could, too; but the command line is read here first, and a process of the caller's
-    that asks getent(1) would be a fork. A user who is named brings the login group along. Raises
-    SpecError.
-    """
-    found: dict[str, Any] = {}
-    if _is_name(user := given.get("user")):
-        found["user"], login = _look("user", user)
-        if given.get("group") is None:
-            found["group"] = login
-    if _is_name(group := given.get("group")):
-        found["group"], _ = _look("group", group)
-    groups = given.get("extra_groups")
-    if isinstance(groups, str):
-        groups = groups.split(",") if groups else ()
-    if groups is not None and hasattr(groups, "__iter__"):
-        found["extra_groups"] = [
-            _look("extra_groups", each)[0] if _is_name(each) else each for each in groups
-        ]
-    return found
-
-
-def _is_name(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and "\0" not in value and not value.isdigit()
-
-
-def _look(keyword: str, name: str) -> tuple[int, int]:
-    """Return the id behind a name, and the group that comes with it; raises SpecError."""
-    with no_fork:
-        import grp
-        import pwd
-
-    database = "passwd" if keyword == "user" else "group"
-    try:
-        if keyword == "user":
-            return pwd.getpwnam(name)[2:4]
-        return (grp.getgrnam(name)[2],) * 2
-    except (KeyError, UnicodeEncodeError):
-        with no_fork:
-            from spawner import idmap
-
-        raise SpecError(f"{keyword}: {idmap.unknown(name, database)}") from None
-
-
-def spell(name: str, keyword: Keyword, value: object) -> Sequence[str]:
-    """Return the words for the value of a keyword; raises TypeError and SpecError."""
-    if value is None:
-        return keyword.none
-    try:
-        with no_fork:  # some read a module
-            return keyword.spell(keyword.option, value)
-    except SpecError as error:
-        raise spec_error(error) from None
-    except ValueError as error:
-        raise SpecError(f"{name}: {error}") from None
-    except TypeError:
-        raise TypeError(f"{name} takes {keyword.takes}, not {value!r}") from None
-
-
-def program(args: Command) -> list[str]:
-    """Return the program and its arguments; a single word is a program without any.
-
-    Raises TypeError and SpecError.
-    """
-    listed = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
-    found = [os.fsdecode(word) for word in listed]
-    for number, word in enumerate(found):
-        try:
-            _encoded(word)
-        except ValueError as error:
-            raise SpecError(f"args[{number}]: {error}") from None
-    if not found:
-        hint = "args is a list: the program and its arguments"
-        raise spec_error(SpecError("no program was given", hint))
-    return found
-
-
-def check_environment(env: Environment | None) -> None:
-    """Raise SpecError for variables that no environment can hold, environ(7), else TypeError."""
-    if env is not None and not hasattr(env, "items"):
-        raise TypeError(f"env takes a mapping of names to values, not {env!r}")
-    for name, value in (env or {}).items():
-        try:
-            raw, content = _encoded(name), _encoded(value)
-        except ValueError as error:
-            raise SpecError(f"env: {error}") from None
-        if not raw or b"=" in raw:
-            raise SpecError(f"env: {name!r} can't be the name of a variable")
-        if b"\0" in raw + content:
-            raise SpecError(f"env: the variable {name!r} contains a NUL")
-
-
-def _check(found: list[str]) -> None:
-    """Raise SpecError for words that make no sense together."""
-    try:
-        with no_fork:
-            values, program = cmdline.parse(options.TABLE, found)
-            options.spec(values, program, user=os.geteuid(), group=os.getegid())
-    except (cmdline.UsageError, SpecError) as error:
-        raise spec_error(error) from None
-
-
-def spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
-    """Return what the API raises for an error: in its words, with the hint in the traceback."""
-    with no_fork:
-        from spawner import wording  # which reads this module
-
-    return wording.spec_error(error)
-
-
-def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = ()) -> None:
-    """Raise TypeError for a keyword that there isn't, with what there is in its place.
-
-    `known` are the keywords that there are; those of `run` unless given.
-    """
-    names = tuple(known) or (*TABLE, *OURS, "start_timeout")
-    for name, value in given.items():
-        harmless, instead = _NOT_OURS.get(name, ((), ""))
-        if any(type(value) is type(each) and value == each for each in harmless):
-            continue
-        if name in names and not instead:
-            continue
-        if instead:
-            raise TypeError(f"{function}() takes no {name}={value!r}: {instead}")
-        text = () if function == "plan" else _TEXT
-        hint = _meant(name, (*names, *text, *(_RUN if function in ("run", "join") else ())))
-        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
-
-
-def _meant(name: str, names: Sequence[str]) -> str:
-    """Return what a keyword was probably meant to be, as the end of a sentence."""
-    if name in TABLE:
-        return ": that is for what is made new"
-    if name in NAMESPACES and "unshare" in names:
-        return f": a new one is unshare={name!r}"
-    found = _BY_OPTION.get(name)
-    if found not in names:
-        with no_fork:
-            import difflib
-
-        found = "".join(difflib.get_close_matches(name, (*names, *_NOT_OURS), 1))
-    if found in _NOT_OURS and found not in names:
-        return f": did you mean {found!r}? There is none here: {_NOT_OURS[found][1]}"
-    return f": did you mean {found!r}?" if found else ""
 
 
 def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
@@ -497,7 +291,7 @@ def limit_start(options: Options | JoinOptions, timeout: float | None) -> float 
 
 def check_call(function: str, options: Mapping[str, Any]) -> None:
     """Raise TypeError for what `run` takes and `call` doesn't, as in subprocess."""
-    for name in {*_RUN} & {*options}:
+    for name in {*RUN} & {*options}:
         raise TypeError(f"{function}() takes no {name}: run() takes it")
 
 
@@ -510,7 +304,7 @@ def pipe_output(options: OutputEither) -> None:
         if name in options:
             raise ValueError(f"{name} argument not allowed, it will be overridden.")
     if "input" in options and options["input"] is None:
-        options["input"] = "" if any(options.get(name) for name in _TEXT) else b""
+        options["input"] = "" if any(options.get(name) for name in TEXT) else b""
     options["stdout"] = PIPE
 
 

@@ -27,6 +27,7 @@ from _ctypes import (
 )
 
 from pyinit import SI_PASSED_ON
+from spawner.errors import SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,18 +95,6 @@ SIGSET_SIZE = 128
 
 SIGINFO_SIZE = 128
 """Bytes in a siginfo_t, siginfo.h, and in a struct signalfd_siginfo, linux/signalfd.h."""
-
-
-class SyscallError(OSError):
-    """A system call that the kernel refused: `syscall`, `errno`, and `path` where there is one."""
-
-    def __init__(self, syscall: str, errno: int, path: str | None = None) -> None:
-        super().__init__(errno, posix.strerror(errno), path)
-        self.syscall = syscall
-        self.path = path
-
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return type(self), (self.syscall, self.errno, self.path)
 
 
 class Int(_SimpleCData):  # type: ignore[type-arg]  # generic for the type checker only
@@ -690,3 +679,24 @@ def _exec_path(words: list[bytes]) -> None:
             posix.execv(words[0], words)
         except (OSError, ValueError):
             return
+
+
+def close_all_but(kept: "Iterable[int]") -> bool:
+    """Close everything that is open above the standard descriptors, and not in `kept`.
+
+    What is meant for the program alone is let go of so, since a reader may wait for its end.
+    By their list in /proc, since a range may be a long loop; without one nothing is closed, and
+    False returned.
+    """
+    kept = set(kept)
+    try:
+        names = posix.listdir("/proc/self/fd")
+    except OSError:
+        return False
+    for descriptor in map(int, names):
+        if descriptor > 2 and descriptor not in kept:
+            try:
+                posix.close(descriptor)
+            except OSError:  # the listing's own
+                continue
+    return True

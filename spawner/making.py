@@ -14,7 +14,7 @@ import time
 
 from pyinit import status_of_signal
 from spawner import caller, channel, machine
-from spawner.errors import INIT, LAUNCHER, OURS, STAGE, SetupError
+from spawner.errors import INIT, LAUNCHER, OURS, STAGE, SetupError, how, lost
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from spawner.channel import Record
-    from spawner.launch import Launch
     from spawner.linux import Kernel
+    from spawner.made import Container, Observer
+    from spawner.steps import Steps
 
 
 PATIENCE = 2.0
@@ -90,12 +91,29 @@ class Ear:
 
 
 class Making:
-    """The making of one container; `executing` says whether the init's exec is all that is left."""
+    """The making of one container; `executing` says whether the init's exec is all that is left.
 
-    def __init__(self, launch: "Launch") -> None:
+    `steps` are those of which the launcher takes its own. `lifelines` are as for `Launch`; a signal
+    to end leaves no more than `stop_timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        kernel: "Kernel",
+        steps: "Steps",
+        container: "Container",
+        observer: "Observer",
+        *,
+        lifelines: "Iterable[int]" = (),
+        stop_timeout: float | None = None,
+    ) -> None:
         self.executing = False
-        self._launch = launch
-        self._made = launch.container
+        self._kernel = kernel
+        self._steps = steps
+        self._made = container
+        self._observer = observer
+        self._lifelines = frozenset(lifelines)
+        self._patience = PATIENCE if stop_timeout is None else min(stop_timeout, PATIENCE)
         self._records = channel.Lines()
         self._namespaces: dict[str, int] | None = None
         self._told = False
@@ -104,18 +122,14 @@ class Making:
 
     def listen(self) -> None:
         """Listen, and do what is asked for, until the container is made; raises SetupError."""
-        made, launch = self._made, self._launch
-        timeout = launch.spec.stop_timeout
-        patience = PATIENCE if timeout is None else min(timeout, PATIENCE)
+        made = self._made
         staged = made.awaited != made.init
         pidfd = -1
         if staged:
-            pidfd = attempt(
-                LAUNCHER, "open a pidfd", lambda: launch.kernel.pidfd_open(made.awaited)
-            )
+            pidfd = attempt(LAUNCHER, "open a pidfd", lambda: self._kernel.pidfd_open(made.awaited))
         ear = None
         try:
-            ear = Ear(launch.kernel, "make the container", launch.lifelines, patience)
+            ear = Ear(self._kernel, "make the container", self._lifelines, self._patience)
             while not self._told:
                 # Who has killed a stage that has told nothing of an init may have left one, of
                 # which nobody knows, and which waits for us.
@@ -152,7 +166,7 @@ class Making:
         """Kill everything, and wait until it's gone."""
         made = self._made
         made.pipes.be_launcher()
-        made.kill(self._launch.kernel)
+        made.kill(self._kernel)
         # A stage and an init that we can't kill yet see the end of the go pipe, and end.
         self._aborting = True
         if not self._hear_end(_GRACE) and made.awaited:
@@ -160,7 +174,7 @@ class Making:
             from spawner import descendants
 
             made.left += descendants.kill_tree(made.awaited)
-            made.kill(self._launch.kernel)
+            made.kill(self._kernel)
             self._hear_end(machine.LIMIT)
         if made.keeping:
             made.init = made.awaited  # the keeper has reaped the init
@@ -206,13 +220,13 @@ class Making:
         if record.kind == channel.MISSING:
             made.refuse(record.fields.get("namespace", ""), record.number("errno"))
         elif record.kind == channel.USERNS:
-            for step in self._launch.steps:
+            for step in self._steps:
                 if step.where == LAUNCHER and step.makes:
-                    step.run(self._launch.kernel, str(made.awaited))
+                    step.run(self._kernel, str(made.awaited))
             made.pipes.let_go(channel.MAPPED)
         elif record.kind == channel.FORKED:
             try:
-                made.meet_init(self._launch.kernel, record.number("pid"))
+                made.meet_init(self._kernel, record.number("pid"))
             except SetupError as error:
                 from errno import ESRCH
 
@@ -223,7 +237,7 @@ class Making:
                 self._gone = error
             else:
                 if self._aborting:
-                    made.kill(self._launch.kernel)
+                    made.kill(self._kernel)
         elif record.kind == channel.MADE:
             self._namespaces = {kind: record.number(kind) for kind in record.fields}
         elif record.kind == channel.EXEC:
@@ -232,8 +246,8 @@ class Making:
         if self._namespaces is not None and made.init and not self._told and not self._aborting:
             self._told = True
             if made.refused:
-                self._launch.observer.missing(made.refused)
-            self._launch.observer.created(made.init, self._namespaces)
+                self._observer.missing(made.refused)
+            self._observer.created(made.init, self._namespaces)
 
     def _adopt(self) -> None:
         """Become the init's parent: a stage that isn't a keeper ends."""
@@ -251,24 +265,20 @@ class Making:
 
     def _keeper_failure(self) -> str:
         """Return what a keeper has told of its failure, "" if it hasn't."""
-        from spawner import notice
-
         reader = self._made.pipes.notice_reader
         if not self._made.keeping or reader < 0:
             return ""
         posix.set_blocking(reader, False)
         try:
-            lines = notice.Lines().feed(posix.read(reader, 65536))
+            lines = channel.Notices().feed(posix.read(reader, 65536))
         except BlockingIOError:
             return ""
-        told = (notice.parse(line) for line in lines)
-        kind = notice.KEEPER_FAILED
+        told = (channel.parse_notice(line) for line in lines)
+        kind = channel.KEEPER_FAILED
         return next((each.text for each in told if each is not None and each.kind == kind), "")
 
     def _died(self) -> SetupError:
         """Return the error for a stage or an init that ended without a word."""
-        from spawner.wait import how, lost
-
         made = self._made
         if made.init:
             self._adopt()

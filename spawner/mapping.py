@@ -11,10 +11,9 @@
 import posix
 
 from pyinit import Frozen
-from spawner import helper, idmap, proc, subid
-from spawner.errors import LAUNCHER, SetupError
+from spawner import helper, helpers, idmap, proc, subid
+from spawner.errors import LAUNCHER, SetupError, SyscallError
 from spawner.idmap import Extent, IdMap
-from spawner.linux import SyscallError
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -56,7 +55,7 @@ def find(kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[
     watched = frozenset(lifelines)
 
     def ask(arguments: "Sequence[str]") -> "Answer":
-        return helper.ask(kernel, arguments, watched)
+        return helpers.ask(kernel, arguments, watched)
 
     who = Who(ask, caller)
     return attempt(LAUNCHER, "look up the ids to map", lambda: _find(who, spec, watched))

@@ -8,8 +8,7 @@ import errno
 import posix
 
 from spawner import linux
-from spawner.errors import INIT, SetupError
-from spawner.linux import SyscallError
+from spawner.errors import INIT, SetupError, SyscallError
 from spawner.spec import PRIVATE, SHARED, SLAVE, UNCHANGED
 from spawner.steps import Step
 

@@ -7,7 +7,7 @@ the service doesn't answer (`helper`).
 
 import posix
 
-from spawner import helper, idmap
+from spawner import helper, helpers, idmap
 from spawner.errors import LAUNCHER
 from spawner.linux import Kernel
 from spawner.proc import contents
@@ -64,7 +64,7 @@ def _find(database: str, name: str) -> tuple[int, int | None] | None:
     getent = helper.find("getent", posix.environ.get(b"PATH"))
     if found is not None or getent is None:
         return found
-    status, out, _ = helper.ask(Kernel(), (getent, database, name))
+    status, out, _ = helpers.ask(Kernel(), (getent, database, name))
     return numbers(out, name) if status == 0 else None
 
 

@@ -14,8 +14,7 @@ import errno
 import posix
 
 from spawner import helper, linux, proc
-from spawner.errors import LAUNCHER, SetupError
-from spawner.linux import SyscallError
+from spawner.errors import LAUNCHER, SetupError, SyscallError
 from spawner.spec import KINDS
 from spawner.steps import Step, attempt
 

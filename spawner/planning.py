@@ -15,13 +15,13 @@ The order is the kernel's, namespaces(7):
 """
 
 from spawner import initpath, steps
-from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.errors import INIT, LAUNCHER, STAGE
 from spawner.linux import encode
 from spawner.spec import FORKER, made_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from spawner.backend import Backend
     from spawner.caller import Caller
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
     from spawner.mapping import Maps
     from spawner.persist import Kept
     from spawner.spec import Spec
-
-    Steps = tuple[steps.Step, ...]
-    Look = tuple[str, str, str]
-    """What was looked at before there was a plan: by which process, what it did, and how."""
+    from spawner.steps import Look, Steps
 
 
 def is_staged(spec: "Spec") -> bool:
@@ -64,9 +61,13 @@ def find_backend(spec: "Spec", caller: "Caller") -> "Backend | None":
     """Return what connects the network inside, None where nothing does; raises SetupError."""
     if spec.network is None or not spec.network.connected:
         return None
-    from spawner import backend
+    if spec.network.kind == "veth":
+        from spawner import veth
 
-    return backend.find(spec.network, caller)
+        return veth.find(spec.network)
+    from spawner import carrier
+
+    return carrier.find(spec.network, caller)
 
 
 def find_kept(spec: "Spec") -> "Kept | None":
@@ -116,35 +117,6 @@ def plan(
         *_program(spec, caller, terminal, notice, joined),
     ]
     return tuple(step for step in found if spec.namespaces.wanted.issuperset(step.needs))
-
-
-def take(
-    kernel: "Kernel",
-    left: "Steps",
-    where: str,
-    refused: "Callable[[str, int], None]",
-    process: str = steps.SELF,
-) -> "Steps":
-    """Take the first steps, by which the process `where` makes the container; return the rest.
-
-    `refused` is called for an optional namespace that can't be had, with the errno; the steps that
-    need it are left out. Raises SetupError.
-    """
-    while left[0].makes and left[0].where == where:
-        step, left = left[0], left[1:]
-        try:
-            step.run(kernel, process)
-        except SetupError as error:
-            if step.optional is None:
-                raise
-            left = without(left, step.optional)
-            refused(step.optional, error.errno or 0)
-    return left
-
-
-def without(left: "Steps", missing: str) -> "Steps":
-    """Return the steps that are left to take where the namespace `missing` could not be had."""
-    return tuple(step for step in left if missing not in step.needs)
 
 
 def lines(spec: "Spec", planned: "Steps", looks: "Iterable[Look]" = ()) -> "Iterator[str]":

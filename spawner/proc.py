@@ -9,8 +9,7 @@ import errno
 import posix
 import select
 
-from spawner.errors import LAUNCHER, SetupError
-from spawner.linux import SyscallError
+from spawner.errors import LAUNCHER, SetupError, SyscallError
 
 CAPABILITIES = {
     "CAP_SETGID": 6,

@@ -15,7 +15,7 @@ from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from pyinit import signames
-from spawner import keywords, spec
+from spawner import keywords, spec, words
 from spawner.container import ByKind, Container, cooperative
 from spawner.exchange import BEGUN, Exchange, ending, left
 
@@ -24,25 +24,21 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Literal, Unpack
 
-    from spawner.keywords import (
+    from spawner.network import Network
+    from spawner.signatures import (
         Command,
         Environment,
         Extents,
         Names,
         Options,
-        Place,
-        Ports,
-        Stream,
-        Word,
-    )
-    from spawner.network import Network
-    from spawner.signatures import (
         OutputByEncoding,
         OutputByErrors,
         OutputByNewlines,
         OutputBytes,
         OutputByText,
         OutputEither,
+        Place,
+        Ports,
         RunByEncoding,
         RunByErrors,
         RunByNewlines,
@@ -55,6 +51,8 @@ if TYPE_CHECKING:
         StartBytes,
         StartByText,
         StartEither,
+        Stream,
+        Word,
     )
     from spawner.spec import Namespaces
 
@@ -209,11 +207,11 @@ class Process(Container, Generic[AnyStr]):
 
         Raises TypeError for a value of a wrong type, before anything is started.
         """
-        keywords.check_names("Process", {"close_fds": close_fds, **others})
-        words: list[str] = keywords.words(args, locals())
+        words.check_names("Process", {"close_fds": close_fds, **others})
+        line = words.command(args, locals())
         self._begin(
             args,
-            words,
+            line,
             pass_fds,
             start_timeout,
             stdin=stdin,
@@ -231,18 +229,18 @@ class Process(Container, Generic[AnyStr]):
     def _begin(
         self,
         args: Command,
-        words: list[str],
+        line: list[str],
         pass_fds: Iterable[int],
         start_timeout: float | None,
         **streams: Any,
     ) -> None:
-        """Start the launcher with these words, and return once the program runs."""
+        """Start the launcher with this command line, and return once the program runs."""
         pass_fds = keywords.descriptors(pass_fds)
         start_timeout = keywords.duration("start_timeout", start_timeout)
         self.args = args
         self._talking = threading.RLock()
         with contextlib.ExitStack() as undo:
-            self._launch(undo, words, pass_fds, **streams)
+            self._launch(undo, line, pass_fds, **streams)
             self.stdin = self._launcher.stdin
             self.stdout = self._launcher.stdout
             self.stderr = self._launcher.stderr
@@ -404,7 +402,7 @@ def run(
     * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups;
     * the start and the end: start_timeout, stop_signal, stop_timeout.
     """
-    keywords.check_names("run", options)
+    words.check_names("run", options)
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)

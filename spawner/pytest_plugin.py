@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import ParamSpec, TypeVar
 
-    from spawner.keywords import Command
+    from spawner.signatures import Command
 
     P = ParamSpec("P")
     T = TypeVar("T")

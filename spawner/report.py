@@ -9,12 +9,12 @@ import posix
 
 from pyinit import OURS, errno_name, errno_text, execerror, jsontext, outlet
 from spawner.errors import ExecError, SetupError, SpawnerError
-from spawner.launch import Observer
+from spawner.made import Observer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from spawner.made import Ending
     from spawner.spec import Spec
-    from spawner.wait import Ending
 
     Value = str | int | None | dict[str, int] | dict[str, str]
 

@@ -8,8 +8,7 @@ import posix
 from errno import ENOENT
 
 from spawner import linux
-from spawner.errors import INIT, SetupError
-from spawner.linux import SyscallError
+from spawner.errors import INIT, SetupError, SyscallError
 from spawner.spec import KINDS
 from spawner.steps import Step
 

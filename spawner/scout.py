@@ -20,8 +20,7 @@ import posix
 import sys
 
 from spawner import channel, ends
-from spawner.errors import LAUNCHER, SCOUT, SetupError
-from spawner.linux import SyscallError
+from spawner.errors import LAUNCHER, SCOUT, SetupError, SyscallError
 from spawner.making import Ear
 from spawner.steps import attempt, failed
 

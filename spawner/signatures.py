@@ -1,8 +1,8 @@
-"""Which keywords make text of a program's output and which make bytes, for type checkers.
+"""The types of keywords, and which make text of a program's output and which bytes.
 
 Each of four makes text and none of them bytes; where a type doesn't tell which, it may be either.
 So a function has six overloads, whose keywords are the classes here: `RunByText` are those of `run`
-with `text=True`. No program that runs reads this.
+with `text=True`. Only type checkers read this.
 """
 
 # ruff: noqa: D101  the names say it
@@ -12,12 +12,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Literal, Required
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import IO, Any, Literal, Required, TypeAlias
 
-    from spawner.keywords import Environment, Extents, Names, Place, Ports, Stream, Word
-    from spawner.network import Network
+    from spawner.idmap import Extent, IdMap
+    from spawner.network import Network, Publish
     from spawner.spec import Namespaces
+
+    Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    Command: TypeAlias = Word | Sequence[Word]
+    Environment: TypeAlias = Mapping[str, Word] | Mapping[bytes, Word]
+    Place: TypeAlias = bool | str | os.PathLike[str]
+    Stream: TypeAlias = int | IO[Any] | None
+    Names: TypeAlias = str | Iterable[str]
+    Ports: TypeAlias = int | str | Publish | Iterable[int | str | Publish]
+    Extents: TypeAlias = IdMap | str | Iterable[Extent | tuple[int, int, int] | str]
 
 
 class _Ours(TypedDict, total=False):

@@ -10,9 +10,8 @@ import contextlib
 import posix
 from errno import ENOTEMPTY, ETIMEDOUT
 
-from spawner import descriptors, ends
-from spawner.errors import LAUNCHER, SetupError
-from spawner.linux import SyscallError
+from spawner import ends, linux
+from spawner.errors import LAUNCHER, SetupError, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class Sweeper:
         """Be the sweeper."""
         try:
             posix.setsid()
-            descriptors.close_all_but((reader,))
+            linux.close_all_but((reader,))
             for standard in (0, 1, 2):
                 posix.close(standard)
             posix.read(reader, 1)

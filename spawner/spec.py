@@ -13,10 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from dataclasses import KW_ONLY
+    from typing import Any
 
-    from spawner.idmap import IdMap
-    from spawner.joins import Joins
-    from spawner.network import Network
 
 FORKER = "forker"
 """Who makes a namespace that holds for children only: whoever forks the init, STAGE or LAUNCHER."""
@@ -284,11 +282,11 @@ class Spec(Frozen):
 
     arguments: tuple[str, ...]
     namespaces: Namespaces
-    network: "Network | None"
+    network: "Any"
     map_user: int | None
     map_group: int | None
-    user_map: "IdMap | None"
-    group_map: "IdMap | None"
+    user_map: "Any"
+    group_map: "Any"
     auto_users: bool
     auto_groups: bool
     setgroups: str | None
@@ -307,7 +305,7 @@ class Spec(Frozen):
     stop_signal: int
     stop_timeout: float | None
     die_with_parent: bool
-    joins: "Joins | None"
+    joins: "Any"
     persist: str | None
 
     def __init__(
@@ -315,11 +313,11 @@ class Spec(Frozen):
         arguments: "Sequence[str]",
         *,
         namespaces: Namespaces,
-        network: "Network | None" = None,
+        network: "Any" = None,
         map_user: int | None = 0,
         map_group: int | None = 0,
-        user_map: "IdMap | None" = None,
-        group_map: "IdMap | None" = None,
+        user_map: "Any" = None,
+        group_map: "Any" = None,
         auto_users: bool = False,
         auto_groups: bool = False,
         setgroups: str | None = None,
@@ -338,7 +336,7 @@ class Spec(Frozen):
         stop_signal: int = _signal.SIGTERM,
         stop_timeout: float | None = STOP_TIMEOUT,
         die_with_parent: bool = False,
-        joins: "Joins | None" = None,
+        joins: "Any" = None,
         persist: str | None = None,
     ) -> None:
         self._set(

@@ -15,8 +15,7 @@ import posix
 
 from spawner import channel, init
 from spawner.errors import INIT, LAUNCHER, OURS, STAGE, SetupError
-from spawner.planning import take
-from spawner.steps import attempt
+from spawner.steps import attempt, take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from spawner.channel import Pipes
     from spawner.linux import Kernel
-    from spawner.planning import Steps
+    from spawner.steps import Steps
 
 
 def become(

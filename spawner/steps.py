@@ -8,8 +8,7 @@ import posix
 
 from pyinit import Frozen
 from spawner import linux
-from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
-from spawner.linux import SyscallError
+from spawner.errors import INIT, LAUNCHER, ExecError, SetupError, SyscallError
 from spawner.spec import KINDS
 
 TYPE_CHECKING = False
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 
     Act = Callable[[Kernel, str], None]
     T = TypeVar("T")
+    Steps = tuple["Step", ...]
+    Look = tuple[str, str, str]
+    """What was looked at before there was a plan: by which process, what it did, and how."""
 
 SELF = "self"
 """The process directory of /proc that stands for whoever looks."""
@@ -86,6 +88,35 @@ def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":
 def failed(where: str, what: str, error: SyscallError) -> SetupError:
     """Return the error for what the process `where` was doing when a call was refused."""
     return SetupError(what, stage=where, syscall=error.syscall, errno=error.errno, path=error.path)
+
+
+def take(
+    kernel: "Kernel",
+    left: "Steps",
+    where: str,
+    refused: "Callable[[str, int], None]",
+    process: str = SELF,
+) -> "Steps":
+    """Take the first steps, by which the process `where` makes the container; return the rest.
+
+    `refused` is called for an optional namespace that can't be had, with the errno; the steps that
+    need it are left out. Raises SetupError.
+    """
+    while left[0].makes and left[0].where == where:
+        step, left = left[0], left[1:]
+        try:
+            step.run(kernel, process)
+        except SetupError as error:
+            if step.optional is None:
+                raise
+            left = without(left, step.optional)
+            refused(step.optional, error.errno or 0)
+    return left
+
+
+def without(left: "Steps", missing: str) -> "Steps":
+    """Return the steps that are left to take where the namespace `missing` could not be had."""
+    return tuple(step for step in left if missing not in step.needs)
 
 
 def unshare(kind: str, where: str, *, optional: bool = False) -> Step:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from pyinit import outlet
 from spawner import explain, report
-from spawner.errors import LAUNCHER, SCOUT, STAGE, WITNESS
-from spawner.linux import Kernel, SyscallError
+from spawner.errors import LAUNCHER, SCOUT, STAGE, WITNESS, SyscallError
+from spawner.linux import Kernel
 from spawner.steps import SELF, Step
 
 if TYPE_CHECKING:
-    from spawner.planning import Steps
     from spawner.spec import Spec
+    from spawner.steps import Steps
 
 
 class Telling(Kernel):

@@ -24,8 +24,8 @@ import weakref
 from io import FileIO
 
 from pyinit import NOT_EXECUTABLE, NOT_FOUND, cmdline, errno_text
-from spawner import no_fork
 from spawner.errors import LAUNCHER, ExecError, SetupError
+from spawner.forks import no_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

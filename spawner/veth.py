@@ -15,7 +15,7 @@ import posix
 from errno import ENODEV
 
 from spawner.backend import Backend, complain, read_words
-from spawner.errors import LAUNCHER, SetupError
+from spawner.errors import LAUNCHER, SetupError, how
 from spawner.spec import KINDS
 from spawner.steps import Step
 
@@ -58,8 +58,6 @@ class Pair(Backend):
 
     def ended(self, changed: int) -> str:
         """Take the process's end, by its wait status; return what to tell."""
-        from spawner.wait import how
-
         self.pid = 0
         return f"the process that would delete the veth pair {how(changed)}: the kernel will"
 

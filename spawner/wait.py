@@ -12,11 +12,12 @@ import posix
 import select
 import time
 
-from pyinit import SI_KERNEL, Frozen, status_of_signal, status_of_wait
-from spawner import descriptors, machine, notice
-from spawner.errors import INIT, LAUNCHER, ExecError, SetupError
-from spawner.linux import SIGINFO_SIZE
+from pyinit import SI_KERNEL, status_of_signal, status_of_wait
+from spawner import channel, machine
+from spawner.errors import INIT, LAUNCHER, ExecError, SetupError, how, lost
+from spawner.linux import SIGINFO_SIZE, close_all_but
 from spawner.machine import Machine
+from spawner.made import Ending
 from spawner.making import keeper_failed
 from spawner.steps import attempt
 
@@ -39,42 +40,46 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from spawner.launch import Launch
+    from spawner.linux import Kernel
     from spawner.machine import Action
+    from spawner.made import Container, Observer
     from spawner.making import Making
-
-
-class Ending(Frozen):
-    """How the program ended: its exit status, and the signal that killed it, or None.
-
-    It was `interrupted` if that was a SIGINT that was meant for the whole job.
-    """
-
-    status: int
-    signal: int | None
-    interrupted: bool = False
+    from spawner.spec import Spec
 
 
 class Wait:
-    """The wait for the end of the container that a launch has made."""
+    """The wait for the end of a container that was made, which `making` has listened to.
 
-    def __init__(self, launch: "Launch", making: "Making") -> None:
-        self._launch = launch
-        self._kernel = launch.kernel
-        self._spec = launch.spec
-        self._observer = launch.observer
-        self._early = launch.early
-        self._lifelines = set(launch.lifelines)
-        self._kept = launch.kept
+    `lifelines`, `kept` and `early` are as for `Launch`.
+    """
+
+    def __init__(
+        self,
+        kernel: "Kernel",
+        spec: "Spec",
+        observer: "Observer",
+        container: "Container",
+        making: "Making",
+        *,
+        lifelines: "Iterable[int]" = (),
+        kept: "Iterable[int]" = (),
+        early: "Iterable[int]" = (),
+    ) -> None:
+        self._kernel = kernel
+        self._spec = spec
+        self._observer = observer
+        self._early = early
+        self._lifelines = set(lifelines)
+        self._kept = frozenset(kept)
         self._making = making
-        self._made = made = launch.container
+        self._made = made = container
         self._signals = made.signals
-        self._notices = notice.Lines()
+        self._notices = channel.Notices()
         self._executed = False
         self._started = False
         self._inner: int | None = None
-        self._failure: notice.Notice | None = None
-        self._exited: notice.Notice | None = None
+        self._failure: channel.Notice | None = None
+        self._exited: channel.Notice | None = None
         self._limit: float | None = None
         self._again = 0
         self._keeper_failed = ""
@@ -116,7 +121,7 @@ class Wait:
             kept |= self._made.backend.descriptors
         if self._made.kept is not None:
             kept |= self._made.kept.descriptors
-        descriptors.close_all_but(kept | self._kept | self._lifelines)
+        close_all_but(kept | self._kept | self._lifelines)
 
     # What comes in
 
@@ -192,19 +197,19 @@ class Wait:
         """Take in notices; return whether the end of file came."""
         data = posix.read(self._made.pipes.notice_reader, 65536)
         for line in self._notices.feed(data):
-            told = notice.parse(line)
+            told = channel.parse_notice(line)
             if told is None:
                 continue
-            if told.kind == notice.STARTED and not self._started:
+            if told.kind == channel.STARTED and not self._started:
                 self._inner = told.numbers[0]
                 self._has_started()
-            elif told.kind in (notice.EXEC_FAILED, notice.FORK_FAILED) and not self._started:
+            elif told.kind in (channel.EXEC_FAILED, channel.FORK_FAILED) and not self._started:
                 self._failure = told
-            elif told.kind == notice.STOPPED:
+            elif told.kind == channel.STOPPED:
                 self._told_of_stop(told.numbers[0])
-            elif told.kind == notice.EXITED and self._exited is None:
+            elif told.kind == channel.EXITED and self._exited is None:
                 self._exited = told
-            elif told.kind == notice.KEEPER_FAILED and self._made.keeping:
+            elif told.kind == channel.KEEPER_FAILED and self._made.keeping:
                 self._keeper_failed = told.text
         if not data and self._exited is not None:
             self._await_ends()  # the teller is ending, and so what ends with it has been killed
@@ -482,7 +487,7 @@ class Wait:
         if self._first and code == status_of_signal(_signal.SIGINT):
             self._hear_the_last()
         made.close()
-        self._launch.tell_left()
+        made.tell_left(self._observer)
         if self._keeper_failed:
             raise keeper_failed(self._keeper_failed)
         if not self._started:
@@ -517,11 +522,11 @@ class Wait:
         if _signal.sigtimedwait((_signal.SIGINT,), 0) is not None:
             self._overhear(_signal.SIGINT)
 
-    def _not_started(self, told: notice.Notice | None) -> SetupError | None:
+    def _not_started(self, told: channel.Notice | None) -> SetupError | None:
         """Return the error that pyinit told of, if it did."""
         if told is None:
             return None
-        if told.kind == notice.FORK_FAILED:
+        if told.kind == channel.FORK_FAILED:
             what = "fork the program's process"
             return SetupError(
                 what, stage=INIT, syscall="fork", errno=told.numbers[0], hint=told.hint
@@ -554,21 +559,3 @@ def _read_last(reader: int, read: "Callable[[], bool]") -> None:
             continue
     except BlockingIOError:
         return
-
-
-def lost() -> SetupError:
-    """Return the error for an init that is gone and that wasn't ours to reap."""
-    from errno import ECHILD
-
-    what = "somebody else reaped the container's init"
-    return SetupError(what, stage=LAUNCHER, syscall="waitpid", errno=ECHILD)
-
-
-def how(changed: int) -> str:
-    """Say how a process ended, from its wait status."""
-    code, signal = status_of_wait(changed)
-    if signal is None:
-        return f"ended with status {code}"
-    from pyinit import signames
-
-    return f"was killed by {signames.name(signal)}"

@@ -19,7 +19,7 @@ import posix
 import select
 
 from pyinit import SI_KERNEL
-from spawner import descriptors
+from spawner import linux
 from spawner.errors import LAUNCHER, WITNESS
 from spawner.machine import ENDS, STOPS
 from spawner.steps import attempt
@@ -149,7 +149,7 @@ def _be(kernel: "Kernel", launcher: int) -> "NoReturn":
         kernel.set_parent_death_signal(_signal.SIGKILL)
         if posix.getppid() == launcher:
             posix.closerange(0, 3)
-            if not descriptors.close_all_but(()):
+            if not linux.close_all_but(()):
                 posix.closerange(3, posix.sysconf("SC_OPEN_MAX"))
             for number in STOPS:
                 if _signal.getsignal(number) != _signal.SIG_IGN:

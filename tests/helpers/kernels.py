@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from spawner.linux import Kernel, SyscallError
+from spawner.errors import SyscallError
+from spawner.linux import Kernel
 
 CALLS = tuple(
     name for name, value in vars(Kernel).items() if callable(value) and not name.startswith("_")

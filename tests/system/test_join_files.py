@@ -387,7 +387,7 @@ def test_the_words_of_release(words: tuple[str, ...], status: int) -> None:
 FAILING = """
 import sys
 sys.path[:0] = [sys.argv[1]]
-from spawner import linux, persist
+from spawner import errors, linux, persist
 from spawner.errors import SetupError
 from spawner.spec import Namespaces, Spec
 
@@ -400,7 +400,7 @@ class Failing(linux.Kernel):
             left[name] -= 1
             if left[name] == 0:
                 def refuse(*_):
-                    raise linux.SyscallError(name, 5)
+                    raise errors.SyscallError(name, 5)
                 return refuse
         return super().__getattribute__(name)
 
@@ -439,7 +439,7 @@ def test_each_call_refused_keeps_nothing(tmp_path: Path, call: str, times: int) 
 MOVED = """
 import os, sys
 sys.path[:0] = [sys.argv[1]]
-from spawner import linux, persist
+from spawner import errors, linux, persist
 from spawner.spec import Namespaces, Spec
 
 def keep(place):

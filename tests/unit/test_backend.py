@@ -17,8 +17,8 @@ from helpers.kernels import Recording, open_descriptors
 
 from spawner import backend, making, resolver, slirpapi
 from spawner.backend import Backend, Ends
-from spawner.errors import SetupError
-from spawner.linux import Kernel, SyscallError
+from spawner.errors import SetupError, SyscallError
+from spawner.linux import Kernel
 from spawner.making import Ear
 from spawner.network import Network, Publish
 

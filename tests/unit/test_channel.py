@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import channel, notice
+from spawner import channel
 from spawner.errors import ExecError, SetupError
 from spawner.linux import Kernel
 
@@ -56,7 +56,7 @@ def test_a_number_has_to_be_one(line: bytes) -> None:
 @given(st.lists(st.binary(max_size=20).filter(lambda raw: b"\n" not in raw)), st.data())
 def test_lines_are_cut_wherever_the_reads_end(lines: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(line + b"\n" for line in lines)
-    for reader in (channel.Lines(), notice.Lines()):
+    for reader in (channel.Lines(), channel.Notices()):
         found: list[bytes] = []
         left = stream
         while left:
@@ -124,7 +124,7 @@ def test_the_ends_of_the_pipes() -> None:
     ],
 )  # fmt: skip
 def test_notices(line: bytes, kind: str, numbers: list[int], text: str) -> None:
-    found = notice.parse(line)
+    found = channel.parse_notice(line)
     assert found is not None
     assert (found.kind, found.numbers, found.text) == (kind, numbers, text)
 
@@ -146,16 +146,16 @@ def test_notices(line: bytes, kind: str, numbers: list[int], text: str) -> None:
     ],
 )
 def test_no_nonsense_is_believed(line: bytes) -> None:
-    assert notice.parse(line) is None
+    assert channel.parse_notice(line) is None
 
 
 @given(st.binary())
 def test_any_notice_is_taken_without_an_error(line: bytes) -> None:
-    notice.parse(line)
+    channel.parse_notice(line)
 
 
 def test_a_notice_without_an_end_is_dropped_and_the_next_one_heard() -> None:
-    lines = notice.Lines()
-    assert lines.feed(b"x" * (notice.LONGEST + 1)) == []
-    assert lines.feed(b"x" * notice.LONGEST + b"\nstarted 2\n") == [b"started 2"]
-    assert lines.feed(b"y" * (notice.LONGEST + 1) + b"\nstarted 3\n") == [b"started 3"]
+    lines = channel.Notices()
+    assert lines.feed(b"x" * (channel.LONGEST + 1)) == []
+    assert lines.feed(b"x" * channel.LONGEST + b"\nstarted 2\n") == [b"started 2"]
+    assert lines.feed(b"y" * (channel.LONGEST + 1) + b"\nstarted 3\n") == [b"started 3"]

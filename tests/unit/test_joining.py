@@ -22,12 +22,12 @@ from pyinit.cmdline import parse
 from pyinit.execvp import ExecError
 from spawner import joinids, joining, joinoptions, joinprobe
 from spawner.caller import Caller
-from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError
+from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError, SyscallError
 from spawner.evidence import Machine
 from spawner.joinids import Ids
 from spawner.joining import Joined
 from spawner.joins import Joins
-from spawner.linux import Kernel, SyscallError
+from spawner.linux import Kernel
 from spawner.planning import plan
 from spawner.spec import Namespaces, Spec
 

@@ -18,8 +18,8 @@ from helpers.kernels import CALLS
 from helpers.programs import PLACE, python
 from helpers.terminal import Terminal
 
-from spawner.launch import Container
 from spawner.linux import Kernel
+from spawner.made import Container
 
 ROOT = ["pid", "mount", "uts", "ipc", "cgroup", "net", "time"]
 MORE = {

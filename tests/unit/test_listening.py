@@ -12,20 +12,15 @@ import pytest
 from pyinit.supervisor import Supervisor
 from spawner import channel
 from spawner.errors import INIT, STAGE, SetupError
-from spawner.launch import Container, Observer
 from spawner.linux import Kernel
+from spawner.made import Container, Observer
 from spawner.making import Making
 from spawner.spec import Namespaces, Spec
 from spawner.wait import Wait
 
 
-def launch(made: Container) -> Any:
-    """Return what `Making` and `Wait` look at of a launch."""
-    spec = Spec(["app"], namespaces=Namespaces(["pid"]), init="")
-    return SimpleNamespace(
-        kernel=Kernel(), spec=spec, observer=Observer(), early=(), lifelines=(), kept=(),
-        container=made, tell_left=lambda: None,
-    )  # fmt: skip
+def making(made: Container) -> Making:
+    return Making(Kernel(), (), made, Observer())
 
 
 def test_of_two_failures_the_first_is_the_reason() -> None:
@@ -34,7 +29,7 @@ def test_of_two_failures_the_first_is_the_reason() -> None:
     for what, stage in (("the reason", INIT), ("what came of it", STAGE)):
         made.pipes.tell(channel.failure(SetupError(what, stage=stage)))
     with pytest.raises(SetupError, match=r"^the reason$"):
-        Making(launch(made)).read()
+        making(made).read()
     made.close()
 
 
@@ -55,7 +50,9 @@ def test_the_last_word_is_heard_though_somebody_else_could_still_speak(
     made.pipes.open(Kernel(), notice=True)
     made.pipes.close("status_reader")
     os.write(made.pipes.notice_writer, b"started 2\n%b\n" % told)
-    ending = Wait(launch(made), Making(launch(made)))._conclude(exited << 8)
+    spec = Spec(["app"], namespaces=Namespaces(["pid"]), init="")
+    wait = Wait(Kernel(), spec, Observer(), made, making(made))
+    ending = wait._conclude(exited << 8)
     assert (ending.status, ending.signal) == (exited, signalled)
 
 

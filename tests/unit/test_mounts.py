@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from spawner import mounts
 from spawner.caller import Caller
-from spawner.errors import SetupError, SpecError
-from spawner.linux import SyscallError
+from spawner.errors import SetupError, SpecError, SyscallError
 from spawner.planning import plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 

@@ -13,7 +13,8 @@ from helpers.kernels import open_descriptors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner.linux import Kernel, SyscallError
+from spawner.errors import SyscallError
+from spawner.linux import Kernel
 from spawner.paths import follow_directory, open_directory
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from spawner.errors import SetupError
-from spawner.linux import Kernel, SyscallError
+from spawner.errors import SetupError, SyscallError
+from spawner.linux import Kernel
 from spawner.persist import Kept
 from spawner.spec import Namespaces, Spec
 

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from pyinit.execvp import ExecError as ExecFailure
 from spawner import steps
 from spawner.caller import Caller
-from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.errors import INIT, LAUNCHER, STAGE, SetupError, SyscallError
 from spawner.idmap import IdMap
-from spawner.linux import SyscallError
 from spawner.mapping import Maps
-from spawner.planning import is_staged, lines, plan, take, without
+from spawner.planning import is_staged, lines, plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
 CALLER = Caller(
@@ -135,7 +134,7 @@ def test_clearing_comes_before_setting(spec: Spec) -> None:
 @given(specs(), st.sampled_from(NAMESPACES))
 def test_without_a_namespace_nothing_touches_the_machines_own(spec: Spec, missing: str) -> None:
     planned = plan(spec, CALLER)
-    left = without(planned, missing)
+    left = steps.without(planned, missing)
     assert [step for step in planned if missing not in step.needs] == list(left)
 
 
@@ -293,11 +292,11 @@ def test_taking_the_steps_of_one_process() -> None:
     spec = make(namespaces=Namespaces({"pid", "time", "mount"}), boottime=3)
     planned = plan(spec, CALLER)
     kernel = Recording()
-    left = take(kernel, planned, LAUNCHER, lambda *_: pytest.fail("nothing was refused"))
+    left = steps.take(kernel, planned, LAUNCHER, lambda *_: pytest.fail("nothing was refused"))
     assert [call[0] for call in kernel.calls] == ["unshare", "unshare", "write_file"]
     assert left == planned[3:]
     # The init's own end where the container is made.
-    left = take(kernel, left, INIT, lambda *_: pytest.fail("nothing was refused"))
+    left = steps.take(kernel, left, INIT, lambda *_: pytest.fail("nothing was refused"))
     assert [call[0] for call in kernel.calls[3:]] == ["make_process_group", "unshare"]
     assert left[0].what == "make every mount private"
 
@@ -305,12 +304,12 @@ def test_taking_the_steps_of_one_process() -> None:
 def test_a_refused_namespace_is_told_and_what_needs_it_left_out() -> None:
     spec = make(namespaces=Namespaces((), {"pid", "mount"}))
     refused: list[tuple[str, int]] = []
-    planned = take(Poor(), plan(spec, CALLER), LAUNCHER, lambda *told: refused.append(told))
-    planned = take(Poor(), planned, INIT, lambda *told: refused.append(told))
+    planned = steps.take(Poor(), plan(spec, CALLER), LAUNCHER, lambda *told: refused.append(told))
+    planned = steps.take(Poor(), planned, INIT, lambda *told: refused.append(told))
     assert refused == [("pid", errno.ENOSPC), ("mount", errno.ENOSPC)]
     assert not [what for what in words(planned) if "mount" in what]
 
 
 def test_a_required_namespace_that_is_refused_is_an_error() -> None:
     with pytest.raises(SetupError, match="make a new pid namespace: No space left"):
-        take(Poor(), plan(make(), CALLER), LAUNCHER, lambda *_: pytest.fail("it's no option"))
+        steps.take(Poor(), plan(make(), CALLER), LAUNCHER, lambda *_: pytest.fail("it's no option"))

@@ -13,8 +13,8 @@ from helpers import children
 from helpers.kernels import open_descriptors
 
 from spawner import scout
-from spawner.errors import LAUNCHER, SetupError
-from spawner.linux import Kernel, SyscallError
+from spawner.errors import LAUNCHER, SetupError, SyscallError
+from spawner.linux import Kernel
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,7 @@ from helpers.kernels import Recording
 
 from pyinit.execvp import ExecError as ExecFailure
 from spawner import credentials, steps
-from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError
-from spawner.linux import SyscallError
+from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError, SyscallError
 
 MS_REC_PRIVATE = 0x44000
 MS_NOSUID_NODEV_NOEXEC = 0xE

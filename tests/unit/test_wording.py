@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spawner
-from spawner import isolate, keywords, options, wording
+from spawner import isolate, keywords, options, wording, words
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_makes_no_sense_is_told_in_keywords(
     given: dict[str, object], message: str, hint: str
 ) -> None:
     with pytest.raises(spawner.SpecError) as caught:
-        keywords.words(["true"], given)
+        words.command(["true"], given)
     assert message in str(caught.value)
     assert hint in (caught.value.hint or "")
     assert "--" not in f"{caught.value}{caught.value.hint}"
@@ -95,7 +95,7 @@ def test_what_makes_no_sense_is_told_in_keywords(
 def test_a_hint_is_shown_below_a_traceback() -> None:
     require("pidns")
     with pytest.raises(spawner.SpecError) as caught:
-        keywords.words(["true"], {"hostname": "x", "share": "uts"})
+        words.command(["true"], {"hostname": "x", "share": "uts"})
     for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
         shown = traceback.format_exception_only(error)
         assert shown[1:] == ['hint: add unshare="uts"\n']

@@ -1,0 +1,176 @@
+"""What the launcher has of a container, and who hears of it: what making and waiting share."""
+
+import _signal
+import posix
+
+from pyinit import Frozen
+from spawner import channel
+from spawner.errors import LAUNCHER
+from spawner.steps import attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from spawner.linux import Kernel
+    from spawner.terminal import Terminal
+
+
+class Ending(Frozen):
+    """How the program ended: its exit status, and the signal that killed it, or None.
+
+    It was `interrupted` if that was a SIGINT that was meant for the whole job.
+    """
+
+    status: int
+    signal: int | None
+    interrupted: bool = False
+
+
+class Observer:
+    """Hears how a launch goes; every method may be overridden, and may not raise.
+
+    `wants_namespaces` says whether `created` shall be told their inode numbers.
+    """
+
+    wants_namespaces = False
+
+    def missing(self, refused: dict[str, int]) -> None:
+        """Take the optional namespaces that were refused, and the errno."""
+
+    def created(self, pid: int, namespaces: dict[str, int]) -> None:
+        """Take the news that the container is made: its first process is `pid`, seen from here."""
+
+    def started(self) -> None:
+        """Take the news that the program's exec has happened."""
+
+    def signalled(self, number: int) -> None:
+        """Take the news that a signal came for the program."""
+
+    def spared(self, number: int, seconds: float | None) -> None:
+        """Take the news that a signal would have ended the program, were it not PID 1.
+
+        Everything is killed in `seconds`, None for never.
+        """
+
+    def disconnected(self, how: str) -> None:
+        """Take the news that the network inside is gone, and how."""
+
+    def killing(self) -> None:
+        """Take the news that everything in the container is being killed."""
+
+    def left(self, pid: int, how: str) -> None:
+        """Take the news that a process outlives its SIGKILL, and why."""
+
+
+class Container:
+    """What there is of a container, from the launcher's side.
+
+    `init` is its first process, and `pidfd` a descriptor of it; `awaited` is the process whose end
+    is the end of the container: the init, the stage while it lives, or the keeper where `keeping`.
+    All are 0, and descriptors -1, while they don't exist. `signals` is where the launcher's signals
+    are read. `refused` are the optional namespaces that could not be had, with the errno.
+    `strangers` are children that the launcher had before.
+    `foreground` says whether the program has the foreground of `terminal`, `alone` whether nobody
+    else of our job shares that, and `witness` is the process that learns of its stops
+    (`witness.py`). Where namespaces of others are `joined`, the
+    program's orphans may be theirs to reap. `left` are those that outlived their SIGKILL.
+    """
+
+    def __init__(self) -> None:
+        self.pipes = channel.Pipes()
+        self.signals = -1
+        self.init = 0
+        self.awaited = 0
+        self.pidfd = -1
+        self.keeping = False
+        self.joined: Any = None
+        self.kept: Any = None
+        self.refused: dict[str, int] = {}
+        self.strangers: set[int] = set()
+        self.terminal: Terminal | None = None
+        self.foreground = False
+        self.alone = False
+        self.witness = 0
+        self.backend: Any = None
+        self.left: list[int] = []
+
+    def refuse(self, kind: str, errno: int) -> None:
+        """Go on without an optional namespace."""
+        self.refused[kind] = errno
+        if kind == "pid":
+            self.keeping = True
+
+    def meet_init(self, kernel: "Kernel", pid: int) -> None:
+        """Get hold of the init; raises SetupError."""
+        self.init = pid
+        self.pidfd = attempt(LAUNCHER, "open a pidfd", lambda: kernel.pidfd_open(pid))
+
+    def signal(self, kernel: "Kernel", number: int, *, passed_on: bool = False) -> None:
+        """Send a signal to the init; if it's gone, its end is on the way.
+
+        One that is `passed_on` has come of our terminal, which pyinit is to know.
+        """
+        if self.pidfd < 0:
+            return
+        try:
+            if passed_on:
+                kernel.pass_on_signal(self.pidfd, number)
+            else:
+                kernel.pidfd_send_signal(self.pidfd, number)
+        except OSError:  # it's gone, or has become somebody whom we may not signal
+            return
+
+    def kill(self, kernel: "Kernel") -> None:
+        """Kill everything: the init and the keeper; `close` kills what they leave behind.
+
+        The keeper would kill the rest by itself, had no program that may signal it stopped it. And
+        it has to, while there's no hold of the init: no program runs yet then, and a keeper that
+        was killed at it could leave behind an init that it has stopped.
+        """
+        if self.joined is not None and self.keeping and self.pidfd >= 0 and self.awaited:
+            from spawner import descendants
+
+            self.left += descendants.kill_tree(self.init, self.pidfd)
+        self.pipes.close("go_writer")
+        if self.keeping and self.awaited and self.pidfd >= 0:
+            posix.kill(self.awaited, _signal.SIGKILL)  # our child, unreaped: the pid is its own
+        if self.pidfd < 0 and self.init and self.init == self.awaited:
+            posix.kill(self.init, _signal.SIGKILL)  # our child, unreaped: the pid is its own
+        self.signal(kernel, _signal.SIGKILL)
+
+    def dismiss_witness(self) -> None:
+        """End the witness, if there is one."""
+        if self.witness:
+            from spawner import witness
+
+            pid, self.witness = self.witness, 0
+            if not witness.end(pid):
+                self.left.append(pid)
+
+    def close(self) -> None:
+        """Take the terminal back, see that nothing is left, and close all descriptors."""
+        self.dismiss_witness()
+        if self.backend is not None:
+            self.left += self.backend.stop()
+        if self.terminal is not None and self.foreground:
+            self.foreground = False
+            self.terminal.take()
+        if self.keeping:
+            from spawner import descendants
+
+            self.left += descendants.kill(self.strangers | set(self.left))
+        self.pipes.close(*channel.Pipes.__slots__)
+        for descriptor in (self.pidfd, self.signals):
+            if descriptor >= 0:
+                posix.close(descriptor)
+        self.pidfd = self.signals = -1
+
+    def tell_left(self, observer: Observer) -> None:
+        """Tell of the processes that are left, though killed."""
+        left, self.left = self.left, []
+        if left:
+            from spawner import ends
+
+            for pid in dict.fromkeys(left):
+                observer.left(pid, ends.told(pid))
