@@ -11,7 +11,21 @@ FORWARDED = sorted(
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
 )
 
-JOB_CONTROL = {signal.SIGCONT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+"""What a terminal sends to stop a job."""
+
+FAULTS = (
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+    signal.SIGTRAP,
+    signal.SIGSYS,
+)
+"""What the kernel sends to a program at fault, and others can send as well."""
+
+JOB_CONTROL = {signal.SIGCONT, *STOPS}
 """Of these the kernel drops pending ones when an opposite comes, so they can't wait together."""
 
 PLAIN = [number for number in FORWARDED[:-1] if number not in JOB_CONTROL]

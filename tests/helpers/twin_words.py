@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import posix
-import signal
 
 import pytest
 
 from pyinit import settings, twins
 from pyinit.twins import twin
-
-STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -10,7 +10,7 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.places import Place
 from helpers.programs import family, python, reporter
-from helpers.reporters import FORWARDED, LAST, PLAIN, STANDARD, reported, reported_by_all
+from helpers.reporters import FAULTS, FORWARDED, LAST, PLAIN, STANDARD, reported, reported_by_all
 from helpers.running import Running
 
 REAL_TIME = [number for number in FORWARDED if number >= signal.SIGRTMIN]
@@ -141,17 +141,6 @@ def test_all_is_refused_where_it_would_mean_the_whole_machine(outside: Place) ->
     assert "--all" in ended.errors
     assert "PID 1" in ended.errors
     assert ended.errors.count("\n") == 1
-
-
-FAULTS = (
-    signal.SIGSEGV,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-    signal.SIGABRT,
-    signal.SIGTRAP,
-    signal.SIGSYS,
-)
 
 
 @pytest.mark.parametrize("number", FAULTS)

@@ -10,6 +10,7 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.programs import as_pid1, prepared, pyinit, reporter
+from helpers.reporters import LAST
 from helpers.running import Lines, Running
 from helpers.seccomp import Call, deny
 from helpers.terminal import (
@@ -25,7 +26,6 @@ from helpers.terminal import (
     ready,
 )
 
-LAST = int(signal.SIGRTMAX)
 NO_GROUP = deny(errno.EPERM, "setpgid")
 NO_FOREGROUND = deny(errno.EPERM, Call("ioctl", 1, TIOCSPGRP))
 

@@ -9,10 +9,9 @@ import pytest
 from helpers.capabilities import require
 from helpers.programs import CATCHER, Word, python, reporter
 from helpers.pyspawn import each_shape, pyspawn, usual_shape
+from helpers.reporters import LAST
 from helpers.running import Lines
 from helpers.terminal import END, INTERRUPT, QUIT, SUSPEND, Shell, Terminal, ready
-
-LAST = int(signal.SIGRTMAX)
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.programs import BLOCK_ALL, READY, prepared, python, reporter
 from helpers.pyspawn import each_shape, pyspawn, spawn
+from helpers.reporters import FORWARDED, LAST
 from helpers.running import Lines, Running
 from helpers.seccomp import Stepped
 from helpers.terminal import Terminal
@@ -24,13 +25,6 @@ from helpers.terminal import Terminal
 @pytest.fixture(autouse=True)
 def _namespaces() -> None:
     require("pidns")
-
-
-FORWARDED = sorted(
-    int(n) for n in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
-)
-
-LAST = int(signal.SIGRTMAX)
 
 
 @each_shape

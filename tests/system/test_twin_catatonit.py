@@ -7,17 +7,14 @@ for the deliberate differences of docs/twins.md.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from helpers import children, twins
-from helpers.programs import BLOCK_ALL, READY, family, prepared, python, reporter
-from helpers.running import Running, run
+from helpers import children, init_checks, twins
+from helpers.programs import BLOCK_ALL, READY, python, reporter
+from helpers.reporters import FAULTS, FORWARDED, STOPS
 from helpers.twins import Init, outcome
-
-LAST = int(signal.SIGRTMAX)
 
 catatonit, anywhere, twin, _ = twins.fixtures("catatonit")
 
@@ -117,37 +114,17 @@ def test_a_failed_exec_is_1(anywhere: Init, program: str) -> None:
     assert ended.errors.startswith("ERROR (catatonit:")
 
 
-FORWARDED = sorted(
-    int(number)
-    for number in signal.valid_signals()
-    - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
-    - {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
-    - {signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT}
-    - {signal.SIGTRAP, signal.SIGSYS}
-)
+UNLIKE = {*STOPS, *FAULTS}
+"""Those that catatonit doesn't forward: it drops the one kind and dies of the other."""
 
 
 def test_signals_are_forwarded(anywhere: Init) -> None:
-    with anywhere.start("--", *reporter()) as running:
-        running.line()
-        for number in FORWARDED:
-            running.send(number)
-            assert running.line().split()[:2] == ["reporter", str(number)]
+    init_checks.forwards(anywhere, sorted(set(FORWARDED) - UNLIKE), "--")
 
 
 @pytest.mark.parametrize(("words", "members"), [([], {"leader"}), (["-g"], {"leader", "member"})])
 def test_targets(anywhere: Init, words: list[str], members: set[str]) -> None:
-    with anywhere.start(*words, "--", *family()) as running:
-        ready = {line.split()[0]: int(line.split()[2]) for line in running.lines(3)}
-        running.send(signal.SIGUSR1)
-        running.send(LAST)
-        heard = sorted(running.line().split()[:2] for _ in range(2 * len(members)))
-        wanted = [[tag, str(number)] for tag in members for number in (int(signal.SIGUSR1), LAST)]
-        assert heard == sorted(wanted)
-        if not anywhere.inside:
-            for tag in {"leader", "member", "stranger"} - members:
-                os.kill(ready[tag], LAST)
-                assert running.line().split()[:2] == [tag, str(LAST)]
+    init_checks.reaches(anywhere, members, *words, "--")
 
 
 def test_the_workload_has_a_group_of_its_own(catatonit: Init) -> None:
@@ -168,29 +145,8 @@ def test_pause_ends_with_0_when_asked(anywhere: Init, words: list[str], number: 
         assert (running.out.rest(), running.errors()) == (b"", "")
 
 
-ORPHAN = """
-import posix
-# Tells whose child it is, and then whose child an orphan of its own is.
-reading, writing = posix.pipe()
-posix.write(1, b"%d\\n" % posix.getppid())
-if posix.fork() == 0:
-    if posix.fork() == 0:
-        posix.close(writing)
-        posix.read(reading, 1)
-        posix.write(1, b"%d\\n" % posix.getppid())
-    posix._exit(0)
-posix.wait()
-posix.close(writing)
-posix.read(0, 1)
-"""
-
-
 def test_subreaper(catatonit: Init) -> None:
-    with catatonit.start("--", *python(ORPHAN)) as running:
-        assert running.lines(2) == [str(running.pid)] * 2
-        running.close_input()
-        assert running.wait() == 0
-        assert running.errors() == ""
+    init_checks.adopts_orphans(catatonit, "--")
 
 
 def test_listen_pid_names_the_workload(catatonit: Init) -> None:
@@ -220,21 +176,12 @@ def test_news(catatonit: Init, value: str) -> None:
 
 
 def test_stops_of_terminals_and_faults_that_were_sent_are_forwarded(twin: Init) -> None:
-    # catatonit drops the one kind and dies of the other.
-    with twin.start("--", *reporter()) as running:
-        running.line()
-        for number in sorted(set(signal.valid_signals()) - set(FORWARDED)):
-            if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD):
-                running.send(number)
-                assert running.line().split()[:2] == ["reporter", str(int(number))]
+    init_checks.forwards(twin, sorted(UNLIKE), "--")
 
 
 def test_the_mask_and_ignored_signals_reach_the_workload(twin: Init) -> None:
     # catatonit blocks SIGTSTP, SIGTTIN and SIGTTOU in it: no job control below.
-    prepare = "signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2})\n"
-    prepare += "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    show = [shutil.which("grep") or "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
-    assert twin.run("--", *show, prepare=prepare).out == run(prepared(prepare, show)).out
+    init_checks.hands_on_signal_state(twin, {signal.SIGUSR2}, "--")
 
 
 def test_an_ignored_sigchld_hangs_nobody_and_loses_no_status(twin: Init) -> None:
@@ -255,8 +202,4 @@ def test_it_keeps_no_directory_busy(twin: Init, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", twins.KINDS)
 def test_ps_shows_the_name(kind: str, tmp_path: Path) -> None:
-    path = Init("catatonit", kind).link(tmp_path / "catatonit")
-    with Running([str(path), "--", *reporter()]) as running:
-        running.line()
-        comm = Path(f"/proc/{running.pid}/comm")
-        children.wait_until(lambda: comm.read_text() == "catatonit\n", "its name")
+    init_checks.has_its_name(Init("catatonit", kind), tmp_path, "--")

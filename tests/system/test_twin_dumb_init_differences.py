@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from helpers import children, twins
+from helpers import children, init_checks, twins
 from helpers.capabilities import require
-from helpers.programs import family, prepared, python, reporter
-from helpers.running import Running, run
+from helpers.programs import family, reporter
 from helpers.seccomp import deny
 from helpers.twins import Init
 
@@ -25,34 +23,12 @@ dumb_init, _, twin, _ = twins.fixtures("dumb-init")
 
 def test_the_mask_and_ignored_signals_reach_the_workload(twin: Init) -> None:
     # dumb-init unblocks and resets all of them.
-    prepare = "signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2, signal.SIGTTIN})\n"
-    prepare += "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    show = [shutil.which("grep") or "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
-    assert twin.run(*show, prepare=prepare).out == run(prepared(prepare, show)).out
-
-
-ORPHAN = """
-import posix
-# Tells whose child an orphan of its own is.
-reading, writing = posix.pipe()
-if posix.fork() == 0:
-    if posix.fork() == 0:
-        posix.close(writing)
-        posix.read(reading, 1)
-        posix.write(1, b"%d\\n" % posix.getppid())
-    posix._exit(0)
-posix.wait()
-posix.close(writing)
-posix.read(0, 1)
-"""
+    init_checks.hands_on_signal_state(twin, {signal.SIGUSR2, signal.SIGTTIN})
 
 
 @pytest.mark.parametrize("words", [[], ["-c"]])
 def test_the_twin_adopts_orphans_wherever_it_runs(twin: Init, words: list[str]) -> None:
-    with twin.start(*words, *python(ORPHAN)) as running:
-        assert running.line() == str(running.pid)
-        running.close_input()
-        assert running.wait() == 0
+    init_checks.adopts_orphans(twin, *words)
 
 
 def test_a_session_that_is_denied_is_done_without(twin: Init) -> None:
@@ -70,11 +46,7 @@ def test_a_session_that_is_denied_is_done_without(twin: Init) -> None:
 
 @pytest.mark.parametrize("kind", twins.KINDS)
 def test_ps_shows_the_name(kind: str, tmp_path: Path) -> None:
-    path = Init("dumb-init", kind).link(tmp_path / "dumb-init")
-    with Running([str(path), *reporter()]) as running:
-        running.line()
-        comm = Path(f"/proc/{running.pid}/comm")
-        children.wait_until(lambda: comm.read_text() == "dumb-init\n", "its name")
+    init_checks.has_its_name(Init("dumb-init", kind), tmp_path)
 
 
 def test_it_keeps_no_directory_busy(dumb_init: Init, tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ import os
 import signal
 
 import pytest
-from helpers import children, twins
-from helpers.programs import family, python, reporter
-from helpers.reporters import LAST
-from helpers.twin_words import STOPS
+from helpers import children, init_checks, twins
+from helpers.programs import python
+from helpers.reporters import FORWARDED, LAST, STOPS
 from helpers.twins import Init
 
 dumb_init, anywhere, _, _ = twins.fixtures("dumb-init")
@@ -52,32 +51,12 @@ def test_where_the_workload_lives(
 
 @pytest.mark.parametrize(("words", "members"), [([], {"leader", "member"}), (["-c"], {"leader"})])
 def test_targets(anywhere: Init, words: list[str], members: set[str]) -> None:
-    with anywhere.start(*words, *family()) as running:
-        ready = {line.split()[0]: int(line.split()[2]) for line in running.lines(3)}
-        running.send(signal.SIGUSR1)
-        running.send(LAST)
-        heard = sorted(running.line().split()[:2] for _ in range(2 * len(members)))
-        wanted = [[tag, str(number)] for tag in members for number in (int(signal.SIGUSR1), LAST)]
-        assert heard == sorted(wanted)
-        if not anywhere.inside:
-            for tag in {"leader", "member", "stranger"} - members:
-                os.kill(ready[tag], LAST)
-                assert running.line().split()[:2] == [tag, str(LAST)]
-
-
-FORWARDED = sorted(
-    int(number)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, *STOPS}
-)
+    init_checks.reaches(anywhere, members, *words)
 
 
 @pytest.mark.parametrize("words", [[], ["-c"]])
 def test_signals_are_forwarded(anywhere: Init, words: list[str]) -> None:
-    with anywhere.start(*words, *reporter()) as running:
-        running.line()
-        for number in FORWARDED:
-            running.send(number)
-            assert running.line().split()[:2] == ["reporter", str(number)]
+    init_checks.forwards(anywhere, sorted(set(FORWARDED) - set(STOPS)), *words)
 
 
 LEAVES = """

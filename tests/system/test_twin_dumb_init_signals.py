@@ -12,24 +12,10 @@ import pytest
 from helpers import children, twins
 from helpers.places import Place
 from helpers.programs import python, reporter
-from helpers.reporters import LAST
-from helpers.running import Running
-from helpers.twin_words import STOPS
+from helpers.reporters import LAST, STOPS, reported
 from helpers.twins import Init, outcome
 
 dumb_init, anywhere, _, _ = twins.fixtures("dumb-init")
-
-
-def got(running: Running, until: int = LAST, by: str = "reporter") -> list[int]:
-    """Return which signals a reporter got, up to and without `until`."""
-    numbers: list[int] = []
-    while True:
-        tag, number = running.line().split()[:2]
-        if tag != by:
-            continue
-        if int(number) == until:
-            return numbers
-        numbers.append(int(number))
 
 
 @pytest.mark.parametrize("words", [["-r", "10:12"], ["-r10:12"], ["--rewrite", "10:12"],
@@ -39,7 +25,7 @@ def test_rewriting(anywhere: Init, words: list[str]) -> None:
         running.line()
         running.send(signal.SIGUSR1)
         running.send(LAST)
-        assert got(running) == [signal.SIGUSR2]
+        assert reported(running) == [signal.SIGUSR2]
 
 
 def test_rewriting_to_0_drops(dumb_init: Init) -> None:
@@ -47,7 +33,7 @@ def test_rewriting_to_0_drops(dumb_init: Init) -> None:
         running.line()
         running.send(signal.SIGUSR1)
         running.send(LAST)
-        assert got(running) == []
+        assert reported(running) == []
 
 
 def test_rewriting_many_and_the_last_counts(dumb_init: Init) -> None:
@@ -113,7 +99,7 @@ def test_stop_signals_that_are_forwarded_otherwise(
         children.wait_state(running.pid, "T")
         running.send(signal.SIGCONT)
         running.send(LAST)
-        assert got(running) == [signal.SIGCONT]
+        assert reported(running) == [signal.SIGCONT]
 
 
 @pytest.mark.parametrize("kind", twins.KINDS)

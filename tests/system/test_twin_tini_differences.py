@@ -7,15 +7,13 @@ the deliberate differences of docs/twins.md.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from helpers import children, twins
-from helpers.programs import BLOCK_ALL, READY, prepared, python, reporter
+from helpers import children, init_checks, twins
+from helpers.programs import BLOCK_ALL, READY, python, reporter
 from helpers.reporters import LAST, reported_by_all
-from helpers.running import Running, run
 from helpers.terminal import Shell, Terminal
 from helpers.twins import Init
 
@@ -63,15 +61,8 @@ def test_the_suspend_key_gives_the_prompt_back(twin: Init) -> None:
 @pytest.mark.parametrize("kind", twins.KINDS)
 @pytest.mark.parametrize("name", ["tini", "docker-init"])
 def test_ps_shows_the_name(kind: str, name: str, tmp_path: Path) -> None:
-    path = Init(name, kind).link(tmp_path / name)
-    with Running([str(path), "-s", "--", *reporter()]) as running:
-        running.line()
-        comm = Path(f"/proc/{running.pid}/comm")
-        children.wait_until(lambda: comm.read_text() == f"{name}\n", "its name")
+    init_checks.has_its_name(Init(name, kind), tmp_path, "-s", "--")
 
 
 def test_the_mask_of_whoever_started_us_is_the_workloads(tini: Init) -> None:
-    prepare = "signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR2, signal.SIGTTIN})\n"
-    prepare += "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-    show = [shutil.which("grep") or "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
-    assert tini.run("--", *show, prepare=prepare).out == run(prepared(prepare, show)).out
+    init_checks.hands_on_signal_state(tini, {signal.SIGUSR2, signal.SIGTTIN}, "--")

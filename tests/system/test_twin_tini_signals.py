@@ -6,33 +6,23 @@ the deliberate differences of docs/twins.md.
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
-from helpers import twins
-from helpers.programs import family, python, reporter
-from helpers.reporters import LAST, reported_by_all
+from helpers import init_checks, twins
+from helpers.programs import python, reporter
+from helpers.reporters import FAULTS, FORWARDED
 from helpers.running import Running
 from helpers.twins import SUBREAPER, Init, environment, outcome
 
 tini, anywhere, twin, peer = twins.fixtures("tini")
 
-FORWARDED = sorted(
-    int(number)
-    for number in signal.valid_signals()
-    - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU}
-    - {signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT}
-    - {signal.SIGTRAP, signal.SIGSYS}
-)
+UNLIKE = {signal.SIGTTIN, signal.SIGTTOU, *FAULTS}
+"""Those that tini doesn't forward: it ignores the one kind and dies of the other."""
 
 
 def test_signals_are_forwarded(anywhere: Init) -> None:
-    with anywhere.start("--", *reporter()) as running:
-        running.line()
-        for number in FORWARDED:
-            running.send(number)
-            assert running.line().split()[:2] == ["reporter", str(number)]
+    init_checks.forwards(anywhere, sorted(set(FORWARDED) - UNLIKE), "--")
 
 
 @pytest.mark.parametrize(
@@ -50,17 +40,7 @@ def test_group(
     anywhere: Init, words: list[str], variables: dict[str, str], members: set[str]
 ) -> None:
     variables = {**variables, "TINI_VERBOSITY": "0"}
-    with anywhere.start(*words, "--", *family(), variables=variables) as running:
-        ready = {line.split()[0]: line.split()[2] for line in running.lines(3)}
-        running.send(signal.SIGUSR1)
-        running.send(LAST)
-        assert reported_by_all(running, members) == {tag: [signal.SIGUSR1] for tag in members}
-        # The others hear of nothing but what they are told by their pids.
-        if not anywhere.inside:
-            others = {"leader", "member", "stranger"} - members
-            for tag in others:
-                os.kill(int(ready[tag]), LAST)
-            assert reported_by_all(running, others) == {tag: [] for tag in others}
+    init_checks.reaches(anywhere, members, *words, "--", variables=variables)
 
 
 def test_the_workload_has_a_group_of_its_own(tini: Init) -> None:
@@ -114,49 +94,19 @@ def test_good_parent_death_signals(tini: Init, name: str) -> None:
     assert (ended.status, ended.errors) == (0, "")
 
 
-ORPHAN = """
-import posix
-# Tells whose child it is, and then whose child an orphan of its own is.
-reading, writing = posix.pipe()
-posix.write(1, b"%d\\n" % posix.getppid())
-if posix.fork() == 0:
-    if posix.fork() == 0:
-        posix.close(writing)
-        posix.read(reading, 1)
-        posix.write(1, b"%d\\n" % posix.getppid())
-    posix._exit(0)
-posix.wait()
-posix.close(writing)
-posix.read(0, 1)
-"""
-
-
 @pytest.mark.parametrize(
     ("words", "variables"),
     [(["-s"], {}), (["-gs"], {}), ([], {"TINI_SUBREAPER": ""}), ([], {"TINI_SUBREAPER": "0"})],
 )
 def test_subreaper(tini: Init, words: list[str], variables: dict[str, str]) -> None:
-    with tini.start(*words, "--", *python(ORPHAN), variables=variables) as running:
-        assert running.lines(2) == [str(running.pid)] * 2
-        running.close_input()
-        assert running.wait() == 0
-        assert running.errors() == ""
+    init_checks.adopts_orphans(tini, *words, "--", variables=variables)
 
 
 def test_the_twin_is_a_subreaper_unasked_and_silent_about_it(twin: Init, peer: Init) -> None:
-    with twin.start("--", *python(ORPHAN)) as running:
-        assert running.lines(2) == [str(running.pid)] * 2
-        running.close_input()
-        assert running.wait() == 0
-        assert running.errors() == ""
+    init_checks.adopts_orphans(twin, "--")
     assert peer.run("true").errors.count("\n") > 2  # its wall of warnings
 
 
 def test_stops_of_terminals_and_faults_that_were_sent_are_forwarded(twin: Init) -> None:
-    # tini ignores the one kind, dies of the other; gunicorn counts its workers by SIGTTIN.
-    with twin.start("--", *reporter()) as running:
-        running.line()
-        for number in sorted(set(signal.valid_signals()) - set(FORWARDED)):
-            if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD):
-                running.send(number)
-                assert running.line().split()[:2] == ["reporter", str(int(number))]
+    # gunicorn counts its workers by SIGTTIN.
+    init_checks.forwards(twin, sorted(UNLIKE), "--")

@@ -6,7 +6,8 @@ import errno
 import signal
 
 import pytest
-from helpers.twin_words import STOPS, answered, parsed, twin_of, variable
+from helpers.reporters import STOPS
+from helpers.twin_words import answered, parsed, twin_of, variable
 
 from pyinit import settings
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 
 import pytest
-from helpers.twin_words import STOPS, parsed
+from helpers.reporters import STOPS
+from helpers.twin_words import parsed
 from hypothesis import given
 from hypothesis import strategies as st
 
