@@ -128,6 +128,35 @@ def errno_text(number: int) -> str:
     return f"{posix.strerror(number)} ({errno_name(number)})"
 
 
+def has_terminal() -> bool:
+    """Tell whether there may be a terminal whose foreground is ours to care for."""
+    if posix.isatty(0) or posix.isatty(1) or posix.isatty(2):
+        return True
+    try:
+        posix.close(posix.open("/dev/tty", posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def read_file(path: str) -> bytes:
+    """Return a small file of /proc whole, or nothing where it can't be read."""
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        data = b""
+        while part := posix.read(fd, 65536):
+            data += part
+    except OSError:
+        return b""
+    else:
+        return data
+    finally:
+        posix.close(fd)
+
+
 def show(name: bytes, words: list[bytes]) -> None:
     """Have ps(1) show this process as `name` with the arguments `words`, where there's a /proc."""
     # As its command name, proc_pid_comm(5), and its command line, proc_pid_cmdline(5). That is the

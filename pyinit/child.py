@@ -8,7 +8,7 @@ LC_CTYPE set in the environment of a C locale (PEP 538).
 import _signal
 import posix
 
-from pyinit import OURS, errno_text, execvp, settings, status_of_exec_errno
+from pyinit import OURS, errno_text, execvp, has_terminal, settings, status_of_exec_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Workload:
     def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
         self.program = asked.program
         self.pid = 0
-        self.has_terminal = handover.foreground is None and _has_terminal()
+        self.has_terminal = handover.foreground is None and has_terminal()
         self.own_group, self.foreground, self.wants = _place(asked, handover, self.has_terminal)
         self._own_session = asked.place == settings.OWN_SESSION
         # Without what can't be set: the C library's own signals, nptl(7). (No set operation, see
@@ -228,17 +228,6 @@ def _place(
         return False, False, False
     alone = jobcontrol.is_alone()
     return True, alone and foreground == group, alone
-
-
-def _has_terminal() -> bool:
-    """Tell whether there may be a terminal whose foreground is ours to care for."""
-    if posix.isatty(0) or posix.isatty(1) or posix.isatty(2):
-        return True
-    try:
-        posix.close(posix.open("/dev/tty", posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 def _set_dispositions(ignored: set[int]) -> list[int]:

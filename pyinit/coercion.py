@@ -5,6 +5,8 @@ The truth is in /proc/self/environ, which stays as execve(2) left it, proc_pid_e
 
 import posix
 
+from pyinit import read_file
+
 # What PEP 538 may set LC_CTYPE to (Python/pylifecycle.c, _TARGET_LOCALES).
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 # What LANG is in a C locale that is none by LC_ALL, setlocale(3).
@@ -20,29 +22,14 @@ def undo() -> None:
     value = posix.environ.get(b"LC_CTYPE")
     if value not in _COERCED:
         return
-    entries = _initial_environment()
-    if entries is None:
+    initial = read_file("/proc/self/environ")
+    if not initial.endswith(b"\0"):
         in_c_locale = not posix.environ.get(b"LC_ALL") and posix.environ.get(b"LANG") in _LANG_OF_C
         if in_c_locale and list(posix.environ)[-1] == b"LC_CTYPE":
             posix.unsetenv(b"LC_CTYPE")
         return
-    for entry in entries:
+    for entry in initial.split(b"\0"):
         if entry.startswith(b"LC_CTYPE="):
             posix.putenv(b"LC_CTYPE", entry[9:])
             return
     posix.unsetenv(b"LC_CTYPE")
-
-
-def _initial_environment() -> list[bytes] | None:
-    """Return the environment as execve(2) left it, or None where it can't be read."""
-    try:
-        fd = posix.open("/proc/self/environ", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        raw = b"".join(iter(lambda: posix.read(fd, 65536), b""))
-    except OSError:
-        return None
-    finally:
-        posix.close(fd)
-    return raw.split(b"\0")[:-1] if raw.endswith(b"\0") else None

@@ -3,7 +3,7 @@
 import errno
 import posix
 
-from pyinit import errno_text, reaper
+from pyinit import errno_text, read_file, reaper
 
 
 def fork_failed(error: OSError) -> tuple[str, str | None]:
@@ -76,4 +76,4 @@ def _zombie_parents() -> dict[int, int]:
 
 def _lines(path: str) -> list[str]:
     """Return the lines of a small file, none where it can't be read."""
-    return reaper.read_file(path).decode("utf-8", "backslashreplace").splitlines()
+    return read_file(path).decode("utf-8", "backslashreplace").splitlines()

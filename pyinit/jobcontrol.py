@@ -9,6 +9,8 @@ background).
 import _signal
 import posix
 
+from pyinit import read_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ def is_alone() -> bool:
     those that came with our exec.
     """
     own = posix.getpid()
-    if posix.getpgrp() != own or (_session() != own and _is_piped()):
+    if posix.getpgrp() != own or (leader() != own and _is_piped()):
         return False
     try:
         posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
@@ -66,7 +68,7 @@ def _is_piped() -> bool:
     return False
 
 
-def _session() -> int:
+def leader() -> int:
     """Return who leads our session, -1 where getsid(2) is denied: then nobody is known to."""
     try:
         return posix.getsid(0)
@@ -107,7 +109,7 @@ def is_with_shell() -> bool:
 
     It took it if somebody stopped us. Leader and group read as 0 outside our PID namespace.
     """
-    return foreground_group() == _session() != posix.getpgrp()
+    return foreground_group() == leader() != posix.getpgrp()
 
 
 def take_back() -> bool:
@@ -117,12 +119,12 @@ def take_back() -> bool:
     stopped us.
     """
     group = foreground_group()
-    if group is None or group == posix.getpgrp() or is_with_shell() or not _is_workloads(group):
+    if group is None or group == posix.getpgrp() or is_with_shell() or not is_below_us(group):
         return False
     return set_foreground(posix.getpgrp())
 
 
-def _is_workloads(group: int) -> bool:
+def is_below_us(group: int) -> bool:
     """Tell whether a process group is below us, or of nobody who lives, as far as can be known."""
     if group == 0:  # outside of our PID namespace
         return False
@@ -133,18 +135,11 @@ def _is_workloads(group: int) -> bool:
     except OSError:  # not ours to signal: it may be set-user-ID
         pass
     own, pid = posix.getpid(), group
-    while pid > 0:
-        try:
-            fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
-            try:
-                # State and parent, proc_pid_stat(5), after the name.
-                fields = posix.read(fd, 4096).rpartition(b") ")[2].split(b" ", 2)
-            finally:
-                posix.close(fd)
-        except OSError:  # its leader has ended before it, or there's no /proc: who knows
-            return True
-        if fields[0] in (b"Z", b"X"):
-            return True
+    while pid > 1:
+        # State and parent, proc_pid_stat(5), after the name.
+        fields = read_file(f"/proc/{pid}/stat").rpartition(b") ")[2].split(b" ", 2)
+        if len(fields) < 2 or fields[0] in (b"Z", b"X"):
+            return True  # its leader has ended before it, or there's no /proc: who knows
         pid = int(fields[1])
         if pid == own:
             return True

@@ -8,7 +8,7 @@ import _signal
 import posix
 import sys
 
-from pyinit import Frozen
+from pyinit import Frozen, read_file
 
 _LOOKS = 20
 """Looks for new descendants, at most, before those found are killed: somebody may continue them."""
@@ -106,21 +106,3 @@ def _send(pid: int, number: int) -> None:
     except (ProcessLookupError, PermissionError):
         # Gone meanwhile; or a set-user-ID descendant, which we can't end and must outlive.
         return
-
-
-def read_file(path: str) -> bytes:
-    """Return a small file of /proc whole, or nothing if it's gone or not readable."""
-    try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        data = b""
-        while part := posix.read(fd, 65536):
-            data += part
-    except OSError:
-        return b""
-    else:
-        return data
-    finally:
-        posix.close(fd)

@@ -126,23 +126,28 @@ class Report:
         own: bool,
     ) -> None:
         """Tell of a child that was reaped; `own` says that it was the workload."""
-        shown = name.decode("utf-8", "backslashreplace")
+        who = execerror.text(name) or "?"
         how = f"killed by {signames.name(signal)}" if signal else f"exited with {status}"
         kind = "workload" if own else "orphan"
-        line = f"reaped {kind} {pid} ({execerror.text(name) or '?'}), {how}"
-        if self.warn_orphans and not own and not self.verbose:
-            self.say(line)
+        line = f"reaped {kind} {pid} ({who}), {how}"
+        if self.warn_orphans and not own:
+            self._warn(line, pid, f"{who}, {how}")
         self._event(
             line,
             event="reaped",
             pid=pid,
-            name=shown,
+            name=name.decode("utf-8", "backslashreplace"),
             status=None if signal else status,
             signal=signames.name(signal) if signal else None,
             user_seconds=round(usage.user_seconds, 6) if usage else None,
             system_seconds=round(usage.system_seconds, 6) if usage else None,
             max_rss_bytes=usage.max_rss_bytes if usage else None,
         )
+
+    def _warn(self, line: str, pid: int, what: str) -> None:
+        """Tell people of an orphan, where they don't hear of it anyway."""
+        if not self.verbose:
+            self.say(line)
 
     def stopped(self, pid: int, signal: int) -> None:
         """Tell of a child that was stopped."""

@@ -23,6 +23,7 @@ What is only needed once the init is on its way is imported then, while its inte
 import _signal
 import posix
 
+from pyinit import has_terminal
 from spawner import channel, init
 from spawner.errors import INIT, LAUNCHER, STAGE
 from spawner.made import Container
@@ -280,18 +281,16 @@ class Launch:
 
     def _find_terminal(self) -> None:
         """Find the controlling terminal, and whether the foreground is ours to pass on."""
-        if not any(map(posix.isatty, (0, 1, 2))):
-            try:
-                posix.close(posix.open("/dev/tty", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC))
-            except OSError:
-                return
+        if not has_terminal():
+            return
+        from pyinit import jobcontrol
         from spawner import terminal
 
         self.container.terminal = found = terminal.find()
         if found is None:
             return
         made = self.container
-        made.alone = not self.background and terminal.is_alone()
+        made.alone = not self.background and jobcontrol.is_alone()
         if made.alone or self._asks_in_vain():
             made.foreground = found.is_ours()
 

@@ -8,14 +8,13 @@ background. Nothing here fails: a terminal that is gone has no foreground to car
 import _signal
 import posix
 
+from pyinit.jobcontrol import is_below_us, leader
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SHELLS = ("ash", "bash", "dash", "fish", "ksh", "mksh", "sh", "yash", "zsh")
-
-_KIND, _FIFO, _SOCKET = 0o170000, 0o010000, 0o140000
-"""Bits of st_mode, inode(7): S_IFMT, S_IFIFO, S_IFSOCK."""
 
 
 class Terminal:
@@ -40,7 +39,7 @@ class Terminal:
         Nor another job of the shell's, which may have it after somebody stopped us.
         """
         group = self._foreground()
-        return group not in (posix.getpgrp(), _leader()) and _is_programs(group)
+        return group not in (posix.getpgrp(), leader()) and is_below_us(group)
 
     def take(self) -> None:
         """Make our process group the foreground, and remember whose it was: the program's.
@@ -66,38 +65,6 @@ class Terminal:
             return 0
 
 
-def _leader() -> int:
-    """Return who leads our session, 0 where getsid(2) is denied: then nobody is known to."""
-    try:
-        return posix.getsid(0)
-    except OSError:
-        return 0
-
-
-def _is_programs(group: int) -> bool:
-    """Tell whether a process group is below us, or of nobody who lives, as far as can be known."""
-    try:
-        posix.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # not ours to signal: it may be set-user-ID
-        pass
-    from spawner import proc
-
-    own, pid = posix.getpid(), group
-    while pid > 1:
-        fields = proc.stat(pid)
-        if not fields:  # its leader has ended before it, or there's no /proc: who knows
-            return True
-        state, parent = fields[:2]
-        if state in ("Z", "X"):
-            return True
-        pid = int(parent)
-        if pid == own:
-            return True
-    return False
-
-
 def find() -> Terminal | None:
     """Return our controlling terminal, None where there is none.
 
@@ -117,25 +84,6 @@ def find() -> Terminal | None:
     return Terminal(descriptor)
 
 
-def is_alone() -> bool:
-    """Tell whether we are all there is of our job, so that nobody else of it has the terminal.
-
-    Of a job that a shell made we lead the process group then, and no pipe joins us to others of it:
-    they may come a moment later. In the session's first job only children are others, as elsewhere
-    those that came with our exec.
-    """
-    own = posix.getpid()
-    if posix.getpgrp() != own or (_leader() != own and _is_piped()):
-        return False
-    try:
-        posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
-    except ChildProcessError:
-        return True
-    except OSError:  # denied
-        return False
-    return False
-
-
 def can_be_asked() -> bool:
     """Tell whether the program will be found (`program_group`) when it asks for the terminal."""
     return posix.access(f"/proc/self/task/{posix.getpid()}/children", posix.R_OK)
@@ -148,18 +96,6 @@ def is_interactive_shell(words: "Sequence[str]") -> bool:
     options = [word for word in words[1:] if word[:1] in ("-", "+")]
     letters = "".join(word for word in options if word[:2] != "--")
     return "i" in letters or ("c" not in letters and len(options) == len(words) - 1)
-
-
-def _is_piped() -> bool:
-    """Tell whether a standard stream is a pipe, or the pair of sockets that some shells make."""
-    for descriptor in (0, 1, 2):
-        try:
-            mode = posix.fstat(descriptor).st_mode
-        except OSError:  # it's closed
-            continue
-        if mode & _KIND in (_FIFO, _SOCKET):
-            return True
-    return False
 
 
 def suspend(number: int, *, group: bool) -> bool:
@@ -216,8 +152,3 @@ def is_stopped(pid: int) -> bool:
     from spawner import proc
 
     return proc.stat(pid)[:1] in ([], ["T"], ["t"])
-
-
-def is_continued() -> bool:
-    """Tell whether a SIGCONT for us waits to be taken."""
-    return _signal.SIGCONT in _signal.sigpending()

@@ -449,9 +449,10 @@ class Wait:
             self._made.signal(self._kernel, _signal.SIGCONT)
 
     def _suspend(self, number: int, *, group: bool) -> None:
+        from pyinit import jobcontrol
         from spawner import terminal
 
-        if not group and terminal.is_continued():
+        if not group and jobcontrol.is_continued():
             return  # who has asked for the stop has asked for its end: we take that next
         continued = terminal.suspend(number, group=group)
         in_foreground = self._in_foreground()

@@ -6,12 +6,12 @@ The words behind it are ours.
 
 import posix
 
-from pyinit import report, signames
+from pyinit import report
 from pyinit.twins.twin import DEBUG, FATAL, INFO, WARNING, Twin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyinit.reaper import Usage
+    from pyinit.report import Value
 
 LICENCE = """\
 MIT License
@@ -46,9 +46,8 @@ class Voice(report.Report):
     """Tells what happens as the twin's tool does: its prefix, its levels, on stderr."""
 
     def __init__(self, twin: Twin, *, warn_orphans: bool = False) -> None:
-        super().__init__(verbose=max(0, twin.verbosity - WARNING))
+        super().__init__(warn_orphans=warn_orphans)
         self._twin = twin
-        self._warns = warn_orphans
 
     def fatal(self, text: str) -> None:
         """Say why we can't go on; for that a reader is waited for, but not for long."""
@@ -60,25 +59,13 @@ class Voice(report.Report):
 
     @property
     def _names_the_dead(self) -> bool:
-        return self._warns or self._twin.verbosity >= DEBUG
+        return self.warn_orphans or self._twin.verbosity >= DEBUG
 
-    def reaped(
-        self,
-        pid: int,
-        name: bytes,
-        status: int,
-        signal: int | None,
-        usage: "Usage | None",
-        own: bool,
-    ) -> None:
-        """Tell of a child that was reaped, an orphan in the words that tini's users look for."""
-        if self._warns and not own:
-            how = f"killed by {signames.name(signal)}" if signal else f"exited with {status}"
-            shown = name.decode("utf-8", "backslashreplace") or "?"
-            self.say(f"Reaped zombie process with pid={pid} ({shown}, {how})")
-        super().reaped(pid, name, status, signal, usage, own)
+    def _warn(self, line: str, pid: int, what: str) -> None:
+        """Tell of an orphan in the words that tini's users look for."""
+        self.say(f"Reaped zombie process with pid={pid} ({what})")
 
-    def _event(self, line: str, **fields: "report.Value") -> None:
+    def _event(self, line: str, **fields: "Value") -> None:
         first = fields.get("event") in _FIRST
         self._speak(INFO if first else DEBUG, line)
 

@@ -18,11 +18,15 @@ SHARED_TABLES = {
     "pyinit.coercion",
     "pyinit.execerror",
     "pyinit.execvp",
+    "pyinit.jobcontrol",
     "pyinit.jsontext",
     "pyinit.outlet",
     "pyinit.signames",
 }
-"""What the spawner may know of pyinit: tables and tools, and nothing of its running."""
+"""What the spawner may know of pyinit: tables and tools, and nothing of its running.
+
+Job control is such a tool: what is a job of the shell's, and who of it lives, is the same for both.
+"""
 
 CTYPES = {"ctypes", "_ctypes"}
 CTYPES_AT_HOME = {"pyinit.subreaper"}
