@@ -21,15 +21,22 @@ _EBADF, _EINVAL = 9, 22  # asm-generic/errno-base.h, the same on all machines
 class UsageError(Exception):
     """A command line that makes no sense; `hint` says what would.
 
-    `unknown` is the option, with its dashes, if it's one that isn't in the table.
+    `unknown` is the option, with its dashes, if it's one that isn't in the table. `refused` is the
+    option whose value is to blame, and what is wrong with that.
     """
 
     def __init__(
-        self, message: str, hint: str | None = None, *, unknown: str | None = None
+        self,
+        message: str,
+        hint: str | None = None,
+        *,
+        unknown: str | None = None,
+        refused: "tuple[Option, str] | None" = None,
     ) -> None:
         super().__init__(message)
         self.hint = hint
         self.unknown = unknown
+        self.refused = refused
 
 
 class Option(Frozen):
@@ -219,7 +226,8 @@ def _store(values: "dict[str, Any]", option: Option, text: str | None, where: st
         try:
             value = option.convert(text)
         except ValueError as error:
-            raise UsageError(f"{where}: {error}", _purpose(option)) from None
+            refused = option, str(error)
+            raise UsageError(f"{where}: {error}", _purpose(option), refused=refused) from None
     if option.many:
         values.setdefault(option.name, []).append(value)
     else:

@@ -16,7 +16,7 @@ from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOENT, ENXIO
 
 from spawner import helper
 from spawner.backend import Backend, read_words
-from spawner.errors import LAUNCHER, SetupError, how
+from spawner.errors import LAUNCHER, SetupError, how, mark
 from spawner.network import RESOLVERS
 from spawner.steps import Step
 
@@ -148,7 +148,8 @@ class Carrier(Backend):
         if "xternal interface" in error.step:
             error.hint = (
                 "pasta gives the addresses of the interface with the default route to the inside, "
-                "and finds none: have a default route, or use --network slirp4netns"
+                "and finds none: have a default route, or use "
+                f"{mark('--network slirp4netns')}"
             )
         return error
 
@@ -182,7 +183,8 @@ def find(network: "Network", caller: "Caller") -> Carrier:
         raise SetupError(
             f"start {kind}: there's no such program in PATH",
             stage=LAUNCHER,
-            hint=f"install the package {PACKAGES[kind]}, or do without, --network loopback",
+            hint=f"install the package {PACKAGES[kind]}, or do without, "
+            f"{mark('--network loopback')}",
         )
     _check_tun(kind)
     for port in network.publish:

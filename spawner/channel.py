@@ -3,8 +3,9 @@
 Three pipes, docs/architecture.md, "Who runs when in pyspawn":
 
 1. status, from the stage and the init to the launcher: records, one a line, `KIND NAME=VALUE …`.
-   Values are percent-encoded, so that a path may hold anything. The last writer closes it by its
-   exec: the end of file means that the exec happened, if an EXEC record came before.
+   Values are percent-encoded, so that a path may hold anything, and a message its marks. The last
+   writer closes it by its exec: the end of file means that the exec happened, if an EXEC record
+   came before.
 2. go, from the launcher to the stage and then the init: the lines MAPPED and GO. Its end of file
    means that the launcher is dead, or wants everything to end.
 3. notice, from pyinit or the keeper to the launcher: what they tell of the program, a line each.
@@ -164,7 +165,7 @@ def encode(kind: str, **fields: str | int | None) -> bytes:
     words = [kind.encode()]
     for name, value in fields.items():
         if value is not None:
-            raw = str(value).encode("utf-8", "surrogateescape")
+            raw = str(value).encode("utf-8", "surrogatepass")
             words.append(name.encode() + b"=" + b"".join(map(_escaped, raw)))
     return b" ".join(words) + b"\n"
 
@@ -186,7 +187,7 @@ def decode(line: bytes) -> Record:
             first, *parts = value.split("%")
             raw = first.encode("ascii")
             raw += b"".join(bytes([int(part[:2], 16)]) + part[2:].encode() for part in parts)
-            fields[name] = raw.decode("utf-8", "surrogateescape")
+            fields[name] = raw.decode("utf-8", "surrogatepass")
     except ValueError:
         raise ChannelError(f"not a record: {line!r}") from None
     return Record(kind, fields)

@@ -6,7 +6,7 @@ another user or group: they'd be the caller's. Only where setgroups(2) is denied
 """
 
 from spawner import helpers
-from spawner.errors import INIT, LAUNCHER, SetupError
+from spawner.errors import INIT, LAUNCHER, SetupError, mark
 from spawner.steps import Step
 from spawner.subid import FILES, is_link
 
@@ -74,7 +74,8 @@ def _hint(name: str, kind: str, said: str) -> str:
         )
     return (
         f"{name} refused to write the map: it needs root's rights, of which a container or a "
-        "security module may have taken some, or map your own id alone, --map-root-user"
+        "security module may have taken some, or map your own id alone, "
+        f"{mark('--map-root-user')}"
     )
 
 

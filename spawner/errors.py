@@ -30,6 +30,24 @@ OURS = 125
 """The exit status for failures of ours, as in pyinit, which is read only on failure."""
 
 
+MARK = "\udc00"
+"""What stands before and behind an option in a message.
+
+No bytes decode to it: PEP 383 has only U+DC80 to U+DCFF for those that aren't text. So no word, no
+path and no other program's answer can be taken for a mark.
+"""
+
+
+def mark(option: str) -> str:
+    """Return an option, as in `--share net`, for a message: each front says it in its own words."""
+    return f"{MARK}{option}{MARK}"
+
+
+def unmarked(message: str) -> str:
+    """Return a message as the command line says it: with options as they're typed."""
+    return message.replace(MARK, "")
+
+
 class SpawnerError(Exception):
     """The base of everything that this package raises; `hint` says what to do, or is None."""
 

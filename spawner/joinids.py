@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posix
 
-from spawner.errors import LAUNCHER, SetupError
+from spawner.errors import LAUNCHER, SetupError, mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def _check(ids: Ids, number: int, word: str, option: str) -> None:
         raise SetupError(
             f"join the user namespace: {word} {number} isn't mapped in it",
             stage=LAUNCHER,
-            hint=f"an id of {option} isn't mapped inside: name one that is ({ids}), or start the "
-            "container with more, --map-auto",
+            hint=f"an id of {mark(option)} isn't mapped inside: name one that is ({ids}), or start "
+            f"the container with more, {mark('--map-auto')}",
         )
 
 

@@ -28,7 +28,7 @@ import sys
 
 from spawner import joinids, proc
 from spawner.credentials import set_group, set_groups, set_user
-from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError, SyscallError
+from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError, SyscallError, mark
 from spawner.spec import FORKER, KINDS, NAMESPACES, made_by
 from spawner.steps import Step, attempt, failed, one_line
 
@@ -336,7 +336,7 @@ class Joined:
                 stage=INIT,
                 syscall="chdir",
                 path=path,
-                hint="name one that is inside: --workdir /",
+                hint=f"name one that is inside: {mark('--workdir /')}",
             )
 
     def _inside_root(self, kernel: Kernel) -> bool:
@@ -523,7 +523,7 @@ def _check_elsewhere(joined: Joined, joins: Joins) -> None:
                 f"{what}: only its children are in the {kind} namespace that it has made",
                 stage=LAUNCHER,
                 hint="name one of them: `ps --ppid` shows them; or name the other namespaces by "
-                "their flags, --mount and so on",
+                f"their flags, {mark('--mount')} and so on",
             )
 
 
@@ -751,15 +751,15 @@ def _of_file(kernel: Kernel, joined: Joined, path: str, kind: str | None) -> int
             f"{what}: it isn't a namespace",
             stage=LAUNCHER,
             path=path,
-            hint="name a file like /proc/PID/ns/net, or one that is bound to it (--persist, "
-            "`ip netns add`)",
+            hint="name a file like /proc/PID/ns/net, or one that is bound to it "
+            f"({mark('--persist')}, `ip netns add`)",
         )
     if kind is not None and actual != kind:
         raise SetupError(
             f"{what}: it is a {actual} namespace, not a {kind} namespace",
             stage=LAUNCHER,
             path=path,
-            hint=f"give it to --{actual}",
+            hint=f"give it to {mark(f'--{actual}')}",
         )
     return descriptor
 

@@ -10,7 +10,7 @@ import posix
 
 from pyinit import NOT_FOUND
 from spawner import proc
-from spawner.errors import SpawnerError
+from spawner.errors import SpawnerError, mark
 from spawner.evidence import Machine, shown
 from spawner.spec import KINDS
 
@@ -48,7 +48,7 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
     ):
         return _below(joins.pid, machine)
     if error.syscall == "chdir" and error.errno in _PATHS and joins.enters_files:
-        return "the path is looked up inside: name another directory with --workdir"
+        return f"the path is looked up inside: name another directory with {mark('--workdir')}"
     if joins.target is not None and error.errno == errno.ENOENT:
         return _no_file(error.path or "", joins.target)
     if error.errno in _DENIED and (error.path or "").startswith("/proc/"):
@@ -60,7 +60,7 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
     if error.syscall == "fork" and error.errno == errno.ENOMEM:
         return (
             "process 1 of that PID namespace has ended, so there can be no more processes in it: "
-            "name the other namespaces by their flags, --mount and so on"
+            f"name the other namespaces by their flags, {mark('--mount')} and so on"
         )
     return None
 
@@ -91,7 +91,7 @@ def in_targets_path(kernel: Kernel, spec: Spec, error: SetupError) -> str | None
         return None
     return (
         f"{shown(program)} is in the PATH of process {joins.pid}: it is looked up there, and runs "
-        "in that environment, with --target-env"
+        f"in that environment, with {mark('--target-env')}"
     )
 
 
@@ -202,7 +202,7 @@ def _not_become(error: SetupError, option: str, right: str) -> str | None:
     if error.errno == errno.EINVAL:
         return (
             f"an id of {option} isn't mapped inside: name one that is (`cat /proc/PID/uid_map` and "
-            "gid_map show them), or start the container with more, --map-auto"
+            f"gid_map show them), or start the container with more, {mark('--map-auto')}"
         )
     if error.errno == errno.EPERM:
         return (
@@ -216,8 +216,8 @@ def _not_joined(error: SetupError, joins: Joins) -> str | None:
     if error.errno == errno.EPERM:
         if joins.kinds is not None and "user" not in joins.kinds:
             return (
-                "it takes rights over the user namespace that this one belongs to: name --user as "
-                "well, or join as root"
+                "it takes rights over the user namespace that this one belongs to: name "
+                f"{mark('--user')} as well, or join as root"
             )
         return (
             "it takes CAP_SYS_ADMIN over the namespace, and in your own user namespace: join as "

@@ -44,6 +44,8 @@ TEXT = ("text", "universal_newlines", "encoding", "errors")
 RUN = ("input", "capture_output", "timeout", "check")
 
 MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-auto"}
+"""The values of `map`, and the options that they stand for."""
+
 _OPTIONS = {option.long: option for option in options.TABLE}
 
 

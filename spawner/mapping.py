@@ -12,7 +12,7 @@ import posix
 
 from pyinit import Frozen
 from spawner import helper, helpers, idmap, proc, subid
-from spawner.errors import LAUNCHER, SetupError, SyscallError
+from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.idmap import Extent, IdMap
 from spawner.steps import attempt
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from spawner.subid import Ask
 
 _WORDS = {"uid": "user", "gid": "group"}
+
+_OWN_ID, _AUTO, _GROUPS = map(mark, ("--map-root-user", "--map-auto", "--groups"))
+"""Options that several hints name."""
 
 
 class Maps(Frozen):
@@ -106,22 +109,22 @@ def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
     if alone and spec.setgroups == "allow":
         raise _refused(
             "setgroups can't stay allowed where an ordinary user maps one group",
-            "leave out --setgroups, or map a subordinate range as well, --map-auto",
+            f"leave out {mark('--setgroups')}, or map a subordinate range as well, {_AUTO}",
         )
     if denied and spec.setgroups == "allow":
         raise _refused(
             "setgroups can't be allowed, since it is denied in the user namespace that pyspawn "
             "runs in",
-            "leave out --setgroups, or start pyspawn where it is allowed",
+            f"leave out {mark('--setgroups')}, or start pyspawn where it is allowed",
         )
     deny = alone or spec.setgroups == "deny"
     if spec.groups is not None and (deny or denied):
         raise _refused(
             "the supplementary groups can't be set, since setgroups is denied in the user "
             "namespace",
-            "leave out --groups, or map a subordinate range as well, --map-auto"
+            f"leave out {_GROUPS}, or map a subordinate range as well, {_AUTO}"
             if alone
-            else "leave out --groups, or don't have setgroups denied",
+            else f"leave out {_GROUPS}, or don't have setgroups denied",
         )
     _check_program(spec, caller, users, groups)
     return Maps(
@@ -215,13 +218,13 @@ def _spare(absent: "list[idmap.Run]") -> str:
     if not runs:
         return (
             "the user namespace that pyspawn runs in has no id to give away: start pyspawn outside "
-            "of it, or do without --map-auto"
+            f"of it, or do without {_AUTO}"
         )
     first, count = max(runs, key=lambda run: run[1])
     extent = f"{first}:{first}:{count}"
     return (
         "the user namespace that pyspawn runs in has too few ids for a range: as root, name some, "
-        f"`--map-root-user --map-users {extent} --map-groups {extent}`"
+        f"`{_OWN_ID} {mark(f'--map-users {extent}')} {mark(f'--map-groups {extent}')}`"
     )
 
 
@@ -260,13 +263,13 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
         raise _refused(
             f"{what}: there's no such program in PATH",
             "install the package uidmap (shadow-utils on Fedora), or map your own id alone, "
-            "--map-root-user",
+            f"{_OWN_ID}",
         )
     if status.get("NoNewPrivs") == "1":
         raise _refused(
             f"{what}: it would run without root's rights, since no_new_privs is set",
             "start pyspawn where it isn't (NoNewPrivileges=no in a unit, no `setpriv "
-            "--no-new-privs`), or map your own id alone, --map-root-user",
+            f"--no-new-privs`), or map your own id alone, {_OWN_ID}",
         )
     reason = helper.powerless(path)
     if reason is not None:
@@ -289,8 +292,7 @@ def _check_name(kind: str, who: Who) -> None:
         raise _refused(
             f"map {_WORDS[kind]} ids with new{kind}map: it serves nobody without a name, and user "
             f"{user} has none in passwd(5)",
-            f"have root add one, `useradd --uid {user} NAME`, or map your own id alone, "
-            "--map-root-user",
+            f"have root add one, `useradd --uid {user} NAME`, or map your own id alone, {_OWN_ID}",
         )
 
 
@@ -315,28 +317,30 @@ def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) 
         ("gid", groups, spec.group, caller.group, spec.auto_groups),
     ):
         word = _WORDS[kind]
-        or_auto = "" if auto else " or --map-auto"
+        mapped_id = f"--set{kind} {wanted.extents[0].inner}"
+        or_auto = "" if auto else f" or {_AUTO}"
         if chosen is None and wanted.to_inner(own) is None:
             runs = [(item.inner, item.count) for item in wanted.extents]
             unused = next(idmap.free(0, subid.EVERY_ID, runs), None)
-            mapped = f"map it as well, --map-{word} {unused[0]}, or " if unused else ""
+            mapped = f"map it as well, {mark(f'--map-{word} {unused[0]}')}, or " if unused else ""
             raise _refused(
                 f"the program would have no {word} id inside: the caller's, {own}, isn't mapped "
                 f"by {wanted}",
-                f"{mapped}choose one that is mapped, --set{kind} {wanted.extents[0].inner}",
+                f"{mapped}choose one that is mapped, {mark(mapped_id)}",
             )
         if chosen is not None and wanted.to_outer(chosen) is None:
             raise _refused(
                 f"{word} {chosen}: there's no such {word} inside, by the map {wanted}",
-                f"map it, --map-{word} {chosen} or --map-{word}s {chosen}:OUTER:COUNT{or_auto}, or "
-                f"choose one that is mapped, --set{kind} {wanted.extents[0].inner}",
+                f"map it, {mark(f'--map-{word} {chosen}')} or "
+                f"{mark(f'--map-{word}s {chosen}:OUTER:COUNT')}{or_auto}, or choose one that is "
+                f"mapped, {mark(mapped_id)}",
             )
-    or_auto = "" if spec.auto_groups else " or --map-auto"
+    or_auto = "" if spec.auto_groups else f" or {_AUTO}"
     for group in spec.groups or ():
         if groups.to_outer(group) is None:
             raise _refused(
-                f"--groups: there's no group {group} inside, by the map {groups}",
-                f"map it, --map-groups {group}:OUTER:COUNT{or_auto}, or leave it out",
+                f"{_GROUPS}: there's no group {group} inside, by the map {groups}",
+                f"map it, {mark(f'--map-groups {group}:OUTER:COUNT')}{or_auto}, or leave it out",
             )
 
 
@@ -344,10 +348,11 @@ def _check_rights(spec: "Spec", caller: "Caller", status: dict[str, str], *, den
     """Refuse ids outside of a new user namespace to those who may not change theirs."""
     changes_group = spec.groups is not None or spec.group not in (None, caller.group)
     changes_user = spec.user not in (None, caller.user)
-    hint = "add --map-auto, for a user namespace in which you have it"
+    hint = f"add {_AUTO}, for a user namespace in which you have it"
     if spec.joins is not None and spec.joins.target is not None:
         hint = (
-            "name --user as well, where the target's is one in which you have it, or join as root"
+            f"name {mark('--user')} as well, where the target's is one in which you have it, or "
+            "join as root"
         )
     for kind, changes in (("gid", changes_group), ("uid", changes_user)):
         if changes and not _holds(status, kind):
@@ -359,7 +364,7 @@ def _check_rights(spec: "Spec", caller: "Caller", status: dict[str, str], *, den
         raise _refused(
             "the supplementary groups can't be set, since setgroups is denied in the user "
             "namespace that pyspawn runs in",
-            "leave out --groups",
+            f"leave out {_GROUPS}",
         )
 
 

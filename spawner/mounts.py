@@ -8,7 +8,7 @@ import errno
 import posix
 
 from spawner import linux
-from spawner.errors import INIT, SetupError, SyscallError
+from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.spec import PRIVATE, SHARED, SLAVE, UNCHANGED
 from spawner.steps import Step
 
@@ -104,7 +104,8 @@ def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
         if error.errno == errno.EINVAL:
             hint = (
                 f"nothing is mounted on {path}, so the new /proc would appear outside as well: "
-                "take --propagation private or slave, or `mount --bind` the directory on itself"
+                f"take {mark('--propagation private')} or slave, or `mount --bind` the directory "
+                "on itself"
             )
         raise SetupError(
             what, stage=INIT, syscall=error.syscall, errno=error.errno, path=path, hint=hint

@@ -10,7 +10,7 @@ The kinds:
 """
 
 from pyinit import Frozen
-from spawner.errors import SpecError
+from spawner.errors import SpecError, mark
 from spawner.linux import IFNAMSIZ
 from spawner.spec import ALL, PRIVATE, SLAVE
 
@@ -39,7 +39,7 @@ LOCAL = "127.0.0.1"
 
 _SPELLING = "a port is published by [ADDRESS:]PORT[:PORT][/udp], as in 127.0.0.1:8080:80"
 
-_VETH = "as in --network veth:BRIDGE,address=10.1.0.2/24,gateway=10.1.0.1"
+_VETH = "as in veth:BRIDGE,address=10.1.0.2/24,gateway=10.1.0.1"
 
 
 class Publish(Frozen):
@@ -196,7 +196,7 @@ class Network(Frozen):
             }
             raise SpecError(
                 f"a port can't be published into the network {self.kind}",
-                hints.get(self.kind, "use --network slirp4netns or --network pasta"),
+                hints.get(self.kind, "use slirp4netns or pasta"),
             )
         taken = set()
         for port in self.publish:
@@ -209,16 +209,14 @@ class Network(Frozen):
     def _check_port(self, port: Publish) -> None:
         """Refuse what a helper takes, and doesn't do."""
         if self.kind == "slirp4netns" and ":" in port.address:
-            raise SpecError(
-                f"{port}: slirp4netns publishes on IPv4 addresses only", "use --network pasta"
-            )
+            raise SpecError(f"{port}: slirp4netns publishes on IPv4 addresses only", "use pasta")
         if port.protocol != "udp":
             return
         if self.kind == "slirp4netns" and port.address.startswith("127."):
             # An answer would go to the machine's loopback, which is closed to what is inside.
             raise SpecError(
                 f"{port}: slirp4netns loses the answers of UDP ports published on loopback",
-                "publish on another address of this machine, or use --network pasta",
+                "publish on another address of this machine, or use pasta",
             )
         if self.kind == "pasta" and port.port != port.inner:
             raise SpecError(
@@ -257,22 +255,24 @@ class Network(Frozen):
         """Add to the namespaces that are named what this network asks for; raises SpecError."""
         if "net" in joined:
             raise SpecError(
-                f"--network {self.kind} says what the network is, and --net=FILE names another",
+                f"{mark(f'--network {self.kind}')} says what the network is, and "
+                f"{mark('--net=FILE')} names another",
                 "leave one of them out",
             )
         if self.kind == "host":
             if "net" in unshare or "net" in tried:
                 raise SpecError(
-                    "--network host and a new net namespace exclude each other",
+                    f"{mark('--network host')} and a new net namespace exclude each other",
                     "leave one of them out",
                 )
             if ALL in unshare or ALL in tried:
                 share.append("net")
             return
         if "net" in share or "net" in tried:
-            option = "--share" if "net" in share else "--unshare-try"
+            option = mark("--share" if "net" in share else "--unshare-try")
             raise SpecError(
-                f"--network {self.kind} needs a new net namespace, and {option} names it",
+                f"{mark(f'--network {self.kind}')} needs a new net namespace, and {option} names "
+                "it",
                 f"leave net out of {option}",
             )
         unshare.append("net")
@@ -288,7 +288,8 @@ class Network(Frozen):
             if kind not in namespaces.required:
                 why = " for its own /etc/resolv.conf" if kind == "mount" else ""
                 raise SpecError(
-                    f"the network {self.kind} needs a new {kind} namespace{why}", f"add --{kind}"
+                    f"the network {self.kind} needs a new {kind} namespace{why}",
+                    f"add {mark(f'--{kind}')}",
                 )
         if self.kind not in HELPED:
             return
@@ -296,13 +297,14 @@ class Network(Frozen):
             raise SpecError(
                 f"{self.kind} can't reach into a container that joins a namespace of others, since "
                 "that is kept from everybody's sight",
-                "make all its namespaces new, or connect it as root, --network veth:BRIDGE",
+                "make all its namespaces new, or connect it as root, "
+                f"{mark('--network veth:BRIDGE')}",
             )
         if spec.propagation not in (PRIVATE, SLAVE):
             raise SpecError(
                 f"the network {self.kind} needs an /etc/resolv.conf of its own, which would "
-                f"spread to the machine with --propagation {spec.propagation}",
-                f"take --propagation {PRIVATE} or {SLAVE}",
+                f"spread to the machine with {mark(f'--propagation {spec.propagation}')}",
+                f"take {mark(f'--propagation {PRIVATE}')} or {SLAVE}",
             )
 
 
@@ -310,7 +312,7 @@ def unnamed() -> "NoReturn":
     """Refuse ports that are published where no network is named."""
     raise SpecError(
         "a port can be published only into a network of its own",
-        "add --network slirp4netns or --network pasta",
+        f"add {mark('--network slirp4netns')} or {mark('--network pasta')}",
     )
 
 

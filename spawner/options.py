@@ -4,6 +4,7 @@ import posix
 
 from pyinit import cmdline
 from pyinit.cmdline import Option, UsageError
+from spawner.errors import mark
 from spawner.spec import KINDS, STOP_TIMEOUT, Spec, choose, kind_of
 
 TYPE_CHECKING = False
@@ -330,13 +331,17 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     attempt = [name for names in values.get("unshare_try", ()) for name in names]
     mappings = [name for name in ("map_root_user", "map_current_user") if values.get(name)]
     if len(mappings) > 1:
-        raise UsageError("--map-root-user and --map-current-user exclude each other")
+        raise UsageError(
+            f"{mark('--map-root-user')} and {mark('--map-current-user')} exclude each other"
+        )
     for name in ("map_user", "map_group"):
         if name in values:
             mappings.append(name)
             if values.get("map_current_user") or values.get("map_root_user"):
                 chosen, other = mappings[0].replace("_", "-"), name.replace("_", "-")
-                raise UsageError(f"--{chosen} and --{other} exclude each other")
+                raise UsageError(
+                    f"{mark(f'--{chosen}')} and {mark(f'--{other}')} exclude each other"
+                )
     mapped = _maps(values, user, group)
     mappings += [name for name in ("map_auto", "map_users", "map_groups") if values.get(name)]
     if mappings and "user" not in attempt:

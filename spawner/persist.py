@@ -14,7 +14,7 @@ import errno
 import posix
 
 from spawner import helper, linux, proc
-from spawner.errors import LAUNCHER, SetupError, SyscallError
+from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.spec import KINDS
 from spawner.steps import Step, attempt
 
@@ -34,7 +34,7 @@ _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 _NOT_OLDER = (
     "the kernel keeps a mount namespace only in one that it takes for older; Linux 6.18 numbers "
     "them by processor, so that a newer one may count as older: try again, on one processor "
-    "(taskset), or leave it out, --share mount"
+    f"(taskset), or leave it out, {mark('--share mount')}"
 )
 
 

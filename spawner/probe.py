@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 
-from spawner.errors import INIT
+from spawner.errors import INIT, mark
 from spawner.evidence import MAKERS, NET_ADMIN, SETFCAP, SYS_ADMIN, Case, Machine, number, shown
 from spawner.spec import KINDS
 
@@ -197,7 +197,7 @@ def _too_deep() -> str:
 
 def _raise(kind: str, name: str) -> str:
     way = f"raise it as root of this user namespace, `sysctl -w {name}=10000`"
-    return way if kind == "user" else f"{way}, or do without, `--share {kind}`"
+    return way if kind == "user" else f"{way}, or do without, `{mark(f'--share {kind}')}`"
 
 
 def _no_key(case: Case) -> str | None:
@@ -269,7 +269,7 @@ def _no_kind(case: Case) -> str | None:
         if case.making(kind) and case.machine.stat(file) == errno.ENOENT:
             return (
                 f"{case.release} has no {kind} namespaces (no {file}): do without, "
-                f"`--share {kind}`, or boot a kernel that has them"
+                f"`{mark(f'--share {kind}')}`, or boot a kernel that has them"
             )
     return None
 
@@ -348,7 +348,7 @@ def _leave(case: Case) -> str:
     outside = "start pyspawn outside of it"
     if case.lacks(SYS_ADMIN):
         return f"{outside}, or enter it with pivot_root(2) in place of chroot(2)"
-    return f"leave out --user, or {outside}"
+    return f"leave out {mark('--user')}, or {outside}"
 
 
 def _only_root(case: Case) -> str | None:
@@ -381,7 +381,7 @@ def _no_setfcap(case: Case) -> str | None:
         return None
     return (
         "since Linux 5.12 root needs CAP_SETFCAP to map user id 0, user_namespaces(7): give it "
-        "that (docker run --cap-add SETFCAP), or leave out --user"
+        f"that (docker run --cap-add SETFCAP), or leave out {mark('--user')}"
     )
 
 
@@ -397,11 +397,11 @@ def _no_right(case: Case) -> str | None:
         return None
     if case.uid != 0:
         return (
-            f"without a new user namespace this takes {needed}, root's: leave out --share "
-            "user, or add --user to --share all"
+            f"without a new user namespace this takes {needed}, root's: leave out "
+            f"{mark('--share user')}, or add {mark('--user')} to {mark('--share all')}"
         )
     # A container's filter that refuses the one mostly refuses the other as well.
-    other = "" if case.filtered else ", or add --user, which gives it inside"
+    other = "" if case.filtered else f", or add {mark('--user')}, which gives it inside"
     return (
         f"root has no {needed} here, as in most containers: give it that (docker run "
         f"--cap-add {needed.removeprefix('CAP_')}){other}"
@@ -422,7 +422,7 @@ def _fresh_proc(case: Case) -> str | None:
     if "user" in case.wanted and "pid" not in case.wanted:
         return (
             "a new user namespace has no right to the PID namespace around it, and a /proc would "
-            "show that: make a new one, --pid, or leave out --mount-proc"
+            f"show that: make a new one, {mark('--pid')}, or leave out {mark('--mount-proc')}"
         )
     if "user" not in case.wanted and case.filtered:
         return None
@@ -461,7 +461,8 @@ def _plain_root(case: Case) -> str | None:
         return None
     return (
         "the root directory is not a mount point, as after a chroot, so nothing can be mounted "
-        "in private: `mount --bind DIR DIR` before `chroot DIR`, or `--share mount`"
+        "in private: `mount --bind DIR DIR` before `chroot DIR`, or "
+        f"`{mark('--share mount')}`"
     )
 
 
@@ -552,29 +553,33 @@ def _in_other_words(kind: str, path: str) -> str | None:
     name, _, more = path.partition(":")
     if kind == "user" and "/" not in path and not more:
         return (
-            f"for who PROGRAM is: --setuid {path}; for a user namespace: --user=/proc/PID/ns/user"
+            f"for who PROGRAM is: {mark(f'--setuid {path}')}; for a user namespace: "
+            f"{mark('--user=/proc/PID/ns/user')}"
         )
     if kind == "net" and name in network.KINDS:
-        return f"a kind of network is named by --network {path}"
+        return f"a kind of network is named by {mark(f'--network {path}')}"
     if not path.isdigit() and not (name == "container" and more):
         return None
+    file = KINDS[kind].file
     if path.isdigit():
-        return f"for that of process {path}: --{kind}=/proc/{path}/ns/{KINDS[kind].file}"
+        return f"for that of process {path}: {mark(f'--{kind}=/proc/{path}/ns/{file}')}"
     pid = f"$(podman inspect -f '{{{{.State.Pid}}}}' {shown(more)})"
-    return f"for that of a container: --{kind}=/proc/{pid}/ns/{KINDS[kind].file}"
+    return f"for that of a container: {mark(f'--{kind}=/proc/{pid}/ns/{file}')}"
 
 
 def _other(case: Case) -> str:
     """Return what could be named in place of the path that failed."""
     if case.syscall == "chdir":
-        return "name another directory with --workdir"
+        return f"name another directory with {mark('--workdir')}"
     if _is_proc(case):
-        return "name another directory with --mount-proc"
+        return f"name another directory with {mark('--mount-proc')}"
     if case.syscall == "openat":
         return "name another path"
     if case.spec is None or case.spec.init == "":
         return "run pyspawn by another Python, such as /usr/bin/python3"
-    return "run another program" if case.spec.init is None else "name another init, --init=PATH"
+    if case.spec.init is None:
+        return "run another program"
+    return f"name another init, {mark('--init=PATH')}"
 
 
 def _is_proc(case: Case) -> bool:

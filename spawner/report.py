@@ -8,7 +8,7 @@ room: for each of the two readers a second in all.
 import posix
 
 from pyinit import OURS, errno_name, errno_text, execerror, jsontext, outlet
-from spawner.errors import ExecError, SetupError, SpawnerError
+from spawner.errors import ExecError, SetupError, SpawnerError, mark, unmarked
 from spawner.made import Observer
 
 TYPE_CHECKING = False
@@ -23,7 +23,10 @@ PATIENCE = 1.0
 
 
 class Report(Observer):
-    """Where news go: `status` is the descriptor of --json-status, or None."""
+    """Where news go: `status` is the descriptor of --json-status, or None.
+
+    A `quiet` one is read by the API, which has its own words for options: they stay marked.
+    """
 
     def __init__(
         self, *, status: int | None = None, quiet: bool = False, verbose: bool = False
@@ -48,7 +51,7 @@ class Report(Observer):
 
     def _line(self, text: str) -> None:
         if not self.quiet:
-            self._to_people().write(execerror.whole_line(text) + b"\n", waits=self._waits)
+            self._to_people().write(execerror.whole_line(unmarked(text)) + b"\n", waits=self._waits)
 
     def _to_people(self) -> outlet.Outlet:
         if self._people is None:
@@ -104,7 +107,9 @@ class Report(Observer):
         then = f"all of it is killed in {seconds:g} s" if seconds is not None else "it goes on"
         name = signames.name(number)
         self.say(f"{name} does nothing to a program that is PID 1 and doesn't handle it: {then}")
-        self._line(f"hint: --init would have passed {name} on to a program that isn't PID 1")
+        self._line(
+            f"hint: {mark('--init')} would have passed {name} on to a program that isn't PID 1"
+        )
 
     def disconnected(self, how: str) -> None:
         """Say that the network inside is gone, and how."""
@@ -152,8 +157,8 @@ class Report(Observer):
             syscall=syscall,
             errno=errno_name(number) if number else None,
             path=path,
-            message=message,
-            hint=hint,
+            message=message if self.quiet else unmarked(message),
+            hint=hint if self.quiet or hint is None else unmarked(hint),
             status=status,
         )
         return status

@@ -7,7 +7,7 @@ one and a test can plan one without privileges.
 import _signal
 
 from pyinit import Frozen
-from spawner.errors import INIT, STAGE, SpecError
+from spawner.errors import INIT, STAGE, SpecError, mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def choose(
     """
     named = {"--unshare": set(unshare), "--share": set(share), "--unshare-try": set(attempt)}
     for option, kinds in named.items():
-        _check_kinds(option, kinds)
+        _check_kinds(mark(option), kinds)
     for first, second in (
         ("--unshare", "--share"),
         ("--unshare", "--unshare-try"),
@@ -241,7 +241,9 @@ def choose(
     ):
         for kind in sorted(named[first] & named[second]):
             what = "every namespace" if kind == ALL else f"the {kind} namespace"
-            raise SpecError(f"{what} is named in both {first} and {second}", "name it in one")
+            raise SpecError(
+                f"{what} is named in both {mark(first)} and {mark(second)}", "name it in one"
+            )
     required = set(DEFAULT_NAMESPACES)
     if not privileged:
         required.add("user")
@@ -405,7 +407,7 @@ class Spec(Frozen):
             if not self.namespaces.wanted - {"pid"}:
                 raise SpecError(
                     "there is no new namespace to keep (a PID namespace ends with its process 1)",
-                    "add one, as --net",
+                    f"add one, as {mark('--net')}",
                 )
         self._check_hostname()
         self._check_mounts()
@@ -438,7 +440,7 @@ class Spec(Frozen):
             if mapped[0] and "user" not in self.namespaces.wanted:
                 raise SpecError(
                     f"{kind} id {mapped[0]} can only be mapped in a new user namespace",
-                    "add --user",
+                    f"add {mark('--user')}",
                 )
         if self.names_ids:
             self._check_named_ids()
@@ -453,7 +455,8 @@ class Spec(Frozen):
             if whole is not None or auto:
                 self._check_needed(f"a map of {what}", "user")
             elif own is None:
-                raise SpecError(f"no {kind} id is mapped", f"add --map-{kind} or --map-{kind}s")
+                hint = f"add {mark(f'--map-{kind}')} or {mark(f'--map-{kind}s')}"
+                raise SpecError(f"no {kind} id is mapped", hint)
         if self.setgroups is not None:
             self._check_needed("to allow or deny setgroups", "user")
             if self.setgroups not in ("allow", "deny"):
@@ -497,7 +500,7 @@ class Spec(Frozen):
     def _check_needed(self, what: str, kind: str) -> None:
         """Refuse `what` where the `kind` namespace that holds it isn't sure to be new."""
         if kind not in self.namespaces.required:
-            raise SpecError(f"{what} needs a new {kind} namespace", f"add --{kind}")
+            raise SpecError(f"{what} needs a new {kind} namespace", f"add {mark(f'--{kind}')}")
 
 
 def _check_text(what: str, text: str) -> None:

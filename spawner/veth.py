@@ -15,7 +15,7 @@ import posix
 from errno import ENODEV
 
 from spawner.backend import Backend, complain, read_words
-from spawner.errors import LAUNCHER, SetupError, how
+from spawner.errors import LAUNCHER, SetupError, how, mark
 from spawner.spec import KINDS
 from spawner.steps import Step
 
@@ -131,7 +131,8 @@ def find(network: "Network") -> Pair:
             raise SetupError(
                 f"start veth: this takes {name} in the machine's network namespace",
                 stage=LAUNCHER,
-                hint="do it as root, or take a network that needs no right, --network pasta",
+                hint="do it as root, or take a network that needs no right, "
+                f"{mark('--network pasta')}",
             )
     return Pair(network)
 

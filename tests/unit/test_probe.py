@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawner import probe
-from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
+from spawner.errors import INIT, LAUNCHER, STAGE, SetupError, unmarked
 from spawner.evidence import Machine
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
@@ -132,8 +132,8 @@ def why(
     machine: Machine, error: SetupError, kinds: Iterable[str] = DEFAULTS, **more: object
 ) -> str:
     """Return the explanation, after checking that it is one line and one sentence."""
-    found = probe.explain(error, spec(*kinds, **more), machine)
-    assert found is not None
+    found = unmarked(probe.explain(error, spec(*kinds, **more), machine) or "")
+    assert found
     assert found.isprintable()
     assert not found.endswith(".")
     assert found[0] not in " :"
@@ -921,4 +921,4 @@ def test_it_never_raises_and_says_one_line(
     error = SetupError("step", stage=STAGE, syscall=syscall, errno=number, path=path)
     wanted = spec(*kinds) if kinds is not None else None
     found = probe.explain(error, wanted, Mad(data))
-    assert found is None or (found.isprintable() and found)
+    assert found is None or (unmarked(found).isprintable() and found)

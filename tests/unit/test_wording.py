@@ -2,74 +2,250 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import pickle
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from helpers.capabilities import require
+from helpers.programs import PLACE
 from hypothesis import given
 from hypothesis import strategies as st
 
 import spawner
-from spawner import isolate, keywords, options, wording, words
+from pyinit import jsontext
+from spawner import channel, isolate, joinoptions, keywords, options, report, wording, words
+from spawner.errors import MARK, STAGE, SetupError, mark, unmarked
+
+
+def marked(text: str) -> str:
+    """Return a message with its options, which stand in braces, marked."""
+    return re.sub(r"\{([^}]*)\}", lambda match: mark(match[1]), text)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "typed", "said"),
     [
-        ("--unshare: 'nets' is none", "unshare: 'nets' is none"),
-        ("add --time", 'add unshare="time"'),
-        ("add --network slirp4netns or --network pasta",
+        ("{--unshare}: 'nets' is none", "--unshare: 'nets' is none", "unshare: 'nets' is none"),
+        ("add {--time}", "add --time", 'add unshare="time"'),
+        ("add {--network slirp4netns} or {--network pasta}",
+         "add --network slirp4netns or --network pasta",
          'add network="slirp4netns" or network="pasta"'),
-        ("--network pasta needs one, and --share names it",
-         'network="pasta" needs one, and share names it'),
-        ("as in --network veth:b,address=10.1.0.2/24.",
-         'as in network="veth:b,address=10.1.0.2/24".'),
-        ("choose one, --setuid 0", "choose one, user=0"),
-        ("-G, --setgid=GROUP: Run", 'group="GROUP": Run'),
-        ("--groups: there's no group 7", "extra_groups: there's no group 7"),
-        ("--map-users 1:OUTER:COUNT or --map-auto, or",
-         'map_users="1:OUTER:COUNT" or map="auto", or'),
-        ("name another with --workdir", "name another with cwd"),
-        ("another init, --init=PATH", 'another init, init="PATH"'),
-        ("do without, `--share user`", 'do without, `share="user"`'),
-        ("take --propagation private or slave", 'take propagation="private" or slave'),
-        ("add --user to --share all", 'add unshare="user" to share="all"'),
-        ("`unshare --pid` does that", "`unshare --pid` does that"),
-        ("(unshare has --map-root-user for that)", "(unshare has --map-root-user for that)"),
-        ("`sudo pyspawn --persist DIR ...`", "`sudo pyspawn --persist DIR ...`"),
-        ("docker run --cap-add SETFCAP", "docker run --cap-add SETFCAP"),
-        ("chmod +x /x/--share", "chmod +x /x/--share"),
+        ("{--network veth:b,address=10.1.0.2/24}.",
+         "--network veth:b,address=10.1.0.2/24.",
+         'network="veth:b,address=10.1.0.2/24".'),
+        ("choose one, {--setuid 0}", "choose one, --setuid 0", "choose one, user=0"),
+        ("{--map-users 1:OUTER:COUNT} or {--map-auto}",
+         "--map-users 1:OUTER:COUNT or --map-auto",
+         'map_users="1:OUTER:COUNT" or map="auto"'),
+        ("another init, {--init=PATH}", "another init, --init=PATH", 'another init, init="PATH"'),
+        ("`{--share user}`", "`--share user`", '`share="user"`'),
+        ("take {--propagation private} or slave", "take --propagation private or slave",
+         'take propagation="private" or slave'),
+        ("{--persist}", "--persist", "--persist"),
+        ("{--user=/proc/7/ns/user}", "--user=/proc/7/ns/user", "--user=/proc/7/ns/user"),
+        ("`unshare --pid` does that", "`unshare --pid` does that", "`unshare --pid` does that"),
+        ("chmod +x /x/--share", "chmod +x /x/--share", "chmod +x /x/--share"),
+        ("docker run --user", "docker run --user", "docker run --user"),
     ],
 )  # fmt: skip
-def test_options_become_keywords(text: str, said: str) -> None:
-    assert wording.python(text) == said
+def test_each_front_says_options_in_its_own_words(text: str, typed: str, said: str) -> None:
+    assert unmarked(marked(text)) == typed
+    assert wording.python(marked(text)) == said
 
 
 def test_the_callers_own_id_is_mapped_by_name() -> None:
-    assert wording.python("--map-user 5, or") == f'map_users="5:{os.geteuid()}:1", or'
-    assert wording.python("--map-group 0,") == f'map_groups="0:{os.getegid()}:1",'
+    assert wording.python(marked("{--map-user 5}, or")) == f'map_users="5:{os.geteuid()}:1", or'
+    assert wording.python(marked("{--map-group 0},")) == f'map_groups="0:{os.getegid()}:1",'
 
 
 def test_kinds_of_a_join_are_namespaces() -> None:
-    assert wording.python("name --user as well", wording.JOINED) == 'name namespaces="user" as well'
+    said = wording.python(marked("name {--user} as well"), wording.JOINED)
+    assert said == 'name namespaces="user" as well'
 
 
 def test_every_option_that_a_keyword_stands_for_is_known() -> None:
     named = {keyword.option for keyword in keywords.TABLE.values() if keyword.option}
     for option in options.TABLE:
-        said = wording.python(f"leave out --{option.long}")
+        said = wording.python(mark(f"--{option.long}"))
         assert ("--" not in said) == (
             option.long in named | {"map-root-user", "map-current-user", "map-auto", "env"}
+            or option.long in ("map-user", "map-group")
             or option.long in spawner.Namespaces("all").required
         )
 
 
-@given(st.text().filter(lambda text: "--" not in text))
-def test_what_names_no_option_stays(text: str) -> None:
+class Text(NamedTuple):
+    """A string in the sources, `…` standing for what it's filled with when it runs."""
+
+    module: str
+    line: int
+    words: str
+    is_mark: bool
+
+
+def texts() -> Iterator[Text]:
+    """Yield every string of spawner's that isn't a docstring or a help text."""
+    for path in sorted(Path(PLACE, "spawner").rglob("*.py")):
+        for node, is_mark in strings(ast.parse(path.read_text())):
+            values = node.values if isinstance(node, ast.JoinedStr) else [node]
+            words = "".join(
+                str(each.value) if isinstance(each, ast.Constant) else "…" for each in values
+            )
+            yield Text(path.stem, node.lineno, words, is_mark)
+
+
+def strings(node: ast.AST, *, is_mark: bool = False) -> Iterator[tuple[ast.expr, bool]]:
+    """Yield the strings in a tree, whole where they're put together, and whether they're marked."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("USAGE", "FOOTER", "HELP"):
+        return
+    if isinstance(node, ast.Call):
+        called = ast.unparse(node.func)
+        if called in ("Option", "_flag", "helper.as_root"):  # help, and a command as it's typed
+            return
+        is_mark = is_mark or called == "mark"
+    if isinstance(node, ast.JoinedStr) or (
+        isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ):
+        yield node, is_mark
+        inner = [each for each in ast.walk(node) if isinstance(each, ast.FormattedValue)]
+        for each in inner if isinstance(node, ast.JoinedStr) else ():
+            yield from strings(each.value)
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from strings(child, is_mark=is_mark)
+
+
+TEXTS = tuple(texts())
+
+LONG = {option.long for option in (*options.TABLE, *joinoptions.OWN)}
+
+COMMAND_LINE_ONLY = {"cli", "command", "elsewhere", "meant", "release", "zombies",
+                     "explain", "ask", "foreign"}  # fmt: skip
+"""Modules whose messages only the command line shows."""
+
+
+def test_every_message_marks_the_options_that_it_names() -> None:
+    others = r"`[^`-][^`]*`|\(unshare has [^)]*\)|docker run [^)]*"
+    for text in TEXTS:
+        if (
+            text.is_mark
+            or text.module in COMMAND_LINE_ONLY
+            or text.words.startswith(("Usage: ", "pyspawn "))
+        ):
+            continue
+        words = re.sub(others, "", text.words)
+        named = {*re.findall(r"(?<!\S)[(`]?--([a-z]+(?:-[a-z]+)*)", words)} & LONG
+        assert not (" " in words and named), text
+
+
+MARKED = sorted({text.words for text in TEXTS if text.is_mark and text.words.startswith("--")})
+
+NOT_IN_PYTHON = {"--net=FILE", "--persist", "--user=/proc/PID/ns/user",
+                 "--…=/proc/…/ns/…"}  # fmt: skip
+"""What no keyword stands for: other functions do it, or none."""
+
+
+@pytest.mark.parametrize("option", MARKED)
+def test_every_marked_option_is_one_in_both_fronts(option: str) -> None:
+    name = option[2:].replace(" ", "=").partition("=")[0]
+    assert any(re.fullmatch(re.escape(name).replace("…", ".+"), long) for long in LONG)
+    typed = option.replace("--map-…", "--map-user").replace("--set…", "--setuid")
+    typed = typed.replace("--…", "--net", 1)
+    said = wording.python(f"add {mark(typed)}, or not")
+    assert ("--" in said) == (option in NOT_IN_PYTHON), said
+
+
+@given(st.text())
+def test_what_marks_no_option_stays(text: str) -> None:
     assert wording.python(text) == text
+    assert unmarked(text) == text
+
+
+@given(st.binary())
+def test_no_bytes_are_a_mark(raw: bytes) -> None:
+    """So no word, path, file or answer of another program's is taken for one."""
+    ours = mark("--net")
+    for raw_text in (raw, raw + ours.encode("utf-8", "surrogatepass") + raw):
+        assert MARK not in raw_text.decode("utf-8", "surrogateescape")
+        assert MARK not in raw_text.decode("utf-8", "replace")
+
+
+@given(st.binary(), st.binary(), st.sampled_from(MARKED))
+def test_marks_cross_the_pipes_beside_what_users_say(
+    before: bytes, after: bytes, option: str
+) -> None:
+    """From the init to the launcher as a record, from there to the API as JSON."""
+    first, last = (raw.decode("utf-8", "surrogateescape") for raw in (before, after))
+    said = first + mark(option) + last
+    record = channel.failure(SetupError(said, stage=STAGE, path=first, hint=said))
+    error = channel.error_of(channel.decode(record.rstrip(b"\n")))
+    assert (error.step, error.path, error.hint) == (said, first, said)
+    heard = json.loads(jsontext.dump(error.hint))
+    assert unmarked(heard) == first + option + last
+    assert wording.python(heard) == first + wording.python(mark(option)) + last
+
+
+UNQUOTED = st.text(st.characters(exclude_characters='"'))
+
+
+@pytest.mark.parametrize("keyword", keywords.TABLE)
+@given(UNQUOTED, UNQUOTED)
+def test_no_value_of_a_keyword_is_taken_for_a_mark(keyword: str, before: str, after: str) -> None:
+    value = before + mark("--net") + after
+    with pytest.raises((spawner.SpecError, TypeError)) as caught:
+        words.command(["true"], {keyword: value})
+    said = f"{caught.value}{getattr(caught.value, 'hint', None)}"
+    assert MARK not in said
+    assert 'unshare="net"' not in said
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: spawner.Network("net"),
+        lambda: spawner.Network("host", publish=[spawner.Publish(80)]),
+        lambda: spawner.Network("loopback", publish=[spawner.Publish(80)]),
+        lambda: spawner.Network("slirp4netns", publish=[spawner.Publish(80, protocol="udp")]),
+        lambda: spawner.Network("slirp4netns", publish=[spawner.Publish(80, address="::1")]),
+        lambda: spawner.Network("pasta", publish=[spawner.Publish(80, 81, protocol="udp")]),
+        lambda: spawner.Network("pasta", bridge="br0"),
+        lambda: spawner.Network("veth"),
+        lambda: spawner.Network("veth", bridge="br0", gateway="10.0.0.1"),
+        lambda: spawner.Publish(0),
+        lambda: spawner.Namespaces("nets"),
+        lambda: spawner.Namespaces("net", "net"),
+        lambda: spawner.IdMap(["x"]),
+    ],
+)
+def test_values_that_both_fronts_make_name_no_option(call: Callable[[], object]) -> None:
+    """Nobody stands between them and who makes them in Python."""
+    with pytest.raises(spawner.SpecError) as caught:
+        call()
+    said = f"{caught.value}{caught.value.hint}"
+    assert MARK not in said
+    assert "--" not in said
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_the_api_alone_is_told_the_marks(*, quiet: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    said = marked("add {--net}")
+    told = report.Report(status=writer, quiet=quiet)
+    told.failed(spawner.SpecError(said, said))
+    event = json.loads(os.read(reader, 65536))
+    os.close(reader)
+    os.close(writer)
+    assert event["message"] == event["hint"] == (said if quiet else "add --net")
+    assert capfd.readouterr().err == ("" if quiet else "pyspawn: add --net\nhint: add --net\n")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +255,7 @@ def test_what_names_no_option_stays(text: str) -> None:
         ({"publish": 80}, "a port can be published only", 'network="pasta"'),
         ({"network": "pasta", "share": "net"}, 'network="pasta" needs', "leave net out of share"),
         ({"unshare": "pid", "share": "pid"}, "in both unshare and share", "name it in one"),
-        ({"network": "veth"}, "a veth needs the bridge", 'network="veth:'),
+        ({"network": "veth"}, "a veth needs the bridge", "as in veth:BRIDGE,"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_keywords(
