@@ -12,7 +12,7 @@ from pathlib import Path
 
 from helpers import children
 from helpers.capabilities import require
-from helpers.programs import Word, prepared
+from helpers.programs import MOUNTING, Word, prepared
 from helpers.running import Running
 from spawner import initpath
 
@@ -34,20 +34,16 @@ BY_UNSHARE = ("unshare", "-r", "--fork", "--pid", "--mount-proc", "-n", "-u", "-
 BY_BWRAP = ("bwrap", "--bind", "/", "/", "--unshare-all", "--proc", "/proc", "--dev", "/dev")
 BY_NESTED_BWRAP = (*BY_BWRAP, "--unshare-user", "--disable-userns", "--uid", "5", "--gid", "6")
 
-_PRIVATE = """
+_PRIVATE = (
+    MOUNTING
+    + """
 import json
-libc = ctypes.CDLL(None, use_errno=True)
-def check(result):
-    if result == -1:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-def mount(source, target, kind=None, flags=0):
-    words = [word and os.fsencode(word) for word in (source, target, kind)]
-    check(libc.mount(*words, ctypes.c_ulong(flags), None))
 check(libc.unshare(0x20000))
 mount(None, "/", None, 0x4000 | 1 << 18)
 mount("room", "/mnt", "tmpfs")
 os.mkdir("/mnt/rootfs")
 """
+)
 """A private mount namespace with a tmpfs on /mnt, which goes with the last process in it."""
 
 

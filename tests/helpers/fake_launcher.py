@@ -41,6 +41,20 @@ def until_cut():
 PATIENT = "started(); until_cut(); exited(137, 'SIGKILL')"
 """Code of a launcher whose program runs until it is killed."""
 
+COUNTER = """
+started()
+os.write(1, b"one "); os.write(2, b"un ")
+data = b""
+while select.select([0, lifeline], [], [])[0] == [0]:
+    block = os.read(0, 65536)
+    data += block
+    if not block:
+        break
+os.write(1, b"%d" % len(data)); os.write(2, b"deux")
+exited(0)
+"""
+"""Code of a launcher whose program counts its input, and writes to both of its streams."""
+
 
 def install(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Have the API start a launcher that runs `code`."""

@@ -69,6 +69,17 @@ signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 argv = [os.fsencode(word) for word in sys.argv[1:]]
 """
 
+MOUNTING = """
+libc = ctypes.CDLL(None, use_errno=True)
+def check(result):
+    if result == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+def mount(source, target, kind=None, flags=0):
+    words = [word and os.fsencode(word) for word in (source, target, kind)]
+    check(libc.mount(*words, ctypes.c_ulong(flags), None))
+"""
+"""For `prepared`: `mount`, and a `check` of what a function of the C library returned, mount(2)."""
+
 BLOCK_ALL = "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
 """For `prepared`: block every signal, as a careful spawner does."""
 

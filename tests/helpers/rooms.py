@@ -6,8 +6,9 @@ For root: each is a private mount namespace, in which files of /etc are covered 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from helpers.programs import Word, prepared
+from helpers.programs import MOUNTING, Word, prepared
 from helpers.running import Ended, run
 from spawner import initpath
 
@@ -19,16 +20,11 @@ PASSWD = f"root:x:0:0::/root:/bin/sh\nmapper:x:{USER}:{GROUP}::/:/bin/sh\n"
 RANGES = "other:300000:65536\nmapper:100000:65536\n"
 """Subordinate ids of the room's user, and of somebody else."""
 
-_ROOM = """
+_ROOM = (
+    MOUNTING
+    + """
 import shutil
-libc = ctypes.CDLL(None, use_errno=True)
 NEWNS, BIND, REC, PRIVATE, NOSUID, REMOUNT = 0x20000, 4096, 16384, 1 << 18, 2, 32
-def check(result):
-    if result == -1:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-def mount(source, target, kind=None, flags=0):
-    words = [word and os.fsencode(word) for word in (source, target, kind)]
-    check(libc.mount(*words, ctypes.c_ulong(flags), None))
 def write(path, text, mode=0o644):
     with open(path, "w") as file:
         file.write(text)
@@ -47,18 +43,12 @@ def become(groups=()):
     os.setresgid(GROUP, GROUP, GROUP)
     os.setresuid(USER, USER, USER)
 """
+)
 
 
-def room(
-    code: str,
-    *words: Word,
-    program: tuple[Word, ...] = ("/bin/cat", "/proc/self/uid_map"),
-    subuid: str = RANGES,
-    subgid: str | None = None,
-    more: Mapping[str, str] | None = None,
-) -> Ended:
-    """Run `pyspawn WORDS -- PROGRAM` in a room with these files, after `code` has run there."""
-    return run(entered(code, *words, program=program, subuid=subuid, subgid=subgid, more=more))
+def room(code: str, *words: Word, **how: Any) -> Ended:
+    """Run `entered` to its end."""
+    return run(entered(code, *words, **how))
 
 
 def entered(
@@ -69,7 +59,7 @@ def entered(
     subgid: str | None = None,
     more: Mapping[str, str] | None = None,
 ) -> list[Word]:
-    """Return the argv of what `room` runs."""
+    """Return the argv of `pyspawn WORDS -- PROGRAM` in a room with these files, after `code`."""
     files = {"passwd": PASSWD, "subuid": subuid, "subgid": subuid if subgid is None else subgid}
     start = f"FILES, USER, GROUP = {files | dict(more or {})!r}, {USER}, {GROUP}\n"
     return prepared(start + _ROOM + code, [*initpath.pyspawn(), *words, "--", *program])

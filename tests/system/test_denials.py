@@ -17,23 +17,18 @@ from pathlib import Path
 import pytest
 from helpers import seccomp
 from helpers.capabilities import require
-from helpers.programs import Word, prepared
+from helpers.programs import MOUNTING, Word, prepared
 from helpers.running import Ended, run
 
 from spawner import initpath
 
-ROOM = """
+ROOM = (
+    MOUNTING
+    + """
 NEWTIME, NEWNS, NEWUTS, NEWUSER, NEWPID = 0x80, 0x20000, 0x4000000, 0x10000000, 0x20000000
 BIND, REC, REMOUNT, RDONLY, NOEXEC, PRIVATE = 4096, 16384, 32, 1, 8, 1 << 18
-libc = ctypes.CDLL(None, use_errno=True)
-def check(result):
-    if result == -1:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 def unshare(flags):
     check(libc.unshare(flags))
-def mount(source, target, kind=None, flags=0):
-    words = [word and os.fsencode(word) for word in (source, target, kind)]
-    check(libc.mount(*words, ctypes.c_ulong(flags), None))
 def write(path, text):
     with open(path, "w") as file:
         file.write(text)
@@ -49,6 +44,7 @@ def attempt(words=argv):
         os.execv(words[0], words)
     os.write(1, b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
+)
 """What the code of the rooms can use. `attempt` prints the status of pyspawn, then goes on."""
 
 MOUNTS = ROOM + "enter_user_namespace(NEWNS)\nmount(None, '/', None, REC | PRIVATE)\n"

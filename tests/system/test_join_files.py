@@ -10,7 +10,7 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.containers import ROOT
-from helpers.programs import Word, prepared, python
+from helpers.programs import MOUNTING, Word, prepared, python
 from helpers.running import Ended, Running, run
 
 from spawner import initpath
@@ -259,18 +259,17 @@ def test_the_plan_says_what_is_joined() -> None:
 
 PRIVATE, SHARED = 1 << 18, 1 << 20
 
-IN_PRIVATE = """
-libc = ctypes.CDLL(None, use_errno=True)
-def check(result):
-    if result == -1:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+IN_PRIVATE = (
+    MOUNTING
+    + """
 # A mount namespace is kept only in an older one, which recent kernels tell by numbers that each
 # processor hands out for itself.
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 check(libc.unshare(0x20000))
 for flag in FLAGS:
-    check(libc.mount(None, b"/", None, ctypes.c_ulong(0x4000 | flag), None))
+    mount(None, "/", None, 0x4000 | flag)
 """
+)
 """Mounts of its own: private first, or shared ones would be so with the machine's."""
 
 

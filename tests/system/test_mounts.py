@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import pytest
 from helpers.capabilities import require
-from helpers.programs import Word, prepared
+from helpers.programs import MOUNTING, Word, prepared
 from helpers.pyspawn import sh
 from helpers.running import Ended, run
 
 from spawner import initpath
 
-ROOM = """
+ROOM = (
+    MOUNTING
+    + """
 REC, BIND, PRIVATE, SLAVE, SHARED, NEWNS = 16384, 4096, 1 << 18, 1 << 19, 1 << 20, 0x20000
-libc = ctypes.CDLL(None, use_errno=True)
-def check(result):
-    if result == -1:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-def mount(source, target, kind=None, flags=0):
-    words = [word and os.fsencode(word) for word in (source, target, kind)]
-    check(libc.mount(*words, ctypes.c_ulong(flags), None))
 check(libc.unshare(NEWNS))
 mount(None, "/", None, REC | PRIVATE)
 mount("room", "/mnt", "tmpfs")
@@ -38,6 +33,7 @@ def mounted(place):
     with open("/proc/self/mountinfo") as file:
         return sum(line.split()[4] == place for line in file)
 """
+)
 """A tree of mounts that is shared, with a place in it, /mnt, for those that are made and seen."""
 
 

@@ -14,30 +14,31 @@ from helpers.capabilities import require
 from helpers.events import Events
 from helpers.exercise import ORPHANS, exercise
 from helpers.places import Place
-from helpers.programs import PLACE, Word, as_pid1, pyinit, pyinit_at, pyinit_without, python
+from helpers.programs import (
+    MOUNTING,
+    PLACE,
+    Word,
+    as_pid1,
+    pyinit,
+    pyinit_at,
+    pyinit_without,
+    python,
+)
 from helpers.running import Running, run
 from helpers.terminal import Terminal
 
-MOUNT = """
-libc = ctypes.CDLL(None, use_errno=True)
-def mount(source, target, kind, flags):
-    if libc.mount(source, target, kind, flags, None):
-        raise OSError(ctypes.get_errno(), target)
-"""
-
-
-HIDE = MOUNT + "mount(b'none', {target!r}, b'tmpfs', 0)\n"
+HIDE = MOUNTING + "mount('none', {target!r}, 'tmpfs')\n"
 
 READ_ONLY = (
-    MOUNT
+    MOUNTING
     + """
 kept = os.statvfs("/").f_flag & 0xf  # locked mount flags have to stay, mount_namespaces(7)
-mount(None, b"/", None, 32 | 4096 | 1 | kept)  # MS_REMOUNT | MS_BIND | MS_RDONLY
+mount(None, "/", None, 32 | 4096 | 1 | kept)  # MS_REMOUNT | MS_BIND | MS_RDONLY
 """
 )
 
-NO_PROC = HIDE.format(target=b"/proc")
-NO_DEV = HIDE.format(target=b"/dev")
+NO_PROC = HIDE.format(target="/proc")
+NO_DEV = HIDE.format(target="/dev")
 
 
 class OwnMounts(Place):

@@ -12,12 +12,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import children, fake_launcher
-from helpers.fake_launcher import PATIENT
+from helpers import children, descriptors, fake_launcher
+from helpers.fake_launcher import COUNTER, PATIENT
 
 import spawner
 from spawner import PIPE, SetupError, TimeoutExpired, aio
@@ -31,19 +30,10 @@ def _nothing_left(monkeypatch: pytest.MonkeyPatch, each_loop: str) -> Iterator[N
         raise AssertionError("a thread was started")
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    before = descriptors()
+    before = descriptors.held()
     yield
     gc.collect()
-    assert descriptors() == before
-
-
-def descriptors() -> dict[str, str]:
-    """Return the descriptors of this process and what is behind each."""
-    found = {}
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
-            found[entry.name] = os.readlink(entry)
-    return found
+    assert descriptors.held() == before
 
 
 def launcher(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
@@ -112,19 +102,7 @@ async def _await(process: aio.Process[Any]) -> None:
 
 
 def test_nothing_is_lost_over_time_outs_and_cancelling(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = """
-started()
-os.write(1, b"one "); os.write(2, b"un ")
-data = b""
-while select.select([0, lifeline], [], [])[0] == [0]:
-    block = os.read(0, 65536)
-    data += block
-    if not block:
-        break
-os.write(1, b"%d" % len(data)); os.write(2, b"deux")
-exited(0)
-"""
-    launcher(monkeypatch, code)
+    launcher(monkeypatch, COUNTER)
 
     async def main() -> None:
         async with aio.Process(["app"], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:

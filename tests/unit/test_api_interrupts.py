@@ -11,10 +11,9 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from helpers import children, fake_launcher, interrupts
+from helpers import children, descriptors, fake_launcher, interrupts
 from helpers.fake_launcher import PATIENT
 
 import spawner
@@ -37,12 +36,8 @@ def _handler() -> Iterator[None]:
 
 def traces() -> tuple[object, ...]:
     """Return what an interrupt might leave behind."""
-    files = {}
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
-            files[entry.name] = os.readlink(entry)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    return files, children.of(os.getpid()), threading.active_count(), mask
+    return descriptors.held(), children.of(os.getpid()), threading.active_count(), mask
 
 
 def test_one_at_any_moment_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-from helpers import children, fake_launcher
-from helpers.fake_launcher import PATIENT
+from helpers import children, descriptors, fake_launcher
+from helpers.fake_launcher import COUNTER, PATIENT
 
 import spawner
 from spawner import SetupError, TimeoutExpired, aio
@@ -30,19 +29,10 @@ from spawner import SetupError, TimeoutExpired, aio
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_left() -> Iterator[None]:
-    before = descriptors()
+    before = descriptors.held()
     yield
     gc.collect()
-    assert descriptors() == before
-
-
-def descriptors() -> dict[str, str]:
-    """Return the descriptors of this process and what is behind each."""
-    found = {}
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
-            found[entry.name] = os.readlink(entry)
-    return found
+    assert descriptors.held() == before
 
 
 def launcher(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
@@ -132,7 +122,7 @@ def test_an_interpreter_that_is_gone_is_not_a_missing_program(
 
 def test_descriptors_that_run_out_anywhere_in_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     launcher(monkeypatch, "started(); exited(0)")
-    before = descriptors()
+    before = descriptors.held()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
@@ -147,7 +137,7 @@ def test_descriptors_that_run_out_anywhere_in_the_start(monkeypatch: pytest.Monk
             reasons.append(error.errno)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        assert descriptors() == before
+        assert descriptors.held() == before
     assert 4 <= len(reasons) < 64
     assert set(reasons) <= {errno.EMFILE, None}  # None: the launcher ran out of them
 
@@ -311,19 +301,7 @@ until_cut(); exited(137, 'SIGKILL')
 
 def test_output_outlives_time_outs_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read before a time-out isn't lost, on both streams, with input underway."""
-    code = """
-started()
-os.write(1, b"one "); os.write(2, b"un ")
-data = b""
-while select.select([0, lifeline], [], [])[0] == [0]:
-    block = os.read(0, 65536)
-    data += block
-    if not block:
-        break
-os.write(1, b"%d" % len(data)); os.write(2, b"deux")
-exited(0)
-"""
-    launcher(monkeypatch, code)
+    launcher(monkeypatch, COUNTER)
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), spawner.PIPE)
     process = spawner.Process(["app"], **pipes)
     data = b"x" * 1_000_000
@@ -486,12 +464,12 @@ def test_wrong_arguments_make_no_second_error(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_fork_keeps_nothing_and_can_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     launcher(monkeypatch, PATIENT)
-    before = descriptors()
+    before = descriptors.held()
     process = spawner.Process(["app"])
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        now = descriptors()  # where libuv was used, it makes its own anew
+        now = descriptors.held()  # where libuv was used, it makes its own anew
         problems = [f"kept {number}: {now[number]}" for number in now.keys() - before.keys()]
         for method in (
             *(process.poll, process.wait, process.communicate, process.terminate, process.kill),
