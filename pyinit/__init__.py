@@ -3,9 +3,9 @@
 The package runs as a program (`pyinit`, `python -m pyinit`). It imports built-in and frozen
 modules only, so that PID 1 starts in the time of a bare interpreter and stays as small.
 
-Here stands what every start needs, and the spawner too: the exit-status rule (the convention of the
-shells and of env(1)), the base of frozen values, the words for an errno, and what ps(1) shows of
-us. A module of its own would cost a start 0.07 ms.
+This module holds what every start needs, and the spawner too: the exit-status rule (the convention
+of the shells and of env(1)), the base of frozen values, the words for an errno, what ps(1) shows
+of us. A module more would cost a start 0.07 ms.
 """
 
 import posix
@@ -39,7 +39,7 @@ SI_KERNEL = 0x80
 """The si_code of signals that the kernel itself makes, such as a terminal's ^C, siginfo.h."""
 
 SI_PASSED_ON = -0x80
-"""The same for what `pyspawn` got of its terminal and passes on to pyinit.
+"""The si_code of signals that `pyspawn` got from its terminal and passes on to pyinit.
 
 A process may only send signals with a negative code, rt_sigqueueinfo(2); of those, the kernel and
 the C library use others.
@@ -47,7 +47,7 @@ the C library use others.
 
 
 class Frozen(_Value):
-    """A value: what its class annotates are its fields, set once; it compares and shows by them.
+    """A value whose fields are what its class annotates: set once, compared and shown by them.
 
     A default is what the class holds under the field's name. The fields after `_: "KW_ONLY"` are
     given by keyword: that, and the types, the type checker checks. A class whose constructor takes
@@ -102,7 +102,7 @@ def status_of_signal(signal: int) -> int:
 
 
 def status_of_wait(wait_status: int) -> tuple[int, int | None]:
-    """Return (exit status, signal or None) of a wait status, wait(2)."""
+    """Return (exit status, signal or None) for a wait status, wait(2)."""
     if posix.WIFSIGNALED(wait_status):
         signal = posix.WTERMSIG(wait_status)
         return status_of_signal(signal), signal
@@ -110,14 +110,14 @@ def status_of_wait(wait_status: int) -> tuple[int, int | None]:
 
 
 def status_of_exec_errno(number: int) -> int:
-    """Return the status for an exec that failed with errno `number`."""
+    """Return the exit status for an exec that failed with errno `number`."""
     import errno  # built in, and needed only after a failure
 
     return NOT_FOUND if number in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
 
 
 def errno_name(number: int) -> str:
-    """Return the name of an errno, as in "EPERM"; its digits if it has none."""
+    """Return the name of an errno, such as "EPERM", or its digits if it has no name."""
     import errno
 
     return errno.errorcode.get(number, str(number))
@@ -140,7 +140,7 @@ def has_terminal() -> bool:
 
 
 def read_file(path: str) -> bytes:
-    """Return a small file of /proc whole, or nothing where it can't be read."""
+    """Return all of a small file of /proc, or nothing if the file can't be read."""
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
@@ -158,7 +158,7 @@ def read_file(path: str) -> bytes:
 
 
 def show(name: bytes, words: list[bytes]) -> None:
-    """Have ps(1) show this process as `name` with the arguments `words`, where there's a /proc."""
+    """Have ps(1) show this process as `name` with the arguments `words`, if there is a /proc."""
     # As its command name, proc_pid_comm(5), and its command line, proc_pid_cmdline(5). That is the
     # memory in which execve(2) has left our own arguments, and its borders take a right to move:
     # what is left of it reads as empty arguments at the end.
@@ -175,7 +175,7 @@ def show(name: bytes, words: list[bytes]) -> None:
 
 
 def table_size(otherwise: int) -> int:
-    """Return the size of our table of descriptors, proc_pid_status(5): all are below it."""
+    """Return the size of our descriptor table, proc_pid_status(5): every descriptor is below it."""
     try:
         return _number(_read(b"status", b"\nFDSize:\t", 1)[-1]) or otherwise
     except OSError:
@@ -183,7 +183,7 @@ def table_size(otherwise: int) -> int:
 
 
 def _read(file: bytes, before: bytes, most: int) -> list[bytes]:
-    """Return a file of ours in /proc, split at its last `most` of `before`; raises OSError."""
+    """Return a file of /proc/self, split at the last `most` places of `before`; raises OSError."""
     # By no other calls, and without int() of decimal digits: see "Memory" in docs/architecture.md.
     descriptor = posix.open(b"/proc/self/" + file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -193,7 +193,7 @@ def _read(file: bytes, before: bytes, most: int) -> list[bytes]:
 
 
 def _number(digits: bytes) -> int:
-    """Return the number that stands at the beginning, 0 for none."""
+    """Return the number that `digits` begin with, 0 if they begin with none."""
     found = 0
     for digit in digits:
         if not 48 <= digit < 58:
@@ -203,7 +203,7 @@ def _number(digits: bytes) -> int:
 
 
 def _write(file: bytes, data: bytes, offset: int) -> None:
-    """Write to a file of ours in /proc; raises OSError."""
+    """Write `data` to a file of /proc/self, at `offset`; raises OSError."""
     descriptor = posix.open(b"/proc/self/" + file, posix.O_WRONLY | posix.O_CLOEXEC)
     try:
         if offset:

@@ -1,4 +1,4 @@
-"""The workload's process: fork, give back what the interpreter took, exec.
+"""The workload's process: the fork, the undoing of what the interpreter did, the exec.
 
 What a Python interpreter does to its process before any code runs, and what is undone here:
 SIGPIPE and SIGXFSZ ignored, a handler for SIGINT (Python/pylifecycle.c, Modules/signalmodule.c),
@@ -20,7 +20,7 @@ _UNKNOWN = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
 def ignored_signals() -> set[int]:
-    """Return the signals that are ignored now: what we inherited, so far as it can be known.
+    """Return the signals that are ignored now: those that we inherited so, as far as we can tell.
 
     SIGPIPE and SIGXFSZ count as not ignored.
     """
@@ -43,7 +43,7 @@ class ExecFailed(Exception):  # noqa: N818  the words of the field
 
 
 class ForkFailed(Exception):  # noqa: N818  the words of the field
-    """No process could be made for the workload; `error` says why."""
+    """The workload's fork failed; `error` says why."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
@@ -53,9 +53,9 @@ class ForkFailed(Exception):  # noqa: N818  the words of the field
 class Workload:
     """The program to run, and how; `pid` is its process once it runs.
 
-    `own_group` says whether it has a process group of its own, `foreground` whether that gets the
-    terminal's foreground now, `wants` whether whenever ours has it, and `has_terminal` whether
-    there's a foreground for us to care for.
+    `own_group` says whether it has a process group of its own, `foreground` whether that group gets
+    the terminal's foreground now, `wants` whether it gets the foreground whenever our group has it,
+    and `has_terminal` whether there is a foreground for us to care for.
     """
 
     def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
@@ -79,14 +79,16 @@ class Workload:
     def start(self, let_go: "Callable[[tuple[int, ...]], None]") -> None:
         """Fork and exec; return once the exec has happened.
 
-        `let_go` closes all descriptors but those that it's given. That comes before the exec, since
-        the program may look which processes hold what: so the child first waits for the end of file
-        of a pipe. Raises ForkFailed and ExecFailed, and OSError where dispositions can't be set.
+        `let_go` closes all descriptors but those that it is given. It is called before the exec,
+        since the program may look at what other processes hold open: so the child first waits for
+        end of file on a pipe. Raises ForkFailed, ExecFailed, and OSError if dispositions can't be
+        set.
 
-        A close-on-exec pipe tells of a failed exec, and why: only the child still has the working
-        directory. Its end of file tells that the exec happened. Signals that arrive meanwhile stay
-        pending on us, since all are blocked, until the caller takes them. (posix_spawn(3) would be
-        cheaper, but glibc leaves signals 32 and 33 ignored in the new process.)
+        A close-on-exec pipe tells why an exec failed, in words of the child's, since only the child
+        still has the working directory. End of file on that pipe tells that the exec has happened.
+        Signals that arrive meanwhile stay pending on us, since all are blocked, until the caller
+        takes them. (posix_spawn(3) would be cheaper, but glibc leaves signals 32 and 33 ignored in
+        the new process.)
         """
         try:
             to_ignore = _set_dispositions(self._ignored)
@@ -123,7 +125,7 @@ class Workload:
     def _failure(self, said: bytes) -> ExecFailed:
         """Return the failure that the child told of: ERRNO, then STATUS, TEXT and HINT.
 
-        Where the child couldn't even read in the words for it, only the errno is there.
+        If the child couldn't even import the words for it, only the errno is there.
         """
         errno, _, rest = said.partition(b"\n")
         number = int(errno)
@@ -138,10 +140,10 @@ class Workload:
     def _become(
         self, reader: int, writer: int, waiting: int, holding: int, to_ignore: list[int]
     ) -> "NoReturn":
-        """Become the program, or tell `writer` why not; people, where there's no pipe (-1).
+        """Become the program, or say why not: to `writer`, or on stderr if there is none (-1).
 
-        In few words: a page that is touched after a fork is copied, and every call touches some.
-        So `start` prepares what it can, and a path takes the shortest way.
+        A page that is touched after a fork is copied, and every call touches some. So `start`
+        prepares what it can, and a program that is named by its path is executed without a search.
         """
         code = OURS
         try:
@@ -198,7 +200,7 @@ class Workload:
 
 
 def _pipe() -> tuple[int, int]:
-    """Return both ends of a pipe that ends with an exec, -1 where no descriptor is left."""
+    """Return both ends of a close-on-exec pipe, or -1 and -1 if no descriptor is left."""
     try:
         return posix.pipe()
     except OSError:
@@ -208,9 +210,9 @@ def _pipe() -> tuple[int, int]:
 def _place(
     asked: settings.Settings, handover: settings.Handover, has_terminal: bool
 ) -> tuple[bool, bool, bool]:
-    """Return whether the workload gets a process group of its own, the foreground now, and always.
+    """Return whether the workload gets its own group, the foreground now, and whenever it is ours.
 
-    Where we share the terminal with others of our job, it gets the foreground when it asks for it.
+    If we share the terminal with others of our job, it gets the foreground once it asks for that.
     """
     if asked.place != settings.OWN_GROUP:
         return asked.place == settings.OWN_SESSION, False, False
@@ -231,10 +233,10 @@ def _place(
 
 
 def _set_dispositions(ignored: set[int]) -> list[int]:
-    """Set to default what the workload doesn't ignore; return what its process has to ignore.
+    """Reset signals that the workload doesn't ignore; return those that its process has to ignore.
 
-    Only that process: to ignore a signal drops those that are pending, and an ignored SIGCHLD makes
-    the kernel reap, so that the status is lost, signal(7), wait(2). Raises OSError.
+    Only that process may ignore them: to ignore a signal drops those that are pending, and once
+    SIGCHLD is ignored, the kernel reaps and the status is lost, signal(7), wait(2). Raises OSError.
     """
     to_ignore = []
     for number in _signal.valid_signals():
@@ -252,7 +254,7 @@ def _set_dispositions(ignored: set[int]) -> list[int]:
 
 
 def _make_group(pid: int) -> bool:
-    """Put a process into a group of its own; return whether it has one, setpgid(2)."""
+    """Put process `pid` into a group of its own, setpgid(2); return whether it has one."""
     try:
         posix.setpgid(pid, pid)
     except OSError:

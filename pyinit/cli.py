@@ -1,4 +1,4 @@
-"""`pyinit` as a command: from sys.argv to the exit status, and nothing that a start can spare."""
+"""The command `pyinit`, from sys.argv to the exit status, and nothing that a start can spare."""
 
 import posix
 import sys
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def main(mask: set[int], pending: set[int]) -> "NoReturn":
-    """Run `pyinit` with the words of sys.argv and exit.
+    """Run `pyinit` with the arguments in sys.argv, and exit.
 
-    `mask` is the signal mask that the process was started with (all are blocked by now), `pending`
-    are signals that the interpreter took before they were.
+    `mask` is the signal mask that the process was started with (all signals are blocked by now);
+    `pending` are signals that the interpreter took before they were blocked.
     """
     code = OURS
     try:
@@ -37,7 +37,7 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
 
 
 def _main(words: list[bytes], handover: settings.Handover) -> int:
-    """Do what the words ask for; return the exit status."""
+    """Do what the command line asks for; return the exit status."""
     if words[:1] == [b"--"] and words[1:] and not _environment_asks():
         return _supervise(settings.Settings({}, words[1:]), handover, words)
     try:
@@ -50,7 +50,7 @@ def _main(words: list[bytes], handover: settings.Handover) -> int:
 
 
 def _asked(words: list[bytes]) -> settings.Settings:
-    """Return what is asked for, by whoever's command line it is; raises settings.AnsweredError."""
+    """Return what a command line, ours or a twin's, asks for; raises settings.AnsweredError."""
     option, equals, value = words[0].partition(b"=") if words else (b"", b"", b"")
     rest = [value, *words[1:]] if equals else words[1:]
     if option == b"--as":
@@ -72,7 +72,7 @@ def _asked(words: list[bytes]) -> settings.Settings:
 
 
 def _environment_asks() -> bool:
-    """Tell whether any option may come from the environment."""
+    """Tell whether the environment may hold an option of ours."""
     for name in posix.environ:  # noqa: SIM110  see "Memory" in docs/architecture.md
         if name[:7] == b"PYINIT_":
             return True
@@ -80,7 +80,7 @@ def _environment_asks() -> bool:
 
 
 def _supervise(asked: settings.Settings, handover: settings.Handover, words: list[bytes]) -> int:
-    """Supervise to the end, and explain where the workload could not be started."""
+    """Supervise the workload to its end, or explain why it could not be started."""
     run = supervisor.Supervisor(asked, handover, words)
     try:
         return run.run()
@@ -102,7 +102,7 @@ def _supervise(asked: settings.Settings, handover: settings.Handover, words: lis
 
 
 def _say(text: str) -> None:
-    """Print one line for people, to stderr."""
+    """Print one line to stderr."""
     from pyinit import report
 
     report.Report().fatal(text)

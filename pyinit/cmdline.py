@@ -1,4 +1,4 @@
-"""Command lines from tables: an option is declared once, and parser, help and man page follow.
+"""Command lines from tables: each option is declared once, for parser, help and man page.
 
 `argparse` costs 7.5 ms of start-up, more than a whole interpreter. This is the part of
 getopt_long(3) that supervisors need: options stop at the first word that isn't one or at `--`;
@@ -19,10 +19,10 @@ _EBADF, _EINVAL = 9, 22  # asm-generic/errno-base.h, the same on all machines
 
 
 class UsageError(Exception):
-    """A command line that makes no sense; `hint` says what would.
+    """A command line that makes no sense; `hint` says what would make sense.
 
-    `unknown` is the option, with its dashes, if it's one that isn't in the table. `refused` is the
-    option whose value is to blame, and what is wrong with that.
+    `unknown` is the option, with its dashes, if it isn't in the table. `refused` is the option
+    whose value is to blame, and what is wrong with that value.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Option(Frozen):
 
     @property
     def spelling(self) -> str:
-        """How a user writes it, for help and man page: `-r, --rewrite FROM:TO`."""
+        """How a user writes the option, for help and man page: `-r, --rewrite FROM:TO`."""
         value = ""
         if self.metavar is not None:
             value = f"[={self.metavar}]" if self.optional else f" {self.metavar}"
@@ -91,7 +91,7 @@ def seconds(word: str) -> float:
 
 
 def descriptor(word: str) -> int:
-    """Return the number of a file descriptor; raises ValueError for what can't be one."""
+    """Return the file descriptor that `word` names; raises ValueError if it names none."""
     if not (word.isascii() and word.isdigit()) or len(word) > 9:
         raise ValueError(
             f"{word!r} is not a file descriptor (a number: 3, with 3>FILE in the shell)"
@@ -102,8 +102,8 @@ def descriptor(word: str) -> int:
 def check_writable(descriptor: int) -> None:
     """Raise OSError for a descriptor that isn't open, is for reading only, or takes no lines.
 
-    write(2) says so of no bytes (EBADF; EINVAL of a pidfd or an eventfd). A socket would send them
-    as a message.
+    A write(2) of no bytes fails then (EBADF; EINVAL for a pidfd or an eventfd). A socket would send
+    an empty message.
     """
     if posix.fstat(descriptor).st_mode & 0o170000 == 0o140000:  # stat.S_IFMT, S_IFSOCK
         return
@@ -115,7 +115,7 @@ def check_writable(descriptor: int) -> None:
 
 
 def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str, Any], list[str]]":
-    """Return the values that `words` give, by `Option.name`, and the words after the options.
+    """Return the values of the options in `words`, by `Option.name`, and the words behind them.
 
     Options that weren't given are absent. Raises UsageError.
     """
@@ -174,9 +174,10 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
 
 
 def _value(option: Option, where: str, words: "Sequence[str]", index: int) -> str:
-    """Return the value of `option`, the next word; raises UsageError where there's none.
+    """Return the next word as the value of `option`; raises UsageError if there is none.
 
-    Unlike for getopt_long(3), `--` is none: it was forgotten. `--name=--` says that it's meant.
+    Unlike in getopt_long(3), `--` is not taken as a value, since the value was forgotten. To give
+    `--` as a value, write `--name=--`.
     """
     if index == len(words) or words[index] == "--":
         raise UsageError(f"option {where} needs a value: {option.spelling}", _purpose(option))
@@ -186,7 +187,7 @@ def _value(option: Option, where: str, words: "Sequence[str]", index: int) -> st
 def environment(
     table: "Sequence[Option]", variables: "Mapping[bytes, bytes]", prefix: str
 ) -> "dict[str, Any]":
-    """Return the values that `PREFIX_NAME` variables give, by `Option.name`.
+    """Return the values of the variables named `PREFIX_NAME`, by `Option.name`.
 
     A flag takes 1, yes, true, on or 0, no, false, off, or nothing; a repeatable option takes
     several values with spaces or commas between them. Raises UsageError.
@@ -216,7 +217,7 @@ def environment(
 
 
 def _store(values: "dict[str, Any]", option: Option, text: str | None, where: str) -> None:
-    """Put one value of `option` among `values`; `where` names it in an error."""
+    """Store one value of `option` in `values`; `where` names the option in an error."""
     value: Any
     if option.count:
         value = values.get(option.name, 0) + 1
@@ -235,7 +236,7 @@ def _store(values: "dict[str, Any]", option: Option, text: str | None, where: st
 
 
 def _purpose(option: Option) -> str | None:
-    """Return the hint for who gave an option a value that it can't take: the help, in brief."""
+    """Return the hint for a value that `option` can't take: its help, in brief."""
     if option.hidden:
         return None
     return f"{option.spelling}: {option.help.partition('. ')[0].removesuffix('.')}"
@@ -249,7 +250,7 @@ Below that, `--name` would be `--hostname`.
 
 
 def _nearest(name: str, known: "Mapping[str, Option]") -> str | None:
-    """Return a hint with the option that was probably meant: cut short, or close to `name`."""
+    """Return a hint at the option that was probably meant: cut short, or close to `name`."""
     shown = [word for word, option in known.items() if not option.hidden]
     cut = [word for word in shown if name and word.startswith(name)]
     if len(cut) == 1:
@@ -263,7 +264,7 @@ def _nearest(name: str, known: "Mapping[str, Option]") -> str | None:
 
 
 def help_text(table: "Sequence[Option]", usage: str, footer: str = "") -> str:
-    """Return the help page: `usage`, then a line or more for each option that isn't hidden."""
+    """Return the help page: `usage`, then every option that isn't hidden, then `footer`."""
     lines = [usage.rstrip(), ""]
     for option in table:
         if option.hidden:

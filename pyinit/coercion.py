@@ -1,4 +1,4 @@
-"""Undoes what PEP 538 does to the environment: in a C locale Python sets LC_CTYPE at its start.
+"""The undoing of PEP 538, by which Python sets LC_CTYPE when it starts in a C locale.
 
 The truth is in /proc/self/environ, which stays as execve(2) left it, proc_pid_environ(5).
 """
@@ -9,15 +9,15 @@ from pyinit import read_file
 
 # What PEP 538 may set LC_CTYPE to (Python/pylifecycle.c, _TARGET_LOCALES).
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
-# What LANG is in a C locale that is none by LC_ALL, setlocale(3).
+# What LANG is in a C locale that LC_ALL doesn't set, setlocale(3).
 _LANG_OF_C = (None, b"", b"C", b"POSIX")
 
 
 def undo() -> None:
-    """Put LC_CTYPE back to what the process was started with, in the C library's environment.
+    """Put LC_CTYPE in the C library's environment back to what the process was started with.
 
-    Where /proc/self/environ can't be read, a coerced-looking value in the last place of a C
-    locale's environment is taken for the interpreter's, which appends.
+    If /proc/self/environ can't be read, a value that looks coerced, in the last place of a C
+    locale's environment, is taken for the interpreter's, which appends.
     """
     value = posix.environ.get(b"LC_CTYPE")
     if value not in _COERCED:

@@ -1,4 +1,4 @@
-"""Why a fork failed: looked up only then, from /proc and the cgroup's files."""
+"""Why a fork failed, looked up only after the failure, in /proc and the cgroup's files."""
 
 import errno
 import posix
@@ -7,7 +7,7 @@ from pyinit import errno_text, read_file, reaper
 
 
 def fork_failed(error: OSError) -> tuple[str, str | None]:
-    """Return what to say of a fork that failed, and the hint: which limit was reached, and how."""
+    """Return what to say about a fork that failed, and a hint: which limit was reached, and how."""
     line = f"fork: {errno_text(error.errno or 0)}"
     if error.errno != errno.EAGAIN:
         return line, None
@@ -24,9 +24,9 @@ def fork_failed(error: OSError) -> tuple[str, str | None]:
 
 
 def _pids_limit() -> tuple[str, str]:
-    """Return pids.max of our cgroup if it's reached, and the cgroup as its processes have it.
+    """Return pids.max of our cgroup, if that is reached, and the cgroup's line in /proc/PID/cgroup.
 
-    That is a line of /proc/PID/cgroup, cgroups(7). Both are empty if no such limit is reached.
+    See cgroups(7). Both are empty if no such limit is reached.
     """
     for line in _lines("/proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
@@ -43,7 +43,7 @@ def _pids_limit() -> tuple[str, str]:
 
 
 def _counts(parent: int, cgroup: str) -> bool:
-    """Tell whether what `parent` leaves unreaped counts for the limit: cgroup's, else the user's.
+    """Tell whether the zombies of `parent` count for the limit: the cgroup's, or else the user's.
 
     A zombie's own cgroup can't be read in cgroup v1, but it is that of its parent.
     """
@@ -56,7 +56,7 @@ def _counts(parent: int, cgroup: str) -> bool:
 
 
 def _zombie_parents() -> dict[int, int]:
-    """Return how many zombies each parent leaves unreaped, by the parent's pid."""
+    """Return the number of zombies that each parent leaves unreaped, by the parent's pid."""
     found: dict[int, int] = {}
     try:
         names = posix.listdir("/proc")
@@ -75,5 +75,5 @@ def _zombie_parents() -> dict[int, int]:
 
 
 def _lines(path: str) -> list[str]:
-    """Return the lines of a small file, none where it can't be read."""
+    """Return the lines of a small file, none if the file can't be read."""
     return read_file(path).decode("utf-8", "backslashreplace").splitlines()

@@ -1,4 +1,4 @@
-"""Why an exec failed, in words; read only then."""
+"""Why an exec failed, in words; read only after the failure."""
 
 import errno
 import posix
@@ -13,8 +13,8 @@ PIPE_BUF = 4096
 def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
     """Return (exit status, reason, hint or None) for an exec of `program` that failed.
 
-    The reason doesn't repeat the program's name. It looks at the file only now, so it's a good
-    guess, made as an ordinary reader.
+    The reason doesn't repeat the program's name. It is a good guess: the file is looked at only
+    now, after the failure, as any reader would.
     """
     if error.errno == errno.EACCES and b"/" not in program and not _exists(error.path):
         # Not a file that is denied, but a directory that can't be looked into, as of a PATH that
@@ -63,13 +63,13 @@ def line(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str
 
 
 def text(raw: bytes) -> str:
-    """Return bytes of a path or argument as text for a message, on one line."""
+    """Return a path or an argument as text for a message, on one line."""
     decoded = raw.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
 
 
 def brief(raw: bytes, size: int = 1000) -> str:
-    """Return `text` of at most `size` bytes: of a longer one the middle is left out."""
+    """Return `text` of `raw`, in at most `size` bytes: what is too long loses its middle."""
     # Measured when it's text: a byte may become four, a character ten ("\\U0001f600").
     whole = text(raw).encode("utf-8", "backslashreplace")
     half = (size - 3) // 2
@@ -78,17 +78,17 @@ def brief(raw: bytes, size: int = 1000) -> str:
 
 
 def whole_line(said: str) -> bytes:
-    """Return a message as one line of less than PIPE_BUF bytes, without its end.
+    """Return a message as one line of less than PIPE_BUF bytes, without the newline.
 
-    Of a longer one the middle is left out, which is somebody's very long word: what it's about
-    stands before, what is wrong with it behind.
+    A longer message loses its middle, which is somebody's very long word: what the message is about
+    stands before that, and what is wrong stands behind.
     """
     said = said.replace("\\udc", "\\x")  # what the repr of a byte that is no text looks like
     return brief(said.encode("utf-8", "surrogateescape"), PIPE_BUF - 1).encode()
 
 
 def _exists(path: bytes) -> bool:
-    """Tell whether `path` can be seen to lead to something."""
+    """Tell whether we can see that `path` exists."""
     try:
         posix.stat(path)
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def _is_directory(path: bytes) -> bool:
 
 
 def _access_hint(path: bytes) -> str | None:
-    """Return what to do about an EACCES on a file that is there."""
+    """Return what to do about an EACCES for a file that exists."""
     try:
         mode = posix.stat(path).st_mode
     except OSError as error:
@@ -123,11 +123,11 @@ _BUILT_IN = (b"alias", b"cd", b"eval", b"exec", b"exit", b"export", b"set", b"so
 
 
 _SIGNS = (b";", b"|", b"&", b"<", b">")
-"""What ends a command's word for a shell, as a blank does, sh(1)."""
+"""Characters that end a word for a shell, as a blank does, sh(1)."""
 
 
 def _meant(program: bytes, path: bytes | None) -> str | None:
-    """Return what to do where the name of a program that isn't there shows what was meant."""
+    """Return what to do if the name of a program that wasn't found shows what was meant."""
     first, _, rest = program.partition(b" ")
     for sign in _SIGNS:
         before, found, _ = first.partition(sign)
@@ -152,7 +152,7 @@ def _meant(program: bytes, path: bytes | None) -> str | None:
 
 
 def _missing_interpreter(path: bytes) -> str | None:
-    """Say which interpreter `path` names that isn't there: `#!` or the ELF loader (elf(5))."""
+    """Say which interpreter of `path` is missing: of its `#!` line, or the ELF loader (elf(5))."""
     head = beginning(path)
     if head.startswith(b"#!"):
         line = head[2:].split(b"\n", 1)[0].strip(b" \t")  # as fs/binfmt_script.c does
@@ -175,7 +175,7 @@ def _missing_interpreter(path: bytes) -> str | None:
 
 
 def _elf_interpreter(head: bytes) -> bytes:
-    """Return the path in PT_INTERP of an ELF file's beginning, elf(5), or nothing."""
+    """Return the path in PT_INTERP, elf(5), from the beginning of an ELF file, or nothing."""
     wide = head[4:5] == b"\x02"
     big = head[5:6] == b"\x02"
 

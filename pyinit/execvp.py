@@ -1,7 +1,7 @@
-"""Find and exec a program as execvp(3) does; `execerror` says why where that fails.
+"""The search for a program and its exec, as by execvp(3); `execerror` says why one failed.
 
-Built on `posix.execv`, which hands over the C library's environment as it stands: also entries
-twice or without `=`, which no mapping could hold.
+Built on `posix.execv`, which hands over the C library's environment as it stands, with entries
+that are there twice or have no `=`, which no mapping could hold.
 """
 
 import posix
@@ -21,7 +21,7 @@ DEFAULT_PATH = b"/bin:/usr/bin"
 
 
 class ExecError(Exception):
-    """An exec that failed: errno, and the path that it failed for."""
+    """An exec that failed, with its errno and its path."""
 
     def __init__(self, number: int, path: bytes) -> None:
         super().__init__(number, path)
@@ -30,7 +30,7 @@ class ExecError(Exception):
 
 
 def candidates(program: bytes, path: bytes | None) -> list[bytes]:
-    """Return the paths that `program` may mean: itself with a slash, else one for each of PATH."""
+    """Return the paths to try for `program`: itself if it has a slash, else one in each of PATH."""
     if b"/" in program or not program:
         return [program]
     if path is None:
@@ -54,7 +54,7 @@ def execvp(arguments: list[bytes], path: bytes | None) -> "NoReturn":
 def search(
     arguments: list[bytes], path: bytes | None, attempt: "Callable[[bytes, list[bytes]], int]"
 ) -> int:
-    """Return what `attempt` returns for the first path that it doesn't fail for.
+    """Return what `attempt` returns for the first path for which it doesn't fail.
 
     `attempt` takes a path and an argv, and raises OSError with what execve(2) said. Raises
     ExecError.
@@ -81,7 +81,7 @@ def search(
 def _attempt(
     attempt: "Callable[[bytes, list[bytes]], int]", path: bytes, arguments: list[bytes]
 ) -> int:
-    """Attempt `path`, or /bin/sh on it where it's a script without `#!`; raises ExecError."""
+    """Attempt `path`, or /bin/sh with `path` if that is a script without `#!`; raises ExecError."""
     try:
         return attempt(path, arguments)
     except OSError as error:
@@ -96,12 +96,12 @@ def _attempt(
 
 
 def _is_elf(path: bytes) -> bool:
-    """Tell whether a file is a binary, elf(5), that no shell could make sense of."""
+    """Tell whether a file is an ELF binary, elf(5), of which no shell could make sense."""
     return beginning(path).startswith(b"\x7fELF")
 
 
 def beginning(path: bytes, size: int = 4096) -> bytes:
-    """Return the beginning of a regular file, or nothing if it can't be read."""
+    """Return the beginning of a regular file, or nothing if the file can't be read."""
     try:
         # O_NONBLOCK: a FIFO in the place of a program must not hold us.
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)

@@ -1,8 +1,8 @@
-"""`--install-as NAME DIR`: make DIR/NAME, which starts pyinit as NAME, and as fast as it can.
+"""`--install-as NAME DIR`: DIR/NAME is made, which starts pyinit as NAME, as fast as possible.
 
-What is made is a script of two lines, started by the kernel (execve(2), "Interpreter scripts") in
-a lean interpreter at once, where the command that an installer makes starts a heavy one first.
-Where the interpreter's path doesn't fit its first line, it's a link to that command.
+The file is a script of two lines, which the kernel (execve(2), "Interpreter scripts") starts in a
+lean interpreter at once; the command that an installer makes starts a heavy interpreter first. If
+the interpreter's path doesn't fit the script's first line, the file is a link to that command.
 """
 
 import os
@@ -21,11 +21,11 @@ _LONGEST_FIRST_LINE = 127
 
 
 class InstallError(Exception):
-    """DIR/NAME can't be made; in words for the user."""
+    """DIR/NAME can't be made; the message is for the user."""
 
 
 def install(arguments: list[bytes]) -> None:
-    """Make DIR/NAME, in one step and in the place of nothing but our own; raises InstallError."""
+    """Make DIR/NAME in one step, replacing nothing but a file of ours; raises InstallError."""
     if len(arguments) != 2:
         raise InstallError("it takes two words: NAME DIR")
     name, directory = (os.fsdecode(word) for word in arguments)
@@ -48,7 +48,7 @@ def install(arguments: list[bytes]) -> None:
 
 
 def is_ours(path: str) -> bool:
-    """Tell whether a file, or what a link leads to, is a script that starts pyinit.
+    """Tell whether a file, or the target of a link, is a script that starts pyinit.
 
     Nothing else is opened: a FIFO would hold us, and some devices do things when they are opened.
     """
@@ -65,9 +65,9 @@ def is_ours(path: str) -> bool:
 
 
 def _make(directory: str, name: str, place: str) -> str:
-    """Make the script, or the link, under a name that nobody has; return its path.
+    """Make the script, or the link, under an unused name; return its path.
 
-    Raises OSError, and leaves nothing behind then.
+    Raises OSError, and leaves nothing behind if it does.
     """
     script = _script()
     while True:
@@ -92,7 +92,7 @@ def _make(directory: str, name: str, place: str) -> str:
 
 
 def _script() -> str | None:
-    """Return the script's text, or None where the interpreter's path can't stand in its line."""
+    """Return the script's text, or None if the interpreter's path can't stand in the first line."""
     if not sys.executable:
         return None
     interpreter = os.path.realpath(sys.executable)
@@ -104,7 +104,7 @@ def _script() -> str | None:
 
 
 def _command(place: str) -> str:
-    """Return the path of the installed `pyinit` command; raises InstallError if there's none."""
+    """Return the path of the installed `pyinit` command; raises InstallError if there is none."""
     beside = os.path.dirname(sys.executable)
     for directory in (beside, *os.environ.get("PATH", os.defpath).split(":")):
         command = os.path.abspath(os.path.join(directory, OWN_NAME))

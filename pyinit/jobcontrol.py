@@ -1,4 +1,4 @@
-"""Job control: who has the terminal's foreground, and stopping and going on with the workload.
+"""Job control: which group has the terminal's foreground, and how we stop with the workload.
 
 tcsetpgrp(3), credentials(7). Nothing here fails: a terminal that is gone, an ioctl that is denied,
 standard descriptors that are closed only mean that there's no foreground to care for. All signals
@@ -20,9 +20,9 @@ _KIND, _FIFO, _SOCKET = 0o170000, 0o010000, 0o140000
 
 
 def foreground_group() -> int | None:
-    """Return the terminal's foreground process group, or None without a terminal.
+    """Return the terminal's foreground process group, or None if there is no terminal.
 
-    It reads as 0 where the group lies outside our PID namespace.
+    A group outside our PID namespace reads as 0.
     """
     return _on_terminal(posix.tcgetpgrp)
 
@@ -38,11 +38,11 @@ def set_foreground(group: int) -> bool:
 
 
 def is_alone() -> bool:
-    """Tell whether we are all there is of our job, so that nobody else of it has the terminal.
+    """Tell whether our job is nobody but us, so that nobody else of it uses the terminal.
 
-    Of a job that a shell made we lead the process group then, and no pipe joins us to others of it:
-    they may come a moment later. In the session's first job only children are others, as elsewhere
-    those that came with our exec.
+    In a job that a shell has made we are alone if we lead the process group and no pipe joins us to
+    other processes, which may come a moment later. In the session's first job, only children count
+    as others; and so do those, anywhere, that came with our exec.
     """
     own = posix.getpid()
     if posix.getpgrp() != own or (leader() != own and _is_piped()):
@@ -57,7 +57,7 @@ def is_alone() -> bool:
 
 
 def _is_piped() -> bool:
-    """Tell whether a standard stream is a pipe, or the pair of sockets that some shells make."""
+    """Tell whether a standard stream is a pipe, or a socket as some shells make instead of one."""
     for fd in (0, 1, 2):
         try:
             mode = posix.fstat(fd).st_mode
@@ -69,7 +69,7 @@ def _is_piped() -> bool:
 
 
 def leader() -> int:
-    """Return who leads our session, -1 where getsid(2) is denied: then nobody is known to."""
+    """Return the pid of our session's leader, or -1, which is no pid, where getsid(2) is denied."""
     try:
         return posix.getsid(0)
     except OSError:
@@ -77,7 +77,7 @@ def leader() -> int:
 
 
 def _on_terminal(call: "Callable[[int], int]") -> int | None:
-    """Return what `call` says of the first descriptor that is our terminal, None if none is.
+    """Return what `call` returns for the first descriptor of our terminal, None if there is none.
 
     Standard descriptors first; /dev/tty for a job whose streams all lead elsewhere.
     """
@@ -99,24 +99,24 @@ def _on_terminal(call: "Callable[[int], int]") -> int | None:
 
 
 def pass_on(group: int) -> bool:
-    """Pass the foreground on to `group` if we were continued into it; return whether we were."""
+    """Pass the foreground on to `group` if our own group has it; return whether that worked."""
     own = posix.getpgrp()
     return own != 0 and foreground_group() == own and set_foreground(group)
 
 
 def is_with_shell() -> bool:
-    """Tell whether the shell that leads our session has the foreground, and it isn't ours.
+    """Tell whether the foreground belongs to the shell that leads our session, and not to us.
 
-    It took it if somebody stopped us. Leader and group read as 0 outside our PID namespace.
+    The shell takes the foreground when somebody stops us. A leader or a group outside our PID
+    namespace reads as 0.
     """
     return foreground_group() == leader() != posix.getpgrp()
 
 
 def take_back() -> bool:
-    """Take the foreground back from the workload, for whoever had it before.
+    """Take the foreground back from the workload, for our own process group.
 
-    Returns whether it was the workload's: not another job's, which may have it after somebody
-    stopped us.
+    Returns whether the workload had it: after somebody stopped us, another job may have it.
     """
     group = foreground_group()
     if group is None or group == posix.getpgrp() or is_with_shell() or not is_below_us(group):
@@ -125,7 +125,7 @@ def take_back() -> bool:
 
 
 def is_below_us(group: int) -> bool:
-    """Tell whether a process group is below us, or of nobody who lives, as far as can be known."""
+    """Tell whether a process group is below us, or has no live leader, as far as can be known."""
     if group == 0:  # outside of our PID namespace
         return False
     try:
@@ -147,12 +147,12 @@ def is_below_us(group: int) -> bool:
 
 
 def is_continued() -> bool:
-    """Tell whether a SIGCONT for us waits to be taken."""
+    """Tell whether a SIGCONT is pending for us."""
     return _signal.SIGCONT in _signal.sigpending()
 
 
 def stop(pid: int, number: int) -> bool:
-    """Stop process `pid` (0: our group), us among them, by the default action of `number`.
+    """Stop ourselves, or our whole group if `pid` is 0, by the default action of signal `number`.
 
     Returns True once somebody sent SIGCONT (which stays pending), False if the kernel discarded
     the stop, since no shell could continue us: an orphaned group, credentials(7), or PID 1.

@@ -1,4 +1,4 @@
-"""JSON values as text in ASCII; the `json` module would cost 3 ms and a good part of a megabyte."""
+"""JSON values as ASCII text; the `json` module would cost 3 ms and a good part of a megabyte."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def dump(value: "Scalar | Mapping[str, Scalar | Mapping[str, Scalar]]") -> str:
-    """Return a JSON value, RFC 8259.
+    """Return `value` as JSON, RFC 8259.
 
     Bytes that aren't UTF-8 stand as the lone surrogates that Python has for them (PEP 383).
     """

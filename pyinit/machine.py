@@ -1,7 +1,8 @@
-"""The supervisor as a pure machine: what happened comes in, what to do goes out.
+"""The supervisor as a pure state machine: events go in, actions come out.
 
-No system call, no clock, no descriptor: a function of state and event, so that every order of
-events can be tested, also those that no machine shows in a year. `supervisor.py` carries.
+It makes no system call and has no clock and no descriptor: it is a function of state and event, so
+that every order of events can be tested, even those that no machine shows in a year. `supervisor`
+brings the events and carries out the actions.
 
 Its life:
 
@@ -9,9 +10,9 @@ Its life:
                               `--> LEFT --nothing left--> (exit)   with --wait or --drain
     PAUSED  --SIGTERM, SIGINT--> (exit)                     with --pause
 
-A deadline runs only while something was asked to end; when it's over, everything is killed, and
-killed again after each death until nothing is left (outside a PID namespace of its own, orphans
-only become known as their parents die).
+A deadline runs only after something was asked to end. Once it has passed, everything is killed, and
+killed again after each death until nothing is left (outside a PID namespace of our own, orphans
+become known only as their parents die).
 """
 
 import _signal
@@ -40,7 +41,7 @@ EXIT = "exit"
 """Action (EXIT, status, "")."""
 
 EVERYTHING = "everything"
-"""The target of what ends the namespace: all processes but ours."""
+"""The target of signals that end the namespace: all processes but ours."""
 OURSELVES = "ourselves"
 """The target of the stop that a twin of dumb-init gives itself."""
 
@@ -76,9 +77,9 @@ class Machine:
         self._stops_forwarded = 0
 
     def signal(self, number: int, code: int, now: float, *, lent: bool = False) -> "list[Action]":
-        """Take a signal with its si_code; return where it goes.
+        """Take a signal with its si_code; return where to send it.
 
-        `lent` says whether the workload has the terminal's foreground from us.
+        `lent` says whether we have passed the terminal's foreground on to the workload.
         """
         if number == _signal.SIGCHLD:
             return []  # a child's news, which is ours
@@ -94,7 +95,7 @@ class Machine:
         return actions
 
     def _forward(self, number: int, code: int, now: float, lent: bool) -> "list[Action]":
-        """Return where a signal for the workload goes."""
+        """Return where to send a signal that came for the workload."""
         target = self.asked.target
         if code in (SI_KERNEL, SI_PASSED_ON):
             if code == SI_KERNEL and not self.own_group and number in _OF_TERMINAL:
@@ -128,7 +129,7 @@ class Machine:
         return [(SEND, sent, target)]
 
     def ended(self, pid: int, wait_status: int, now: float) -> "list[Action]":
-        """Take the death of a child, ours or adopted, with its wait status."""
+        """Take the death of the workload or of an adopted child, with its wait status."""
         if self.phase == RUNNING and pid == self.pid:
             code, _ = status_of_wait(wait_status)
             self.exit_status = self.asked.exit_codes.get(code, code)
@@ -147,13 +148,13 @@ class Machine:
         return []
 
     def childless(self) -> "list[Action]":
-        """Take the news that no child is left at all, not even a workload whose end was missed."""
+        """Take the news that no child is left, not even a workload whose death was missed."""
         if self.phase == PAUSED:
             return []
         return [(EXIT, self.exit_status, "")]
 
     def stopped_by(self, pid: int, signal: int) -> "list[Action]":
-        """Take a child's stop by `signal`."""
+        """Take the news that a child was stopped by `signal`."""
         if self.phase != RUNNING or pid != self.pid or signal not in _STOPS:
             return []
         if self.asked.suspends:
@@ -165,19 +166,19 @@ class Machine:
         return [(SUSPEND, signal, "")]
 
     def continued(self, pid: int) -> "list[Action]":
-        """Take a child's continuing."""
+        """Take the news that a child was continued."""
         if pid == self.pid:
             self.stopped = False
             self._stops_forwarded = 0
         return []
 
     def expired(self) -> "list[Action]":
-        """Take the deadline's coming: the time for ending in peace is over."""
+        """Take the news that the deadline has passed: whatever is left is killed."""
         self.deadline = None
         self.killing = True
         return [(SEND, _signal.SIGKILL, EVERYTHING)]
 
     def _end_by(self, moment: float) -> None:
-        """Set the deadline, unless an earlier one runs."""
+        """Set the deadline to `moment`, unless an earlier one is set."""
         if not self.killing and (self.deadline is None or moment < self.deadline):
             self.deadline = moment

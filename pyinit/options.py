@@ -1,4 +1,4 @@
-"""What `pyinit` can be asked: the table of its options."""
+"""The table of `pyinit`'s options, and the checks on what they ask for together."""
 
 import _signal
 import posix
@@ -14,7 +14,7 @@ PREFIX = "PYINIT"
 
 
 def _rewrite(word: str) -> tuple[int, int]:
-    """Return (from, to) of `FROM:TO`; `to` is 0 for a signal that is dropped."""
+    """Return (from, to) for `FROM:TO`; `to` is 0 for a signal that is dropped."""
     source, colon, target = word.partition(":")
     if not colon:
         raise ValueError(f"{word!r} is not FROM:TO, as in HUP:TERM, or HUP:0 to drop it")
@@ -27,7 +27,7 @@ def _rewrite(word: str) -> tuple[int, int]:
 
 
 def _exit_code(word: str) -> tuple[int, int]:
-    """Return (code, new code) of `CODE` or `CODE:NEW`, each 0 to 255."""
+    """Return (code, new code) for `CODE` or `CODE:NEW`, each from 0 to 255."""
     code, colon, new = word.partition(":")
     return _code(code), _code(new) if colon else 0
 
@@ -39,7 +39,7 @@ def _code(word: str) -> int:
 
 
 def _first_word(word: str) -> str:
-    """Refuse an option that `cli` understands where it may stand."""
+    """Refuse an option that `cli` understands only as the first word."""
     raise ValueError("only as the first word of the command line")
 
 
@@ -138,7 +138,7 @@ TABLE = (
 
 
 def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
-    """Refuse what makes no sense together or here; raises cmdline.UsageError."""
+    """Refuse options that make no sense together or here; raises cmdline.UsageError."""
     if asked.pause and asked.program:
         raise cmdline.UsageError("--pause runs no program", "leave out one of the two")
     if not asked.pause and not asked.program:

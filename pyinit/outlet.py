@@ -1,15 +1,15 @@
 """Lines for a reader that may not read: written without waiting for it, or dropped and counted.
 
-poll(2) can't tell: a terminal is writable for one byte, and others take a pipe's room between the
-question and the write. The descriptor is shared, so it can't be made non-blocking either. What does
-not wait, by kind of file:
+poll(2) can't tell whether a write would wait: a terminal is writable for one byte, and others may
+take a pipe's room between the question and the write. The descriptor is shared, so it can't be made
+non-blocking either. The writes that don't wait, by kind of file:
 
 * a pipe or a terminal: an open file description of our own, through /proc/self/fd, proc_pid_fd(5);
 * a socket: MSG_DONTWAIT, send(2);
 * a regular file: any write;
-* what is left (no /proc, a terminal of another user's): a write that a timer interrupts.
+* any other (no /proc, or another user's terminal): a write that a timer interrupts.
 
-All signals have to be blocked: those that a write of ours causes are taken here.
+All signals have to be blocked: those that our own writes cause are taken here.
 """
 
 import _signal
@@ -45,11 +45,11 @@ _TYPES, _FIFO, _REGULAR, _SOCKET = 0o170000, 0o010000, 0o100000, 0o140000
 
 
 class Outlet:
-    """A descriptor that lines go to; `dropped` counts those that didn't.
+    """A descriptor to which lines are written; `dropped` counts those that were not.
 
-    `lost` makes a line of that number, which is written as soon as there's room again. `patience`
-    is how many seconds in all a line that may wait is waited for. Without `reopens` no other
-    descriptor is opened.
+    `lost` makes a line of that number, which is written as soon as there is room again. `patience`
+    is how many seconds in all may be spent on waiting for room, for lines that may wait. Without
+    `reopens` no other descriptor is opened.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Outlet:
             return
 
     def _look(self, *, reopens: bool) -> None:
-        """Find the way for this kind of file; raises OSError, ImportError."""
+        """Find the way to write to this kind of file; raises OSError, ImportError."""
         found = posix.fstat(self.descriptor)
         kind = found.st_mode & _TYPES
         if kind == _REGULAR:
@@ -104,16 +104,16 @@ class Outlet:
 
     @property
     def descriptors(self) -> list[int]:
-        """What has to stay open: the descriptor, or ours that stands for it."""
+        """The descriptor that has to stay open: the one given, or our own that stands for it."""
         return [self.descriptor if self._own is None else self._own]
 
     @property
     def is_behind(self) -> bool:
-        """Whether anything was dropped, or waits for room."""
+        """Whether any line was dropped, or waits for room."""
         return bool(self._left or self.dropped)
 
     def write(self, line: bytes, *, waits: bool = False) -> bool:
-        """Write one line, or drop it where nobody reads; say whether it's out, or has begun."""
+        """Write one line, or drop it if nobody reads; return whether it was written or begun."""
         if self._left:
             self._flush(waits=waits)
         self.catch_up(waits=waits)
@@ -123,12 +123,12 @@ class Outlet:
         return False
 
     def catch_up(self, *, waits: bool = False) -> None:
-        """Tell how many lines were dropped, if there are any, and room for the news."""
+        """Write how many lines were dropped, if any were, and if there is room."""
         if self.dropped and not self._left and self._begin(self._lost(self.dropped), waits=waits):
             self.dropped = 0
 
     def _begin(self, line: bytes, *, waits: bool) -> bool:
-        """Write a line; return whether any of it went out, so that its rest has to follow."""
+        """Begin a line; return whether any of it went out, so that the rest has to follow."""
         self._left = line
         self._flush(waits=waits)
         if len(self._left) == len(line):
@@ -137,7 +137,7 @@ class Outlet:
         return True
 
     def _flush(self, *, waits: bool) -> None:
-        """Write what is left of the line, as far as that goes."""
+        """Write as much as there is room for of what is left of a line."""
         end = time.monotonic() + self._patience if waits and self._patience else None
         while self._left:
             try:
@@ -155,7 +155,7 @@ class Outlet:
                 return
 
     def _put(self, data: bytes, *, waits: bool) -> int:
-        """Write without waiting; return how much. Raises OSError, BlockingIOError for no room."""
+        """Write without waiting; return the number of bytes. Raises OSError, or BlockingIOError."""
         pending = _signal.sigpending()
         try:
             if self._socket is not None:
@@ -176,7 +176,7 @@ class Outlet:
             raise
 
     def _put_in_time(self, data: bytes, pending: "set[int]", *, waits: bool) -> int:
-        """Do as `_put`, by a write that a timer interrupts."""
+        """Write as `_put` does, by a call that a timer interrupts."""
         if _signal.SIGALRM in pending or (self._truce_ends > time.monotonic() and not waits):
             raise BlockingIOError
         written = _interrupted_write(self.descriptor, data)
@@ -187,9 +187,9 @@ class Outlet:
 
 
 def answer(descriptor: int, text: bytes) -> bool:
-    """Write all of a text that was asked for, and wait for its reader; say whether it's out.
+    """Write all of a text that was asked for, and wait for its reader; return whether that worked.
 
-    Nothing goes on meanwhile, so what ends any program ends this one.
+    Nothing else goes on meanwhile, so the signals that end other programs end this one too.
     """
     endings = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
     for number in endings:
@@ -209,9 +209,9 @@ class _Overdue(Exception):  # noqa: N818  the word of the field
 
 
 def _interrupted_write(descriptor: int, data: bytes) -> int:
-    """Write what can be written until SIGALRM comes, setitimer(2); return how much. Raises OSError.
+    """Write until a SIGALRM comes, setitimer(2); return the number of bytes. Raises OSError.
 
-    The timer and the disposition are as before afterwards, and a SIGALRM of others' is pending.
+    Afterwards, timer and disposition are as before, and a SIGALRM that others sent is pending.
     """
     came: list[float] = []
     armed = [True]
@@ -248,7 +248,7 @@ def _interrupted_write(descriptor: int, data: bytes) -> int:
 
 
 def _take(number: int) -> "_signal.struct_siginfo | None":
-    """Take a signal that is pending, where that isn't denied."""
+    """Take signal `number` if it is pending, and if that isn't denied."""
     try:
         return _signal.sigtimedwait({number}, 0)
     except OSError:

@@ -1,7 +1,7 @@
-"""Children in full: their names, what they used, and all descendants; read where that is needed.
+"""Children in detail: their names and what they used; and all descendants. Read only when needed.
 
 A child is any process whose parent we are: the workload, orphans that were re-parented to us,
-children that came with an exec, children of whoever joined the namespace.
+children that came with an exec, children of processes that joined the namespace.
 """
 
 import _signal
@@ -11,11 +11,11 @@ import sys
 from pyinit import Frozen, read_file
 
 _LOOKS = 20
-"""Looks for new descendants, at most, before those found are killed: somebody may continue them."""
+"""Most looks for new descendants before those found are killed: somebody may continue them."""
 
 
 class Usage(Frozen):
-    """What a child used: CPU times in seconds, the largest resident set in bytes."""
+    """What a child used: CPU times in seconds, and the largest resident set in bytes."""
 
     user_seconds: float
     system_seconds: float
@@ -23,10 +23,10 @@ class Usage(Frozen):
 
 
 def get_ready() -> None:
-    """Read in what wait4 wants and looks for only once it has reaped.
+    """Import the module that wait4 looks for only after it has reaped.
 
-    Now, while it can be found: the root may change, or no descriptor may be left to read it. A
-    small Python may lack it.
+    Called while the module can be found: later, the root may have changed, or no descriptor may be
+    left to read it. A small Python may lack it.
     """
     try:
         import resource  # noqa: F401
@@ -35,7 +35,7 @@ def get_ready() -> None:
 
 
 def next_change_in_full(flags: int) -> tuple[int, int, bytes, Usage | None]:
-    """Return as waitpid(-1, flags) does, with the child's command name and what it used.
+    """Return what waitpid(-1, flags) would, and the child's command name and what it used.
 
     The name is read before the reaping, while /proc still has it. Raises ChildProcessError.
     """
@@ -57,7 +57,7 @@ def command_name(pid: int) -> bytes:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return all that descend from `pid`, nearest first, from /proc/PID/task/TID/children.
+    """Return all descendants of `pid`, nearest first, from /proc/PID/task/TID/children.
 
     Empty where /proc or the kernel (CONFIG_PROC_CHILDREN) doesn't tell.
     """
@@ -79,9 +79,9 @@ def descendants(pid: int) -> list[int]:
 def send_to_descendants(number: int) -> None:
     """Send a signal to all our descendants.
 
-    For where we aren't PID 1, since kill(-1) would mean the whole machine here. Before a SIGKILL
-    all are stopped, until a look finds no new one. Otherwise, where processes are limited, each
-    death would make room for a fork bomb's next fork.
+    This is for when we aren't PID 1, since kill(-1) would then mean the whole machine. Before a
+    SIGKILL all are stopped, until a look finds no new one. Otherwise, where processes are limited,
+    each death would make room for a fork bomb's next fork.
     """
     found: list[int] = []
     if number == _signal.SIGKILL:

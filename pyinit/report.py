@@ -1,4 +1,4 @@
-"""Tells what happens: to people on stderr, to programs as JSON lines.
+"""The report of what happens: to people on stderr, to programs as JSON lines.
 
 PID 1 never waits for a reader: a line that would block is dropped, and counted (`outlet`). No line
 is longer than PIPE_BUF, so lines stay whole among those of others, pipe(7).
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     Value = str | int | float | None
 
 _PATIENCE = 1.0
-"""Seconds that a reader has to make room for why there's no workload, which holds nobody else."""
+"""Seconds that we wait for room to say why there is no workload: nobody else is held up by that."""
 
 
 class Report:
-    """Where news go; `events` is a descriptor or None."""
+    """The place where news goes; `events` is a descriptor for JSON lines, or None."""
 
     def __init__(
         self, *, verbose: int = 0, warn_orphans: bool = False, events: int | None = None
@@ -32,49 +32,49 @@ class Report:
         self._programs: outlet.Outlet | None = None
 
     def get_ready(self) -> None:
-        """Read in and open what the news will need, while the root is still ours."""
+        """Import and open what the news will need, before the workload can change the root."""
         self._to_people()
         if self.events is not None:
             self._to_programs()
 
     @property
     def descriptors(self) -> list[int]:
-        """What has to stay open for the news."""
+        """The descriptors that have to stay open for the news."""
         open_by_now = (where for where in (self._people, self._programs) if where)
         return [each for where in open_by_now for each in where.descriptors]
 
     def say(self, text: str) -> None:
-        """Print one line for people."""
+        """Print one line to stderr."""
         self._line(self._prefixed(text))
 
     def fatal(self, text: str) -> None:
-        """Say why we can't go on; for that a reader is waited for, but not for long."""
+        """Say why we can't go on, and wait for a slow reader, but not for long."""
         self._line(self._prefixed(text), waits=True)
 
     @property
     def _names_the_dead(self) -> bool:
-        """Whether people hear of each that is reaped."""
+        """Whether each child that is reaped is reported on stderr."""
         return bool(self.verbose or self.warn_orphans)
 
     def unsaid(self, count: int) -> None:
-        """Take note of `count` news that there was no time to tell."""
+        """Count `count` pieces of news that there was no time to tell."""
         if self._names_the_dead:
             self._to_people().dropped += count
         if self.events is not None:
             self._to_programs().dropped += count
 
     def catch_up(self) -> None:
-        """Tell how many news went untold, where there's room for that."""
+        """Tell how many pieces of news went untold, if there is room for that."""
         for where in (self._people, self._programs):
             if where:
                 where.catch_up()
 
     def _prefixed(self, text: str) -> str:
-        """Return a line as it begins for people."""
+        """Return a line with the prefix that all of ours have on stderr."""
         return f"pyinit[{self._pid}]: {text}"
 
     def _line(self, text: str, *, waits: bool = False) -> None:
-        """Print one whole line."""
+        """Print one line as it stands."""
         self._to_people().write(execerror.whole_line(text) + b"\n", waits=waits)
 
     def _to_people(self) -> outlet.Outlet:
@@ -97,11 +97,11 @@ class Report:
         return self._programs
 
     def started(self, pid: int, program: bytes) -> None:
-        """Tell that the workload's exec happened."""
+        """Tell that the workload's exec has happened."""
         self._event(f"started {execerror.text(program)} as {pid}", event="started", pid=pid)
 
     def forwarded(self, number: int, sent: int, sender: int, target: str) -> None:
-        """Tell of a signal that came and of the one that went, if any (`sent` is 0 if not)."""
+        """Tell that signal `number` came, and that `sent` went to `target` (0: it was dropped)."""
         name = signames.name(number)
         origin = "us" if sender == self._pid else sender or "outside"
         text = f"{name} from {origin}: "
@@ -125,7 +125,7 @@ class Report:
         usage: "Usage | None",
         own: bool,
     ) -> None:
-        """Tell of a child that was reaped; `own` says that it was the workload."""
+        """Tell that a child was reaped; `own` says that it was the workload."""
         who = execerror.text(name) or "?"
         how = f"killed by {signames.name(signal)}" if signal else f"exited with {status}"
         kind = "workload" if own else "orphan"
@@ -145,21 +145,21 @@ class Report:
         )
 
     def _warn(self, line: str, pid: int, what: str) -> None:
-        """Tell people of an orphan, where they don't hear of it anyway."""
+        """Warn of an orphan, unless it is reported on stderr anyway."""
         if not self.verbose:
             self.say(line)
 
     def stopped(self, pid: int, signal: int) -> None:
-        """Tell of a child that was stopped."""
+        """Tell that a child was stopped."""
         name = signames.name(signal)
         self._event(f"{pid} was stopped by {name}", event="stopped", pid=pid, signal=name)
 
     def continued(self, pid: int) -> None:
-        """Tell of a child that was continued."""
+        """Tell that a child was continued."""
         self._event(f"{pid} continued", event="continued", pid=pid)
 
     def exited(self, status: int, signal: int | None) -> None:
-        """Tell how the workload ended, and with which status we follow it."""
+        """Tell how the workload ended, and the status with which we exit."""
         name = signames.name(signal) if signal else None
         how = f", the workload was killed by {name}" if name else ""
         self._event(f"exiting with {status}{how}", event="exited", status=status, signal=name)

@@ -1,4 +1,4 @@
-"""Exec the same in a lean interpreter, where we were started in a heavy one (`-m`, a script)."""
+"""A second exec, into a lean interpreter, if pyinit was started in a heavy one (`-m`, a script)."""
 
 import posix
 import sys
@@ -18,9 +18,9 @@ which PID 1 loses signals.
 
 
 def lean(words: list[bytes], handover: settings.Handover) -> None:
-    """Exec pyinit under `python -I -S` with `words`; return only where that's impossible.
+    """Exec pyinit under `python -I -S` with `words`; return only if that is impossible.
 
-    It would work without: only slower and larger by what `site` imports.
+    Without this, pyinit would work too, but slower and larger by what `site` imports.
     """
     if not sys.executable:
         return

@@ -1,7 +1,7 @@
-"""A session of its own for the workload, and the controlling terminal with it, credentials(7).
+"""The workload's own session, and the controlling terminal that goes with it, credentials(7).
 
-Only a session leader can take a terminal, and only one that no other session has: so whoever
-leads the session that it belongs to lets go of it first.
+Only a session leader can take a terminal, and only a terminal that no other session has: so the
+leader of the session that has it lets go of it first.
 """
 
 import _signal
@@ -11,7 +11,7 @@ _STDIN = 0
 
 
 def release_terminal() -> set[int]:
-    """Let go of the terminal on standard input; return what was pending and is for the workload.
+    """Let go of the terminal on standard input; return the pending signals that are the workload's.
 
     To a session leader's foreground group, and so to us, the kernel sends SIGHUP and SIGCONT,
     ioctl_tty(2), TIOCNOTTY: in our own name, so that they can be told from others'. They are taken
@@ -27,9 +27,9 @@ def release_terminal() -> set[int]:
 
 
 def begin() -> None:
-    """Start a session, in a child, and make the terminal on standard input its own, if it's free.
+    """Start a session in the child; make the terminal on standard input its own if that is free.
 
-    Where setsid(2) is denied the child goes on without.
+    If setsid(2) is denied, the child goes on without a session of its own.
     """
     try:
         posix.setsid()
@@ -39,7 +39,7 @@ def begin() -> None:
 
 
 def _ioctl(name: str) -> bool:
-    """Ask standard input; return whether that worked: not without a terminal, nor where denied."""
+    """Call the ioctl `name` on standard input; return whether that worked."""
     try:
         import fcntl
         import termios

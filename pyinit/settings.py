@@ -1,7 +1,7 @@
-"""What was asked of `pyinit`, as values: small, since every start reads them.
+"""What `pyinit` was asked for, as values; a small module, since every start reads it.
 
-The table of options, which makes them from words, is only read where there are words to parse
-(`options`).
+The table of options (`options`), by which words become such values, is read only if there are words
+to parse.
 """
 
 import _signal
@@ -32,7 +32,7 @@ HANDOVER = b"--handover="
 
 
 class Handover:
-    """What an earlier process knew and `pyinit` can't see: docs/architecture.md, "The handover".
+    """What `pyinit` can't see but an earlier process knew: docs/architecture.md, "The handover".
 
     `mask`, `ignored` and `pending` are sets of signals: blocked, ignored, and taken already on
     the workload's behalf. `foreground` says whether the launcher had the terminal's foreground;
@@ -88,7 +88,7 @@ def _hex(signals: set[int]) -> str:
 
 
 class AnsweredError(Exception):
-    """The command line was answered in words, and there's nothing to run; exit with `status`."""
+    """The command line was answered, and there is nothing to run; exit with `status`."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -98,8 +98,9 @@ class AnsweredError(Exception):
 class Settings:
     """What was asked for, with the defaults filled in; `program` is the workload's argv.
 
-    Only another init's command line asks for `place`, for `parting` (the signal that is left for
-    the workload's group at its end) and `suspends` (stop signals stop us too); `twin` is the tool.
+    `place`, `parting` (the signal that the workload's group is sent after the workload's end) and
+    `suspends` (stop signals stop us too) are set only by another init's command line; `twin` is
+    that init.
     """
 
     def __init__(self, values: "Mapping[str, Any]", program: "Iterable[bytes]" = ()) -> None:
@@ -123,5 +124,5 @@ class Settings:
 
     @property
     def tells_all(self) -> bool:
-        """Whether anybody wants to hear of everything that happens."""
+        """Whether everything that happens is to be reported."""
         return bool(self.verbose or self.warn_orphans or self.events is not None)

@@ -1,4 +1,4 @@
-"""Names and numbers of signals, signal(7), real-time ones too, without the `signal` module.
+"""Names and numbers of signals, signal(7), real-time signals included, without the `signal` module.
 
 `signal` costs 4 ms of start-up (it builds enums); `_signal` holds the same constants and is
 built into the interpreter.
@@ -11,7 +11,7 @@ _ALIASES = ("SIGCLD", "SIGPOLL", "SIGIOT")
 
 
 def _standard() -> dict[str, int]:
-    """Return the standard signals by name, e.g. {"SIGTERM": 15}."""
+    """Return the numbers of the standard signals by name, such as {"SIGTERM": 15}."""
     return {
         name: getattr(_signal, name)
         for name in dir(_signal)
@@ -40,7 +40,7 @@ def number(word: str) -> int:
 
 
 def _real_time(name: str) -> int:
-    """Return the number of SIGRTMIN+n or SIGRTMAX-n, or 0 when it's out of their range."""
+    """Return the number of SIGRTMIN+n or SIGRTMAX-n, or 0 if that is out of range."""
     base = _signal.SIGRTMIN if name.startswith("SIGRTMIN") else _signal.SIGRTMAX
     sign, digits = name[8:9], name[9:]
     if not sign and not digits:
@@ -52,7 +52,7 @@ def _real_time(name: str) -> int:
 
 
 def name(signal: int) -> str:
-    """Return the name of `signal`, as in "SIGTERM" or "SIGRTMIN+3"; its digits if it has none."""
+    """Return the name of `signal`, such as "SIGTERM" or "SIGRTMIN+3", or its digits."""
     for known, value in _standard().items():
         if value == signal and known not in _ALIASES:
             return known

@@ -1,6 +1,6 @@
-"""prctl(2), without the `ctypes` package (2.7 ms): where `pyinit` isn't PID 1, or with -p.
+"""prctl(2) without the `ctypes` package (2.7 ms), for when `pyinit` isn't PID 1, and for -p.
 
-Both settings are of this process and survive neither a fork nor need undoing.
+Both settings belong to this process: a fork doesn't inherit them, and they need no undoing.
 """
 
 from pyinit import errno_text
@@ -10,7 +10,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def become_subreaper() -> None:
-    """Have the orphans among our descendants re-parented to us: PR_SET_CHILD_SUBREAPER(2const).
+    """Have orphans among our descendants re-parented to us: PR_SET_CHILD_SUBREAPER(2const).
 
     Raises OSError, also where the interpreter comes without `_ctypes`.
     """
@@ -18,7 +18,7 @@ def become_subreaper() -> None:
 
 
 def set_parent_death_signal(signal: int) -> None:
-    """Have `signal` sent to us when our parent (the thread) dies: PR_SET_PDEATHSIG(2const).
+    """Have `signal` sent to us when the thread that started us dies: PR_SET_PDEATHSIG(2const).
 
     Raises OSError, also where the interpreter comes without `_ctypes`.
     """

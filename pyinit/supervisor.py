@@ -1,9 +1,9 @@
-"""The thin loop around `machine`: carries signals and deaths in, and actions out.
+"""The thin loop around `machine`: it carries signals and deaths in, and actions out.
 
-1. All signals are blocked since the interpreter ran the first line of ours. A blocked signal stays
-   pending, even for PID 1, to which the kernel delivers nothing that it has no handler for
-   (pid_namespaces(7)); real-time ones queue. `sigwaitinfo` takes them one by one.
-2. The workload is forked. Before its exec everything is let go that it could be waiting on, or find
+1. All signals have been blocked since our first line ran. A blocked signal stays pending, even for
+   PID 1, to which the kernel otherwise delivers nothing that it has no handler for
+   (pid_namespaces(7)); real-time signals queue. `sigwaitinfo` takes them one by one.
+2. The workload is forked. Before its exec we let go of everything that it could wait for, or find
    in use: descriptors above 2, the working directory.
 3. The exec is awaited (`child`).
 4. From the comment "PID 1 may not exit" on, nothing but the machine's EXIT ends the process.
@@ -58,7 +58,7 @@ _PATIENCE = 16
 
 
 class Supervisor:
-    """One supervision, from the start of the workload to the exit status."""
+    """The supervision of one workload, from its start to the exit status."""
 
     def __init__(
         self, asked: settings.Settings, handover: settings.Handover, words: list[bytes]
@@ -85,7 +85,7 @@ class Supervisor:
 
     @property
     def report(self) -> "report.Report":
-        """Who tells what happens; read in only when there's something to tell."""
+        """The report of what happens; its module is read only when there is something to tell."""
         if self._report is None and self.asked.twin:
             from pyinit.twins import voice
 
@@ -101,7 +101,7 @@ class Supervisor:
         return self._report
 
     def notify(self, text: str) -> None:
-        """Tell the launcher a line, docs/architecture.md, "The handover"."""
+        """Send the launcher one line, docs/architecture.md, "The handover"."""
         if self.handover.notice is None:
             return
         try:
@@ -115,7 +115,7 @@ class Supervisor:
             return
 
     def not_started(self, notice: str, text: str, hint: str | None) -> None:
-        """Say why there's no workload: to the launcher after `notice`, or else to people."""
+        """Say why there is no workload: to the launcher, after `notice`, or else on stderr."""
         if self.handover.notice is None:
             self.report.fatal(f"{text}; {hint}" if hint else text)
         else:
@@ -124,7 +124,7 @@ class Supervisor:
     def run(self) -> int:
         """Start the workload, supervise it, and return the status to exit with.
 
-        Raises child.ExecFailed, child.ForkFailed, and OSError for what else can't be had.
+        Raises child.ExecFailed, child.ForkFailed, and OSError if anything else can't be done.
         """
         self._adopt()
         if self.asked.tells_all:
@@ -151,7 +151,7 @@ class Supervisor:
         return code
 
     def _start(self) -> None:
-        """Start the workload, and tell of it."""
+        """Start the workload, and report that."""
         if self.asked.place == settings.OWN_SESSION:
             from pyinit import session
 
@@ -167,17 +167,17 @@ class Supervisor:
             self.report.started(self.pid, self.asked.program[0])
 
     def _take_back(self) -> None:
-        """Take the foreground back from the ended workload, for whoever had it before."""
+        """Take the foreground back from the ended workload, for our own process group."""
         if self._foreground and self.handover.foreground is None:  # else the launcher does it
             from pyinit import jobcontrol
 
             self._foreground = jobcontrol.take_back()
 
     def _be_interrupted(self) -> None:
-        """Die of the SIGINT that the workload died of: so shells know that the user meant all.
+        """Die of the SIGINT that the workload died of: so shells know that the user meant them too.
 
-        The rest of our job has had no ^C where the workload had the terminal, and gets it now. As
-        PID 1 we survive, for our exit to say it; so does the launcher's init, and another's twin.
+        If the workload had the terminal, the rest of our job got no ^C, and gets a SIGINT now. As
+        PID 1, as the launcher's init and as a twin, we exit with a status instead.
         """
         lent = self._foreground
         if not (lent or self.machine.interrupted) or self.handover.notice is not None:
@@ -192,7 +192,7 @@ class Supervisor:
             return
 
     def _adopt(self) -> None:
-        """Become the parent of orphans, and hear of our own parent's death."""
+        """Arrange to adopt orphans, and to be told of our own parent's death."""
         if self._own_pid == 1 and self.asked.parent_death is None:
             return
         from pyinit import reaper, subreaper  # noqa: F401  reaper: while the root is still ours
@@ -222,7 +222,7 @@ class Supervisor:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
     def _let_go(self, kept: tuple[int, ...] = ()) -> None:
-        """Hold nothing that the workload could be waiting on, but for `kept`; take our name."""
+        """Let go of all that the workload could wait for, but for `kept`; and take our name."""
         # The workload may look for both from its start on.
         self._close(3, _MOST_DESCRIPTORS, kept)
         show(self.asked.twin.name.encode() if self.asked.twin else b"pyinit", self._words)
@@ -232,7 +232,7 @@ class Supervisor:
             self._complain(f"can't leave the working directory: {error.strerror}")
 
     def _close(self, low: int, end: int, kept: tuple[int, ...] = ()) -> None:
-        """Close the descriptors from `low` to below `end`, but for `kept` and our own."""
+        """Close the descriptors from `low` up to `end`, but for `kept` and our own."""
         # One close_range(2) for each gap; where that is denied, posix closes one by one.
         told = [] if self._report is None else self._report.descriptors
         for each in sorted((self.asked.events or 0, self.handover.notice or 0, *told, *kept)):
@@ -243,7 +243,7 @@ class Supervisor:
             posix.closerange(low, end)
 
     def _loop(self) -> int:
-        """Take events until the machine says EXIT; whatever goes wrong, go on."""
+        """Take events until the machine says EXIT, whatever goes wrong meanwhile."""
         # After the start, which makes no cycles (`__main__`): frozen, what there is by now is never
         # looked through, nor written to, which takes a fifth of a millisecond.
         gc.freeze()
@@ -269,14 +269,14 @@ class Supervisor:
         return code
 
     def _complain(self, text: str) -> None:
-        """Print one line for people if that can be done at all: our own files may be gone."""
+        """Print one line to stderr if that is possible at all: our own files may be gone."""
         try:
             self.report.say(text)
         except Exception:  # noqa: BLE001  PID 1 never dies of an exception
             return
 
     def _first(self) -> int | None:
-        """Deal with what came before: signals taken already, children that came with the exec."""
+        """Take what came before the loop: early signals, and children that came with the exec."""
         # And with descriptors that hardly anybody has.
         self._close(_MOST_DESCRIPTORS, table_size(_MAX_DESCRIPTORS))
         for number in sorted(self.handover.pending):
@@ -285,7 +285,7 @@ class Supervisor:
         return self._reap()
 
     def _step(self) -> int | None:
-        """Wait for one signal or the deadline, and carry out what the machine makes of it."""
+        """Wait for one signal or the deadline, and carry out the machine's answer to it."""
         deadline = self.machine.deadline
         seconds = 0.0 if self._behind else None
         if deadline is not None:
@@ -307,7 +307,7 @@ class Supervisor:
         return self._signal(info.si_signo, sender, info.si_code)
 
     def _next_signal(self, seconds: float | None) -> "_signal.struct_siginfo | None":
-        """Wait for a signal, for `seconds` or without a limit; return None if none came."""
+        """Wait for a signal, for `seconds` or without limit; return None if none came."""
         self._taken += 1
         info = None
         if self._taken == _ROUND:
@@ -344,7 +344,7 @@ class Supervisor:
         return self._do(actions, forwarded=True)
 
     def _reap(self) -> int | None:
-        """Take a batch of the changes of state that there are: SIGCHLDs coalesce, wait(2)."""
+        """Take a batch of children's changes of state: one SIGCHLD may stand for many, wait(2)."""
         tells_all = self.asked.tells_all
         name, usage = b"", None
         left = _BATCH
@@ -385,7 +385,7 @@ class Supervisor:
         return None
 
     def _caught_up(self) -> None:
-        """Take note that nothing is left to reap, and tell how many deaths went untold."""
+        """Note that nothing is left to reap, and report how many deaths went untold."""
         self._behind = False
         self._told = 0
         if self._untold:
@@ -405,7 +405,7 @@ class Supervisor:
             self.report.reaped(pid, name, code, signal, usage, own=pid == self.pid)
 
     def _tell_ending(self, number: int) -> None:
-        """Report a signal of ours that ends what is left, once, however often it has to be sent."""
+        """Report the signal by which we end what is left: once, however often it has to be sent."""
         if self.asked.tells_all and self._ending != number:
             self._ending = number
             self.report.forwarded(number, number, self._own_pid, machine.EVERYTHING)
@@ -419,9 +419,9 @@ class Supervisor:
             return
 
     def _do(self, actions: "Iterable[machine.Action]", *, forwarded: bool = False) -> int | None:
-        """Carry out actions; return the status of an EXIT.
+        """Carry out actions; return the exit status if one of them is EXIT.
 
-        What was `forwarded` has been told of; a signal of our own making hasn't.
+        A signal that was `forwarded` has been reported already; one of our own making hasn't.
         """
         for kind, number, target in actions:
             if kind == machine.EXIT:
@@ -440,7 +440,7 @@ class Supervisor:
         return None
 
     def _send(self, number: int, target: str) -> None:
-        """Send a signal; that its target is gone is no error, since its death is on the way."""
+        """Send a signal; a target that is gone is not an error: news of its death is on the way."""
         pid = self.pid
         if target == machine.EVERYTHING and self._own_pid != 1:
             from pyinit import reaper
@@ -462,13 +462,13 @@ class Supervisor:
             self.report.say(f"can't send signal {number} to the {target}: {what}")
 
     def _suspend(self, number: int, *, asked: bool) -> None:
-        """Stop with the workload, as a job of the shell that started us.
+        """Stop together with the workload, as a job of the shell that started us.
 
-        A stop at the terminal (we had passed the foreground on) is for our whole process group;
-        else only we stop, where the stop came through us or from the terminal to a background job.
-        Where the kernel discards our stop, nobody could ever continue a workload in the foreground:
-        it goes on at once; and so it does where it was stopped for want of the terminal that we
-        have, and can pass on.
+        If we had passed the foreground on, the stop is for our whole process group; otherwise only
+        we stop, and only if the stop came through us, or from the terminal to a background job. If
+        the kernel discards our stop, nobody could ever continue a workload in the foreground, so it
+        goes on at once; and so does a workload that was stopped for want of the terminal, if we
+        have that and can pass it on.
         """
         if self.handover.notice is not None:
             self.notify(f"stopped {number}")
@@ -499,7 +499,7 @@ class Supervisor:
     def _resume(self) -> None:
         """Pass the foreground on to the workload if we were continued into it.
 
-        Else it has what it had, unless the shell took that: a SIGCONT may come at any time.
+        Otherwise it keeps what it had, unless the shell took that: a SIGCONT may come at any time.
         """
         # Without a terminal at the start `jobcontrol` wasn't read, and now it may be out of reach.
         if self._workload.has_terminal and self._workload.own_group:
@@ -509,7 +509,7 @@ class Supervisor:
             self._foreground = (self._wants and jobcontrol.pass_on(self.pid)) or keeps
 
     def _yield_terminal(self) -> None:
-        """Take the terminal back for another of our job, who was stopped for want of it."""
+        """Take the terminal back for another process of our job that was stopped for want of it."""
         from pyinit import jobcontrol
 
         jobcontrol.take_back()
@@ -520,7 +520,7 @@ class Supervisor:
             self._signal(info.si_signo, info.si_pid, info.si_code)
 
     def _is_over(self) -> bool:
-        """Tell whether the workload has ended and was reaped, whatever the machine knows."""
+        """Tell whether the workload has ended and was reaped, whether or not the machine knows."""
         if not self.pid or self.asked.wait or self.asked.drain is not None:
             return False
         try:
@@ -530,7 +530,7 @@ class Supervisor:
         return False
 
     def _only_wait(self) -> int:
-        """Wait for the workload's end with the one call that can't be done without."""
+        """Wait for the workload's end by waitpid alone, the one call that is needed for it."""
         self._complain("signals can't be waited for; from here on I only reap")
         while True:
             try:

@@ -1,6 +1,6 @@
-"""The command line and PYINIT_ variables, parsed and checked; help, version and usage errors.
+"""Our command line and PYINIT_ variables, parsed and checked; help, version and usage errors.
 
-Read only where there is something to parse: `pyinit -- app` needs none of it.
+This module is read only if there is something to parse: `pyinit -- app` needs none of it.
 """
 
 import posix
@@ -35,7 +35,7 @@ _OTHERS = {
 
 
 def parse(words: list[bytes]) -> settings.Settings:
-    """Return what the words and the environment ask for; raises settings.AnsweredError."""
+    """Return what the command line and the environment ask for; raises settings.AnsweredError."""
     try:
         values = cmdline.environment(options.TABLE, posix.environ, options.PREFIX)
         given, rest = cmdline.parse(
@@ -61,7 +61,7 @@ def parse(words: list[bytes]) -> settings.Settings:
 
 
 def _print(text: str) -> int:
-    """Print what was asked for to stdout; return the exit status."""
+    """Print `text` to stdout; return the exit status."""
     from pyinit import outlet
 
     return 0 if outlet.answer(1, text.encode()) else OURS

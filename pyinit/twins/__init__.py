@@ -1,7 +1,7 @@
-"""Be another init's twin: its command line, environment variables, defaults and exit statuses.
+"""The twins of other inits: their command lines, variables, defaults and exit statuses.
 
-Called by the name of tini, docker-init, dumb-init or catatonit, or with `--as NAME`, so that an
-image changes its init by changing one file. What each tool takes and what we do better is in
+`pyinit` is one when it is called tini, docker-init, dumb-init or catatonit, or with `--as NAME`: so
+an image changes its init by changing one file. What each tool takes and what we do better is in
 docs/twins.md. Each command line becomes the same `Settings` that ours becomes, in the tool's room.
 """
 
@@ -9,7 +9,7 @@ from pyinit import OURS, settings
 
 
 def parse(words: list[bytes]) -> settings.Settings:
-    """Return what is asked for by `words`: a tool's name, then its command line.
+    """Return what `words` ask for: a tool's name, and then its command line.
 
     Raises settings.AnsweredError where the words were answered with a text.
     """

@@ -87,7 +87,7 @@ def parse(name: str, words: list[str]) -> settings.Settings:
 
 
 def _rewrite(twin: Twin, word: str) -> tuple[int, int]:
-    """Return (from, to) of dumb-init's `FROM:TO`: numbers, and what follows them is overlooked."""
+    """Return (from, to) for dumb-init's `FROM:TO`: two numbers; what follows them is ignored."""
     source, left = getopt.integer(word)
     target = getopt.integer(left[1:])[0] if left.startswith(":") else None
     if source is None or target is None or not (1 <= source <= 31 and 0 <= target <= 31):

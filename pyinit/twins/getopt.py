@@ -1,8 +1,8 @@
-"""getopt(3) and getopt_long(3) as the C library has them, for the command lines of others.
+"""getopt(3) and getopt_long(3) as in the C library, for the command lines of other inits.
 
-Short options may be joined, with a value behind the last; long ones may be cut short where that
-names one of them only. Options may stand behind other words (permutation) unless the tool or
-POSIXLY_CORRECT in the environment forbids it; `--` ends them.
+Short options may be joined, with a value behind the last; long options may be cut short as long as
+only one is meant. Options may follow other words (permutation), unless the tool or POSIXLY_CORRECT
+in the environment forbids that; `--` ends them.
 """
 
 import posix
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class OptionError(Exception):
-    """A word that is no option of the tool, or lacks its value; in the C library's words."""
+    """A word that is not an option of the tool, or lacks its value; in the C library's words."""
 
 
 class Options:
-    """Iterate over (letter, value) of the options in order; `rest` are then the other words.
+    """The options of a command line, as (letter, value) in order; `rest` are then the other words.
 
     `letters` is as for getopt(3), `p:hv`: a colon says that the letter before takes a value.
-    `names` gives each long option its letter. Iterating raises OptionError where it gets to a
-    word that makes no sense, so what stands before has been seen.
+    `names` gives each long option its letter. Iterating raises OptionError at a word that makes no
+    sense, so that the options before it have been seen.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Options:
         self._permute = permute
 
     def __iter__(self) -> "Iterator[tuple[str, str]]":
-        """Yield each option; the value is empty for those that take none."""
+        """Yield each option; its value is empty if the option takes none."""
         while self._words:
             word = self._words.pop(0)
             if word == "--":
@@ -55,7 +55,7 @@ class Options:
         self.rest += self._words
 
     def _short(self, cluster: str) -> "Iterator[tuple[str, str]]":
-        """Yield the options of a word behind its dash."""
+        """Yield the options in the letters that follow a dash."""
         while cluster:
             letter, cluster = cluster[0], cluster[1:]
             if letter == ":" or letter not in self._letters:
@@ -68,7 +68,7 @@ class Options:
             yield letter, value
 
     def _long(self, word: str) -> tuple[str, str]:
-        """Return the option that a word behind its two dashes means."""
+        """Return the option that is meant by a word that follows two dashes."""
         given, equals, value = word.partition("=")
         meant = [name for name in self._names if name.startswith(given)]
         if given in self._names:
@@ -94,14 +94,14 @@ class Options:
 
 
 def permutes() -> bool:
-    """Tell whether options may stand behind other words, getopt(3)."""
+    """Tell whether options may follow other words, getopt(3)."""
     return b"POSIXLY_CORRECT" not in posix.environ
 
 
 def integer(text: str) -> tuple[int | None, str]:
-    """Return the decimal number that `text` begins with, as strtol(3) reads it, and what is left.
+    """Return the decimal number at the beginning of `text`, as strtol(3) reads it, and the rest.
 
-    White space and a sign may stand before it. None, and all of `text`, where there's no number.
+    White space and a sign may stand before it. If there is no number: None, and all of `text`.
     """
     digits = text.lstrip(" \t\n\v\f\r")
     sign = -1 if digits.startswith("-") else 1

@@ -1,4 +1,4 @@
-"""What the three tools' command lines have in common: how they are answered, refused, settled."""
+"""What the tools' command lines have in common: answers, refusals and the settings they become."""
 
 from pyinit import settings
 from pyinit.twins import getopt
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def understood(twin: Twin, options: getopt.Options) -> "Iterator[tuple[str, str]]":
-    """Yield the options; one that makes no sense is answered with the usage."""
+    """Yield the options; an option that makes no sense is answered with the usage."""
     try:
         yield from options
     except getopt.OptionError as error:
@@ -19,7 +19,7 @@ def understood(twin: Twin, options: getopt.Options) -> "Iterator[tuple[str, str]
 
 
 def asked(values: "dict[str, Any]", program: list[str]) -> settings.Settings:
-    """Return the settings of a tool's `values`."""
+    """Return the settings for a tool's `values` and its program."""
     twin: Twin = values["twin"]
     values["verbose"] = max(0, twin.verbosity - WARNING)
     words = [word.encode("utf-8", "surrogateescape") for word in program]
@@ -27,20 +27,20 @@ def asked(values: "dict[str, Any]", program: list[str]) -> settings.Settings:
 
 
 def refuse(twin: Twin, text: str) -> "NoReturn":
-    """Say what is wrong with an option's value."""
+    """Say what is wrong with an option's value, and raise settings.AnsweredError."""
     complain(twin, text)
     raise settings.AnsweredError(twin.failed)
 
 
 def complain(twin: Twin, text: str) -> None:
-    """Say what is wrong, as the tool does."""
+    """Say what is wrong, in the form of the tool."""
     from pyinit.twins import voice
 
     voice.Voice(twin).fatal(text)
 
 
 def answer(twin: Twin, wanted: str, complaint: str = "") -> "NoReturn":
-    """Print the "help", "version" or "licence" that was asked for, or a complaint and "usage"."""
+    """Print "help", "version" or "licence" as wanted, or "usage" after a complaint."""
     from pyinit import outlet
 
     if wanted == "licence":

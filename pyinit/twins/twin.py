@@ -1,4 +1,4 @@
-"""A tool that `pyinit` stands for: what the supervisor has to know of it, and its words."""
+"""The base of the twins: what the supervisor has to know of a tool, and the tool's words."""
 
 FATAL = 0
 WARNING = 1
@@ -8,13 +8,12 @@ DEBUG = 3
 
 
 class Twin:
-    """A tool that we stand for; each has a class of its own, in a room of its own.
+    """A tool in whose place we are; each tool has a class of its own, in a room of its own.
 
-    `name` is the one that we were called by, `verbosity` how much to say. Of the class, `failed` is
-    the exit status of all three for what they could not do themselves; `help` and `usage` are
-    texts with places for the name and the version, and of what is asked for `on_stdout` says what
-    goes there; `prefix` begins each line, with places for the level (by its word, of `levels`) and
-    the pid.
+    `name` is the name by which we were called, `verbosity` is how much to say. `failed` is the exit
+    status of all three tools for failures of their own. `help` and `usage` are texts with places
+    for `name` and `version`; `on_stdout` lists the answers that go there, and not to stderr.
+    `prefix` begins each line, with places for the pid and for the level, by its word in `levels`.
     """
 
     __slots__ = ("name", "verbosity")

@@ -43,18 +43,18 @@ _FIRST = ("started", "exited")
 
 
 class Voice(report.Report):
-    """Tells what happens as the twin's tool does: its prefix, its levels, on stderr."""
+    """The report of what happens in the form of the tool: its prefix and its levels, on stderr."""
 
     def __init__(self, twin: Twin, *, warn_orphans: bool = False) -> None:
         super().__init__(warn_orphans=warn_orphans)
         self._twin = twin
 
     def fatal(self, text: str) -> None:
-        """Say why we can't go on; for that a reader is waited for, but not for long."""
+        """Say why we can't go on, and wait for a slow reader, but not for long."""
         self._speak(FATAL, text, waits=True)
 
     def say(self, text: str) -> None:
-        """Say what went wrong, where the tool's level lets us."""
+        """Say what went wrong, if the tool's level allows that."""
         self._speak(WARNING, text)
 
     @property
@@ -62,7 +62,7 @@ class Voice(report.Report):
         return self.warn_orphans or self._twin.verbosity >= DEBUG
 
     def _warn(self, line: str, pid: int, what: str) -> None:
-        """Tell of an orphan in the words that tini's users look for."""
+        """Warn of an orphan in the words that tini's users look for."""
         self.say(f"Reaped zombie process with pid={pid} ({what})")
 
     def _event(self, line: str, **fields: "Value") -> None:
