@@ -31,38 +31,23 @@ if TYPE_CHECKING:
     from spawner.joined import Target
     from spawner.signatures import (
         Command,
-        JoinByEncoding,
-        JoinByErrors,
-        JoinByNewlines,
         JoinBytes,
-        JoinByText,
         JoinEither,
         JoinOptions,
-        JoinRunByEncoding,
-        JoinRunByErrors,
-        JoinRunByNewlines,
         JoinRunBytes,
-        JoinRunByText,
         JoinRunEither,
+        JoinRunText,
+        JoinText,
         Options,
-        OutputByEncoding,
-        OutputByErrors,
-        OutputByNewlines,
         OutputBytes,
-        OutputByText,
         OutputEither,
-        RunByEncoding,
-        RunByErrors,
-        RunByNewlines,
+        OutputText,
         RunBytes,
-        RunByText,
         RunEither,
-        StartByEncoding,
-        StartByErrors,
-        StartByNewlines,
+        RunText,
         StartBytes,
-        StartByText,
         StartEither,
+        StartText,
     )
     from spawner.ties import Pidfd
 
@@ -100,31 +85,11 @@ class Process(Container, Generic[AnyStr]):
 
     @overload
     def __init__(
-        self: Process[str], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartByText]
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: Process[str],
-        args: Command,
-        *,
-        limit: int = _LIMIT,
-        **options: Unpack[StartByNewlines],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: Process[str],
-        args: Command,
-        *,
-        limit: int = _LIMIT,
-        **options: Unpack[StartByEncoding],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: Process[str], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartByErrors]
-    ) -> None: ...
-    @overload
-    def __init__(
         self: Process[bytes], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartBytes]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Process[str], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartText]
     ) -> None: ...
     @overload
     def __init__(
@@ -162,7 +127,7 @@ class Process(Container, Generic[AnyStr]):
         self.args = args
         self._line = line
         self._options = options
-        self._umask = keywords.file_mode_mask(options.get("umask", -1))
+        self._streams = {**keywords.streams(options), "bufsize": 0}
         self._start_timeout = keywords.duration("start_timeout", options.get("start_timeout"))
         self._limit = limit
         self._coding = coding
@@ -207,13 +172,9 @@ class Process(Container, Generic[AnyStr]):
         if self._begun:
             raise RuntimeError("a Process is started once")
         self._begun = True
-        streams: dict[str, Any] = {
-            name: self._options.get(name) for name in ("stdin", "stdout", "stderr", "env")
-        }
-        streams |= {"pipesize": self._options.get("pipesize", -1), "umask": self._umask}
         pass_fds = keywords.descriptors(self._options.get("pass_fds", ()))
         with contextlib.ExitStack() as undo:
-            self._launch(undo, self._line, pass_fds, bufsize=0, **streams)
+            self._launch(undo, self._line, pass_fds, **self._streams)
             self._ended = asyncio.get_running_loop().create_future()
             undo.callback(_watch(self._end, self._launcher, self._ended))
             try:
@@ -416,48 +377,21 @@ class JoinedProcess(Process[AnyStr]):
 
     @overload
     def __init__(
-        self: JoinedProcess[str],
-        target: Target,
-        args: Command,
-        *,
-        limit: int = _LIMIT,
-        **options: Unpack[JoinByText],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: JoinedProcess[str],
-        target: Target,
-        args: Command,
-        *,
-        limit: int = _LIMIT,
-        **options: Unpack[JoinByNewlines],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: JoinedProcess[str],
-        target: Target,
-        args: Command,
-        *,
-        limit: int = _LIMIT,
-        **options: Unpack[JoinByEncoding],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: JoinedProcess[str],
-        target: Target,
-        args: Command,
-        *,
-        limit: int = _LIMIT,
-        **options: Unpack[JoinByErrors],
-    ) -> None: ...
-    @overload
-    def __init__(
         self: JoinedProcess[bytes],
         target: Target,
         args: Command,
         *,
         limit: int = _LIMIT,
         **options: Unpack[JoinBytes],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[str],
+        target: Target,
+        args: Command,
+        *,
+        limit: int = _LIMIT,
+        **options: Unpack[JoinText],
     ) -> None: ...
     @overload
     def __init__(
@@ -482,9 +416,8 @@ class JoinedProcess(Process[AnyStr]):
     ) -> None:
         """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
         joined.check_names("JoinedProcess", options)
-        pass_fds = keywords.descriptors(options.get("pass_fds", ()))
-        defaults: dict[str, Any] = joined.JoinedProcess.__init__.__kwdefaults__ or {}
-        line = joined.command(target, args, {**defaults, **options, "pass_fds": pass_fds})
+        options["pass_fds"] = keywords.descriptors(options.get("pass_fds", ()))
+        line = joined.command(target, args, options)
         text = keywords.is_text(text, universal_newlines)
         coding = (encoding, errors) if text or encoding or errors else None
         self._prepare(args, line, options, coding, limit)
@@ -547,15 +480,9 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 @overload
-async def run(args: Command, **options: Unpack[RunByText]) -> CompletedProcess[str]: ...
-@overload
-async def run(args: Command, **options: Unpack[RunByNewlines]) -> CompletedProcess[str]: ...
-@overload
-async def run(args: Command, **options: Unpack[RunByEncoding]) -> CompletedProcess[str]: ...
-@overload
-async def run(args: Command, **options: Unpack[RunByErrors]) -> CompletedProcess[str]: ...
-@overload
 async def run(args: Command, **options: Unpack[RunBytes]) -> CompletedProcess[bytes]: ...
+@overload
+async def run(args: Command, **options: Unpack[RunText]) -> CompletedProcess[str]: ...
 @overload
 async def run(args: Command, **options: Unpack[RunEither]) -> CompletedProcess[Any]: ...
 async def run(
@@ -601,15 +528,9 @@ async def check_call(
 
 
 @overload
-async def check_output(args: Command, **options: Unpack[OutputByText]) -> str: ...
-@overload
-async def check_output(args: Command, **options: Unpack[OutputByNewlines]) -> str: ...
-@overload
-async def check_output(args: Command, **options: Unpack[OutputByEncoding]) -> str: ...
-@overload
-async def check_output(args: Command, **options: Unpack[OutputByErrors]) -> str: ...
-@overload
 async def check_output(args: Command, **options: Unpack[OutputBytes]) -> bytes: ...
+@overload
+async def check_output(args: Command, **options: Unpack[OutputText]) -> str: ...
 @overload
 async def check_output(args: Command, **options: Unpack[OutputEither]) -> Any: ...
 async def check_output(args: Command, **options: Unpack[OutputEither]) -> Any:
@@ -620,24 +541,12 @@ async def check_output(args: Command, **options: Unpack[OutputEither]) -> Any:
 
 @overload
 async def join(
-    target: Target, args: Command, **options: Unpack[JoinRunByText]
-) -> CompletedProcess[str]: ...
-@overload
-async def join(
-    target: Target, args: Command, **options: Unpack[JoinRunByNewlines]
-) -> CompletedProcess[str]: ...
-@overload
-async def join(
-    target: Target, args: Command, **options: Unpack[JoinRunByEncoding]
-) -> CompletedProcess[str]: ...
-@overload
-async def join(
-    target: Target, args: Command, **options: Unpack[JoinRunByErrors]
-) -> CompletedProcess[str]: ...
-@overload
-async def join(
     target: Target, args: Command, **options: Unpack[JoinRunBytes]
 ) -> CompletedProcess[bytes]: ...
+@overload
+async def join(
+    target: Target, args: Command, **options: Unpack[JoinRunText]
+) -> CompletedProcess[str]: ...
 @overload
 async def join(
     target: Target, args: Command, **options: Unpack[JoinRunEither]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from signal import SIGTERM
 from typing import TYPE_CHECKING, Any, AnyStr, overload
 
 from pyinit import cmdline
@@ -15,35 +14,29 @@ from spawner.forks import no_fork
 from spawner.process import Process, _finish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import TypeAlias, Unpack
 
     from spawner.process import CompletedProcess
     from spawner.signatures import (
         Command,
-        Environment,
-        JoinByEncoding,
-        JoinByErrors,
-        JoinByNewlines,
         JoinBytes,
-        JoinByText,
         JoinEither,
         JoinOptions,
-        JoinRunByEncoding,
-        JoinRunByErrors,
-        JoinRunByNewlines,
         JoinRunBytes,
-        JoinRunByText,
         JoinRunEither,
-        Names,
-        Stream,
+        JoinRunText,
+        JoinText,
         Word,
     )
 
     Target: TypeAlias = int | Word | Container
 
 _SHARED = ("cwd", "user", "group", "extra_groups", "stop_signal", "stop_timeout")
-"""Keywords of `Process` that mean the same here."""
+"""Keywords that become options of `pyspawn exec` as they become those of `pyspawn run`."""
+
+KEYWORDS = (*_SHARED, *keywords.OURS, "namespaces", "target_env", "start_timeout")
+"""All keywords but those that decide between text and bytes."""
 
 
 class JoinedProcess(Process[AnyStr]):
@@ -56,23 +49,11 @@ class JoinedProcess(Process[AnyStr]):
 
     @overload
     def __init__(
-        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinByText]
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinByNewlines]
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinByEncoding]
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinByErrors]
-    ) -> None: ...
-    @overload
-    def __init__(
         self: JoinedProcess[bytes], target: Target, args: Command, **options: Unpack[JoinBytes]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: JoinedProcess[str], target: Target, args: Command, **options: Unpack[JoinText]
     ) -> None: ...
     @overload
     def __init__(
@@ -83,29 +64,11 @@ class JoinedProcess(Process[AnyStr]):
         target: Target,
         args: Command,
         *,
-        namespaces: Names = (),
-        target_env: bool = False,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
         text: bool | None = None,
         universal_newlines: bool | None = None,
         encoding: str | None = None,
         errors: str | None = None,
-        bufsize: int = -1,
-        pipesize: int = -1,
-        close_fds: bool = True,
-        umask: int = -1,
-        cwd: Word | None = None,
-        env: Environment | None = None,
-        pass_fds: Iterable[int] = (),
-        user: int | str | None = None,
-        group: int | str | None = None,
-        extra_groups: str | Iterable[int | str] | None = None,
-        stop_signal: int | str = SIGTERM,
-        stop_timeout: float | str | None = spec.STOP_TIMEOUT,
-        start_timeout: float | None = None,
-        **others: Any,
+        **options: Unpack[JoinOptions],
     ) -> None:
         """Start `args` in the namespaces of `target` and return once it runs.
 
@@ -117,38 +80,22 @@ class JoinedProcess(Process[AnyStr]):
 
         Raises TypeError for a value of a wrong type, before anything is started.
         """
-        given = locals()
-        check_names("JoinedProcess", {"close_fds": close_fds, **others})
-        pass_fds = keywords.descriptors(pass_fds)
-        found = command(target, args, {**given, "pass_fds": pass_fds})
-        self._begin(
-            args,
-            found,
-            pass_fds,
-            start_timeout,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            text=keywords.is_text(text, universal_newlines),
-            encoding=encoding,
-            errors=errors,
-            bufsize=bufsize,
-            pipesize=pipesize,
-            umask=keywords.file_mode_mask(umask),
-            env=env,
-        )
+        check_names("JoinedProcess", options)
+        options["pass_fds"] = keywords.descriptors(options.get("pass_fds", ()))
+        text = keywords.is_text(text, universal_newlines)
+        line = command(target, args, options)
+        self._begin(args, line, options, text=text, encoding=encoding, errors=errors)
 
 
 def check_names(function: str, given: Mapping[str, Any]) -> None:
     """Raise TypeError for a keyword that JoinedProcess doesn't have."""
-    known = JoinedProcess.__init__.__kwdefaults__ or {}
-    words.check_names(function, given, known)
+    words.check_names(function, given, KEYWORDS)
 
 
 def command(target: Target, args: Command, given: Mapping[str, Any]) -> list[str]:
     """Return the words after `pyspawn exec`; raises TypeError and SpecError."""
     found = ["--quiet", "--die-with-parent", "--background"]
-    kinds = given["namespaces"]
+    kinds = given.get("namespaces", ())
     for name in kinds.split(",") if isinstance(kinds, str) and kinds else kinds:
         kind = spec.kind_of(name)
         if kind not in spec.NAMESPACES:
@@ -156,13 +103,14 @@ def command(target: Target, args: Command, given: Mapping[str, Any]) -> list[str
             hint = f"the kinds are {', '.join(spec.NAMESPACES)}"
             raise words.spec_error(SpecError(message, hint))
         found.append(f"--{kind}")
-    if given["target_env"]:
+    if given.get("target_env"):
         found.append("--target-env")
     found += [f"--pass-fd={descriptor}" for descriptor in given["pass_fds"]]
     for name in _SHARED:
-        found += words.spell(name, keywords.TABLE[name], given[name])
+        if name in given:
+            found += words.spell(name, keywords.TABLE[name], given[name])
     found += ["--", _target(target), *words.program(args)]
-    words.check_environment(given["env"])
+    words.check_environment(given.get("env"))
     try:
         with no_fork:
             values, program = cmdline.parse(joinoptions.TABLE, found)
@@ -192,24 +140,12 @@ def _target(target: Target) -> str:
 
 @overload
 def join(
-    target: Target, args: Command, **options: Unpack[JoinRunByText]
-) -> CompletedProcess[str]: ...
-@overload
-def join(
-    target: Target, args: Command, **options: Unpack[JoinRunByNewlines]
-) -> CompletedProcess[str]: ...
-@overload
-def join(
-    target: Target, args: Command, **options: Unpack[JoinRunByEncoding]
-) -> CompletedProcess[str]: ...
-@overload
-def join(
-    target: Target, args: Command, **options: Unpack[JoinRunByErrors]
-) -> CompletedProcess[str]: ...
-@overload
-def join(
     target: Target, args: Command, **options: Unpack[JoinRunBytes]
 ) -> CompletedProcess[bytes]: ...
+@overload
+def join(
+    target: Target, args: Command, **options: Unpack[JoinRunText]
+) -> CompletedProcess[str]: ...
 @overload
 def join(
     target: Target, args: Command, **options: Unpack[JoinRunEither]

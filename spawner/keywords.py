@@ -2,8 +2,8 @@
 
 An option is declared once, in `options.TABLE`: so a keyword only names it, and says which Python
 values stand for it. Text always may, as on the command line, and is read by the option's own
-`convert`. A keyword more is a line in `TABLE`, one in `Options` and one in the signature of
-`Process`; a test holds the three together.
+`convert`. A keyword more is a line in `TABLE` and one in `signatures.Options`; a test holds the two
+together.
 """
 
 from __future__ import annotations
@@ -238,13 +238,21 @@ def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
     return found
 
 
-def file_mode_mask(umask: int) -> int:
-    """Return a mask for umask(2), or -1 for the caller's; raises TypeError and SpecError."""
+def streams(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what subprocess.Popen is given as it is; raises TypeError and SpecError."""
+    names = ("stdin", "stdout", "stderr", "bufsize", "pipesize", "umask", "env")
+    found = {name: given[name] for name in names if name in given}
+    if "umask" in found:
+        _check_umask(found["umask"])
+    return found
+
+
+def _check_umask(umask: object) -> None:
+    """Raise an error for what can't be a mask for umask(2), or -1 for the caller's."""
     if isinstance(umask, bool) or not isinstance(umask, int):
         raise TypeError(f"umask takes a mask of permissions, as 0o022, not {umask!r}")
     if not -1 <= umask <= 0o777:
         raise SpecError(f"umask: {umask} isn't a mask of permissions: those are 0 to 0o777")
-    return umask
 
 
 def is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:

@@ -10,51 +10,32 @@ import contextlib
 import subprocess
 import threading
 import warnings
-from signal import SIGTERM
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from pyinit import signames
-from spawner import keywords, spec, words
+from spawner import keywords, words
 from spawner.container import ByKind, Container, cooperative
 from spawner.exchange import BEGUN, Exchange, ending, left
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
-    from typing import IO, Literal, Unpack
+    from typing import IO, Unpack
 
-    from spawner.network import Network
     from spawner.signatures import (
         Command,
-        Environment,
-        Extents,
-        Names,
         Options,
-        OutputByEncoding,
-        OutputByErrors,
-        OutputByNewlines,
         OutputBytes,
-        OutputByText,
         OutputEither,
-        Place,
-        Ports,
-        RunByEncoding,
-        RunByErrors,
-        RunByNewlines,
+        OutputText,
         RunBytes,
-        RunByText,
         RunEither,
-        StartByEncoding,
-        StartByErrors,
-        StartByNewlines,
+        RunText,
         StartBytes,
-        StartByText,
         StartEither,
-        Stream,
-        Word,
+        StartText,
     )
-    from spawner.spec import Namespaces
 
 
 class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
@@ -132,115 +113,61 @@ class Process(Container, Generic[AnyStr]):
     _output: tuple[AnyStr | None, AnyStr | None] | None = None
 
     @overload
-    def __init__(self: Process[str], args: Command, **options: Unpack[StartByText]) -> None: ...
-    @overload
-    def __init__(self: Process[str], args: Command, **options: Unpack[StartByNewlines]) -> None: ...
-    @overload
-    def __init__(self: Process[str], args: Command, **options: Unpack[StartByEncoding]) -> None: ...
-    @overload
-    def __init__(self: Process[str], args: Command, **options: Unpack[StartByErrors]) -> None: ...
-    @overload
     def __init__(self: Process[bytes], args: Command, **options: Unpack[StartBytes]) -> None: ...
+    @overload
+    def __init__(self: Process[str], args: Command, **options: Unpack[StartText]) -> None: ...
     @overload
     def __init__(self: Process[Any], args: Command, **options: Unpack[StartEither]) -> None: ...
     def __init__(
         self,
         args: Command,
         *,
-        stdin: Stream = None,
-        stdout: Stream = None,
-        stderr: Stream = None,
         text: bool | None = None,
         universal_newlines: bool | None = None,
         encoding: str | None = None,
         errors: str | None = None,
-        bufsize: int = -1,
-        pipesize: int = -1,
-        close_fds: bool = True,
-        umask: int = -1,
-        cwd: Word | None = None,
-        env: Environment | None = None,
-        pass_fds: Iterable[int] = (),
-        init: Place = True,
-        namespaces: Namespaces | None = None,
-        unshare: Names = (),
-        share: Names = (),
-        unshare_try: Names = (),
-        hostname: str | None = None,
-        network: Network | str | None = None,
-        publish: Ports = (),
-        propagation: Literal["private", "slave", "shared", "unchanged"] | None = None,
-        mount_proc: Place = False,
-        map: Literal["root", "current", "auto"] | None = None,  # noqa: A002  as the man page
-        map_users: Extents | None = None,
-        map_groups: Extents | None = None,
-        setgroups: Literal["allow", "deny"] | None = None,
-        user: int | str | None = None,
-        group: int | str | None = None,
-        extra_groups: str | Iterable[int | str] | None = None,
-        monotonic: int | str | None = None,
-        boottime: int | str | None = None,
-        stop_signal: int | str = SIGTERM,
-        stop_timeout: float | str | None = spec.STOP_TIMEOUT,
-        start_timeout: float | None = None,
-        **others: Any,
+        **options: Unpack[Options],
     ) -> None:
         """Start `args` and return once it runs.
 
-        `args`, the streams, `text` (or `universal_newlines`), `encoding`, `errors`, `bufsize`,
-        `pipesize`, `close_fds` (which is True), `umask`, `env` and `pass_fds` are as in
-        subprocess.Popen; `cwd` is a directory inside. `init` puts pyinit in front as PID 1, or
-        another init by its path; False makes the program itself PID 1.
+        `args`, `stdin`, `stdout`, `stderr`, `text` (or `universal_newlines`), `encoding`, `errors`,
+        `bufsize`, `pipesize`, `close_fds` (which is True), `umask`, `env` and `pass_fds` are as in
+        subprocess.Popen; `cwd` is a directory inside. `init` puts another init than pyinit in front
+        as PID 1, by its path; False makes the program itself PID 1.
 
         `unshare`, `share` and `unshare_try` name namespaces (or "all") that are to be new, the
         caller's, and new if possible; `namespaces` says exactly which are, instead. `map` says who
         the caller is in a new user namespace; "auto" is root, and all of the caller's subordinate
         ids as well. `map_users` and `map_groups` are whole maps: an IdMap, or (inner, outer, count)
         or "INNER:OUTER:COUNT" in a list, or "auto"; `setgroups` allows or denies setgroups(2)
-        inside. `network` is a Network, or what --network takes, and `publish` are ports of this
-        machine's that lead inside: a number, what --publish takes, a Publish, or several.
-        `propagation` says how mounts spread, and `mount_proc` that proc is mounted, or
-        where. `user`, `group` and `extra_groups` say who the program is, by ids as seen inside.
-        `monotonic` and `boottime` move the clocks by whole seconds and need a new time namespace.
-        `stop_signal` is what terminate() sends, and `stop_timeout` the seconds from then to a
-        SIGKILL for everything (None: no end). What the command line takes as text may be text here.
+        inside. `hostname` is the name inside. `network` is a Network, or what --network takes, and
+        `publish` are ports of this machine's that lead inside: a number, what --publish takes, a
+        Publish, or several. `propagation` says how mounts spread, and `mount_proc` that proc is
+        mounted, or where. `user`, `group` and `extra_groups` say who the program is, by ids as seen
+        inside. `monotonic` and `boottime` move the clocks by whole seconds and need a new time
+        namespace. `stop_signal` is what terminate() sends, if not SIGTERM, and `stop_timeout` the
+        seconds from then to a SIGKILL for everything, if not 10 (None: no end). `start_timeout` are
+        the seconds that the start may take, without limit unless said. What the command line takes
+        as text may be text here.
 
         Raises TypeError for a value of a wrong type, before anything is started.
         """
-        words.check_names("Process", {"close_fds": close_fds, **others})
-        line = words.command(args, locals())
-        self._begin(
-            args,
-            line,
-            pass_fds,
-            start_timeout,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            text=keywords.is_text(text, universal_newlines),
-            encoding=encoding,
-            errors=errors,
-            bufsize=bufsize,
-            pipesize=pipesize,
-            umask=keywords.file_mode_mask(umask),
-            env=env,
-        )
+        words.check_names("Process", options)
+        text = keywords.is_text(text, universal_newlines)
+        line = words.command(args, options)
+        self._begin(args, line, options, text=text, encoding=encoding, errors=errors)
 
     def _begin(
-        self,
-        args: Command,
-        line: list[str],
-        pass_fds: Iterable[int],
-        start_timeout: float | None,
-        **streams: Any,
+        self, args: Command, line: list[str], options: Mapping[str, Any], **coding: Any
     ) -> None:
         """Start the launcher with this command line, and return once the program runs."""
-        pass_fds = keywords.descriptors(pass_fds)
-        start_timeout = keywords.duration("start_timeout", start_timeout)
+        streams = keywords.streams(options)
+        pass_fds = keywords.descriptors(options.get("pass_fds", ()))
+        start_timeout = keywords.duration("start_timeout", options.get("start_timeout"))
         self.args = args
         self._talking = threading.RLock()
         with contextlib.ExitStack() as undo:
-            self._launch(undo, line, pass_fds, **streams)
+            self._launch(undo, line, pass_fds, **streams, **coding)
             self.stdin = self._launcher.stdin
             self.stdout = self._launcher.stdout
             self.stderr = self._launcher.stderr
@@ -362,15 +289,9 @@ class Process(Container, Generic[AnyStr]):
 
 
 @overload
-def run(args: Command, **options: Unpack[RunByText]) -> CompletedProcess[str]: ...
-@overload
-def run(args: Command, **options: Unpack[RunByNewlines]) -> CompletedProcess[str]: ...
-@overload
-def run(args: Command, **options: Unpack[RunByEncoding]) -> CompletedProcess[str]: ...
-@overload
-def run(args: Command, **options: Unpack[RunByErrors]) -> CompletedProcess[str]: ...
-@overload
 def run(args: Command, **options: Unpack[RunBytes]) -> CompletedProcess[bytes]: ...
+@overload
+def run(args: Command, **options: Unpack[RunText]) -> CompletedProcess[str]: ...
 @overload
 def run(args: Command, **options: Unpack[RunEither]) -> CompletedProcess[Any]: ...
 def run(
@@ -426,15 +347,9 @@ def check_call(
 
 
 @overload
-def check_output(args: Command, **options: Unpack[OutputByText]) -> str: ...
-@overload
-def check_output(args: Command, **options: Unpack[OutputByNewlines]) -> str: ...
-@overload
-def check_output(args: Command, **options: Unpack[OutputByEncoding]) -> str: ...
-@overload
-def check_output(args: Command, **options: Unpack[OutputByErrors]) -> str: ...
-@overload
 def check_output(args: Command, **options: Unpack[OutputBytes]) -> bytes: ...
+@overload
+def check_output(args: Command, **options: Unpack[OutputText]) -> str: ...
 @overload
 def check_output(args: Command, **options: Unpack[OutputEither]) -> Any: ...
 def check_output(args: Command, **options: Unpack[OutputEither]) -> Any:

@@ -1,8 +1,10 @@
-"""The types of keywords, and which make text of a program's output and which bytes.
+"""The keywords of the Python API, for type checkers: the one list of them, and what they make.
 
-Each of four makes text and none of them bytes; where a type doesn't tell which, it may be either.
-So a function has six overloads, whose keywords are the classes here: `RunByText` are those of `run`
-with `text=True`. Only type checkers read this.
+Any of `text`, `universal_newlines`, `encoding` and `errors` makes text of a program's output, and
+none of them bytes; where a type doesn't tell which, it may be either. So a function has three
+overloads, whose keywords are the classes here: `RunBytes` are those of `run` that make bytes,
+`RunText` those that make text. Bytes come first: what matches both has none of the four. Only type
+checkers read this.
 """
 
 # ruff: noqa: D101  the names say it
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import IO, Any, Literal, Required, TypeAlias
+    from typing import IO, Any, Literal, TypeAlias
 
     from spawner.idmap import Extent, IdMap
     from spawner.network import Network, Publish
@@ -77,39 +79,18 @@ class JoinOptions(_Ours, total=False):
     target_env: bool
 
 
-class _ByText(TypedDict, total=False):
-    text: Required[Literal[True]]
-    universal_newlines: bool | None
-    encoding: str | None
-    errors: str | None
-
-
-class _ByNewlines(TypedDict, total=False):
-    text: bool | None
-    universal_newlines: Required[Literal[True]]
-    encoding: str | None
-    errors: str | None
-
-
-class _ByEncoding(TypedDict, total=False):
-    text: bool | None
-    universal_newlines: bool | None
-    encoding: Required[str]
-    errors: str | None
-
-
-class _ByErrors(TypedDict, total=False):
-    text: bool | None
-    universal_newlines: bool | None
-    encoding: str | None
-    errors: Required[str]
-
-
 class _Bytes(TypedDict, total=False):
     text: Literal[False] | None
     universal_newlines: Literal[False] | None
     encoding: None
     errors: None
+
+
+class _Text(TypedDict, total=False):
+    text: Literal[True]
+    universal_newlines: Literal[True]
+    encoding: str
+    errors: str
 
 
 class _Either(TypedDict, total=False):
@@ -140,91 +121,46 @@ class _StrOrRaw(TypedDict, total=False):
     input: str | bytes | None
 
 
-class StartByText(Options, _ByText, total=False): ...
-
-
-class StartByNewlines(Options, _ByNewlines, total=False): ...
-
-
-class StartByEncoding(Options, _ByEncoding, total=False): ...
-
-
-class StartByErrors(Options, _ByErrors, total=False): ...
-
-
 class StartBytes(Options, _Bytes, total=False): ...
+
+
+class StartText(Options, _Text, total=False): ...
 
 
 class StartEither(Options, _Either, total=False): ...
 
 
-class JoinByText(JoinOptions, _ByText, total=False): ...
-
-
-class JoinByNewlines(JoinOptions, _ByNewlines, total=False): ...
-
-
-class JoinByEncoding(JoinOptions, _ByEncoding, total=False): ...
-
-
-class JoinByErrors(JoinOptions, _ByErrors, total=False): ...
-
-
 class JoinBytes(JoinOptions, _Bytes, total=False): ...
+
+
+class JoinText(JoinOptions, _Text, total=False): ...
 
 
 class JoinEither(JoinOptions, _Either, total=False): ...
 
 
-class OutputByText(Options, _ByText, _Call, _Str, total=False): ...
-
-
-class OutputByNewlines(Options, _ByNewlines, _Call, _Str, total=False): ...
-
-
-class OutputByEncoding(Options, _ByEncoding, _Call, _Str, total=False): ...
-
-
-class OutputByErrors(Options, _ByErrors, _Call, _Str, total=False): ...
-
-
 class OutputBytes(Options, _Bytes, _Call, _Raw, total=False): ...
+
+
+class OutputText(Options, _Text, _Call, _Str, total=False): ...
 
 
 class OutputEither(Options, _Either, _Call, _StrOrRaw, total=False): ...
 
 
-class RunByText(Options, _ByText, _Run, _Str, total=False): ...
-
-
-class RunByNewlines(Options, _ByNewlines, _Run, _Str, total=False): ...
-
-
-class RunByEncoding(Options, _ByEncoding, _Run, _Str, total=False): ...
-
-
-class RunByErrors(Options, _ByErrors, _Run, _Str, total=False): ...
-
-
 class RunBytes(Options, _Bytes, _Run, _Raw, total=False): ...
+
+
+class RunText(Options, _Text, _Run, _Str, total=False): ...
 
 
 class RunEither(Options, _Either, _Run, _StrOrRaw, total=False): ...
 
 
-class JoinRunByText(JoinOptions, _ByText, _Run, _Str, total=False): ...
-
-
-class JoinRunByNewlines(JoinOptions, _ByNewlines, _Run, _Str, total=False): ...
-
-
-class JoinRunByEncoding(JoinOptions, _ByEncoding, _Run, _Str, total=False): ...
-
-
-class JoinRunByErrors(JoinOptions, _ByErrors, _Run, _Str, total=False): ...
-
-
 class JoinRunBytes(JoinOptions, _Bytes, _Run, _Raw, total=False): ...
+
+
+class JoinRunText(JoinOptions, _Text, _Run, _Str, total=False): ...
 
 
 class JoinRunEither(JoinOptions, _Either, _Run, _StrOrRaw, total=False): ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from helpers.capabilities import require
 
 import spawner
+from spawner import signatures
 
 pytest_plugins = ["pytester"]
 
@@ -45,9 +47,7 @@ def test_every_name_is_explained(name: str) -> None:
 
 
 def test_every_parameter_is_explained() -> None:
-    import inspect
-
     text = DOCUMENT.read_text()
-    for function in (spawner.run, spawner.Process.__init__):
-        for name in inspect.signature(function).parameters:
-            assert name in ("self", "options", "others") or f"`{name}`" in text, name
+    named = {*inspect.signature(spawner.run).parameters, *signatures.Options.__annotations__}
+    for name in named - {"options"}:
+        assert f"`{name}`" in text, name

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spawner
-from spawner import Namespaces, aio, initpath, keywords, signatures
+from spawner import Namespaces, aio, initpath, joined, keywords, signatures
 from spawner import options as launcher_options
 
 SHOW = """
@@ -43,10 +43,7 @@ def words(args: Any, **options: Any) -> list[bytes]:
     return [word for word in all_words if not word.startswith(ties)]
 
 
-PLAIN = [
-    *(b"--quiet", b"--die-with-parent", b"--background", b"--init"),
-    *(b"--stop-signal=15", b"--stop-timeout=10.000000"),
-]
+PLAIN = [b"--quiet", b"--die-with-parent", b"--background", b"--init"]
 """What is always said."""
 
 
@@ -250,15 +247,14 @@ def test_a_closed_descriptor_is_what_the_kernel_says_of_it(descriptor: int) -> N
 
 
 def test_each_keyword_is_declared_once_and_everywhere() -> None:
-    """In the table or as one of subprocess's, in the signature, and for type checkers."""
-    parameters = inspect.signature(spawner.Process.__init__).parameters
-    text_or_bytes = {"self", "args", "text", "universal_newlines", "encoding", "errors"}
+    """In the table or as one of subprocess's, and for type checkers."""
     table = {*keywords.TABLE, *keywords.OURS, "start_timeout"}
-    assert set(parameters) - text_or_bytes - {"others"} == table
     assert {*signatures.Options.__annotations__} == table
-    joined = inspect.signature(spawner.JoinedProcess.__init__).parameters
-    mine = set(joined) - text_or_bytes - {"target", "others"}
-    assert {*signatures.JoinOptions.__annotations__} == mine
+    assert {*signatures.JoinOptions.__annotations__} == {*joined.KEYWORDS}
+    text_or_bytes = {*signatures.StartEither.__annotations__} - table
+    for function in (spawner.Process.__init__, aio.Process.__init__):
+        named = {*inspect.signature(function).parameters}
+        assert named - {"self", "args", "limit", "options"} == text_or_bytes
     spellings = {option.long for option in launcher_options.TABLE}
     assert {keyword.option for keyword in keywords.TABLE.values()} - {""} <= spellings
 

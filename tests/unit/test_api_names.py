@@ -16,7 +16,7 @@ from helpers.capabilities import require
 
 import pyinit
 import spawner
-from spawner import errors, keywords, process
+from spawner import errors, keywords, process, signatures, words
 
 
 def fresh(code: str) -> str:
@@ -155,8 +155,8 @@ print(sorted({"spawner.names", "spawner.linux", "spawner.helper"} & set(sys.modu
 @pytest.mark.parametrize("function", ["run", "Process"])
 def test_its_help_names_all_that_can_be_said(function: str) -> None:
     shown = fresh(f"import pydoc, spawner; print(pydoc.render_doc(spawner.{function}))")
-    words = set(re.findall(r"\w+", shown))
-    assert {*keywords.TABLE, *keywords.OURS} <= words
+    said = set(re.findall(r"\w+", shown))
+    assert {*keywords.TABLE, *keywords.OURS} <= said
 
 
 def test_constants_and_errors_are_those_of_subprocess() -> None:
@@ -182,22 +182,27 @@ def test_a_failed_command_pickles_and_says_why(signal: int | None, text: str) ->
 
 
 def test_what_subprocess_has_is_spelt_alike() -> None:
-    def words(function: object) -> dict[str, object]:
+    def spelt(function: object) -> dict[str, object]:
         return {
             name: parameter.default
             for name, parameter in inspect.signature(function).parameters.items()  # type: ignore[arg-type]
         }
 
-    popen, ours = words(subprocess.Popen.__init__), words(spawner.Process.__init__)
-    shared = set(popen) & set(ours) - {"self"}
+    popen, ours = spelt(subprocess.Popen.__init__), spelt(spawner.Process.__init__)
+    shared = set(popen) & {*ours, *signatures.Options.__annotations__} - {"self"}
     assert shared == {
         *("args", "stdin", "stdout", "stderr", "text", "encoding", "errors", "bufsize"),
         *("cwd", "env", "pass_fds", "user", "group", "extra_groups"),
         *("universal_newlines", "pipesize", "close_fds", "umask"),
     }
-    for name in shared:
+    for name in shared & set(ours):
         assert ours[name] == popen[name]
-    theirs, ours = words(subprocess.run), words(spawner.run)
+    # What isn't given is subprocess's own affair, and what it has by default asks us for nothing.
+    assert keywords.streams({}) == {}
+    defaults = {name: popen[name] for name in shared - set(ours)}
+    words.check_names("Process", defaults)
+    assert words.command(["a"], defaults) == words.command(["a"], {})
+    theirs, ours = spelt(subprocess.run), spelt(spawner.run)
     for name in ("input", "capture_output", "timeout", "check"):
         assert ours[name] == theirs[name]
     public = {name for name in dir(subprocess.Popen) if not name.startswith("_")}

@@ -24,6 +24,9 @@ assert_type(spawner.run(["a"], text=True).stdout, str)
 assert_type(spawner.run("a", encoding="utf-8").stderr, str)
 assert_type(spawner.run(b"a", errors="replace").stdout, str)
 assert_type(spawner.run(pathlib.Path("a"), text=flag).stdout, Any)
+assert_type(spawner.run(["a"], text=True, encoding="ascii", errors="ignore").stdout, str)
+def decoded(encoding: str | None) -> str | bytes:
+    return spawner.check_output(["a"], encoding=encoding)
 assert_type(spawner.run(["a"], text=False, input=b"x", capture_output=True).stdout, bytes)
 assert_type(spawner.run(["a", pathlib.Path("b"), b"c"], text=True, input="x").stdout, str)
 assert_type(spawner.run(["a"]), spawner.CompletedProcess[bytes])
@@ -174,3 +177,4 @@ def test_a_strict_type_checker_agrees(tmp_path: Path) -> None:
     assert ended.stderr == ""
     faulty = {Path(line.partition(":")[0]).name for line in ended.stdout.splitlines()}
     assert faulty == {f"bad{number}.py" for number in range(len(BAD))}
+    assert 'Unexpected keyword argument "shell" for overloaded function "run"' in ended.stdout
