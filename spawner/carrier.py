@@ -6,8 +6,8 @@
    outlasts its exec. It executes its words.
 3. Ready is for slirp4netns --ready-fd, and for pasta the file in which --pid writes. slirp4netns
    also ends with --exit-fd.
-4. slirp4netns is asked to publish ports on a socket, in a directory that is gone before the program
-   starts (`slirpapi`).
+4. slirp4netns is asked to publish ports on a socket, which is gone before the program starts
+   (`slirpapi`).
 """
 
 import _signal
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.network import Network, Publish
-    from spawner.slirpapi import Sweeper
+    from spawner.slirpapi import Socket
 
 TUN = "/dev/net/tun"
 """The device by which a process makes and holds a network interface, linux/if_tun.h."""
@@ -53,7 +53,7 @@ class Carrier(Backend):
     def __init__(self, network: "Network", program: str) -> None:
         super().__init__(network)
         self.program = program
-        self._sweeper: Sweeper | None = None
+        self._api: Socket | None = None
 
     def step(self, *, users: bool) -> Step:
         """Return the step by which the program starts, and is waited for."""
@@ -75,7 +75,9 @@ class Carrier(Backend):
 
     def stop(self) -> list[int]:
         """Kill the program, and see that nothing of it is left; return the pids that don't end."""
-        return [*super().stop(), *self._sweep()]
+        left = super().stop()
+        self._remove_socket()
+        return left
 
     def ended(self, changed: int) -> str:
         """Take the program's end, by its wait status; return what to tell."""
@@ -87,9 +89,9 @@ class Carrier(Backend):
     def _begin(self, kernel: "Kernel") -> None:
         super()._begin(kernel)
         if self.network.kind == "slirp4netns" and self.network.publish:
-            from spawner.slirpapi import Sweeper
+            from spawner.slirpapi import Socket
 
-            self._sweeper = Sweeper(kernel)
+            self._api = Socket()
 
     def _serve(self, kernel: "Kernel", ends: "Ends", launcher: int) -> None:
         kernel.set_parent_death_signal(_signal.SIGKILL)
@@ -126,13 +128,13 @@ class Carrier(Backend):
         self._send(words)
         self._await()
         self._complaint()  # what it said until here was no reason to end
-        if self._sweeper is not None:
+        if self._api is not None:
             ear = self._listen()
             try:
-                self._sweeper.publish(self.network.publish, ear)
+                self._api.publish(self.network.publish, ear)
             finally:
                 ear.close()
-            self._sweep()
+            self._remove_socket()
         elif self.network.kind == "pasta":
             for port in self.network.publish:
                 if _refusal(port) is None:
@@ -153,9 +155,10 @@ class Carrier(Backend):
             )
         return error
 
-    def _sweep(self) -> list[int]:
-        sweeper, self._sweeper = self._sweeper, None
-        return [] if sweeper is None else sweeper.sweep()
+    def _remove_socket(self) -> None:
+        if self._api is not None:
+            self._api.remove()
+            self._api = None
 
     def _arguments(self, process: str, ends: "tuple[str, str]", *, users: bool) -> "list[str]":
         """Return the helper's argv for the namespaces of `process`.
@@ -171,7 +174,7 @@ class Carrier(Backend):
                 root=root,
             )
         ready, end = ends
-        api = None if self._sweeper is None else self._sweeper.socket
+        api = None if self._api is None else self._api.path
         return slirp4netns(self.program, process, ready=ready, end=end, root=root, api=api)
 
 

@@ -167,78 +167,22 @@ def test_a_start_that_the_kernel_refuses(name: str, turn: int) -> None:
 # The socket of slirp4netns.
 
 
-@pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of the user's own for sockets, short enough for one."""
-    place = Path("/tmp", f"t{os.getpid()}")
-    place.mkdir(mode=0o700)
-    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", str(place).encode())
-    return place
-
-
-@pytest.fixture(autouse=True)
-def _no_directory_is_left() -> Iterator[None]:
-    yield
-    place = Path("/tmp", f"t{os.getpid()}")
-    if place.exists():
-        left = list(place.iterdir())
-        place.rmdir()
-        assert left == []
-
-
-def test_the_directory_of_the_socket_is_private_and_swept(runtime: Path) -> None:
-    sweeper = slirpapi.Sweeper(Kernel())
-    (directory,) = runtime.iterdir()
+def test_the_directory_of_the_socket_is_private_and_removed() -> None:
+    api = slirpapi.Socket()
+    directory = Path(api.path).parent
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert Path(sweeper.socket).parent == directory
-    Path(sweeper.socket).touch()
-    sweeper.sweep()
-    assert list(runtime.iterdir()) == []
+    Path(api.path).touch()
+    api.remove()
+    assert not directory.exists()
 
 
-@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
-def test_a_runtime_directory_that_others_share_is_not_used(runtime: Path, mode: int) -> None:
-    runtime.chmod(mode)
-    sweeper = slirpapi.Sweeper(Kernel())
-    try:
-        assert Path(sweeper.socket).parent.parent == Path("/tmp")
-    finally:
-        sweeper.sweep()
-        runtime.chmod(0o700)
+def test_a_directory_that_can_not_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, _: int) -> None:
+        raise OSError(errno.ENOENT, "", path)
 
-
-@pytest.mark.parametrize("path", [b"/dev/null", b"/nosuch", b"/\xff", b"tmp", b""])
-def test_a_runtime_directory_that_is_none(monkeypatch: pytest.MonkeyPatch, path: bytes) -> None:
-    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", path)
-    sweeper = slirpapi.Sweeper(Kernel())
-    try:
-        assert Path(sweeper.socket).parent.parent == Path("/tmp")
-    finally:
-        sweeper.sweep()
-
-
-def test_the_runtime_directory_of_another_user(
-    runtime: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As `sudo -E` has it: there, another could lead a removal elsewhere."""
-    monkeypatch.setattr(posix, "geteuid", lambda: os.getuid() + 1)
-    sweeper = slirpapi.Sweeper(Kernel())
-    try:
-        assert Path(sweeper.socket).parent.parent == Path("/tmp")
-    finally:
-        sweeper.sweep()
-
-
-@pytest.mark.parametrize(("name", "turn"), [("pipe", 1), ("fork_aside", 1)])
-def test_a_sweeper_that_the_kernel_refuses(runtime: Path, name: str, turn: int) -> None:
-    with pytest.raises(SyscallError):
-        slirpapi.Sweeper(Refusing(name, turn))
-
-
-def test_a_directory_that_can_not_be_made(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slirpapi, "_place", lambda: "/nosuch")
+    monkeypatch.setattr(posix, "mkdir", refuse)
     with pytest.raises(SyscallError) as raised:
-        slirpapi.Sweeper(Kernel())
+        slirpapi.Socket()
     assert (raised.value.syscall, raised.value.errno) == ("mkdir", errno.ENOENT)
 
 
@@ -252,14 +196,14 @@ def test_a_directory_that_can_not_be_made(runtime: Path, monkeypatch: pytest.Mon
         (b'{"return": {"id": 1}}', None),
     ],
 )
-def test_what_slirp4netns_answers(runtime: Path, answer: bytes, message: str | None) -> None:
+def test_what_slirp4netns_answers(answer: bytes, message: str | None) -> None:
     import socket
     import threading
 
-    sweeper = slirpapi.Sweeper(Kernel())
+    api = slirpapi.Socket()
     ear = Ear(Kernel(), "publish", ())
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(sweeper.socket)
+        server.bind(api.path)
         server.listen()
 
         def serve() -> None:
@@ -273,15 +217,15 @@ def test_what_slirp4netns_answers(runtime: Path, answer: bytes, message: str | N
         serving.start()
         try:
             if message is None:
-                sweeper.publish([Publish(80)], ear)
+                api.publish([Publish(80)], ear)
             else:
                 with pytest.raises(SetupError) as raised:
-                    sweeper.publish([Publish(80)], ear)
+                    api.publish([Publish(80)], ear)
                 assert str(raised.value) == f"publish 127.0.0.1:80:80/tcp: {message}"
         finally:
             serving.join()
             ear.close()
-            sweeper.sweep()
+            api.remove()
 
 
 # The step that puts the resolver's file in place.
