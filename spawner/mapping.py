@@ -83,7 +83,7 @@ class Who:
             self._owners = (str(user),) if name is None else (name, str(user))
         return self._owners
 
-    def ranges(self, kind: str) -> subid.Ranges:
+    def ranges(self, kind: str) -> "list[idmap.Run]":
         """Return the user's subordinate ranges."""
         return subid.look(self._ask, kind, self.owners(), self._program("getsubids"))
 
@@ -175,65 +175,20 @@ def _ranges(who: Who, status: dict[str, str], kind: str) -> "list[idmap.Run]":
     """Return the caller's subordinate ranges; never anybody else's, also for root."""
     if not _holds(status, kind):
         _check_name(kind, who)
-    owners, ranges = who.owners(), who.ranges(kind)
-    if ranges.found:
-        return ranges.found
-    path = subid.FILES[kind]
-    what = f"{owners[0]} has no subordinate {_WORDS[kind]} ids in {path}"
+    if found := who.ranges(kind):
+        return found
+    owner = who.owners()[0]
     if subid.elsewhere():
         raise _refused(
-            f"{owners[0]} has no subordinate {_WORDS[kind]} ids",
+            f"{owner} has no subordinate {_WORDS[kind]} ids",
             "they come from what the line `subid:` of /etc/nsswitch.conf names, so have a range "
             "added there",
         )
-    if ranges.malformed:
-        number, line = ranges.malformed[0]
-        raise _refused(
-            what, f"line {number} of {path}, {line!r}, is not OWNER:FIRST:COUNT: mend it"
-        )
-    raise _refused(what, _more(owners))
-
-
-def _more(owners: tuple[str, ...]) -> str:
-    """Return how a user gets a subordinate range."""
-    absent = [run for other in subid.FILES for run in _absent(other)]
-    run = subid.unclaimed(absent)
-    if run is None:
-        return _spare(absent)
-    missing = [
-        other
-        for other, path in subid.FILES.items()
-        if not subid.read(proc.contents(path), owners).found
-    ]
-    first, count = run
-    files = " and to ".join(subid.FILES[other] for other in missing)
-    options = " ".join(f"--add-sub{other}s {first}-{first + count - 1}" for other in missing)
-    line = f"as root, add the line `{owners[0]}:{first}:{count}` to {files}"
-    return line if len(owners) == 1 else f"{line}, or `usermod {options} {owners[0]}`"
-
-
-def _spare(absent: "list[idmap.Run]") -> str:
-    """Return what to do where there are too few ids for a range: `absent` are those not here."""
-    runs = list(idmap.free(1, subid.EVERY_ID - 1, absent))
-    if not runs:
-        return (
-            "the user namespace that pyspawn runs in has no id to give away: start pyspawn outside "
-            f"of it, or do without {_AUTO}"
-        )
-    first, count = max(runs, key=lambda run: run[1])
-    extent = f"{first}:{first}:{count}"
-    return (
-        "the user namespace that pyspawn runs in has too few ids for a range: as root, name some, "
-        f"`{_OWN_ID} {mark(f'--map-users {extent}')} {mark(f'--map-groups {extent}')}`"
+    raise _refused(
+        f"{owner} has no subordinate {_WORDS[kind]} ids in {subid.FILES[kind]}",
+        f"as root, add a line like `{owner}:100000:65536` to {' and '.join(subid.FILES.values())}, "
+        "with ids that are mapped here and that nobody has yet",
     )
-
-
-def _absent(kind: str) -> "Iterable[idmap.Run]":
-    """Return the ids that the user namespace here doesn't have."""
-    around = _around(kind)
-    if around is None:
-        return ()
-    return idmap.free(0, subid.EVERY_ID, [(item.inner, item.count) for item in around.extents])
 
 
 def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]) -> str | None:
@@ -297,17 +252,9 @@ def _check_name(kind: str, who: Who) -> None:
 
 
 def _split(wanted: IdMap, kind: str) -> IdMap:
-    """Return a map as the kernel takes it: see IdMap.split; raises SpecError and SetupError."""
+    """Return a map as the kernel takes it: see IdMap.split; raises SpecError."""
     around = _around(kind)
-    found = wanted if around is None else wanted.split(around)
-    page = posix.sysconf("SC_PAGESIZE")
-    if len(found.text) >= page:
-        raise _refused(
-            f"the map of {_WORDS[kind]} ids has {len(found.extents)} extents and {len(found.text)} "
-            f"bytes, and has to be shorter than {page} bytes, user_namespaces(7)",
-            "name fewer and longer extents",
-        )
-    return found
+    return wanted if around is None else wanted.split(around)
 
 
 def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) -> None:
@@ -320,13 +267,11 @@ def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) 
         mapped_id = f"--set{kind} {wanted.extents[0].inner}"
         or_auto = "" if auto else f" or {_AUTO}"
         if chosen is None and wanted.to_inner(own) is None:
-            runs = [(item.inner, item.count) for item in wanted.extents]
-            unused = next(idmap.free(0, subid.EVERY_ID, runs), None)
-            mapped = f"map it as well, {mark(f'--map-{word} {unused[0]}')}, or " if unused else ""
             raise _refused(
                 f"the program would have no {word} id inside: the caller's, {own}, isn't mapped "
                 f"by {wanted}",
-                f"{mapped}choose one that is mapped, {mark(mapped_id)}",
+                f"map it as well, {mark(f'--map-{word} ID')}, or choose one that is mapped, "
+                f"{mark(mapped_id)}",
             )
         if chosen is not None and wanted.to_outer(chosen) is None:
             raise _refused(

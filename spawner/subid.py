@@ -7,14 +7,12 @@ line `subid:` of nsswitch.conf(5) names it, and getsubids(1) asks it.
 
 import posix
 
-from pyinit import Frozen
-from spawner.idmap import free
 from spawner.proc import contents
 from spawner.spec import MAX_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from spawner.helper import Answer
     from spawner.idmap import Run
@@ -25,39 +23,17 @@ if TYPE_CHECKING:
 FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
 """Where the ranges stand, for user ids and for group ids."""
 
-FIRST, COUNT = 100000, 65536
-"""Where useradd(8) begins to give ranges, and how long they are, login.defs(5)."""
 
-EVERY_ID = MAX_ID + 1
-"""Ids that the first user namespace has."""
-
-
-class Ranges(Frozen):
-    """What is known of one user's ranges, in their order: `found` and, if nothing, why.
-
-    `malformed` are lines of the file that look like the user's and can't be understood, as
-    (number, text).
-    """
-
-    found: "list[Run]"
-    malformed: list[tuple[int, str]]
-
-
-def read(text: str, owners: "tuple[str, ...]") -> Ranges:
+def read(text: str, owners: "tuple[str, ...]") -> "list[Run]":
     """Return the ranges that the lines of a subuid(5) file give to one of `owners`."""
     found: list[Run] = []
-    malformed = []
     # By line feeds alone, as the helpers do: what else may end a line is part of a wrong one.
-    for number, line in enumerate(text.split("\n"), 1):
+    for line in text.split("\n"):
         owner, _, rest = line.partition(":")
-        if owner not in owners:
-            continue
-        run = _run(rest)
-        if run is None:
-            malformed.append((number, line))
-        else:
+        run = _run(rest) if owner in owners else None
+        if run is not None:
             found.append(run)
-    return Ranges(found, malformed)
+    return found
 
 
 def _run(text: str) -> "Run | None":
@@ -108,7 +84,7 @@ def elsewhere() -> bool:
     return source(contents("/etc/nsswitch.conf")) != "files"
 
 
-def look(ask: "Ask", kind: str, owners: "tuple[str, ...]", getsubids: str | None) -> Ranges:
+def look(ask: "Ask", kind: str, owners: "tuple[str, ...]", getsubids: str | None) -> "list[Run]":
     """Return the ranges of a user; `kind` is "uid" or "gid", `owners` are name and number.
 
     `getsubids` is the path of the program of that name, if there is one. It is asked where ids
@@ -116,13 +92,12 @@ def look(ask: "Ask", kind: str, owners: "tuple[str, ...]", getsubids: str | None
     and SetupError.
     """
     here = read(contents(FILES[kind]), owners)
-    if getsubids is None or (here.found and not elsewhere()):
+    if getsubids is None or (here and not elsewhere()):
         return here
     options = ("-g",) if kind == "gid" else ()
     status, out, _ = ask((getsubids, *options, owners[0]))
     # It ends with 1 for a user who has none.
-    found = asked(out, owners) if status == 0 else []
-    return Ranges(found, here.malformed)
+    return asked(out, owners) if status == 0 else []
 
 
 def name(ask: "Ask", user: int, getent: str | None) -> str | None:
@@ -145,21 +120,4 @@ def name_in(text: str, user: int) -> str | None:
         # With a sign in front it's not a user, but says who else is one, nsswitch.conf(5).
         if words[0] and words[0][0] not in "+-#" and words[2:3] == [str(user)]:
             return words[0]
-    return None
-
-
-def unclaimed(absent: "Iterable[Run]") -> "Run | None":
-    """Return COUNT ids from FIRST on that nobody has a range of in either file, None for none.
-
-    `absent` are those that this user namespace doesn't have. Raises SyscallError and SetupError.
-    """
-    taken = list(absent)
-    for path in FILES.values():
-        for line in contents(path).split("\n"):
-            run = _run(line.partition(":")[2])
-            if run is not None:
-                taken.append(run)
-    for first, count in free(FIRST, EVERY_ID - FIRST, taken):
-        if count >= COUNT:
-            return first, COUNT
     return None

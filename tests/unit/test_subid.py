@@ -19,9 +19,7 @@ def test_a_name_or_a_number_matches_exactly() -> None:
         "alic:1:1\nalice2:2:1\nalice:100000:65536\nALICE:3:1\n10000:4:1\n01000:5:1\n1000:200000:9\n"
         "root:300000:5\nalice:400000:7\n"
     )
-    found = subid.read(text, OWNERS)
-    assert found.found == [(100000, 65536), (200000, 9), (400000, 7)]
-    assert found.malformed == []
+    assert subid.read(text, OWNERS) == [(100000, 65536), (200000, 9), (400000, 7)]
 
 
 @pytest.mark.parametrize(
@@ -54,26 +52,23 @@ def test_a_name_or_a_number_matches_exactly() -> None:
         f"0:{MAX_ID + 2}",
     ],
 )
-def test_malformed_lines_are_told_and_skipped(rest: str) -> None:
-    found = subid.read(f"# a comment\n\nalice:{rest}\nalice:5:6\n", OWNERS)
-    assert found.found == [(5, 6)]
-    assert found.malformed == [(3, f"alice:{rest}")]
+def test_malformed_lines_are_skipped(rest: str) -> None:
+    assert subid.read(f"# a comment\n\nalice:{rest}\nalice:5:6\n", OWNERS) == [(5, 6)]
 
 
 def test_a_range_from_zero_on() -> None:
-    assert subid.read(f"alice:0:{MAX_ID + 1}", OWNERS).found == [(0, MAX_ID + 1)]
+    assert subid.read(f"alice:0:{MAX_ID + 1}", OWNERS) == [(0, MAX_ID + 1)]
 
 
 @pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\0", " "])
 def test_only_a_line_feed_ends_a_line_of_somebody_elses(end: str) -> None:
-    found = subid.read(f"bob:5:6{end}alice:7:8\n", OWNERS)
-    assert (found.found, found.malformed) == ([], [])
+    assert subid.read(f"bob:5:6{end}alice:7:8\n", OWNERS) == []
 
 
 @given(st.text(), st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 2**31 - 2))))
 def test_nothing_in_the_file_brings_it_down(noise: str, runs: list[tuple[int, int]]) -> None:
     lines = "".join(f"alice:{first}:{count}\n" for first, count in runs)
-    assert subid.read(f"{lines}{noise}", OWNERS).found[: len(runs)] == runs
+    assert subid.read(f"{lines}{noise}", OWNERS)[: len(runs)] == runs
     shown = "".join(f"{at}: alice {first} {count}\n" for at, (first, count) in enumerate(runs))
     assert subid.asked(shown, OWNERS) == runs
     subid.asked(noise, OWNERS)
@@ -131,26 +126,10 @@ def test_the_file_or_a_directory_service(
     texts = {"/etc/subgid": file, "/etc/nsswitch.conf": switch}
     monkeypatch.setattr(subid, "contents", lambda path: texts.get(path, ""))
     machine = Told(*answer)
-    assert subid.look(machine, "gid", OWNERS, "/bin/getsubids").found == expected
+    assert subid.look(machine, "gid", OWNERS, "/bin/getsubids") == expected
     assert machine.asked == [("/bin/getsubids", "-g", "alice")] * asked
     without = subid.look(Told(*answer), "gid", OWNERS, None)
-    assert without.found == subid.read(file, OWNERS).found
-
-
-def test_what_nobody_has_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = {"/etc/subuid": "bob:100000:65536\nbad\n", "/etc/subgid": "eve:165541:5\n"}
-    monkeypatch.setattr(subid, "contents", lambda path: texts.get(path, ""))
-    assert subid.unclaimed([]) == (165546, 65536)
-    assert subid.unclaimed([(0, 200000), (300000, 5)]) == (200000, 65536)
-    assert subid.unclaimed([(0, MAX_ID + 1 - 65536)]) == (MAX_ID + 1 - 65536, 65536)
-    assert subid.unclaimed([(0, MAX_ID + 2 - 65536)]) is None
-    texts.clear()
-    assert subid.unclaimed([]) == (subid.FIRST, subid.COUNT)
-
-
-def test_the_gap_below_a_range_that_goes_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subid, "contents", lambda _: f"bob:200000:{MAX_ID - 200000 + 1}\n")
-    assert subid.unclaimed([]) == (subid.FIRST, subid.COUNT)
+    assert without == subid.read(file, OWNERS)
 
 
 PASSWD = (
