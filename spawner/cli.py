@@ -144,7 +144,7 @@ def _run(
         ending = launch.run()
     except SpawnerError as error:
         if isinstance(error, ExecError):
-            error.hint = _in_targets_path(spec, error) or _meant(spec, error.hint)
+            error.hint = _meant(spec, error)
         return _failed(error, spec, report)
     except OSError as error:  # of an import, mostly: no descriptor is left
         return _failed(channel.unexpected(error, LAUNCHER), spec, report)
@@ -153,18 +153,6 @@ def _run(
     if ending.interrupted and not background:
         _be_interrupted()
     return ending.status
-
-
-def _in_targets_path(spec: Spec, error: ExecError) -> str | None:
-    """Return the hint for a program of `pyspawn exec` that only the target's PATH leads to."""
-    if spec.joins is None:
-        return None
-    try:
-        from spawner import joinprobe
-
-        return joinprobe.in_targets_path(Kernel(), spec, error)
-    except OSError:  # as in `_meant`
-        return None
 
 
 def _be_interrupted() -> None:
@@ -180,14 +168,19 @@ def _be_interrupted() -> None:
         return
 
 
-def _meant(spec: Spec, found: str | None) -> str | None:
-    """Return the hint for a program that could not be executed, where `found` is the file's own."""
+def _meant(spec: Spec, error: ExecError) -> str | None:
+    """Return the hint for a program that could not be executed: the error has its file's own."""
     try:
+        if spec.joins is not None:
+            from spawner import joinprobe
+
+            if found := joinprobe.not_found(error, spec.joins, spec.arguments[0]):
+                return found
         from spawner import meant
 
-        return meant.hint(sys.argv[1:], spec.arguments, found)
+        return meant.hint(sys.argv[1:], spec.arguments, error.hint)
     except OSError:  # no descriptor is left to read them, or what they need: the status stays
-        return found
+        return error.hint
 
 
 def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> int:

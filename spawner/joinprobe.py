@@ -6,11 +6,10 @@ For `probe`, only after a failure.
 from __future__ import annotations
 
 import errno
-import posix
 
 from pyinit import NOT_FOUND
 from spawner import proc
-from spawner.errors import SpawnerError, mark
+from spawner.errors import mark
 from spawner.evidence import Machine, shown
 from spawner.spec import KINDS
 
@@ -18,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.errors import SetupError
     from spawner.joins import Joins
-    from spawner.linux import Kernel
-    from spawner.spec import Spec
 
 _DENIED = (errno.EACCES, errno.EPERM)
 
@@ -65,49 +62,14 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
     return None
 
 
-def in_targets_path(kernel: Kernel, spec: Spec, error: SetupError) -> str | None:
-    """Return what to do about a program that isn't there, where it is in the target's PATH.
-
-    By a scout, for what is looked at is the target's.
-    """
-    joins, program = spec.joins, spec.arguments[0]
-    if joins is None or joins.pid is None or joins.environment or "/" in program:
-        return None
-    if error.status != NOT_FOUND:
-        return None
-    from spawner.scout import Scout
-
-    try:
-        scout = Scout(kernel, "look for it", lambda: _search(f"/proc/{joins.pid}", program))
-        try:
-            found = scout.answer()
-        finally:
-            scout.close()
-    except SpawnerError:  # that the program isn't there is to be told, and not why more isn't
-        return None
-    for descriptor in found.values():
-        posix.close(descriptor)
-    if not found:
+def not_found(error: SetupError, joins: Joins, program: str) -> str | None:
+    """Return what to do about a program that isn't in the caller's PATH, None for another error."""
+    if error.status != NOT_FOUND or joins.pid is None or joins.environment or "/" in program:
         return None
     return (
-        f"{shown(program)} is in the PATH of process {joins.pid}: it is looked up there, and runs "
-        f"in that environment, with {mark('--target-env')}"
+        "it was looked up in your PATH: the target's, with all of its environment, is taken by "
+        f"{mark('--target-env')}"
     )
-
-
-def _search(process: str, program: str) -> dict[str, int]:
-    """Return a descriptor of a program, by the PATH of a process and in its root, if it's there."""
-    variables = (Machine().read(f"{process}/environ") or "").split("\0")
-    path = next((each[5:] for each in variables if each.startswith("PATH=")), "")
-    for directory in path.split(":"):
-        place = f"{process}/root{directory}/{program}"
-        try:
-            if directory.startswith("/"):
-                flags = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
-                return {"program": posix.open(place, flags)}
-        except OSError:
-            continue
-    return {}
 
 
 def _below(pid: int, machine: Machine) -> str | None:

@@ -862,16 +862,10 @@ def test_a_program_in_the_path_of_the_target(tmp_path: Path, owner: bool) -> Non
             ended = join(pid, "--", "theirs", owner=owner)
             assert ended.status == 127
             hint = ended.errors.splitlines()[-1]
-            assert hint == (
-                f"hint: theirs is in the PATH of process {pid}: it is looked up there, and runs in "
-                "that environment, with --target-env"
-            )
+            assert hint.startswith("hint: it was looked up in your PATH")
+            assert "--target-env" in hint
             assert join(pid, "--target-env", "--", "theirs", owner=owner).out == b"here\n"
-            for words in (
-                ("--", "nonesuch"),
-                ("--target-env", "--", "nonesuch"),
-                ("--", "/theirs"),
-            ):
+            for words in (("--target-env", "--", "nonesuch"), ("--", "/theirs")):
                 assert "--target-env" not in join(pid, *words, owner=owner).errors
     finally:
         os.environ["PATH"] = path

@@ -22,7 +22,7 @@ from pyinit.cmdline import parse
 from pyinit.execvp import ExecError
 from spawner import joinids, joining, joinoptions, joinprobe
 from spawner.caller import Caller
-from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError, SyscallError, unmarked
+from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError, unmarked
 from spawner.evidence import Machine
 from spawner.joinids import Ids
 from spawner.joining import Joined
@@ -442,15 +442,3 @@ def test_the_program_is_looked_up_in_the_targets_path() -> None:
     with pytest.raises(SetupError, match="/theirs/true"):
         steps[-1].run(kernel)
     assert kernel.calls == [("exec", [b"true"], b"/theirs")]
-
-
-def test_where_nobody_can_look_the_error_stays_what_it_was() -> None:
-    """A hint that takes a fork is none where the machine has no process left."""
-
-    class Full(Kernel):
-        def fork(self, child: str) -> int:
-            raise SyscallError("fork", errno.EAGAIN)
-
-    spec = Spec(["theirs"], namespaces=NONE, joins=Joins(str(os.getpid())))
-    error = SetupError("theirs: not found in PATH", stage=LAUNCHER, status=127)
-    assert joinprobe.in_targets_path(Full(), spec, error) is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import spawner
 from spawner import cli, elsewhere, meant
+from spawner.errors import INIT, ExecError
 from spawner.spec import Spec, choose
 
 
@@ -75,4 +76,4 @@ def test_what_can_not_be_read_costs_the_hint_alone(
     monkeypatch.setattr(sys, "meta_path", [Refusing, *sys.meta_path])
     monkeypatch.setattr(sys, "argv", ["pyspawn", "exce"])
     spec = Spec(["exce"], namespaces=choose(privileged=True))
-    assert cli._meant(spec, None) is None
+    assert cli._meant(spec, ExecError("exce", stage=INIT, errno=errno.ENOENT)) is None
