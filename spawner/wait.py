@@ -33,9 +33,6 @@ _LONGEST_POLL = 2e6
 _AT_ONCE = 2.0
 """Seconds in which a program ends that ends for a SIGINT, rather than one that goes on."""
 
-_FIRST_LOOK, _LAST_LOOK = 0.004, 5.0
-"""Seconds after which a stop that the program has blocked is looked after, then twice as many."""
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -85,9 +82,6 @@ class Wait:
         self._keeper_failed = ""
         self._keeper = -1
         self._overheard_at = -_AT_ONCE
-        self._look_at: float | None = None
-        self._look_in = _FIRST_LOOK
-        self._put_off = 0
         self._first = self._spec.init is None and not made.keeping  # the program is PID 1
         self._machine = Machine(
             stop_signal=self._spec.stop_signal,
@@ -155,14 +149,12 @@ class Wait:
                 return ended
             if self._is_over(self._limit) and (ended := self._leave()) is not None:
                 return ended
-            if self._is_over(self._look_at):
-                self._look_again()
             if self._is_over(self._machine.deadline):
                 self._do(self._machine.expired())
 
     def _left(self) -> float | None:
         """Return the milliseconds to wait, no later than to a deadline; None without one."""
-        timers = (self._machine.deadline, self._limit, self._look_at)
+        timers = (self._machine.deadline, self._limit)
         moments = [each for each in timers if each is not None]
         if not moments:
             return None
@@ -343,28 +335,7 @@ class Wait:
         if number in machine.STOPS and witness.is_spared(made.init, number):
             made.signal(self._kernel, _signal.SIGSTOP)
             self._stopped(number)
-        elif number in machine.STOPS and witness.puts_off(made.init, number):
-            self._put_off, self._look_in = number, _FIRST_LOOK
-            self._look_at = time.monotonic() + self._look_in
         else:
-            posix.kill(made.witness, _signal.SIGCONT)
-
-    def _look_again(self) -> None:
-        """Stop a program that is PID 1 where it has blocked the stop for a moment, which is over.
-
-        Nobody tells of that. Others who block a stop take it soon, sigwait(3), signalfd(2).
-        """
-        from spawner import witness
-
-        made = self._made
-        self._look_at = None
-        self._look_in *= 2
-        if self._look_in < _LAST_LOOK and witness.puts_off(made.init, self._put_off):
-            self._look_at = time.monotonic() + self._look_in
-        elif witness.is_spared(made.init, self._put_off):
-            made.signal(self._kernel, _signal.SIGSTOP)
-            self._stopped(self._put_off)
-        elif made.witness:
             posix.kill(made.witness, _signal.SIGCONT)
 
     def _heard(self, number: int) -> None:

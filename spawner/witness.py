@@ -30,8 +30,11 @@ _PART = _signal.SIGTERM
 _PATIENCE = 1000
 """Milliseconds that it has for that; somebody may have stopped it."""
 
-_HANDLED = {"SigIgn", "SigCgt"}
-_MASKS = ("SigBlk", "SigPnd", "ShdPnd", *_HANDLED)
+_OWN = ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")
+"""The masks of signals whose effect is a program's own affair, proc_pid_status(5).
+
+One that does nothing is never pending: this one has woken the program, and it hasn't run yet.
+"""
 
 _SIGTIMEDWAIT = {
     "aarch64": (b"137",),
@@ -97,33 +100,15 @@ def is_spared(pid: int, number: int) -> bool:
 
 
 def _shows_spared(pid: int, number: int) -> bool:
-    found = _masks(pid, number)
-    if found is None:  # no /proc: nothing says that it handles signals
-        return True
-    # A signal that does nothing is never pending: this one has woken it, and it hasn't run yet.
-    own = {"State", "SigBlk", "SigPnd", "ShdPnd"} | _HANDLED
-    return not own & found and not _awaits_signals(pid)
-
-
-def puts_off(pid: int, number: int) -> bool:
-    """Tell whether `pid` has the signal `number` waiting and blocked, and doesn't handle it."""
-    found = _masks(pid, number) or set()
-    return "SigBlk" in found and bool({"SigPnd", "ShdPnd"} & found) and not _HANDLED & found
-
-
-def _masks(pid: int, number: int) -> "set[str] | None":
-    """Return which masks of `pid` have a signal, by their names in proc_pid_status(5).
-
-    And "State" if the process has ended; None where nothing can be known.
-    """
     from spawner import proc
 
     try:
         fields = proc.fields(proc.text(f"/proc/{pid}/status"))
-    except OSError:
-        return None
-    masks = {name for name in _MASKS if int(fields.get(name, "0"), 16) >> (number - 1) & 1}
-    return masks | ({"State"} if fields.get("State", "")[:1] in ("Z", "X") else set())
+    except OSError:  # no /proc: nothing says that it handles signals
+        return True
+    ended = fields.get("State", "")[:1] in ("Z", "X")
+    own = any(int(fields.get(name, "0"), 16) >> (number - 1) & 1 for name in _OWN)
+    return not (ended or own or _awaits_signals(pid))
 
 
 def _awaits_signals(pid: int) -> bool:

@@ -97,33 +97,6 @@ def test_a_program_that_is_pid_1_decides_what_suspend_does_to_it(
     assert shell.wait(job) == {"status": 0, "foreground": job}
 
 
-@pytest.mark.parametrize("options", [[], ["--user"]], ids=["program", "user"])
-def test_a_suspend_key_that_pid_1_has_blocked_for_a_moment_is_not_lost(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
-    code = (
-        "import os, signal\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})\n"
-        "os.write(1, b'blocked\\n')\n"
-        "os.read(0, 100)\n"
-        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})\n"
-        "while line := os.read(0, 100): os.write(1, line)\n"
-    )
-    job = shell.run(pyspawn(*options, "--", *python(code)))
-    assert terminal.screen.next() == "blocked"
-    witnesses = [pid for pid in children.of(job) if children.status_field(pid, "NSpid") == str(pid)]
-    terminal.type(SUSPEND)
-    (witness,) = witnesses
-    children.wait_state(witness, "T")
-    terminal.type(b"go on\n")
-    assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
-    shell.resume(job)
-    terminal.type(b"word\n")
-    assert terminal.screen.next() == "word"
-    terminal.type(END)
-    assert shell.wait(job) == {"status": 0, "foreground": job}
-
-
 def test_a_program_that_kills_its_group_ends_as_usual(terminal: Terminal, shell: Shell) -> None:
     script = "kill -TERM 0; kill -KILL 0; exit 3"  # neither reaches PID 1
     job = shell.run(pyspawn("--", "/bin/sh", "-c", script))
