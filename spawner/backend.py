@@ -22,11 +22,11 @@ import posix
 from pyinit import Frozen
 from spawner import ends, linux
 from spawner.errors import LAUNCHER, SetupError, how
-from spawner.steps import attempt
+from spawner.steps import FILES, NETWORK, Part, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import NoReturn
 
     from spawner.linux import Kernel
@@ -52,25 +52,26 @@ class Ends(Frozen):
     end: int
 
 
-class Backend:
+class Backend(Part):
     """The process that connects one container; `pid` is 0 while there's none.
 
-    While it's being started, the end of any of `watched`, which are descriptors, ends the wait.
+    `users` says whether the init has a user namespace of its own. While it's being started, the end
+    of any of `watched`, which are descriptors, ends the wait.
     """
 
-    def __init__(self, network: "Network") -> None:
+    forks = True
+
+    def __init__(self, network: "Network", *, users: bool = False) -> None:
         self.network = network
+        self.users = users
         self.pid = 0
         self.watched: frozenset[int] = frozenset()
         self._words = self._ready = self._log = self._log_writer = self._end = -1
 
     # What each kind does in its own way.
 
-    def step(self, *, users: bool) -> "Step":
-        """Return the step that connects the init's network, and waits until it's there.
-
-        `users` says whether the init has a user namespace of its own.
-        """
+    def step(self) -> "Step":
+        """Return the step that connects the init's network, and waits until it's there."""
         raise NotImplementedError
 
     def inside(self) -> "Iterator[Step]":
@@ -86,6 +87,15 @@ class Backend:
         raise NotImplementedError
 
     # What they share.
+
+    @property
+    def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
+        """Where the network is connected, and what the init does for it."""
+        return {NETWORK: lambda: (self.step(),), FILES: self.inside}
+
+    def watch(self, descriptors: "Iterable[int]") -> None:
+        """End the wait when any of these becomes readable."""
+        self.watched = frozenset(descriptors)
 
     @property
     def descriptors(self) -> set[int]:

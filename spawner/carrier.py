@@ -50,14 +50,14 @@ _HINTS = {
 class Carrier(Backend):
     """The process that is to execute `program`."""
 
-    def __init__(self, network: "Network", program: str) -> None:
-        super().__init__(network)
+    def __init__(self, network: "Network", program: str, *, users: bool = False) -> None:
+        super().__init__(network, users=users)
         self.program = program
         self._api: Socket | None = None
 
-    def step(self, *, users: bool) -> Step:
+    def step(self) -> Step:
         """Return the step by which the program starts, and is waited for."""
-        words = self._arguments("INIT", ("READY", "END"), users=users)
+        words = self._arguments("INIT", ("READY", "END"), users=self.users)
         return Step(
             LAUNCHER,
             f"start {self.network.kind} and wait until it's ready",
@@ -178,8 +178,11 @@ class Carrier(Backend):
         return slirp4netns(self.program, process, ready=ready, end=end, root=root, api=api)
 
 
-def find(network: "Network", caller: "Caller") -> Carrier:
-    """Return the carrier of a network, ready to begin; raises SetupError."""
+def find(network: "Network", caller: "Caller", *, users: bool) -> Carrier:
+    """Return the carrier of a network, ready to begin; raises SetupError.
+
+    `users` says whether the init has a user namespace of its own.
+    """
     kind = network.kind
     program = helper.find(kind, caller.search_path)
     if program is None:
@@ -200,7 +203,7 @@ def find(network: "Network", caller: "Caller") -> Carrier:
                 errno=refusal,
                 hint=_HINTS.get(refusal),
             )
-    return Carrier(network, program)
+    return Carrier(network, program, users=users)
 
 
 def slirp4netns(

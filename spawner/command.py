@@ -236,27 +236,20 @@ def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:
 
     ours = terminal.find()
     descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
-    maps = planning.find_maps(Kernel(), spec, found)
-    backend = planning.find_backend(spec, found)
-    joined = planning.find_joins(Kernel(), spec, found)
-    kept = planning.find_kept(spec)
-    planned = planning.plan(
-        spec, found, terminal=descriptor, maps=maps, backend=backend, joined=joined, kept=kept
-    )
-    looks = () if joined is None else joined.looks
+    parts = planning.find(Kernel(), spec, found)
+    planned = planning.plan(spec, found, parts, terminal=descriptor)
     if form == "page":
         from spawner import explain
 
-        return _print(explain.page(spec, planned, looks))
+        return _print(explain.page(spec, planned, parts))
     if form == "json":
         from pyinit import jsontext
 
         names = ("process", "what", "call")
-        objects = (
-            dict(zip(names, step, strict=True)) for step in planning.told(spec, planned, looks)
-        )
+        told = planning.told(spec, planned, parts)
+        objects = (dict(zip(names, step, strict=True)) for step in told)
         return _print("".join(f"{jsontext.dump(step)}\n" for step in objects))
-    return _print("".join(f"{line}\n" for line in planning.lines(spec, planned, looks)))
+    return _print("".join(f"{line}\n" for line in planning.lines(spec, planned, parts)))
 
 
 def _print(text: str) -> int:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from spawner.idmap import IdMap
     from spawner.linux import Kernel
-    from spawner.mapping import Maps
     from spawner.spec import Spec
 
 
@@ -79,11 +78,14 @@ def _hint(name: str, kind: str, said: str) -> str:
     )
 
 
-def become(spec: "Spec", maps: "Maps | None") -> "Iterator[Step]":
-    """Yield the steps by which the init takes the ids that the program shall have."""
+def become(spec: "Spec", *, groups_stay: bool) -> "Iterator[Step]":
+    """Yield the steps by which the init takes the ids that the program shall have.
+
+    With `groups_stay` the supplementary groups can't be dropped.
+    """
     groups = spec.groups
     if groups is None and (spec.user is not None or spec.group is not None):
-        groups = None if maps is None or maps.groups_stay else ()
+        groups = None if groups_stay else ()
     if groups is not None:
         yield set_groups(groups)
     if spec.group is not None:

@@ -16,10 +16,10 @@ from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE
 from spawner.planning import is_staged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from spawner.spec import Spec
-    from spawner.steps import Look, Step, Steps
+    from spawner.steps import Look, Part, Step, Steps
 
 _WIDTH = 88
 """Columns of the text; calls aren't broken, so that they can be copied."""
@@ -627,15 +627,12 @@ def tell(act: Act | Step, process: str | None = None) -> str:
     return "\n".join((f"{where}: {what}", f"    {how}", *lines, "", ""))
 
 
-def script(spec: Spec, planned: Steps, looks: Iterable[Look] = ()) -> Iterator[Act | Step]:
-    """Yield all that is done for a plan, in order, where no optional namespace is refused.
-
-    `looks` are what was looked at for it before.
-    """
+def script(spec: Spec, planned: Steps, parts: Sequence[Part] = ()) -> Iterator[Act | Step]:
+    """Yield all that is done for a plan, in order, where no optional namespace is refused."""
     forker = LAUNCHER
-    for look in looks:
-        yield act_of(look)
-    if spec.network is not None and spec.network.connected:
+    for part in parts:
+        yield from map(act_of, part.looks)
+    if any(part.forks for part in parts):
         yield FORK_ASIDE
     if is_staged(spec):
         forker = STAGE
@@ -664,7 +661,7 @@ def act_of(look: Look) -> Act:
     return (OPEN_TARGET if where == LAUNCHER else OPEN_FILE)._replace(what=what, how=how)
 
 
-def page(spec: Spec, planned: Steps, looks: Iterable[Look] = ()) -> str:
+def page(spec: Spec, planned: Steps, parts: Sequence[Part] = ()) -> str:
     """Return the whole story of a plan."""
-    told = "".join(tell(act) for act in script(spec, planned, looks))
+    told = "".join(tell(act) for act in script(spec, planned, parts))
     return introduction(spec) + told

@@ -26,15 +26,26 @@ import errno
 import posix
 import sys
 
-from spawner import joinids, proc
-from spawner.credentials import set_group, set_groups, set_user
+from spawner import credentials, joinids, proc
 from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE, SetupError, SyscallError, mark
 from spawner.spec import FORKER, KINDS, NAMESPACES, made_by
-from spawner.steps import Step, attempt, failed, one_line
+from spawner.steps import (
+    ENTERED,
+    IDS,
+    JOINED,
+    LISTENERS,
+    PLACE,
+    VARIABLES,
+    Part,
+    Step,
+    attempt,
+    failed,
+    one_line,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from spawner.caller import Caller
     from spawner.joins import Joins
@@ -64,7 +75,7 @@ _LONGEST = 8 << 20
 """Bytes of an environment: more than an exec could have brought, execve(2)."""
 
 
-class Joined:
+class Joined(Part):
     """Hold of the namespaces that a container enters, by descriptors closed on exec.
 
     `namespaces` are those that differ from ours; `first` is the user namespace to enter before all
@@ -72,8 +83,11 @@ class Joined:
     `environment` its variables, where they are wanted. `maps` are a user namespace's, where they
     are known of the process, and `who` is the program in there. `closes` says that the program
     doesn't get the caller's descriptors. `ahead` are the kinds in which only a process's children
-    are where it seems to be. `asks_proc` says that only /proc tells of mounts.
+    are where it seems to be. `asks_proc` says that only /proc tells of mounts, and `groups_stay`
+    that setgroups(2) is denied where no user namespace is entered.
     """
+
+    strays = True
 
     def __init__(self, spec: Spec, joins: Joins, caller: Caller, place: int) -> None:
         self.spec = spec
@@ -90,6 +104,7 @@ class Joined:
         self.ahead: list[str] = []
         self.closes = joins.target is not None
         self.asks_proc = False
+        self.groups_stay = False
         self._user = caller.user
         self._proc = place
         self._held = [place]
@@ -105,12 +120,12 @@ class Joined:
         self.looks += look(LAUNCHER, path, flags)
         return descriptor
 
-    def let_go(self, descriptor: int) -> None:
+    def drop(self, descriptor: int) -> None:
         """Close a descriptor that isn't needed."""
         self._held.remove(descriptor)
         posix.close(descriptor)
 
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Close all that is held; processes that were forked have their own copies."""
         while self._held:
             posix.close(self._held.pop())
@@ -138,6 +153,27 @@ class Joined:
     def _read(self, path: str) -> bytes:
         """Return what a file of our /proc holds; raises SyscallError."""
         return proc.read(path, proc=self._proc, most=_LONGEST)
+
+    @property
+    def stations(self) -> Mapping[str, Callable[[], Iterable[Step]]]:
+        """Where it enters, and how the program gets what is the target's."""
+        found: dict[str, Callable[[], Iterable[Step]]] = {
+            JOINED: self.before_fork,
+            ENTERED: self.after_fork,
+            PLACE: self.places,
+            VARIABLES: self.variables,
+        }
+        if self.closes:
+            found[LISTENERS] = tuple
+        if self.enters_user:
+            found[IDS] = lambda: (self.become(),)
+        elif self.joins.may_enter_user:
+            found[IDS] = lambda: credentials.become(self.spec, groups_stay=self.groups_stay)
+        return found
+
+    def search_path(self, found: bytes | None) -> bytes | None:
+        """Return the PATH of the target's environment, where the program gets that."""
+        return found if self.environment is None else self.environment.get(b"PATH")
 
     @property
     def enters_user(self) -> bool:
@@ -205,9 +241,9 @@ class Joined:
 
         def act(kernel: Kernel, process: str) -> None:
             if who.groups is not None:
-                set_groups(who.groups).act(kernel, process)
-            set_group(who.group).act(kernel, process)
-            set_user(who.user).act(kernel, process)
+                credentials.set_groups(who.groups).act(kernel, process)
+            credentials.set_group(who.group).act(kernel, process)
+            credentials.set_user(who.user).act(kernel, process)
             kernel.hide()
 
         return Step(
@@ -398,16 +434,15 @@ class Joined:
             posix.close(root)
 
 
-def find(
-    kernel: Kernel, spec: Spec, joins: Joins, caller: Caller, lifelines: Iterable[int] = ()
-) -> Joined:
-    """Return hold of all that `joins` names, of `spec`; raises SetupError.
+def find(kernel: Kernel, spec: Spec, caller: Caller, lifelines: Iterable[int] = ()) -> Joined:
+    """Return hold of all that `spec` joins; raises SetupError.
 
     `lifelines` are descriptors whose becoming readable ends the start.
     """
     place = attempt(
         LAUNCHER, "open /proc", lambda: kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
     )
+    joins: Joins = spec.joins
     joined = Joined(spec, joins, caller, place)
     try:
         # Or /proc would be closed by the time that it's needed for that.
@@ -415,8 +450,10 @@ def find(
         _open(kernel, joined, frozenset(lifelines))
         if joined.enters_user:
             _choose_who(kernel, joined, caller, frozenset(lifelines))
+        elif joins.may_enter_user:
+            joined.groups_stay = proc.contents("/proc/self/setgroups").strip() == "deny"
     except BaseException:
-        joined.close()
+        joined.let_go()
         raise
     return joined
 
@@ -433,7 +470,7 @@ def _open(kernel: Kernel, joined: Joined, lifelines: frozenset[int]) -> None:
         if descriptor is None:
             continue
         if _is_ours(descriptor, kind):
-            joined.let_go(descriptor)
+            joined.drop(descriptor)
         else:
             joined.namespaces[kind] = descriptor
     if joins.target is not None:
@@ -551,7 +588,7 @@ def _of_process(
             flags = posix.O_PATH | posix.O_DIRECTORY
             root = joined.open(kernel, f"{place}/root", flags)
             if joined.is_root(kernel, root) and _is_ours(found["mount"], "mount"):
-                joined.let_go(root)
+                joined.drop(root)
             else:
                 joined.root = root
             joined.directory = joined.open(kernel, f"{place}/cwd", flags)

@@ -27,7 +27,7 @@ from pyinit import has_terminal
 from spawner import channel, init
 from spawner.errors import INIT, LAUNCHER, STAGE
 from spawner.made import Container
-from spawner.planning import find_backend, find_joins, find_kept, find_maps, is_staged, plan
+from spawner.planning import find, is_staged, plan
 from spawner.steps import attempt, take
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from spawner.made import Ending, Observer
     from spawner.making import Making
     from spawner.spec import Spec
-    from spawner.steps import Steps
+    from spawner.steps import Step, Steps
 
 
 class Launch:
@@ -140,15 +140,15 @@ class Launch:
             self._kill()
         finally:
             self.container.tell_left(self.observer)
-            if self.container.kept is not None:
-                self.container.kept.undo(self.kernel)
+            for part in self.container.parts:
+                part.undo(self.kernel)
 
     def _kill(self) -> None:
         if self._making is None and not self.container.awaited:
             # Nothing was forked, so nothing is to be killed; our descriptors may be the last ones.
             self.container.keeping = False
-            if self.container.joined is not None:
-                self.container.joined.close()
+            for part in self.container.parts:
+                part.let_go()
             self.container.close()
             return
         self.making().abort()
@@ -175,7 +175,7 @@ class Launch:
         """
         self._prepare()
         made = self.container
-        at_once = at_once and not made.witness and made.backend is None and made.kept is None
+        at_once = at_once and not made.witness and not any(map(_is_between, self.steps))
         staged = is_staged(self.spec)
         if not staged:
             self.steps = take(self.kernel, self.steps, LAUNCHER, made.refuse)
@@ -193,24 +193,21 @@ class Launch:
         return at_once
 
     def _connect(self) -> None:
-        """Take the launcher's steps for a container that is made: to keep it, its network's."""
+        """Take the launcher's steps for a container that is made, before the init goes on."""
         made = self.container
-        if made.backend is not None:
-            made.backend.watched = self.lifelines | {made.pidfd}
+        for part in made.parts:
+            part.watch(self.lifelines | {made.pidfd})
         for step in self.steps:
-            if step.where == LAUNCHER and not step.makes:
+            if _is_between(step):
                 step.run(self.kernel, str(made.init))
 
     def _prepare(self) -> None:
         """Open the pipes, plan the steps, and fork the processes that stay outside."""
         made = self.container
-        maps = find_maps(self.kernel, self.spec, self.caller, self.lifelines)
-        made.joined = find_joins(self.kernel, self.spec, self.caller, self.lifelines)
-        made.kept = find_kept(self.spec)
-        made.backend = find_backend(self.spec, self.caller)
-        if made.backend is not None:
-            made.backend.watched = self.lifelines
-            made.backend.begin(self.kernel)
+        made.parts = find(self.kernel, self.spec, self.caller, self.lifelines)
+        for part in made.parts:
+            part.watch(self.lifelines)
+            part.begin(self.kernel)
         namespaces = self.spec.namespaces
         made.keeping = "pid" not in namespaces.wanted
         may_keep = "pid" not in namespaces.required
@@ -224,12 +221,9 @@ class Launch:
         self.steps = plan(
             self.spec,
             self.caller,
+            made.parts,
             terminal=made.terminal.descriptor if made.terminal and made.foreground else None,
             notice=made.pipes.notice_writer if notice else None,
-            maps=maps,
-            backend=made.backend,
-            joined=made.joined,
-            kept=made.kept,
         )
         if self.wrap is not None:
             self.steps = self.wrap(self.steps)
@@ -275,8 +269,8 @@ class Launch:
             tell = self.observer.wants_namespaces
             stage.become(self.kernel, self.steps, made.pipes, keep=made.keeping, tell=tell)
         made.awaited = pid
-        if made.joined is not None:
-            made.joined.close()
+        for part in made.parts:
+            part.let_go()
         made.pipes.be_launcher()
 
     def _find_terminal(self) -> None:
@@ -305,3 +299,8 @@ class Launch:
             return True
         first = self.spec.init is None and not self.container.keeping
         return first and posix.isatty(0) and terminal.is_interactive_shell(self.spec.arguments)
+
+
+def _is_between(step: "Step") -> bool:
+    """Tell whether the launcher takes a step between the making and the set-up of the inside."""
+    return step.where == LAUNCHER and not step.makes

@@ -10,9 +10,8 @@ from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from spawner.linux import Kernel
+    from spawner.steps import Part
     from spawner.terminal import Terminal
 
 
@@ -73,8 +72,8 @@ class Container:
     `strangers` are children that the launcher had before.
     `foreground` says whether the program has the foreground of `terminal`, `alone` whether nobody
     else of our job shares that, and `witness` is the process that learns of its stops
-    (`witness.py`). Where namespaces of others are `joined`, the
-    program's orphans may be theirs to reap. `left` are those that outlived their SIGKILL.
+    (`witness.py`). `parts` are what was found for what was wanted beyond a plain run. `left` are
+    those that outlived their SIGKILL.
     """
 
     def __init__(self) -> None:
@@ -84,15 +83,13 @@ class Container:
         self.awaited = 0
         self.pidfd = -1
         self.keeping = False
-        self.joined: Any = None
-        self.kept: Any = None
+        self.parts: tuple[Part, ...] = ()
         self.refused: dict[str, int] = {}
         self.strangers: set[int] = set()
         self.terminal: Terminal | None = None
         self.foreground = False
         self.alone = False
         self.witness = 0
-        self.backend: Any = None
         self.left: list[int] = []
 
     def refuse(self, kind: str, errno: int) -> None:
@@ -128,7 +125,8 @@ class Container:
         it has to, while there's no hold of the init: no program runs yet then, and a keeper that
         was killed at it could leave behind an init that it has stopped.
         """
-        if self.joined is not None and self.keeping and self.pidfd >= 0 and self.awaited:
+        strays = any(part.strays for part in self.parts)
+        if strays and self.keeping and self.pidfd >= 0 and self.awaited:
             from spawner import descendants
 
             self.left += descendants.kill_tree(self.init, self.pidfd)
@@ -151,8 +149,8 @@ class Container:
     def close(self) -> None:
         """Take the terminal back, see that nothing is left, and close all descriptors."""
         self.dismiss_witness()
-        if self.backend is not None:
-            self.left += self.backend.stop()
+        for part in self.parts:
+            self.left += part.stop()
         if self.terminal is not None and self.foreground:
             self.foreground = False
             self.terminal.take()

@@ -96,8 +96,7 @@ def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
     status = proc.status()
     denied = proc.contents("/proc/self/setgroups").strip() == "deny"
     if "user" not in spec.namespaces.wanted:
-        if spec.joins is None or not spec.joins.may_enter_user:
-            _check_rights(spec, caller, status, denied=denied)
+        _check_rights(spec, caller, status, denied=denied)
         return Maps(groups_stay=denied)
     for kind, own in (("uid", caller.user), ("gid", caller.group)):
         _check_mapped(kind, own)

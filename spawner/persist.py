@@ -16,10 +16,13 @@ import posix
 from spawner import helper, linux, proc
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.spec import KINDS
-from spawner.steps import Step, attempt
+from spawner.steps import KEPT, Part, Step, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.spec import Spec
 
@@ -38,7 +41,7 @@ _NOT_OLDER = (
 )
 
 
-class Kept:
+class Kept(Part):
     """The namespaces of a container that are kept in a directory; `undo` lets go of them."""
 
     def __init__(self, spec: Spec, path: str) -> None:
@@ -48,6 +51,11 @@ class Kept:
         self._made = False
         self._mounted = False
         self._top = -1
+
+    @property
+    def stations(self) -> Mapping[str, Callable[[], Iterable[Step]]]:
+        """Where the namespaces are kept: once they all are made."""
+        return {KEPT: lambda: (self.step(),)}
 
     @property
     def descriptors(self) -> set[int]:
@@ -139,6 +147,12 @@ class Kept:
         if self._made:
             self._made = False
             kernel.rmdir(self._path)
+
+
+def find(kernel: Kernel, spec: Spec, caller: Caller, lifelines: Iterable[int] = ()) -> Kept:
+    """Return what keeps the namespaces of the container."""
+    del kernel, caller, lifelines
+    return Kept(spec, spec.persist or "")
 
 
 def _place(descriptor: int) -> str:

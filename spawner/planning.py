@@ -12,6 +12,9 @@ The order is the kernel's, namespaces(7):
 5. What the program starts with: its credentials last, which take the right to all else, and then
    what a change of credentials would undo.
 6. The exec.
+
+Between them are the stations: each has the steps of a plain run, in whose place those of the parts
+stand that speak for it (`steps.Part`).
 """
 
 from spawner import initpath, steps
@@ -21,16 +24,12 @@ from spawner.spec import FORKER, made_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from spawner.backend import Backend
     from spawner.caller import Caller
-    from spawner.joining import Joined
     from spawner.linux import Kernel
-    from spawner.mapping import Maps
-    from spawner.persist import Kept
     from spawner.spec import Spec
-    from spawner.steps import Look, Steps
+    from spawner.steps import Look, Part, Step, Steps
 
 
 def is_staged(spec: "Spec") -> bool:
@@ -42,92 +41,87 @@ def is_staged(spec: "Spec") -> bool:
     return "user" in wanted or "pid" not in wanted or spec.joins is not None
 
 
-def find_maps(
+def find(
     kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
-) -> "Maps | None":
-    """Return the maps of ids for `spec`, None where an ordinary caller maps only the own ids.
+) -> "tuple[Part, ...]":
+    """Return the parts of what `spec` wants for `caller`, none for a plain run.
 
     `lifelines` are descriptors whose becoming readable ends the start. Raises SetupError and
-    SpecError where the maps can't be had.
+    SpecError where something can't be had.
     """
-    if not spec.names_ids and (caller.user or "user" not in spec.namespaces.wanted):
-        return None
-    from spawner import mapping
-
-    return mapping.find(kernel, spec, caller, lifelines)
-
-
-def find_backend(spec: "Spec", caller: "Caller") -> "Backend | None":
-    """Return what connects the network inside, None where nothing does; raises SetupError."""
-    if spec.network is None or not spec.network.connected:
-        return None
-    if spec.network.kind == "veth":
-        from spawner import veth
-
-        return veth.find(spec.network)
-    from spawner import carrier
-
-    return carrier.find(spec.network, caller)
+    found: list[Part] = []
+    try:
+        for look in _finders(spec, caller):
+            part = look(kernel, spec, caller, lifelines)
+            if part is not None:
+                found.append(part)
+    except BaseException:
+        for part in found:
+            part.let_go()
+        raise
+    return tuple(found)
 
 
-def find_kept(spec: "Spec") -> "Kept | None":
-    """Return what keeps the namespaces of the container, None where nothing does."""
-    if spec.persist is None:
-        return None
-    from spawner import persist
+def _finders(spec: "Spec", caller: "Caller") -> "Iterator[Callable[..., Part | None]]":
+    """Yield what finds each part, in the order in which a refusal is told."""
+    if spec.names_ids or (caller.user == 0 and "user" in spec.namespaces.wanted):
+        from spawner import idspart
 
-    return persist.Kept(spec, spec.persist)
+        yield idspart.find
+    if spec.joins is not None:
+        from spawner import joining
 
+        yield joining.find
+    if spec.persist is not None:
+        from spawner import persist
 
-def find_joins(
-    kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
-) -> "Joined | None":
-    """Return hold of the namespaces of others that `spec` joins, None where there are none.
+        yield persist.find
+    if spec.network is not None:
+        from spawner import netpart
 
-    `lifelines` are as above. Raises SetupError where they can't be had.
-    """
-    if spec.joins is None:
-        return None
-    from spawner import joining
+        yield netpart.find
+    if spec.names_mounts:
+        from spawner import mountpart
 
-    return joining.find(kernel, spec, spec.joins, caller, lifelines)
+        yield mountpart.find
 
 
 def plan(
     spec: "Spec",
     caller: "Caller",
+    parts: "Iterable[Part]" = (),
     *,
     terminal: int | None = None,
     notice: int | None = None,
-    maps: "Maps | None" = None,
-    backend: "Backend | None" = None,
-    joined: "Joined | None" = None,
-    kept: "Kept | None" = None,
 ) -> "Steps":
     """Return the steps that make what `spec` wants for `caller`, in order.
 
-    `terminal` is a descriptor of the caller's terminal if the caller is in its foreground;
-    `notice` is the descriptor on which pyinit speaks to the launcher; `maps` comes of `find_maps`,
-    `backend` of `find_backend`, `joined` of `find_joins`, and `kept` of `find_kept`.
+    `parts` come of `find`. `terminal` is a descriptor of the caller's terminal if the caller is in
+    its foreground; `notice` is the descriptor on which pyinit speaks to the launcher.
     """
-    found = [
-        *_outside(spec, caller, maps, joined),
-        *_inside(spec, caller, backend, joined, kept),
-        *_credentials(spec, maps, joined),
-        *_program(spec, caller, terminal, notice, joined),
-    ]
+    parts = tuple(parts)
+    found: list[Step] = []
+    for station, plain in STATIONS.items():
+        speakers = [speak for part in parts if (speak := part.stations.get(station))]
+        if not speakers:
+            found += plain(spec, caller)
+        for speak in speakers:
+            found += speak()
+    search_path = _search_path(spec, caller, parts)
+    found += _program(spec, caller, terminal, notice, search_path)
     return tuple(step for step in found if spec.namespaces.wanted.issuperset(step.needs))
 
 
-def lines(spec: "Spec", planned: "Steps", looks: "Iterable[Look]" = ()) -> "Iterator[str]":
+def lines(spec: "Spec", planned: "Steps", parts: "Iterable[Part]" = ()) -> "Iterator[str]":
     """Yield a line for people for each step: the process that takes it, what it does, and how."""
-    for where, what, how in told(spec, planned, looks):
+    for where, what, how in told(spec, planned, parts):
         yield f"{where:8}  {what}: {how}"
 
 
-def told(spec: "Spec", planned: "Steps", looks: "Iterable[Look]" = ()) -> "Iterator[Look]":
-    """Yield for each look and each step the process that takes it, what it does, and how."""
-    yield from looks
+def told(spec: "Spec", planned: "Steps", parts: "Iterable[Part]" = ()) -> "Iterator[Look]":
+    """Yield, for each look and each step, the process that takes it, what it does, and how."""
+    for part in parts:
+        yield from part.looks
     forker = LAUNCHER
     if is_staged(spec):
         forker = STAGE
@@ -140,16 +134,24 @@ def told(spec: "Spec", planned: "Steps", looks: "Iterable[Look]" = ()) -> "Itera
         yield step.where, step.describe(), step.call()
 
 
-def _outside(
-    spec: "Spec", caller: "Caller", maps: "Maps | None", joined: "Joined | None"
-) -> "Iterator[steps.Step]":
-    """Yield what is done before the init exists; first what is joined, then what is made."""
-    forker = STAGE if is_staged(spec) else LAUNCHER
-    if joined is not None:
-        yield from joined.before_fork()
+def _user(spec: "Spec", _: "Caller") -> "Iterator[Step]":
     if "user" in spec.namespaces.wanted:
         yield _unshare(spec, "user", STAGE)
-        yield from _maps(spec, caller, maps)
+
+
+def _maps(spec: "Spec", caller: "Caller") -> "Iterator[Step]":
+    """Yield what fills the new user namespace with ids; groups first, as long as root is outside.
+
+    The only map that the kernel takes from a process without privileges is of its own id.
+    """
+    if "user" in spec.namespaces.wanted:
+        yield steps.deny_setgroups()
+        yield steps.map_ids("gid", f"{spec.map_group} {caller.group} 1")
+        yield steps.map_ids("uid", f"{spec.map_user} {caller.user} 1")
+
+
+def _children(spec: "Spec", _: "Caller") -> "Iterator[Step]":
+    forker = STAGE if is_staged(spec) else LAUNCHER
     for kind in made_by(FORKER):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, forker)
@@ -158,90 +160,85 @@ def _outside(
             yield steps.set_clock(clock, offset, forker)
 
 
-def _maps(spec: "Spec", caller: "Caller", maps: "Maps | None") -> "Iterator[steps.Step]":
-    """Yield what fills the new user namespace with ids; groups first, as long as root is outside.
-
-    The only map that the kernel takes from a process without privileges is of its own id.
-    """
-    if maps is None or maps.deny:
-        yield steps.deny_setgroups()
-    if maps is None or maps.groups is None or maps.users is None:
-        yield steps.map_ids("gid", f"{spec.map_group} {caller.group} 1")
-        yield steps.map_ids("uid", f"{spec.map_user} {caller.user} 1")
-        return
-    for kind, found, helper in (
-        ("gid", maps.groups, maps.group_helper),
-        ("uid", maps.users, maps.user_helper),
-    ):
-        if helper is None:
-            yield steps.map_ids(kind, found.text)
-        else:
-            from spawner import credentials
-
-            yield credentials.map_ids_by(helper, kind, found, maps.watched)
-
-
-def _credentials(
-    spec: "Spec", maps: "Maps | None", joined: "Joined | None"
-) -> "Iterator[steps.Step]":
-    """Yield how the init becomes who the program shall be; what that would undo comes after it."""
-    if joined is not None and joined.enters_user:
-        yield joined.become()
-    elif spec.user is not None or spec.group is not None or spec.groups is not None:
-        from spawner import credentials
-
-        yield from credentials.become(spec, maps)
-    yield steps.leave_session_keyring()
-    yield steps.die_with_parent(keeper="pid" not in spec.namespaces.wanted)
-
-
-def _inside(
-    spec: "Spec",
-    caller: "Caller",
-    backend: "Backend | None",
-    joined: "Joined | None",
-    kept: "Kept | None",
-) -> "Iterator[steps.Step]":
-    """Yield what the init does to its namespaces and to itself."""
+def _group(_: "Spec", __: "Caller") -> "Iterator[Step]":
     yield steps.make_group()
-    if joined is not None:
-        yield from joined.after_fork()
+
+
+def _own(spec: "Spec", _: "Caller") -> "Iterator[Step]":
     for kind in made_by(INIT):
         if kind in spec.namespaces.wanted:
             yield _unshare(spec, kind, INIT)
-    if kept is not None:
-        yield kept.step()
-    if backend is not None:
-        yield backend.step(users="user" in spec.namespaces.wanted)
-    if spec.names_mounts:
-        from spawner import mounts
 
-        yield from mounts.inside(spec)
-    else:
-        yield steps.make_private()
-        yield steps.mount_proc()
-    if backend is not None:
-        yield from backend.inside()
+
+def _unshare(spec: "Spec", kind: str, where: str) -> "Step":
+    return steps.unshare(kind, where, optional=kind in spec.namespaces.optional)
+
+
+def _mounts(_: "Spec", __: "Caller") -> "Iterator[Step]":
+    yield steps.make_private()
+    yield steps.mount_proc()
+
+
+def _names(spec: "Spec", _: "Caller") -> "Iterator[Step]":
     if spec.hostname is not None:
         yield steps.set_hostname(spec.hostname)
-    if spec.network is None or spec.network.kind != "none":
-        yield steps.bring_up_loopback()
-    if joined is not None:
-        yield from joined.places()
-    elif spec.workdir is not None:
+
+
+def _loopback(_: "Spec", __: "Caller") -> "Iterator[Step]":
+    yield steps.bring_up_loopback()
+
+
+def _place(spec: "Spec", _: "Caller") -> "Iterator[Step]":
+    if spec.workdir is not None:
         yield steps.change_directory(spec.workdir)
-    if caller.listens and (joined is None or not joined.closes):
+
+
+def _listeners(_: "Spec", caller: "Caller") -> "Iterator[Step]":
+    if caller.listens:
         yield steps.pass_listeners()
-    if joined is not None:
-        yield from joined.variables()
+
+
+def _environment(spec: "Spec", _: "Caller") -> "Iterator[Step]":
     if spec.clear_environment:
         yield steps.clear_environment()
     for name, value in spec.environment:
         yield steps.set_variable(name, value)
 
 
-def _unshare(spec: "Spec", kind: str, where: str) -> steps.Step:
-    return steps.unshare(kind, where, optional=kind in spec.namespaces.optional)
+def _last(spec: "Spec", _: "Caller") -> "Iterator[Step]":
+    """Yield what a change of credentials would undo."""
+    yield steps.leave_session_keyring()
+    yield steps.die_with_parent(keeper="pid" not in spec.namespaces.wanted)
+
+
+def _nothing(_: "Spec", __: "Caller") -> "Iterator[Step]":
+    yield from ()
+
+
+STATIONS: "dict[str, Callable[[Spec, Caller], Iterator[Step]]]" = {
+    steps.JOINED: _nothing,
+    steps.USER: _user,
+    steps.MAPS: _maps,
+    steps.CHILDREN: _children,
+    steps.GROUP: _group,
+    steps.ENTERED: _nothing,
+    steps.OWN: _own,
+    steps.KEPT: _nothing,
+    steps.NETWORK: _nothing,
+    steps.ROOT: _nothing,
+    steps.MOUNTS: _mounts,
+    steps.FILES: _nothing,
+    steps.NAMES: _names,
+    steps.LOOPBACK: _loopback,
+    steps.PLACE: _place,
+    steps.LISTENERS: _listeners,
+    steps.VARIABLES: _nothing,
+    steps.ENVIRONMENT: _environment,
+    steps.IDS: _nothing,
+    steps.RIGHTS: _nothing,
+    steps.LAST: _last,
+}
+"""The stations in the kernel's order, and what a plain run does at each."""
 
 
 def _program(
@@ -249,11 +246,10 @@ def _program(
     caller: "Caller",
     terminal: int | None,
     notice: int | None,
-    joined: "Joined | None",
-) -> "Iterator[steps.Step]":
+    search_path: bytes | None,
+) -> "Iterator[Step]":
     """Yield how the init becomes the program, or the init that starts it."""
     program = [encode(word) for word in spec.arguments]
-    search_path = _search_path(spec, caller, joined)
     if spec.init == "":
         words = initpath.pyinit(
             caller.ignored, caller.mask, foreground=terminal is not None, notice=notice
@@ -269,11 +265,11 @@ def _program(
         yield steps.execute_init([encode(spec.init), b"--", *program], search_path)
 
 
-def _search_path(spec: "Spec", caller: "Caller", joined: "Joined | None") -> bytes | None:
+def _search_path(spec: "Spec", caller: "Caller", parts: "Iterable[Part]") -> bytes | None:
     """Return the PATH that the program will have: that is where it is looked up."""
     found = None if spec.clear_environment else caller.search_path
-    if joined is not None and joined.environment is not None:
-        found = joined.environment.get(b"PATH")
+    for part in parts:
+        found = part.search_path(found)
     for name, value in spec.environment:
         if name == "PATH":
             found = encode(value)

@@ -13,7 +13,7 @@ from spawner.spec import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from dataclasses import KW_ONLY
     from typing import TypeVar
 
@@ -25,6 +25,35 @@ if TYPE_CHECKING:
     Steps = tuple["Step", ...]
     Look = tuple[str, str, str]
     """What was looked at before there was a plan: by which process, what it did, and how."""
+
+# The stations of a plan, in the kernel's order (`planning`): outside, before there's an init;
+JOINED = "joined"
+USER = "user"
+MAPS = "maps"
+CHILDREN = "children"
+
+# by the init, until the container is made;
+GROUP = "group"
+ENTERED = "entered"
+OWN = "own"
+
+# by the launcher, before the init goes on;
+KEPT = "kept"
+NETWORK = "network"
+
+# by the init, inside.
+ROOT = "root"
+MOUNTS = "mounts"
+FILES = "files"
+NAMES = "names"
+LOOPBACK = "loopback"
+PLACE = "place"
+LISTENERS = "listeners"
+VARIABLES = "variables"
+ENVIRONMENT = "environment"
+IDS = "ids"
+RIGHTS = "rights"
+LAST = "last"
 
 SELF = "self"
 """The process directory of /proc that stands for whoever looks."""
@@ -72,6 +101,58 @@ class Step(Frozen):
 
     def __repr__(self) -> str:
         return f"<Step {self.where}: {self.describe()}: {self.call()}>"
+
+
+class Part:
+    """What one subject does for a container, as it was looked up on this machine.
+
+    It speaks for stations of the plan (`planning.STATIONS`), by what `stations` has for them; where
+    no part speaks for a station, the steps of a plain run stand.
+
+    `looks` are what was looked at to find it. One that `forks` has a process of its own, once it
+    has begun: `pid`, 0 where there's none. One that `strays` may have others reap the program's
+    orphans. Until it has begun, or where it does no more than give steps, most of this does
+    nothing.
+    """
+
+    looks: "Sequence[Look]" = ()
+    forks = False
+    strays = False
+    pid = 0
+
+    @property
+    def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
+        """What gives the steps for each station that it speaks for."""
+        return {}
+
+    def search_path(self, found: bytes | None) -> bytes | None:
+        """Return the PATH that the program will have, which is `found` without this part."""
+        return found
+
+    def begin(self, kernel: "Kernel") -> None:
+        """Do what comes before anything is made, such as a fork; raises SetupError."""
+
+    def watch(self, descriptors: "Iterable[int]") -> None:
+        """End what is waited for, from now on, when any of these becomes readable."""
+
+    @property
+    def descriptors(self) -> set[int]:
+        """What the launcher has to keep open for it while the container lives."""
+        return set()
+
+    def let_go(self) -> None:
+        """Close what only processes that were forked by now need; they have copies."""
+
+    def ended(self, changed: int) -> str:
+        """Take the end of its process, by the wait status; return what to tell."""
+        raise NotImplementedError
+
+    def stop(self) -> list[int]:
+        """End, with the container; return the processes that outlive their SIGKILL."""
+        return []
+
+    def undo(self, kernel: "Kernel") -> None:
+        """Leave nothing behind of a container that was not to be; raises SetupError."""
 
 
 def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":

@@ -39,7 +39,7 @@ _OTHER = "but another interface"
 class Pair(Backend):
     """The process that makes a pair, and deletes it."""
 
-    def step(self, *, users: bool) -> Step:
+    def step(self) -> Step:
         """Return the step that makes the pair."""
         network = self.network
         parts = [f"RTM_NEWLINK veth in INIT, RTM_SETLINK master {network.bridge}"]

@@ -111,10 +111,8 @@ class Wait:
         kept.add(self._signals)
         if self._made.terminal is not None:
             kept.add(self._made.terminal.descriptor)
-        if self._made.backend is not None:
-            kept |= self._made.backend.descriptors
-        if self._made.kept is not None:
-            kept |= self._made.kept.descriptors
+        for part in self._made.parts:
+            kept |= part.descriptors
         close_all_but(kept | self._kept | self._lifelines)
 
     # What comes in
@@ -249,10 +247,10 @@ class Wait:
             if pid == self._made.witness:
                 self._witnessed(changed)
                 continue
-            backend = self._made.backend
-            if backend is not None and pid == backend.pid:
+            part = next((part for part in self._made.parts if part.pid == pid), None)
+            if part is not None:
                 if not posix.WIFSTOPPED(changed):
-                    self._observer.disconnected(backend.ended(changed))
+                    self._observer.disconnected(part.ended(changed))
                 continue
             if pid != self._made.awaited:
                 continue  # a stranger, or an orphan

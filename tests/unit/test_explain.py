@@ -12,11 +12,15 @@ from helpers.programs import PLACE
 
 from spawner import explain
 from spawner.caller import Caller
+from spawner.carrier import Carrier
 from spawner.explain import TEXTS, Act, page, script, tell
 from spawner.network import Network
-from spawner.planning import find_kept, lines, plan
+from spawner.persist import Kept
+from spawner.planning import lines, plan
 from spawner.spec import KINDS, NAMESPACES, Namespaces, Spec
+from spawner.steps import Part
 
+SLIRP = Network("slirp4netns")
 CALLER = Caller(user=1000, group=100, mask=(), ignored=(), search_path=b"/bin")
 
 TREES = {path.name: ast.parse(path.read_bytes()) for path in Path(PLACE, "spawner").glob("*.py")}
@@ -126,17 +130,17 @@ def test_the_chapter_has_each_kind_with_its_flag_and_its_manual_page(kind: str) 
 
 
 @pytest.mark.parametrize(
-    ("more", "forks"),
+    ("more", "parts", "forks"),
     [
-        ({}, 0),
-        ({"network": Network("loopback")}, 0),
-        ({"network": Network("slirp4netns")}, 1),
-        ({"persist": "/run/x"}, 0),
+        ({}, (), 0),
+        ({"network": Network("loopback")}, (), 0),
+        ({"network": SLIRP}, (Carrier(SLIRP, "/usr/bin/slirp4netns"),), 1),
+        ({"persist": "/run/x"}, (Kept(spec("all"), "/run/x"),), 0),
     ],
 )
 def test_a_fork_for_the_network_is_told_where_there_is_one(
-    more: dict[str, object], forks: int
+    more: dict[str, object], parts: tuple[Part, ...], forks: int
 ) -> None:
     wanted = spec("all", **more)
-    told = list(script(wanted, plan(wanted, CALLER, kept=find_kept(wanted))))
+    told = list(script(wanted, plan(wanted, CALLER, parts), parts))
     assert told.count(explain.FORK_ASIDE) == forks

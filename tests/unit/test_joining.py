@@ -230,7 +230,7 @@ def joined(kinds: tuple[str, ...], *, privileged: bool, first: bool = False) -> 
 def test_order(kinds: tuple[str, ...], privileged: bool, nested: bool) -> None:
     nested = nested and not privileged and "user" in kinds
     found = joined(kinds, privileged=privileged, first=nested)
-    steps = plan(found.spec, Caller(user=0, group=0), joined=found)
+    steps = plan(found.spec, Caller(user=0, group=0), [found])
     whats = [step.describe() for step in steps]
     entered = [what.split()[2] for what in whats if what.startswith("join the ")]
     assert sorted(entered) == sorted([*kinds, *(["user"] if nested else [])])
@@ -256,7 +256,7 @@ def test_every_descriptor_is_hidden_from_the_working_directory() -> None:
     found = joined(("mount", "pid"), privileged=True)
     spec = Spec(["true"], namespaces=NONE, joins=Joins("1"), workdir="/x")
     found.spec = spec
-    whats = [step.describe() for step in plan(spec, Caller(user=0, group=0), joined=found)]
+    whats = [step.describe() for step in plan(spec, Caller(user=0, group=0), [found])]
     closing = whats.index("close the descriptors of the namespaces")
     assert closing < whats.index("change to the directory /x")
 
@@ -288,7 +288,7 @@ def test_a_process_that_ends_meanwhile(word: str) -> None:
         spec = Spec(["true"], namespaces=NONE, joins=Joins(str(process.pid)))
         assert spec.joins is not None
         with pytest.raises(SetupError, match=f"join process {process.pid}: it has ended"):
-            joining.find(Ending(process, word), spec, spec.joins, Caller(user=0, group=0))
+            joining.find(Ending(process, word), spec, Caller(user=0, group=0))
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
@@ -339,7 +339,7 @@ def test_a_process_that_enters_namespaces_meanwhile(way: str, tmp_path: Path) ->
         spec = Spec(["true"], namespaces=NONE, joins=joins)
         try:
             with pytest.raises(SetupError, match="it has entered other namespaces meanwhile"):
-                joining.find(Moving(*fifos, "/ns/mnt"), spec, joins, Caller(user=0, group=0))
+                joining.find(Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
         finally:
             process.kill()
     assert sorted(os.listdir("/proc/self/fd")) == before
@@ -354,7 +354,7 @@ def test_what_is_found_is_let_go() -> None:
         spec = Spec(["true"], namespaces=NONE, joins=joins)
         assert spec.joins is not None
         with pytest.raises(SetupError, match="the namespaces that are named are yours as well"):
-            joining.find(Kernel(), spec, spec.joins, Caller(user=0, group=0))
+            joining.find(Kernel(), spec, Caller(user=0, group=0))
         process.send_signal(signal.SIGKILL)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
@@ -438,7 +438,7 @@ def test_the_program_is_looked_up_in_the_targets_path() -> None:
     found = joined((), privileged=True)
     found.environment = {b"PATH": b"/theirs", b"A": b"b"}
     kernel = Executing()
-    steps = plan(found.spec, Caller(user=0, group=0, search_path=b"/ours"), joined=found)
+    steps = plan(found.spec, Caller(user=0, group=0, search_path=b"/ours"), [found])
     with pytest.raises(SetupError, match="/theirs/true"):
         steps[-1].run(kernel)
     assert kernel.calls == [("exec", [b"true"], b"/theirs")]

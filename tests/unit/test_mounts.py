@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from spawner import mounts
 from spawner.caller import Caller
 from spawner.errors import SetupError, SpecError, SyscallError
-from spawner.planning import plan
+from spawner.linux import Kernel
+from spawner.planning import find, plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
 CALLER = Caller(user=0, group=0, search_path=b"/bin")
@@ -82,7 +83,9 @@ def test_a_proc_spreads_never_and_needs_its_namespaces(
             make(namespaces=Namespaces(kinds), propagation=how, mount_proc=place)
         return
     spec = make(namespaces=Namespaces(kinds), propagation=how, mount_proc=place)
-    found = [step for step in plan(spec, CALLER) if "mount(" in step.how]
+    found = [
+        step for step in plan(spec, CALLER, find(Kernel(), spec, CALLER)) if "mount(" in step.how
+    ]
     procs = [step for step in found if '"proc"' in step.how]
     wanted = "mount" in kinds and ("pid" in kinds or place is not None)
     assert len(procs) == wanted

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from spawner import backend, carrier, network, resolver, slirpapi
 from spawner.caller import Caller
 from spawner.errors import SpecError
+from spawner.linux import Kernel
 from spawner.network import KINDS, Network, Publish, parse, publish
-from spawner.planning import plan
+from spawner.planning import find, plan
 from spawner.spec import Namespaces, Spec
+from spawner.steps import Part
 
 PORTS = st.integers(1, 65535)
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
@@ -219,8 +221,11 @@ def test_mounts_that_would_spread(how: str) -> None:
 def planned(kind: str) -> list[str]:
     wanted = Network(kind)
     spec = Spec(["true"], namespaces=Namespaces(["user", "pid", "mount", "net"]), network=wanted)
-    found = carrier.Carrier(wanted, f"/usr/bin/{kind}") if kind in network.HELPED else None
-    return [step.topic for step in plan(spec, CALLER, backend=found)]
+    if kind in network.HELPED:
+        parts: tuple[Part, ...] = (carrier.Carrier(wanted, f"/usr/bin/{kind}"),)
+    else:
+        parts = find(Kernel(), spec, CALLER)
+    return [step.topic for step in plan(spec, CALLER, parts)]
 
 
 @pytest.mark.parametrize("kind", sorted(network.HELPED))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyinit.execvp import ExecError as ExecFailure
-from spawner import steps
+from spawner import netpart, persist, steps
 from spawner.caller import Caller
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError, SyscallError
 from spawner.idmap import IdMap
+from spawner.idspart import Ids
 from spawner.mapping import Maps
-from spawner.planning import is_staged, lines, plan
+from spawner.network import Network
+from spawner.planning import STATIONS, find, is_staged, lines, plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
 CALLER = Caller(
@@ -67,7 +71,8 @@ def unshared(planned: Steps) -> list[str]:
 
 @given(specs(), st.none() | st.just(5), st.none() | st.just(9))
 def test_order(spec: Spec, terminal: int | None, notice: int | None) -> None:
-    planned = plan(spec, CALLER, terminal=terminal, notice=notice)
+    parts = [Ids(spec, Maps(groups_stay=True))]
+    planned = plan(spec, CALLER, parts, terminal=terminal, notice=notice)
     kinds = unshared(planned)
     wanted = spec.namespaces.wanted
     order = words(planned)
@@ -232,7 +237,8 @@ RANGES = {"users": IdMap([(0, 1000, 1), (1, 100000, 9)]), "groups": IdMap([(0, 1
 @pytest.mark.parametrize("deny", [False, True])
 def test_maps_that_helpers_write(deny: bool) -> None:
     maps = Maps(**RANGES, user_helper="/bin/newuidmap", deny=deny, watched=frozenset({9}))  # type: ignore[arg-type]
-    planned = plan(make(namespaces=Namespaces({"user", "pid"})), CALLER, maps=maps)
+    spec = make(namespaces=Namespaces({"user", "pid"}))
+    planned = plan(spec, CALLER, [Ids(spec, maps)])
     planned = tuple(step for step in planned if step.where == LAUNCHER)
     kernel = Helping()
     for step in planned:
@@ -274,7 +280,8 @@ CREDENTIALS = ("setgroups", "setgid", "setuid", *(call[0] for call in LAST))
 def test_credentials_come_last_and_death_with_the_parent_after_them(
     chosen: dict[str, object], stay: bool, expected: list[tuple[Any, ...]]
 ) -> None:
-    called = calls(plan(make(**chosen), CALLER, maps=Maps(groups_stay=stay)))
+    spec = make(**chosen)
+    called = calls(plan(spec, CALLER, [Ids(spec, Maps(groups_stay=stay))]))
     found = [call for call in called if call[0] in CREDENTIALS]
     assert found == [*expected, *LAST]
     assert called.index(found[0]) == len(called) - len(found) - 2  # the signals, and the exec
@@ -313,3 +320,53 @@ def test_a_refused_namespace_is_told_and_what_needs_it_left_out() -> None:
 def test_a_required_namespace_that_is_refused_is_an_error() -> None:
     with pytest.raises(SetupError, match="make a new pid namespace: No space left"):
         steps.take(Poor(), plan(make(), CALLER), LAUNCHER, lambda *_: pytest.fail("it's no option"))
+
+
+class Speaking(steps.Part):
+    """Speaks for some stations, with a step each that says so."""
+
+    def __init__(self, name: str, *stations: str) -> None:
+        self._name = name
+        self._stations = stations
+
+    @property
+    def stations(self) -> dict[str, Callable[[], tuple[steps.Step, ...]]]:
+        return {station: partial(self._speak, station) for station in self._stations}
+
+    def _speak(self, station: str) -> tuple[steps.Step, ...]:
+        return (steps.set_variable(station, self._name),)
+
+
+@given(st.sets(st.sampled_from(sorted(STATIONS))), st.sets(st.sampled_from(sorted(STATIONS))))
+def test_parts_speak_in_their_order_and_where_none_does_the_plain_steps_stand(
+    first: set[str], second: set[str]
+) -> None:
+    spec = make(namespaces=Namespaces(NAMESPACES), hostname="box", workdir="/")
+    parts = [Speaking("first", *first), Speaking("second", *second)]
+    expected: list[str] = []
+    for station, plain in STATIONS.items():
+        spoken = [
+            f"set the variable {station}" for speaking in (first, second) if station in speaking
+        ]
+        expected += spoken or words(tuple(plain(spec, CALLER)))
+    assert words(plan(spec, CALLER, parts))[: len(expected)] == expected
+
+
+def test_what_was_found_is_let_go_where_the_next_can_not_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_go: list[str] = []
+
+    class Holding(steps.Part):
+        def let_go(self) -> None:
+            let_go.append("first")
+
+    def refuse(*_: object) -> None:
+        raise SetupError("no network", stage=LAUNCHER)
+
+    monkeypatch.setattr(persist, "find", lambda *_: Holding())
+    monkeypatch.setattr(netpart, "find", refuse)
+    spec = make(namespaces=Namespaces({"net"}), persist="/run/x", network=Network("loopback"))
+    with pytest.raises(SetupError, match="no network"):
+        find(Recording(), spec, CALLER)
+    assert let_go == ["first"]
