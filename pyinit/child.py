@@ -94,7 +94,7 @@ class Workload:
             to_ignore = _set_dispositions(self._ignored)
         except OSError as error:
             reason = errno_text(error.errno or 0)
-            raise OSError(error.errno, f"no disposition of a signal can be set: {reason}") from None
+            raise OSError(error.errno, f"signal dispositions can't be set: {reason}") from None
         reader, writer = _pipe()  # where there's none, the child will speak for itself,
         waiting, holding = _pipe()  # and not wait
         try:

@@ -94,7 +94,7 @@ def descriptor(word: str) -> int:
     """Return the file descriptor that `word` names; raises ValueError if it names none."""
     if not (word.isascii() and word.isdigit()) or len(word) > 9:
         raise ValueError(
-            f"{word!r} is not a file descriptor (a number: 3, with 3>FILE in the shell)"
+            f"{word!r} is not a file descriptor (a number, such as 3 for 3>FILE in a shell)"
         )
     return int(word)
 
@@ -207,7 +207,7 @@ def environment(
             elif word in ("1", "yes", "true", "on"):
                 values[option.name] = 1 if option.count else True
             elif word not in ("", "0", "no", "false", "off"):
-                raise UsageError(f"{variable}={text}: neither yes nor no")
+                raise UsageError(f"{variable}={text} says neither yes nor no")
         elif option.many:
             for word in text.replace(",", " ").split():
                 _store(values, option, word, variable)

@@ -18,8 +18,8 @@ def fork_failed(error: OSError) -> tuple[str, str | None]:
         count = sum(holders.values())
         worst = max(holders, key=lambda pid: holders[pid])
         name = reaper.command_name(worst).decode("utf-8", "backslashreplace")
-        hint += f", {count} of them are zombies, {holders[worst]} left by {name} ({worst})"
-    hint += "; raise the limit (docker run --pids-limit, ulimit -u) or end what holds it"
+        hint += f", {count} of the processes are zombies, {holders[worst]} left by {name} ({worst})"
+    hint += "; raise the limit (docker run --pids-limit, ulimit -u) or end processes"
     return line, hint
 
 

@@ -110,11 +110,11 @@ def _access_hint(path: bytes) -> str | None:
         mode = posix.stat(path).st_mode
     except OSError as error:
         if error.errno == errno.EACCES:
-            return "a directory on the way to it may not be searched by this user"
+            return "this user may not search one of the directories that lead to the file"
         return None
     if not mode & 0o111:
-        return f"make it executable: chmod +x {text(path)}"
-    return "its interpreter or its file system (noexec) forbids it, or this user may not run it"
+        return f"make the file executable: chmod +x {text(path)}"
+    return "the file's interpreter, its file system (noexec) or its permissions forbid that"
 
 
 _BUILT_IN = (b"alias", b"cd", b"eval", b"exec", b"exit", b"export", b"set", b"source", b"trap",
@@ -136,18 +136,18 @@ def _meant(program: bytes, path: bytes | None) -> str | None:
     if rest and (first in _BUILT_IN or any(map(_exists, candidates(first, path)))):
         shown = b"'" not in program and len(program) < 200
         line = f"sh -c '{text(program)}'" if shown else "sh -c"
-        return f"this is one word: make its arguments words of their own, or `{line}`"
+        return f"this is one word: make the arguments words of their own, or use `{line}`"
     if program in _BUILT_IN:
-        return f"it is a command of the shell's: `sh -c '{text(program)} ...'`"
+        return f"only a shell has this command: use `sh -c '{text(program)} ...'`"
     if program.startswith(b"-"):
-        return "options stand before `--`, and the program after it"
+        return "options go before `--`, and the program after it"
     if program.startswith(("\N{EN DASH}".encode(), "\N{EM DASH}".encode())):
-        return "it begins with a dash: an option begins with hyphens, --"
+        return "the word begins with a dash, but an option begins with hyphens, --"
     name, equals, _ = program.partition(b"=")
     if equals and name.replace(b"_", b"a").isalnum():
-        return f"a variable is set by a program: `env {brief(program)} PROGRAM`"
+        return f"to set a variable, use `env {brief(program)} PROGRAM`"
     if b"/" not in program and _exists(program) and not _is_directory(program):
-        return f"a file of this name is in the working directory: ./{text(program)}"
+        return f"the working directory has a file of this name: run ./{text(program)}"
     return None
 
 
@@ -157,12 +157,12 @@ def _missing_interpreter(path: bytes) -> str | None:
     if head.startswith(b"#!"):
         line = head[2:].split(b"\n", 1)[0].strip(b" \t")  # as fs/binfmt_script.c does
         interpreter = line.replace(b"\t", b" ").split(b" ", 1)[0]
-        kind = "interpreter"
+        missing = "its interpreter {} is not there"
         if interpreter.endswith(b"\r"):
-            return f"its interpreter {text(interpreter)} is not there (the line ends with \\r\\n)"
+            missing += " (the line ends with \\r\\n)"
     elif head.startswith(b"\x7fELF"):
         interpreter = _elf_interpreter(head)
-        kind = "loader (it was built for another C library)"
+        missing = "its loader {} is not there (the program was built for another C library)"
     else:
         return None
     if not interpreter:
@@ -170,7 +170,7 @@ def _missing_interpreter(path: bytes) -> str | None:
     try:
         posix.stat(interpreter)
     except OSError:
-        return f"its {kind} {text(interpreter)} is not there"
+        return missing.format(text(interpreter))
     return None
 
 

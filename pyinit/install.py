@@ -27,14 +27,14 @@ class InstallError(Exception):
 def install(arguments: list[bytes]) -> None:
     """Make DIR/NAME in one step, replacing nothing but a file of ours; raises InstallError."""
     if len(arguments) != 2:
-        raise InstallError("it takes two words: NAME DIR")
+        raise InstallError("two words are needed, NAME DIR")
     name, directory = (os.fsdecode(word) for word in arguments)
     names = (OWN_NAME, *settings.TWINS)
     if name not in names:
         raise InstallError(f"{name!r} is not one of {', '.join(names)}")
     place = os.path.join(directory, name)
     if os.path.lexists(place) and not is_ours(place):
-        raise InstallError(f"{place} is there and not ours; remove it first")
+        raise InstallError(f"{place} exists and doesn't start pyinit; remove it first")
     try:
         temporary = _make(directory, name, place)
         try:
@@ -111,6 +111,6 @@ def _command(place: str) -> str:
         if is_ours(command) and not os.path.islink(command) and command != os.path.abspath(place):
             return command
     raise InstallError(
-        f"the path {os.path.realpath(sys.executable)!r} fits no script's first line, and no"
-        " installed pyinit was found to link to"
+        f"the path {os.path.realpath(sys.executable)!r} doesn't fit the first line of a"
+        " script, and no installed pyinit was found for a link"
     )

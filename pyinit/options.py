@@ -17,12 +17,12 @@ def _rewrite(word: str) -> tuple[int, int]:
     """Return (from, to) for `FROM:TO`; `to` is 0 for a signal that is dropped."""
     source, colon, target = word.partition(":")
     if not colon:
-        raise ValueError(f"{word!r} is not FROM:TO, as in HUP:TERM, or HUP:0 to drop it")
+        raise ValueError(f"{word!r} is not FROM:TO, such as HUP:TERM, or HUP:0 to drop a SIGHUP")
     number = signames.number(source)
     if number in (_signal.SIGKILL, _signal.SIGSTOP):
         raise ValueError(f"{signames.name(number)} can't be caught, so it can't be rewritten")
     if number == _signal.SIGCHLD:
-        raise ValueError("SIGCHLD tells of our own children and is never forwarded")
+        raise ValueError("SIGCHLD is about pyinit's own children and is never forwarded")
     return number, 0 if target == "0" else signames.number(target)
 
 
@@ -40,7 +40,7 @@ def _code(word: str) -> int:
 
 def _first_word(word: str) -> str:
     """Refuse an option that `cli` understands only as the first word."""
-    raise ValueError("only as the first word of the command line")
+    raise ValueError("allowed only as the first word of the command line")
 
 
 TABLE = (
@@ -56,19 +56,19 @@ TABLE = (
         metavar="FROM:TO",
         convert=_rewrite,
         many=True,
-        help="Forward signal TO in place of FROM, by name or number; TO = 0 drops it. Repeatable.",
+        help="Forward signal TO instead of FROM (names or numbers); TO = 0 drops FROM. Repeatable.",
     ),
     cmdline.Option(
         "parent-death",
         "p",
         metavar="SIGNAL",
         convert=signames.number,
-        help="Send SIGNAL to the workload when whoever started pyinit dies.",
+        help="Send SIGNAL to the workload when the process that started pyinit dies.",
     ),
     cmdline.Option(
         "warn-orphans",
         "w",
-        help="Name each orphan that is reaped: its pid, its command, how it ended.",
+        help="Report each orphan that is reaped: its pid, its command, how it ended.",
     ),
     cmdline.Option(
         "exit-code",
@@ -76,10 +76,12 @@ TABLE = (
         metavar="CODE[:NEW]",
         convert=_exit_code,
         many=True,
-        help="Exit with NEW (or 0) where the workload's status is CODE. Repeatable.",
+        help="Exit with NEW (or 0) if the workload's status is CODE. Repeatable.",
     ),
     cmdline.Option(
-        "wait", help="After the workload's end, wait for all other processes; keep its status."
+        "wait",
+        help="After the workload's end, wait for all other processes; exit with the workload's"
+        " status.",
     ),
     cmdline.Option(
         "drain",
@@ -91,7 +93,7 @@ TABLE = (
         "kill-after",
         metavar="SECONDS",
         convert=cmdline.seconds,
-        help="SIGKILL everything SECONDS after SIGTERM, SIGINT or SIGQUIT was forwarded.",
+        help="Kill everything SECONDS after a SIGTERM, SIGINT or SIGQUIT was forwarded.",
     ),
     cmdline.Option(
         "term-signal",
@@ -101,13 +103,13 @@ TABLE = (
     ),
     cmdline.Option(
         "pause",
-        help="No workload: hold the namespace and reap until SIGTERM or SIGINT, then exit 0.",
+        help="Run no workload: hold the namespace and reap until SIGTERM or SIGINT; exit with 0.",
     ),
     cmdline.Option(
         "events",
         metavar="FD",
         convert=cmdline.descriptor,
-        help="Write what happens to descriptor FD, a JSON object a line.",
+        help="Write what happens to descriptor FD, one JSON object per line.",
     ),
     cmdline.Option(
         "verbose",
@@ -119,8 +121,8 @@ TABLE = (
         "as",
         metavar="NAME",
         convert=_first_word,
-        help="Be the twin of tini, docker-init, dumb-init or catatonit: what follows is that tool's"
-        " command line. Only as the first word; a link or script of that name does the same.",
+        help="Be the twin of tini, docker-init, dumb-init or catatonit: that tool's command line"
+        " follows. Only as the first word; a link or script of that name does the same.",
         words_only=True,
     ),
     cmdline.Option(
@@ -140,15 +142,15 @@ TABLE = (
 def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
     """Refuse options that make no sense together or here; raises cmdline.UsageError."""
     if asked.pause and asked.program:
-        raise cmdline.UsageError("--pause runs no program", "leave out one of the two")
+        raise cmdline.UsageError("--pause runs no program", "leave out the program, or --pause")
     if not asked.pause and not asked.program:
-        raise cmdline.UsageError("no program given", "as in: pyinit -- sleep 60")
+        raise cmdline.UsageError("no program given", "give one, as in: pyinit -- sleep 60")
     if given.get("all") and given.get("group"):
         raise cmdline.UsageError("--all and --group exclude each other")
     if asked.target == settings.ALL and posix.getpid() != 1:
         raise cmdline.UsageError(
-            "--all is refused, since this is not PID 1: it would signal the whole machine",
-            "use --group here",
+            "--all is refused: pyinit is not PID 1 here, and would signal the whole machine",
+            "use --group instead",
         )
     if asked.events is not None:
         try:
@@ -157,5 +159,5 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
             what = errno_text(error.errno or 0)
             raise cmdline.UsageError(
                 f"--events {asked.events}: {what}",
-                f"open it in who starts pyinit: {asked.events}>FILE",
+                f"open it in the shell that starts pyinit: {asked.events}>FILE",
             ) from None

@@ -201,7 +201,7 @@ class Supervisor:
             try:
                 subreaper.become_subreaper()
             except OSError as error:
-                self.report.say(f"orphans will not be reaped by us: {error.strerror}")
+                self.report.say(f"pyinit will not reap orphans: {error.strerror}")
         signal = self.asked.parent_death
         if signal is None:
             return
@@ -215,7 +215,7 @@ class Supervisor:
         try:
             subreaper.set_parent_death_signal(self._parent_signal)
         except OSError as error:
-            reason = f"--parent-death can't be had here: {error.strerror}"
+            reason = f"--parent-death doesn't work here: {error.strerror}"
             raise OSError(error.errno, reason) from None
         if posix.getppid() != self._parent:
             self._orphaned = True
@@ -260,7 +260,7 @@ class Supervisor:
                     failures = 0
             except Exception as error:  # noqa: BLE001  PID 1 never dies of an exception
                 failures += 1
-                self._complain(f"unexpected, going on: {type(error).__name__}: {error}")
+                self._complain(f"going on after an unexpected {type(error).__name__}: {error}")
                 if self._is_over():
                     return self.machine.exit_status
                 if failures == _PATIENCE:
@@ -531,7 +531,7 @@ class Supervisor:
 
     def _only_wait(self) -> int:
         """Wait for the workload's end by waitpid alone, the one call that is needed for it."""
-        self._complain("signals can't be waited for; from here on I only reap")
+        self._complain("signals can't be waited for; from here on pyinit only reaps")
         while True:
             try:
                 pid, changed = posix.waitpid(-1, 0)

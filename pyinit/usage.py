@@ -17,7 +17,7 @@ Run PROGRAM, forward signals to it, reap every orphan, and exit as it did. Made 
 process (PID 1) of a container."""
 
 FOOTER = """\
-Options end at the first word that isn't one. Each, but those of the first word, help and version,
+Options end at the first word that isn't an option. All but --as, --install-as, --help and --version
 may also come from the environment, as PYINIT_NAME (PYINIT_GROUP=1, PYINIT_KILL_AFTER=10); the
 command line wins.
 
@@ -26,10 +26,10 @@ be executed; 125 if pyinit itself could not do its work."""
 
 
 _OTHERS = {
-    "-s": "pyinit is a subreaper unasked: leave it out",
-    "-c": "signals go to the one process unless there's --group: leave it out",
-    "--single-child": "signals go to the one process unless there's --group: leave it out",
-    "--init": "that is for pyspawn: leave it out",
+    "-s": "pyinit is always a subreaper: leave it out",
+    "-c": "without --group, signals go to one process: leave it out",
+    "--single-child": "without --group, signals go to one process: leave it out",
+    "--init": "that is an option of pyspawn: leave it out",
 }
 """What to say of options of tini(1), dumb-init(1) and pyspawn(1)."""
 

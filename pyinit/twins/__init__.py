@@ -30,6 +30,6 @@ def parse(words: list[bytes]) -> settings.Settings:
         return catatonit.parse(name, rest)
     from pyinit import report
 
-    what = f"{name!r} is not one of" if name else "it needs one of"
+    what = f"{name!r} is not one of" if name else "a name is needed:"
     report.Report().fatal(f"--as: {what} {', '.join(settings.TWINS)}")
     raise settings.AnsweredError(OURS)

@@ -137,7 +137,7 @@ def test_where_no_disposition_can_be_set_nothing_is_started(place: Place) -> Non
     require("seccomp")
     ended = place.run("--", "/bin/echo", "ran", prepare=deny(errno.EPERM, "rt_sigaction"))
     assert (ended.status, ended.out) == (125, b"")
-    assert "no disposition of a signal can be set: Operation not permitted (EPERM)" in ended.errors
+    assert "signal dispositions can't be set: Operation not permitted (EPERM)" in ended.errors
     assert ended.errors.count("\n") == 1
 
 

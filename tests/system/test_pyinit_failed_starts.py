@@ -187,7 +187,7 @@ def test_a_reached_pids_max_is_told_with_the_zombies_that_hold_it(place: Place) 
             careless = "2" if place.inside else ""
             out = running.out.rest()
             ended = Ended(running.wait(), out, running.errors())
-            failed(ended, 125, "fork", "EAGAIN", "pids.max (4)", "2 of them are zombies")
+            failed(ended, 125, "fork", "EAGAIN", "pids.max (4)", "2 of the processes are zombies")
             failed(ended, 125, f"careless ({careless}")
 
 

@@ -187,7 +187,7 @@ posix.waitpid = waitpid
     ]
     ended = run(as_pid1(argv) if place.inside else argv, inside=place.inside)
     assert ended.status == (42 if when == "before" else 125)
-    assert ended.errors.count("unexpected, going on: MemoryError") == 1
+    assert ended.errors.count("going on after an unexpected MemoryError") == 1
 
 
 def test_a_status_that_is_lost_is_no_success(place: Place) -> None:
@@ -199,7 +199,7 @@ def test_a_status_that_is_lost_is_no_success(place: Place) -> None:
     ]
     ended = run(as_pid1(argv) if place.inside else argv, inside=place.inside)
     assert ended.status == 125
-    assert "unexpected, going on: TypeError" in ended.errors
+    assert "going on after an unexpected TypeError" in ended.errors
 
 
 class SmallPython(Place):

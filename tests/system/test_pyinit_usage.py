@@ -171,9 +171,9 @@ def test_deadlines_come_from_the_environment_too(place: Place) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-s", "--", "true"], "unknown option -s; pyinit is a subreaper unasked: leave it out"),
-        (["--single-child", "true"], "unless there's --group: leave it out"),
-        (["--init", "true"], "unknown option --init; that is for pyspawn: leave it out"),
+        (["-s", "--", "true"], "unknown option -s; pyinit is always a subreaper: leave it out"),
+        (["--single-child", "true"], "without --group, signals go to one process: leave it out"),
+        (["--init", "true"], "unknown option --init; that is an option of pyspawn: leave it out"),
         (["-help"], "unknown option -help; did you mean --help?"),
         (["--kill-after", "--", "true"], "SIGTERM, SIGINT or SIGQUIT was forwarded"),
         (["--nonsense"], "unknown option --nonsense; see pyinit --help"),

@@ -40,7 +40,7 @@ def test_the_hint_is_a_line_of_its_own(options: list[str], tmp_path: Path) -> No
     plain.touch()
     ended, events = status_of(*options, "--", str(plain))
     message = f"{plain}: Permission denied (EACCES)"
-    hint = f"make it executable: chmod +x {plain}"
+    hint = f"make the file executable: chmod +x {plain}"
     assert said(ended) == [f"pyspawn: {message}", f"hint: {hint}"]
     told = events[-1]
     assert (told["message"], told["hint"], told["path"]) == (message, hint, str(plain))
@@ -56,8 +56,8 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "hint"),
     [
-        (["--", "sh -c true"], 127, "or `sh -c 'sh -c true'`"),
-        (["--init", "--", "sh -c true"], 127, "or `sh -c 'sh -c true'`"),
+        (["--", "sh -c true"], 127, "or use `sh -c 'sh -c true'`"),
+        (["--init", "--", "sh -c true"], 127, "or use `sh -c 'sh -c true'`"),
         (["--user", "1000", "id"], 127, "who PROGRAM is: --setuid UID"),
         (["--init", "/no/init", "true"], 127, "--init=/no/init"),
         (["--net", "/etc", "true"], 126, "--net=/etc"),

@@ -154,7 +154,7 @@ def test_what_is_not_ours_stays(tmp_path: Path, aside: Path, kind: str) -> None:
     ended = install("tini", str(tmp_path))
     assert (ended.status, ended.out) == (125, b"")
     assert ended.errors.count("\n") == 1
-    assert f"{path} is there and not ours" in ended.errors
+    assert f"{path} exists and doesn't start pyinit" in ended.errors
     assert path.lstat().st_ino == before.st_ino
     assert os.listdir(tmp_path) == ["tini"]
 

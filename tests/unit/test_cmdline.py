@@ -67,7 +67,7 @@ def test_parse(words: list[str], values: dict[str, object] | None, rest: list[st
         (["-nice"], "unknown option -nice", "did you mean --nice?"),
         (
             ["-n1x"],
-            "-n: '1x' is not a file descriptor (a number: 3, with 3>FILE in the shell)",
+            "-n: '1x' is not a file descriptor (a number, such as 3 for 3>FILE in a shell)",
             "-n, --nice N: A number",
         ),
         (["-gxy"], "unknown option -x in -gxy", None),
@@ -86,12 +86,12 @@ def test_parse(words: list[str], values: dict[str, object] | None, rest: list[st
         (["--drain=."], "--drain: '.' is not a number of seconds", DRAIN),
         (
             ["--secret=-1"],
-            "--secret: '-1' is not a file descriptor (a number: 3, with 3>FILE in the shell)",
+            "--secret: '-1' is not a file descriptor (a number, such as 3 for 3>FILE in a shell)",
             None,
         ),
         (
             ["--secret=²"],
-            "--secret: '²' is not a file descriptor (a number: 3, with 3>FILE in the shell)",
+            "--secret: '²' is not a file descriptor (a number, such as 3 for 3>FILE in a shell)",
             None,
         ),
     ],
@@ -166,7 +166,7 @@ def test_environment(variables: dict[bytes, bytes], values: dict[str, object]) -
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({b"X_GROUP": b"perhaps"}, "X_GROUP=perhaps: neither yes nor no"),
+        ({b"X_GROUP": b"perhaps"}, "X_GROUP=perhaps says neither yes nor no"),
         ({b"X_DRAIN": b"long"}, "X_DRAIN: 'long' is not a number of seconds"),
     ],
 )

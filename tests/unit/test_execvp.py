@@ -131,7 +131,7 @@ def test_reasons(name: str, number: int, code: int, reason: str) -> None:
 def test_hints(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
-    assert explain(plain, errno.EACCES)[2] == f"make it executable: chmod +x {plain}"
+    assert explain(plain, errno.EACCES)[2] == f"make the file executable: chmod +x {plain}"
 
 
 @pytest.mark.parametrize(
@@ -139,22 +139,22 @@ def test_hints(tmp_path: Path) -> None:
     [
         (
             "true -x",
-            "make its arguments words of their own, or `sh -c 'true -x'`",
+            "make the arguments words of their own, or use `sh -c 'true -x'`",
         ),
-        ("/bin/true a b", "or `sh -c '/bin/true a b'`"),
-        ("cd /tmp", "or `sh -c 'cd /tmp'`"),
-        ("echo it's", "or `sh -c`"),
-        ("true; false", "or `sh -c 'true; false'`"),
-        ("true|wc", "or `sh -c 'true|wc'`"),
-        ("cd /tmp&& ls", "or `sh -c 'cd /tmp&& ls'`"),
-        ("true>/dev/null", "or `sh -c 'true>/dev/null'`"),
+        ("/bin/true a b", "or use `sh -c '/bin/true a b'`"),
+        ("cd /tmp", "or use `sh -c 'cd /tmp'`"),
+        ("echo it's", "or use `sh -c`"),
+        ("true; false", "or use `sh -c 'true; false'`"),
+        ("true|wc", "or use `sh -c 'true|wc'`"),
+        ("cd /tmp&& ls", "or use `sh -c 'cd /tmp&& ls'`"),
+        ("true>/dev/null", "or use `sh -c 'true>/dev/null'`"),
         ("nosuch; true", None),
         (";true", None),
-        ("cd", "it is a command of the shell's: `sh -c 'cd ...'`"),
-        ("--init", "options stand before `--`, and the program after it"),
+        ("cd", "only a shell has this command: use `sh -c 'cd ...'`"),
+        ("--init", "options go before `--`, and the program after it"),
         ("—init", "an option begins with hyphens, --"),
-        ("A_1=b", "a variable is set by a program: `env A_1=b PROGRAM`"),
-        ("here", "a file of this name is in the working directory: ./here"),
+        ("A_1=b", "to set a variable, use `env A_1=b PROGRAM`"),
+        ("here", "the working directory has a file of this name: run ./here"),
         ("there", None),
         ("nosuch", None),
         ("nosuch -x", None),
@@ -206,7 +206,7 @@ def test_a_command_line_in_one_long_word_is_answered(size: int) -> None:
         b"echo " + b"a" * size, execvp.ExecError(errno.ENAMETOOLONG, b"/bin/x"), b"/bin"
     )
     assert said.endswith("File name too long (ENAMETOOLONG)")
-    assert hint == "this is one word: make its arguments words of their own, or `sh -c`"
+    assert hint == "this is one word: make the arguments words of their own, or use `sh -c`"
 
 
 @pytest.mark.parametrize(
