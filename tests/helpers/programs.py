@@ -83,6 +83,9 @@ def mount(source, target, kind=None, flags=0):
 BLOCK_ALL = "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())\n"
 """For `prepared`: block every signal, as a careful spawner does."""
 
+SHORT_QUEUE = "resource.setrlimit(resource.RLIMIT_SIGPENDING, (1000, 1000))\n"
+"""For `prepared`: a flood of signals isn't to fill the queue that a user's processes share."""
+
 READY = "os.write(1, b'starting\\n')\n"
 """For `prepared`: tell on standard output that the exec comes next."""
 

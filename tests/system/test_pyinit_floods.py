@@ -7,7 +7,7 @@ import signal
 import pytest
 from helpers import children
 from helpers.places import Place
-from helpers.programs import Word, pyinit, python
+from helpers.programs import SHORT_QUEUE, Word, pyinit, python
 from helpers.running import Running
 
 # Four flooders that never let up, until the namespace ends or they are killed: real-time signals
@@ -36,7 +36,7 @@ posix._exit(19)
 @pytest.mark.parametrize("option", ["--kill-after", "--drain"])
 def test_a_flood_of_signals_never_puts_off_the_end(inside: Place, option: str, number: int) -> None:
     flood = python(FLOOD.replace("{number}", str(int(number))))
-    with inside.start(option, "1", "--", *flood) as running:
+    with inside.start(option, "1", "--", *flood, prepare=SHORT_QUEUE) as running:
         assert running.line() == "on"
         if option == "--drain":
             running.close_input()
@@ -51,7 +51,7 @@ def test_a_flood_of_a_lower_signal_keeps_none_from_its_turn(inside: Place, numbe
     """The kernel hands out the lowest that is pending."""
     flood = FLOOD.replace("{number}", str(int(number)))
     flood = flood.replace("posix.read(0, 1)", "_signal.sigwaitinfo({_signal.SIGTERM})")
-    with inside.start("--", *python(flood)) as running:
+    with inside.start("--", *python(flood), prepare=SHORT_QUEUE) as running:
         assert running.line() == "on"
         running.send(signal.SIGTERM)
         assert running.wait() == 19

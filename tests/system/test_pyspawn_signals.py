@@ -14,7 +14,7 @@ import time
 import pytest
 from helpers import children
 from helpers.capabilities import require
-from helpers.programs import BLOCK_ALL, READY, prepared, python, reporter
+from helpers.programs import BLOCK_ALL, READY, SHORT_QUEUE, prepared, python, reporter
 from helpers.pyspawn import each_shape, pyspawn, spawn
 from helpers.reporters import FORWARDED, LAST
 from helpers.running import Lines, Running
@@ -153,7 +153,7 @@ while True:
     _signal.sigwait(_signal.valid_signals())
 """
     argv = pyspawn("--stop-timeout=0.5", *options, "--", *python(code))
-    with Running(argv) as running:
+    with Running(prepared(SHORT_QUEUE, argv)) as running:
         assert running.line() == "on"
         flood = python(FLOOD, str(running.pid), str(int(number)))
         with Running(flood) as flooding:
