@@ -19,6 +19,8 @@ from hypothesis.database import InMemoryExampleDatabase
 
 __all__ = ["require"]
 
+pytest_plugins = ["helpers.side_by_side"]
+
 
 def pytest_configure() -> None:
     # Nothing is kept between runs: a checkout need not be writable by who runs its tests.
