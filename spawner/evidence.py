@@ -52,10 +52,10 @@ class Machine:
         except (OSError, ValueError):
             return None
 
-    def stat(self, path: str, *, follow: bool = False) -> stat_result | int:
-        """Return the status of a path, of a link itself unless `follow`, or an errno."""
+    def stat(self, path: str) -> stat_result | int:
+        """Return the status of a path, of a link itself, or an errno."""
         try:
-            return posix.stat(path, follow_symlinks=follow)
+            return posix.lstat(path)
         except OSError as error:
             return error.errno or errno.EIO
         except ValueError:

@@ -20,7 +20,6 @@ from spawner.spec import KINDS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from os import stat_result
 
     from spawner.errors import SetupError
     from spawner.evidence import Mount
@@ -308,40 +307,15 @@ def _mapped(own: int, extents: str) -> bool:
 
 
 def _chroot(case: Case) -> str | None:
-    if not case.making("user") or not _in_chroot(case):
+    if not case.making("user") or not _lacks_root_mount(case):
         return None
     return f"in a chroot nobody can make a user namespace, user_namespaces(7): {_leave(case)}"
 
 
-def _in_chroot(case: Case) -> bool:
-    """Say whether this process surely runs in a chroot, chroot(2).
-
-    Then its root is no mount point that it could see, or not that of one of its ancestors in the
-    same mount namespace, of whom it can see those that it could trace, ptrace(2).
-    """
+def _lacks_root_mount(case: Case) -> bool:
+    """Say whether the root directory isn't a mount point, as after a chroot(2)."""
     mounts = case.mounts()
-    if mounts and all(mount.point != "/" for mount in mounts):
-        return True
-    machine = case.machine
-    own, space = machine.stat("/", follow=True), machine.link("/proc/self/ns/mnt")
-    parent = number(" ".join(case.status("PPid")))
-    seen = set()
-    while parent and parent not in seen:
-        seen.add(parent)
-        root = machine.stat(f"/proc/{parent}/root/", follow=True)
-        together = machine.link(f"/proc/{parent}/ns/mnt") == space
-        if together and not _same(root, own):
-            return True
-        status = machine.read(f"/proc/{parent}/status") or ""
-        parent = number(status.partition("\nPPid:")[2])
-    return False
-
-
-def _same(one: stat_result | int, other: stat_result | int) -> bool:
-    """Say whether both may be the same directory."""
-    if isinstance(one, int) or isinstance(other, int):
-        return True
-    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+    return bool(mounts) and all(mount.point != "/" for mount in mounts)
 
 
 def _leave(case: Case) -> str:
@@ -454,15 +428,11 @@ def _masks(proc: Mount, mounts: list[Mount]) -> list[str]:
 
 
 def _plain_root(case: Case) -> str | None:
-    mounts = case.mounts()
-    if case.syscall != "mount" or case.path != "/" or not mounts:
-        return None
-    if any(mount.point == "/" for mount in mounts):
+    if case.syscall != "mount" or case.path != "/" or not _lacks_root_mount(case):
         return None
     return (
         "the root directory is not a mount point, as after a chroot, so nothing can be mounted "
-        "in private: `mount --bind DIR DIR` before `chroot DIR`, or "
-        f"`{mark('--share mount')}`"
+        f"in private: `mount --bind DIR DIR` before `chroot DIR`, or `{mark('--share mount')}`"
     )
 
 

@@ -237,23 +237,6 @@ def test_a_chroot_of_somebody_without_rights() -> None:
     assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
 
 
-def test_a_chroot_to_a_mount_point_that_a_parent_shows() -> None:
-    require("userns")
-    code = (
-        PLAIN_ROOT
-        + """
-mount("/mnt/root", "/mnt/root", None, BIND | REC)
-pid = os.fork()
-if pid:
-    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-os.chroot('/mnt/root')
-os.chdir('/')
-"""
-    )
-    hint = refused(inside(code, "--user"), f"make a new user namespace: {EPERM}")
-    assert "in a chroot nobody can make a user namespace" in hint
-
-
 def test_a_chroot_that_nothing_shows() -> None:
     require("userns")
     code = (
