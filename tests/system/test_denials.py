@@ -588,27 +588,12 @@ def test_no_descriptor_left(words: list[str]) -> None:
 # Clocks and paths.
 
 
-@pytest.mark.parametrize("clock", ["monotonic", "boottime"])
-def test_a_clock_below_zero(clock: str) -> None:
+@pytest.mark.parametrize(("clock", "offset"), [("monotonic", -(10**9)), ("boottime", 9 * 10**9)])
+def test_a_clock_out_of_its_range(clock: str, offset: int) -> None:
     require("userns")
-    offset = -(10**9)
     ended = run(pyspawn("--time", f"--{clock}", str(offset)))
     message = f"set the {clock} clock off by {offset} s: Numerical result out of range (ERANGE)"
-    hint = refused(ended, message)
-    most = int(hint.rpartition("more than -")[2])
-    heeded = run(pyspawn("--time", f"--{clock}", str(1 - most)))
-    assert (heeded.status, heeded.out) == (0, b"ran\n")
-
-
-def test_a_clock_beyond_146_years() -> None:
-    require("userns")
-    offset = 9 * 10**9
-    ended = run(pyspawn("--time", "--boottime", str(offset)))
-    message = f"set the boottime clock off by {offset} s: Numerical result out of range (ERANGE)"
-    hint = refused(ended, message)
-    assert "146 years" in hint
-    heeded = run(pyspawn("--time", "--boottime", str(int(hint.rpartition("less than ")[2]) - 60)))
-    assert (heeded.status, heeded.out) == (0, b"ran\n")
+    assert "take an offset nearer to 0" in refused(ended, message)
 
 
 def test_a_working_directory_that_is_missing(tmp_path: Path) -> None:

@@ -36,8 +36,6 @@ class Fake(Machine):
             "/proc/sys/kernel/threads-max": "96365\n",
             "/proc/sys/fs/file-max": "100000\n",
             "/proc/loadavg": "0.03 0.10 0.04 2/97 16595\n",
-            "/proc/uptime": "1371.09 2629.00\n",
-            "/proc/self/timens_offsets": "monotonic           0         0\nboottime  0  0\n",
             "/proc/self/uid_map": "         0          0 4294967295\n",
             "/proc/self/gid_map": "         0          0 4294967295\n",
             "/proc/self/cgroup": "0::/user.slice/run-1\n",
@@ -66,7 +64,6 @@ class Fake(Machine):
             "Uid": "\t".join([str(uid)] * 4),
             "Gid": "\t".join([str(uid)] * 4),
             "Groups": "27 1000 ",
-            "NSpid": "4242",
             "CapEff": NO_CAPS if uid else ALL_CAPS,
             "NoNewPrivs": "0",
             "Seccomp": "0",
@@ -171,55 +168,12 @@ def test_a_limit_of_a_kind_that_was_not_asked_for_is_not_blamed() -> None:
     assert "net" not in why(machine, failed(errno.ENOSPC, "unshare"))
 
 
-@pytest.mark.parametrize(("limit", "kind"), [(60, "uts"), (97, "pid"), (96365, "user")])
-def test_a_limit_that_is_used_up(limit: int, kind: str) -> None:
-    machine = Fake()
-    machine.limit(kind, limit)
-    found = why(machine, failed(errno.ENOSPC, "unshare", f"make a new {kind} namespace"))
-    assert found.startswith(f"user.max_{kind}_namespaces is {limit}, and used up: ")
-    assert "sysctl -w" in found
-
-
-def nested(machine: Fake) -> Fake:
-    """Return the machine as root of a nested user namespace sees it."""
-    machine.files["/proc/self/uid_map"] = "0 1000 1\n"
-    for kind in NAMESPACES:
-        machine.limit(kind, 2147483647)
-    return machine
-
-
-@pytest.mark.parametrize("kind", ["user", "pid"])
-def test_nested_too_deep_or_limited_further_out(kind: str) -> None:
-    error = failed(errno.ENOSPC, "unshare", f"make a new {kind} namespace")
-    found = why(nested(Fake(0)), error)
-    assert found.startswith(f"{kind.replace('pid', 'PID')} namespaces can't nest any deeper")
-    assert f"raise user.max_{kind}_namespaces there" in found
-
-
-def test_a_kind_that_does_not_nest_is_limited_further_out() -> None:
-    error = failed(errno.ENOSPC, "unshare", "make a new net namespace")
-    found = why(nested(Fake(0)), error, ["net"])
-    assert found.startswith("a limit on namespaces is used up in an outer user namespace")
-    assert "raise user.max_net_namespaces there" in found
-
-
-def test_a_limit_that_a_nested_user_namespace_set_itself() -> None:
-    machine = nested(Fake(0))
-    machine.limit("net", 3)
-    found = why(machine, failed(errno.ENOSPC, "unshare"), ["net"])
-    assert found.startswith("user.max_net_namespaces is 3, and used up")
-
-
-def test_pid_namespaces_nested_too_deep() -> None:
-    machine = Fake(0)
-    found = why(machine, failed(errno.ENOSPC, "unshare", "make a new pid namespace"), ROOTS)
-    assert found.startswith("PID namespaces nest 32 deep")
+@pytest.mark.parametrize("kind", NAMESPACES)
+def test_a_limit_that_is_used_up_or_a_depth(kind: str) -> None:
+    found = why(Fake(), failed(errno.ENOSPC, "unshare", f"make a new {kind} namespace"), NAMESPACES)
+    file = "mnt" if kind == "mount" else kind
+    assert found.startswith(f"user.max_{file}_namespaces is used up, ")
     assert "less deeply nested" in found
-
-
-def test_pid_namespaces_nested_too_deep_seen_by_their_number() -> None:
-    machine = nested(Fake(0, NSpid=" ".join(["7"] * 33)))
-    assert why(machine, failed(errno.ENOSPC, "unshare"), ROOTS).startswith("PID namespaces nest")
 
 
 def test_no_space_for_something_else_is_not_explained() -> None:
@@ -673,27 +627,9 @@ def test_an_invalid_mount_elsewhere_is_not_explained() -> None:
 OFFSETS = "/proc/self/timens_offsets"
 
 
-@pytest.mark.parametrize("clock", ["monotonic", "boottime"])
-def test_a_clock_below_zero(clock: str) -> None:
-    error = failed(errno.ERANGE, "write", path=OFFSETS)
-    found = why(Fake(), error, ["user", "time"], **{clock: -1372})
-    assert found.startswith(f"the {clock} clock can't go below zero")
-    assert "up for 1371 seconds" in found
-    assert "more than -1371" in found
-
-
-def test_a_clock_below_zero_in_a_time_namespace() -> None:
-    machine = Fake()
-    machine.files[OFFSETS] = "monotonic   0  0\nboottime         -1000         0\n"
-    found = why(machine, failed(errno.ERANGE, "write", path=OFFSETS), ["time"], boottime=-3000)
-    assert "more than -2371" in found
-
-
-def test_a_clock_beyond_146_years() -> None:
-    error = failed(errno.ERANGE, "write", path=OFFSETS)
-    found = why(Fake(), error, ["time"], monotonic=5, boottime=9000000000)
-    assert found.startswith("the boottime clock can't go beyond 4611686018 seconds, 146 years")
-    assert "less than 4611684647" in found
+def test_a_clock_out_of_its_range() -> None:
+    found = why(Fake(), failed(errno.ERANGE, "write", path=OFFSETS), ["time"], monotonic=-1372)
+    assert found.startswith("no clock can go below zero, nor beyond 146 years")
 
 
 def test_a_host_name_that_is_too_long() -> None:
@@ -859,7 +795,7 @@ class Mad(Machine):
             st.sampled_from(
                 ["26 25 0:22 / /proc ro - proc proc rw", "0 0 0", "0::/x", "8:pids:/", "CapEff: x",
                  "1 1 1:1 / / rw - cgroup cgroup pids", "Max processes 9", "1/2", "9" * 5000, "²",
-                 "Uid: 0 0", "Seccomp: 2", "monotonic - 5"]
+                 "Uid: 0 0", "Seccomp: 2"]
             ),
         )  # fmt: skip
         found = self.data.draw(st.one_of(st.none(), st.lists(lines, max_size=4)))
