@@ -7,12 +7,9 @@ short ones may be joined (`-gw`, `-rHUP:TERM`); long ones take `--name=value` or
 
 import posix
 
-from pyinit import Frozen
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from dataclasses import KW_ONLY
     from typing import Any
 
 _EBADF, _EINVAL = 9, 22  # asm-generic/errno-base.h, the same on all machines
@@ -39,7 +36,7 @@ class UsageError(Exception):
         self.refused = refused
 
 
-class Option(Frozen):
+class Option:
     """One option: its spellings, its value, its environment variable and its help.
 
     `long` and `short` come without dashes. `metavar` is None for a flag. `convert` turns the
@@ -49,17 +46,30 @@ class Option(Frozen):
     environment variable.
     """
 
-    long: str
-    short: str | None = None
-    _: "KW_ONLY"
-    metavar: str | None = None
-    help: str = ""
-    convert: "Callable[[str], Any]" = str
-    many: bool = False
-    count: bool = False
-    optional: bool = False
-    hidden: bool = False
-    words_only: bool = False
+    def __init__(
+        self,
+        long: str,
+        short: str | None = None,
+        *,
+        metavar: str | None = None,
+        help: str = "",  # noqa: A002  the field's own word
+        convert: "Callable[[str], Any]" = str,
+        many: bool = False,
+        count: bool = False,
+        optional: bool = False,
+        hidden: bool = False,
+        words_only: bool = False,
+    ) -> None:
+        self.long = long
+        self.short = short
+        self.metavar = metavar
+        self.help = help
+        self.convert = convert
+        self.many = many
+        self.count = count
+        self.optional = optional
+        self.hidden = hidden
+        self.words_only = words_only
 
     @property
     def name(self) -> str:

@@ -8,18 +8,19 @@ import _signal
 import posix
 import sys
 
-from pyinit import Frozen, read_file
+from pyinit import read_file
 
 _LOOKS = 20
 """Most looks for new descendants before those found are killed: somebody may continue them."""
 
 
-class Usage(Frozen):
+class Usage:
     """What a child used: CPU times in seconds, and the largest resident set in bytes."""
 
-    user_seconds: float
-    system_seconds: float
-    max_rss_bytes: int
+    def __init__(self, user_seconds: float, system_seconds: float, max_rss_bytes: int) -> None:
+        self.user_seconds = user_seconds
+        self.system_seconds = system_seconds
+        self.max_rss_bytes = max_rss_bytes
 
 
 def get_ready() -> None:

@@ -19,9 +19,9 @@ All pipes are closed on exec, so the init lets go of its copies.
 import _signal
 import posix
 
-from pyinit import Frozen
 from spawner import ends, linux
 from spawner.errors import LAUNCHER, SetupError, how
+from spawner.spec import Frozen
 from spawner.steps import FILES, NETWORK, Part, attempt
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ environment (PEP 538).
 import _signal
 import posix
 
-from pyinit import Frozen
+from spawner.spec import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

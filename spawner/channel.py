@@ -15,8 +15,9 @@ Three pipes, docs/architecture.md, "Who runs when in pyspawn":
 
 import posix
 
-from pyinit import Frozen, status_of_signal
+from pyinit import status_of_signal
 from spawner.errors import ExecError, SetupError, SpawnerError
+from spawner.spec import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

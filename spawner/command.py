@@ -4,12 +4,13 @@ import _signal
 import gc
 import posix
 
-from pyinit import OURS, Frozen, errno_text, outlet, show
+from pyinit import OURS, errno_text, outlet, show
 from pyinit.cmdline import UsageError, check_writable, help_text, parse
 from spawner import options
 from spawner.errors import LAUNCHER, SetupError, SpawnerError
 from spawner.linux import Kernel, encode
 from spawner.report import Report
+from spawner.spec import Frozen
 from spawner.steps import attempt
 
 TYPE_CHECKING = False

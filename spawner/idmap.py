@@ -5,9 +5,8 @@ user_namespaces(7), "User and group ID mappings": a map is a few extents, each o
 who writes the map.
 """
 
-from pyinit import Frozen
 from spawner.errors import SpecError
-from spawner.spec import MAX_ID
+from spawner.spec import MAX_ID, Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

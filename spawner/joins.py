@@ -1,8 +1,7 @@
 """Which namespaces of others a container enters: a frozen value, checked with words."""
 
-from pyinit import Frozen
 from spawner.errors import SpecError
-from spawner.spec import Namespaces
+from spawner.spec import Frozen, Namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

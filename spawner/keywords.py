@@ -14,10 +14,10 @@ import os
 from subprocess import PIPE, SubprocessError
 from typing import TYPE_CHECKING
 
-from pyinit import Frozen, cmdline
+from pyinit import cmdline
 from spawner import options
 from spawner.errors import SpecError
-from spawner.spec import ALL, Namespaces
+from spawner.spec import ALL, Frozen, Namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

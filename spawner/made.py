@@ -3,9 +3,9 @@
 import _signal
 import posix
 
-from pyinit import Frozen
 from spawner import channel
 from spawner.errors import LAUNCHER
+from spawner.spec import Frozen
 from spawner.steps import attempt
 
 TYPE_CHECKING = False

@@ -10,10 +10,10 @@
 
 import posix
 
-from pyinit import Frozen
 from spawner import helper, helpers, idmap, proc, subid
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.idmap import Extent, IdMap
+from spawner.spec import Frozen
 from spawner.steps import attempt
 
 TYPE_CHECKING = False

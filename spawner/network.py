@@ -9,10 +9,9 @@ The kinds:
 * `veth`: a pair of interfaces, one inside and one a port of an existing bridge, by root (`veth`).
 """
 
-from pyinit import Frozen
 from spawner.errors import SpecError, mark
 from spawner.linux import IFNAMSIZ
-from spawner.spec import ALL, PRIVATE, SLAVE
+from spawner.spec import ALL, PRIVATE, SLAVE, Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

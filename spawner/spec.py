@@ -6,14 +6,70 @@ one and a test can plan one without privileges.
 
 import _signal
 
-from pyinit import Frozen
 from spawner.errors import INIT, STAGE, SpecError, mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from dataclasses import KW_ONLY
-    from typing import Any
+    from typing import Any, ClassVar, NoReturn, dataclass_transform
+
+    @dataclass_transform(frozen_default=True)
+    class _Value:
+        """Has a type checker take each subclass for a frozen dataclass."""
+
+else:
+    _Value = object
+
+
+class Frozen(_Value):
+    """A value whose fields are what its class annotates: set once, compared and shown by them.
+
+    A default is what the class holds under the field's name. The fields after `_: "KW_ONLY"` are
+    given by keyword: that, and the types, the type checker checks. A class whose constructor takes
+    other things than it holds has its own, which calls `_set`. dataclasses would do as much, and
+    cost a start more than all that is ours.
+    """
+
+    if TYPE_CHECKING:
+        _fields: ClassVar[tuple[str, ...]]
+        _needed: ClassVar[set[str]]
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = tuple(name for name in cls.__annotations__ if name != "_")
+        cls._needed = {name for name in cls._fields if not hasattr(cls, name)}
+
+    def __init__(self, *values: "Any", **named: "Any") -> None:
+        named.update(zip(self._fields, values, strict=False))
+        if not self._needed <= named.keys() <= {*self._fields}:
+            raise TypeError(f"a {type(self).__name__} takes {', '.join(self._fields)}")
+        self._set(**named)
+        self._check()
+
+    def _set(self, **values: "Any") -> None:
+        self.__dict__.update(values)
+
+    def _check(self) -> None:
+        """Raise an error where the fields make no sense together: nothing is wrong here."""
+
+    def _values(self) -> "tuple[Any, ...]":
+        return tuple(getattr(self, name) for name in self._fields)
+
+    def __setattr__(self, name: str, value: object) -> "NoReturn":
+        raise AttributeError(f"a {type(self).__name__} is frozen: {name} can't be set")
+
+    def __delattr__(self, name: str) -> "NoReturn":
+        raise AttributeError(f"a {type(self).__name__} is frozen: {name} can't be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
+        return f"{type(self).__name__}({fields})"
 
 
 FORKER = "forker"

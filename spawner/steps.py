@@ -6,10 +6,9 @@ A step holds no state: what it does depends on what it was made from and on the 
 import _signal
 import posix
 
-from pyinit import Frozen
 from spawner import linux
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError, SyscallError
-from spawner.spec import KINDS
+from spawner.spec import KINDS, Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

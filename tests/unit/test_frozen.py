@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyinit import Frozen
+from spawner.spec import Frozen
 
 if TYPE_CHECKING:
     from dataclasses import KW_ONLY
