@@ -33,9 +33,9 @@ class Ours:
 _ASK_THE_COPY = """
 import json
 from pyinit import restart
-from spawner import initpath
-lean_pyinit = [*initpath.lean("")[:-1], restart.START.format(directory=initpath.HERE)]
-print(json.dumps([initpath.HERE, lean_pyinit, initpath.pyspawn()]))
+from spawner import lean
+lean_pyinit = [*lean.lean("")[:-1], restart.START.format(directory=lean.HERE)]
+print(json.dumps([lean.HERE, lean_pyinit, lean.pyspawn()]))
 """
 
 

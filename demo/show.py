@@ -22,7 +22,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from spawner import initpath
+from spawner import lean
 
 ORPHANS = 5
 STATUS = 42
@@ -143,7 +143,7 @@ class Outcome:
 def pyspawn(*words: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """Run pyspawn; yield it and its output."""
     with subprocess.Popen(
-        [*initpath.pyspawn(), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        [*lean.pyspawn(), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         try:

@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
     from pyinit import __version__ as __version__
     from spawner import aio as aio
-    from spawner.dryrun import PlanStep as PlanStep
-    from spawner.dryrun import plan as plan
+    from spawner.api.dryrun import PlanStep as PlanStep
+    from spawner.api.dryrun import plan as plan
+    from spawner.api.joined import JoinedProcess as JoinedProcess
+    from spawner.api.joined import join as join
+    from spawner.api.process import CalledProcessError as CalledProcessError
+    from spawner.api.process import CompletedProcess as CompletedProcess
+    from spawner.api.process import Process as Process
+    from spawner.api.process import call as call
+    from spawner.api.process import check_call as check_call
+    from spawner.api.process import check_output as check_output
+    from spawner.api.process import run as run
     from spawner.errors import ExecError as ExecError
     from spawner.errors import SetupError as SetupError
     from spawner.errors import SpawnerError as SpawnerError
     from spawner.errors import SpecError as SpecError
-    from spawner.idmap import Extent as Extent
-    from spawner.idmap import IdMap as IdMap
-    from spawner.joined import JoinedProcess as JoinedProcess
-    from spawner.joined import join as join
-    from spawner.network import Network as Network
-    from spawner.network import Publish as Publish
-    from spawner.process import CalledProcessError as CalledProcessError
-    from spawner.process import CompletedProcess as CompletedProcess
-    from spawner.process import Process as Process
-    from spawner.process import call as call
-    from spawner.process import check_call as check_call
-    from spawner.process import check_output as check_output
-    from spawner.process import run as run
+    from spawner.ids.idmap import Extent as Extent
+    from spawner.ids.idmap import IdMap as IdMap
+    from spawner.net.network import Network as Network
+    from spawner.net.network import Publish as Publish
     from spawner.spec import Namespaces as Namespaces
 
 __all__ = [
@@ -68,12 +68,12 @@ __all__ = [
 _HOMES = {
     "pyinit": ("__version__",),
     "subprocess": ("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
-    "spawner.dryrun": ("PlanStep", "plan"),
+    "spawner.api.dryrun": ("PlanStep", "plan"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
-    "spawner.idmap": ("Extent", "IdMap"),
-    "spawner.joined": ("JoinedProcess", "join"),
-    "spawner.network": ("Network", "Publish"),
-    "spawner.process": (
+    "spawner.ids.idmap": ("Extent", "IdMap"),
+    "spawner.api.joined": ("JoinedProcess", "join"),
+    "spawner.net.network": ("Network", "Publish"),
+    "spawner.api.process": (
         *("CalledProcessError", "CompletedProcess", "Process"),
         *("call", "check_call", "check_output", "run"),
     ),

@@ -17,10 +17,10 @@ import warnings
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
-from spawner import joined, keywords, words
-from spawner.container import SPELL, Container
-from spawner.exchange import BEGUN, decode, encode, ending, left
-from spawner.process import CompletedProcess
+from spawner.api import joined, keywords, words
+from spawner.api.exchange import BEGUN, decode, encode, ending, left
+from spawner.api.launcher import SPELL, Container
+from spawner.api.process import CompletedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
-    from spawner.joined import Target
-    from spawner.signatures import (
+    from spawner.api.joined import Target
+    from spawner.api.signatures import (
         Command,
         JoinBytes,
         JoinEither,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         StartEither,
         StartText,
     )
-    from spawner.ties import Pidfd
+    from spawner.api.ties import Pidfd
 
 __all__ = ["JoinedProcess", "Process", "call", "check_call", "check_output", "join", "run"]
 

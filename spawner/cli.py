@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import NoReturn
 
-    from spawner.report import Report
-    from spawner.telling import Telling
+    from spawner.tell.report import Report
+    from spawner.tell.telling import Telling
 
 
 class _Silent(Observer):
@@ -29,14 +29,14 @@ class _Silent(Observer):
     def left(self, pid: int, how: str) -> None:
         """Tell of a process that outlives its SIGKILL."""
         if self._report is None:
-            from spawner.report import Report
+            from spawner.tell.report import Report
 
             self._report = Report()
         self._report.left(pid, how)
 
     def spared(self, number: int, seconds: float | None) -> None:
         """Tell of a ^C that ends nothing yet."""
-        from spawner.report import Report
+        from spawner.tell.report import Report
 
         Report().spared(number, seconds)
 
@@ -68,9 +68,9 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
         return _run(spec, found, early)
     if words[:1] == ["exec"]:
         _seal(found, early)
-    from spawner import command
+    from spawner.command import ask
 
-    asked = command.ask(words, found, parent)
+    asked = ask.ask(words, found, parent)
     if isinstance(asked, int):
         return asked
     return _run(
@@ -90,7 +90,7 @@ def _seal(found: caller.Caller, early: "Iterable[int]") -> None:
 
     What hinders that is told later, when it's known to whom (`command`).
     """
-    from spawner import sealed
+    from spawner.joining import sealed
 
     try:
         sealed.restart(Kernel(), found, early=early)
@@ -172,11 +172,11 @@ def _meant(spec: Spec, error: ExecError) -> str | None:
     """Return the hint for a program that could not be executed: the error has its file's own."""
     try:
         if spec.joins is not None:
-            from spawner import joinprobe
+            from spawner.why import joins
 
-            if found := joinprobe.not_found(error, spec.joins, spec.arguments[0]):
+            if found := joins.not_found(error, spec.joins, spec.arguments[0]):
                 return found
-        from spawner import meant
+        from spawner.command import meant
 
         return meant.hint(sys.argv[1:], spec.arguments, error.hint)
     except OSError:  # no descriptor is left to read them, or what they need: the status stays
@@ -186,7 +186,7 @@ def _meant(spec: Spec, error: ExecError) -> str | None:
 def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> int:
     """Tell of a failure; return the exit status."""
     if report is None:
-        from spawner.report import Report
+        from spawner.tell.report import Report
 
         report = Report()
     return report.failed(error, spec)

@@ -228,12 +228,12 @@ class Launch:
         if self.wrap is not None:
             self.steps = self.wrap(self.steps)
         if made.terminal is not None and self.spec.init is None and not made.keeping:
-            from spawner import witness
+            from spawner.terminal import witness
 
             # Now: what this process forks later is in the new PID namespace.
             made.witness = witness.begin(self.kernel)
         if may_keep:
-            from spawner import descendants
+            from spawner.life import descendants
 
             made.strangers = descendants.children()
 
@@ -278,9 +278,9 @@ class Launch:
         if not has_terminal():
             return
         from pyinit import jobcontrol
-        from spawner import terminal
+        from spawner.terminal import job
 
-        self.container.terminal = found = terminal.find()
+        self.container.terminal = found = job.find()
         if found is None:
             return
         made = self.container
@@ -293,12 +293,12 @@ class Launch:
 
         A shell that is PID 1 isn't stopped when it asks, and gives up after some times.
         """
-        from spawner import terminal
+        from spawner.terminal import job
 
-        if not (self.background or terminal.can_be_asked()):
+        if not (self.background or job.can_be_asked()):
             return True
         first = self.spec.init is None and not self.container.keeping
-        return first and posix.isatty(0) and terminal.is_interactive_shell(self.spec.arguments)
+        return first and posix.isatty(0) and job.is_interactive_shell(self.spec.arguments)
 
 
 def _is_between(step: "Step") -> bool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from pyinit.execvp import ExecError
-    from spawner.helper import Answer
+    from spawner.host.running import Answer
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -319,11 +319,11 @@ class Kernel:
 
         Raises `helper.Stopped` where one of `watched` becomes readable, or a signal has us end.
         """
-        from spawner import helper
+        from spawner.host import running
 
-        signals = self.signalfd(helper.endings())
+        signals = self.signalfd(running.endings())
         try:
-            return _named("posix_spawn", helper.run, arguments, signals, watched)
+            return _named("posix_spawn", running.run, arguments, signals, watched)
         finally:
             posix.close(signals)
 
@@ -365,7 +365,7 @@ class Kernel:
 
     def open_directory(self, path: str) -> int:
         """Return a descriptor of a directory, to which no part of `path` is a symbolic link."""
-        from spawner import paths
+        from spawner.host import paths
 
         try:
             return paths.open_directory(path)
@@ -569,7 +569,7 @@ class Kernel:
 
         As chdir(2) does otherwise, whose name its errors have.
         """
-        from spawner import paths
+        from spawner.host import paths
 
         try:
             descriptor = paths.follow_directory(path)

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.linux import Kernel
     from spawner.steps import Part
-    from spawner.terminal import Terminal
+    from spawner.terminal.job import Terminal
 
 
 class Ending(Frozen):
@@ -127,7 +127,7 @@ class Container:
         """
         strays = any(part.strays for part in self.parts)
         if strays and self.keeping and self.pidfd >= 0 and self.awaited:
-            from spawner import descendants
+            from spawner.life import descendants
 
             self.left += descendants.kill_tree(self.init, self.pidfd)
         self.pipes.close("go_writer")
@@ -140,7 +140,7 @@ class Container:
     def dismiss_witness(self) -> None:
         """End the witness, if there is one."""
         if self.witness:
-            from spawner import witness
+            from spawner.terminal import witness
 
             pid, self.witness = self.witness, 0
             if not witness.end(pid):
@@ -155,7 +155,7 @@ class Container:
             self.foreground = False
             self.terminal.take()
         if self.keeping:
-            from spawner import descendants
+            from spawner.life import descendants
 
             self.left += descendants.kill(self.strangers | set(self.left))
         self.pipes.close(*channel.Pipes.__slots__)
@@ -168,7 +168,7 @@ class Container:
         """Tell of the processes that are left, though killed."""
         left, self.left = self.left, []
         if left:
-            from spawner import ends
+            from spawner.life import ends
 
             for pid in dict.fromkeys(left):
                 observer.left(pid, ends.told(pid))

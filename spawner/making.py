@@ -171,7 +171,7 @@ class Making:
         self._aborting = True
         if not self._hear_end(_GRACE) and made.awaited:
             # Unless somebody has stopped them.
-            from spawner import descendants
+            from spawner.life import descendants
 
             made.left += descendants.kill_tree(made.awaited)
             made.kill(self._kernel)
@@ -207,7 +207,7 @@ class Making:
                 return
         except ChildProcessError:
             return
-        from spawner import ends
+        from spawner.life import ends
 
         if ends.reap(pid) is None:
             self._made.left += ends.stuck(pid)
@@ -283,7 +283,7 @@ class Making:
         if made.init:
             self._adopt()
         where = INIT if made.init else STAGE
-        from spawner import ends
+        from spawner.life import ends
 
         changed = ends.reap(made.awaited)
         if changed is None:

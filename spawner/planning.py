@@ -17,7 +17,7 @@ Between them are the stations: each has the steps of a plain run, in whose place
 stand that speak for it (`steps.Part`).
 """
 
-from spawner import initpath, steps
+from spawner import lean, steps
 from spawner.errors import INIT, LAUNCHER, STAGE
 from spawner.linux import encode
 from spawner.spec import FORKER, made_by
@@ -65,23 +65,23 @@ def find(
 def _finders(spec: "Spec", caller: "Caller") -> "Iterator[Callable[..., Part | None]]":
     """Yield what finds each part, in the order in which a refusal is told."""
     if spec.names_ids or (caller.user == 0 and "user" in spec.namespaces.wanted):
-        from spawner import idspart
+        from spawner.ids import part as idspart
 
         yield idspart.find
     if spec.joins is not None:
-        from spawner import joining
+        from spawner.joining import enter
 
-        yield joining.find
+        yield enter.find
     if spec.persist is not None:
-        from spawner import persist
+        from spawner.life import persist
 
         yield persist.find
     if spec.network is not None:
-        from spawner import netpart
+        from spawner.net import part as netpart
 
         yield netpart.find
     if spec.names_mounts:
-        from spawner import mountpart
+        from spawner.mount import part as mountpart
 
         yield mountpart.find
 
@@ -251,7 +251,7 @@ def _program(
     """Yield how the init becomes the program, or the init that starts it."""
     program = [encode(word) for word in spec.arguments]
     if spec.init == "":
-        words = initpath.pyinit(
+        words = lean.pyinit(
             caller.ignored, caller.mask, foreground=terminal is not None, notice=notice
         )
         yield steps.execute_init([*map(encode, words), *program], search_path, notice, ours=True)

@@ -23,15 +23,15 @@ import pytest
 from _pytest.runner import check_interactive_exception
 
 import spawner
-from spawner import brought, isolate, keywords, laststack
-from spawner.isolate import IsolatedError
+from spawner.api import brought, isolate, keywords, laststack
+from spawner.api.isolate import IsolatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
     from types import FrameType, TracebackType
     from typing import ParamSpec, TypeVar
 
-    from spawner.signatures import Command
+    from spawner.api.signatures import Command
 
     P = ParamSpec("P")
     T = TypeVar("T")

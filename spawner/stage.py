@@ -65,7 +65,7 @@ def _run(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool, tell: 
     keep = keep or "pid" in refused
     if keep:
         # All that can fail comes before there's an init to be kept.
-        from spawner import keeper
+        from spawner.life import keeper
 
         attempt(STAGE, "become a subreaper", kernel.become_subreaper)
         news = attempt(STAGE, "open a signalfd", lambda: kernel.signalfd({_signal.SIGCHLD}))

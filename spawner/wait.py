@@ -267,7 +267,7 @@ class Wait:
         """Reap whom we await, who has ended, also where a tracer that never waits holds it."""
         ended = self._reap()
         if ended is None:
-            from spawner import ends
+            from spawner.life import ends
 
             ended = ends.reap_gone(self._made.awaited)
             if ended is None:
@@ -280,7 +280,7 @@ class Wait:
 
         None where the kernel is still at work on it, or nobody was killed yet.
         """
-        from spawner import ends
+        from spawner.life import ends
 
         made = self._made
         if not self._machine.killing:
@@ -311,10 +311,10 @@ class Wait:
 
     def _told_of_stop(self, number: int) -> None:
         """Take news of a stop, unless a SIGCONT has overtaken it."""
-        from spawner import terminal
+        from spawner.terminal import job
 
-        pid = terminal.program(self._made.init, self._inner)
-        if pid is None or terminal.is_stopped(pid):
+        pid = job.program(self._made.init, self._inner)
+        if pid is None or job.is_stopped(pid):
             self._stopped(number)
 
     def _stopped(self, number: int) -> None:
@@ -323,7 +323,7 @@ class Wait:
 
     def _witnessed(self, changed: int) -> None:
         """Stop a program that is PID 1 where all others of its process group were stopped."""
-        from spawner import witness
+        from spawner.terminal import witness
 
         made = self._made
         if not posix.WIFSTOPPED(changed):
@@ -348,7 +348,7 @@ class Wait:
 
     def _look_whether_it_ends(self, number: int) -> None:
         """See that a program ends that is PID 1, which any other would by this signal."""
-        from spawner import witness
+        from spawner.terminal import witness
 
         if self._machine.deadline is None and witness.is_spared(self._made.init, number):
             self._machine.end_by(time.monotonic())
@@ -393,11 +393,11 @@ class Wait:
         """
         made = self._made
         if self._spec.init is None and made.init:
-            from spawner import terminal
+            from spawner.terminal import job
 
-            group = terminal.program_group(made.init, None)
+            group = job.program_group(made.init, None)
             if group is not None and group != posix.getpgrp():
-                terminal.signal_group(group, number)
+                job.signal_group(group, number)
                 return
         made.signal(self._kernel, number, passed_on=self._spec.init == "")
 
@@ -409,21 +409,21 @@ class Wait:
         """
         if self._made.witness:
             posix.kill(self._made.witness, _signal.SIGCONT)
-        from spawner import terminal
+        from spawner.terminal import job
 
-        group = terminal.program_group(self._made.init, self._inner)
+        group = job.program_group(self._made.init, self._inner)
         if group is not None and group != posix.getpgrp():
-            terminal.signal_group(group, _signal.SIGCONT)
+            job.signal_group(group, _signal.SIGCONT)
         else:
             self._made.signal(self._kernel, _signal.SIGCONT)
 
     def _suspend(self, number: int, *, group: bool) -> None:
         from pyinit import jobcontrol
-        from spawner import terminal
+        from spawner.terminal import job
 
         if not group and jobcontrol.is_continued():
             return  # who has asked for the stop has asked for its end: we take that next
-        continued = terminal.suspend(number, group=group)
+        continued = job.suspend(number, group=group)
         in_foreground = self._in_foreground()
         self._do(self._machine.resumed(continued=continued, in_foreground=in_foreground))
 
@@ -436,9 +436,9 @@ class Wait:
         if kind == machine.TAKE:
             made.terminal.take()
             return
-        from spawner import terminal
+        from spawner.terminal import job
 
-        group = made.terminal.group or terminal.program_group(made.init, self._inner)
+        group = made.terminal.group or job.program_group(made.init, self._inner)
         made.terminal.refused = not group or not made.terminal.give(group)
 
     # The end
@@ -486,7 +486,7 @@ class Wait:
         """Take in the SIGINT that the witness may be about to send."""
         if not self._made.witness:
             return
-        from spawner import witness
+        from spawner.terminal import witness
 
         witness.part(self._made.witness)
         if _signal.sigtimedwait((_signal.SIGINT,), 0) is not None:

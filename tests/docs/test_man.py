@@ -14,8 +14,8 @@ from helpers.distribution import CHECKOUT
 
 from pyinit import options as pyinit_options
 from pyinit.cmdline import Option
-from spawner import options as pyspawn_options
-from spawner import zombies
+from spawner.command import run as pyspawn_options
+from spawner.command import zombies
 
 RENDER = CHECKOUT / "docs/man/render.py"
 PAGES = {

@@ -17,8 +17,8 @@ from helpers.distribution import CHECKOUT
 
 import pyinit
 from pyinit import options as pyinit_options
-from spawner import options as pyspawn_options
-from spawner import zombies
+from spawner.command import run as pyspawn_options
+from spawner.command import zombies
 
 README = (CHECKOUT / "README.md").read_text()
 

@@ -14,7 +14,7 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.programs import MOUNTING, Word, prepared
 from helpers.running import Running
-from spawner import initpath
+from spawner import lean
 
 ROOT = os.geteuid() == 0
 OWNER = 64999 if ROOT else os.geteuid()
@@ -84,7 +84,7 @@ def _by(words: tuple[str, ...]) -> Callable[[Path], object]:
 def _ours(_: Path) -> Iterator[int]:
     require("pidns")
     words = ["--init", "--unshare", "all", "--hostname", "box", "--"]
-    with _running(as_owner([*initpath.pyspawn(), *words, *PROGRAM])) as pid:
+    with _running(as_owner([*lean.pyspawn(), *words, *PROGRAM])) as pid:
         yield pid
 
 
@@ -216,7 +216,7 @@ def _rootless_podman(_: Path) -> Iterator[int]:
     require("root", "other-user", "podman", "runc", "newuidmap", "pidns")
     podman = [_found("podman"), "run", "--rm", "-i", "--rootfs", "/mnt/rootfs", *PROGRAM]
     around = ("--init", "--share", "cgroup")  # whose cgroup namespace is the one around it
-    outer = [*initpath.pyspawn(), *around, "--", *prepared(BECOME_OWNER, podman)]
+    outer = [*lean.pyspawn(), *around, "--", *prepared(BECOME_OWNER, podman)]
     with Running(prepared(_PRIVATE + _ROOT_FILES + _OWNERS_ROOM, outer)) as running:
         assert running.line() == "ready", running.errors()
         children.wait_until(lambda: bool(_cats(running.starter)), "its program")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from spawner import initpath
+from spawner import lean
 
 _PRELUDE = """
 import json, os, select, signal, sys
@@ -59,4 +59,4 @@ exited(0)
 def install(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Have the API start a launcher that runs `code`."""
     argv = [sys.executable, "-I", "-S", "-c", _PRELUDE + code]
-    monkeypatch.setattr(initpath, "pyspawn", lambda: argv)
+    monkeypatch.setattr(lean, "pyspawn", lambda: argv)

@@ -16,7 +16,7 @@ from typing import Any
 from helpers import children, kernels
 from spawner import caller
 from spawner.errors import INIT, SpawnerError
-from spawner.joins import Joins
+from spawner.joining.target import Joins
 from spawner.launch import Launch
 from spawner.made import Observer
 from spawner.spec import Namespaces, Spec

@@ -23,7 +23,7 @@ from pathlib import Path
 import spawner
 from helpers import children, rooms
 from helpers.programs import Word
-from spawner import initpath
+from spawner import lean
 
 PATIENCE = 40.0
 """Seconds after which what hasn't ended counts as hung."""
@@ -71,7 +71,7 @@ def argv(case: str, target: int) -> list[Word]:
     options: list[Word] = [str(target) if word == "TARGET" else word for word in CASES[case]]
     if case == "map-auto":
         return rooms.entered("become()\n", *options, program=PROGRAM)
-    return [*initpath.pyspawn(), *options, "--", *PROGRAM]
+    return [*lean.pyspawn(), *options, "--", *PROGRAM]
 
 
 def calls(case: str, target: int) -> list[tuple[str, int]]:

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.programs import Word
 from helpers.running import Ended, Running, run
-from spawner import initpath
+from spawner import lean
 from spawner.spec import NAMESPACES
 
 ROOT = os.geteuid() == 0
@@ -39,7 +39,7 @@ usual_shape = pytest.mark.parametrize("options", USUAL.values(), ids=list(USUAL)
 
 
 def pyspawn(*words: Word) -> list[Word]:
-    return [*initpath.pyspawn(), *words]
+    return [*lean.pyspawn(), *words]
 
 
 def spawn(*words: Word, **how: Any) -> Ended:

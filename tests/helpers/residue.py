@@ -31,7 +31,7 @@ from typing import NamedTuple
 import spawner
 from helpers import children
 from helpers.programs import PLACE, Word
-from spawner import initpath
+from spawner import lean
 
 LONGEST = {"API": 0.4, "slirp4netns": 0.4}
 """Seconds in which the random moments are, 0.25 for others; a start takes less than half of it."""
@@ -74,7 +74,7 @@ def words(kind: str, target: int) -> list[Word]:
         "slirp4netns": ["--init", "--network", "slirp4netns"],
     }[kind]
     tie = ["--die-with-parent"]
-    argv = [*initpath.pyspawn(), *options, *tie, "--", *PROGRAM]
+    argv = [*lean.pyspawn(), *options, *tie, "--", *PROGRAM]
     return ["/bin/sh", "-c", '"$@"; exit $?', "sh", *argv]
 
 

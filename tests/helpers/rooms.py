@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers.programs import MOUNTING, Word, prepared
 from helpers.running import Ended, run
-from spawner import initpath
+from spawner import lean
 
 USER, GROUP = 64998, 64997
 """The user of the rooms: `mapper`, who exists nowhere else."""
@@ -62,4 +62,4 @@ def entered(
     """Return the argv of `pyspawn WORDS -- PROGRAM` in a room with these files, after `code`."""
     files = {"passwd": PASSWD, "subuid": subuid, "subgid": subuid if subgid is None else subgid}
     start = f"FILES, USER, GROUP = {files | dict(more or {})!r}, {USER}, {GROUP}\n"
-    return prepared(start + _ROOM + code, [*initpath.pyspawn(), *words, "--", *program])
+    return prepared(start + _ROOM + code, [*lean.pyspawn(), *words, "--", *program])

@@ -11,7 +11,7 @@ import pytest
 from helpers.capabilities import require
 
 import spawner
-from spawner import signatures
+from spawner.api import signatures
 
 pytest_plugins = ["pytester"]
 

@@ -246,7 +246,7 @@ pipe, tied, done = os.pipe, set(), threading.Event()
 
 def slow_pipe():
     ends = pipe()
-    if sys._getframe(1).f_globals["__name__"] == "spawner.ties":
+    if sys._getframe(1).f_globals["__name__"] == "spawner.api.ties":
         tied.update(os.readlink(f"/proc/self/fd/{end}") for end in ends)
         time.sleep(0.001)
     return ends
@@ -339,7 +339,7 @@ def test_a_fork_that_is_under_way_at_the_import_keeps_its_peace() -> None:
 import os
 
 def meanwhile():
-    import spawner.ties
+    import spawner.api.ties
 
 os.register_at_fork(before=meanwhile)
 child = os.fork()

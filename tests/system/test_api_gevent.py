@@ -12,7 +12,7 @@ PROGRAM = """
 import os, sys, warnings
 warnings.filterwarnings("ignore")  # gevent's own, of what was imported before
 if sys.argv[1] == "later":
-    import spawner.process, spawner.dryrun
+    import spawner.api.process, spawner.api.dryrun
 import gevent, gevent.monkey
 gevent.monkey.patch_all()
 import spawner

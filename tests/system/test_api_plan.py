@@ -12,7 +12,7 @@ import pytest
 from helpers.capabilities import require
 
 import spawner
-from spawner import initpath
+from spawner import lean
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from spawner import initpath
 def test_it_is_what_the_command_prints(options: dict[str, Any], words: list[str]) -> None:
     steps = spawner.plan(["app", "-x"], stdin=subprocess.DEVNULL, **options)
     printed = subprocess.run(
-        [*initpath.pyspawn(), "--dry-run", *words, "--", "app", "-x"],
+        [*lean.pyspawn(), "--dry-run", *words, "--", "app", "-x"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
     assert printed.returncode == 0, printed.stderr
@@ -81,7 +81,7 @@ def test_what_can_be_seen_not_to_work_is_a_failure_with_a_hint() -> None:
 
 def test_an_unknown_form_is_refused() -> None:
     ended = subprocess.run(
-        [*initpath.pyspawn(), "--dry-run=yaml", "--", "true"], capture_output=True, text=True
+        [*lean.pyspawn(), "--dry-run=yaml", "--", "true"], capture_output=True, text=True
     )
     assert ended.returncode == 125
     assert "'yaml' is not json" in ended.stderr

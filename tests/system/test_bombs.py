@@ -17,7 +17,7 @@ from helpers.capabilities import require
 from helpers.programs import PLACE, Word, pyinit, python
 from helpers.running import Running
 
-from spawner import initpath
+from spawner import lean
 
 LIMIT = 50
 
@@ -125,7 +125,7 @@ def test_a_time_out_ends_a_bomb(group: Group, how: str) -> None:
 @pytest.mark.parametrize("how", HOW)
 def test_a_time_out_ends_a_bomb_that_has_joined(group: Group, how: str) -> None:
     """Without the namespace of processes: its orphans come to the keeper."""
-    with Running([*initpath.pyspawn(), "--uts", "--", "cat"]) as target:
+    with Running([*lean.pyspawn(), "--uts", "--", "cat"]) as target:
         target.write(b"here\n")
         assert target.line() == "here"
         (pid,) = children.of(target.pid)
@@ -139,7 +139,7 @@ def test_a_time_out_ends_a_bomb_that_has_joined(group: Group, how: str) -> None:
 
 def test_a_time_out_ends_a_bomb_in_another_pid_namespace(group: Group) -> None:
     """Whose orphans are out of our reach: but nobody of it ends before all are killed."""
-    with Running([*initpath.pyspawn(), "--init", "--", "cat"]) as target:
+    with Running([*lean.pyspawn(), "--init", "--", "cat"]) as target:
         target.write(b"here\n")
         assert target.line() == "here"
         (pid,) = children.of(target.pid)
@@ -155,7 +155,7 @@ def test_a_time_out_ends_a_bomb_in_another_pid_namespace(group: Group) -> None:
 @pytest.mark.parametrize("how", HOW)
 def test_the_stop_time_out_ends_a_bomb(group: Group, how: str, init: list[str]) -> None:
     words = ["--share=pid", *init, "--stop-timeout=0.2", "--", *group.bomb(how)]
-    with group.running([*initpath.pyspawn(), *words]) as running:
+    with group.running([*lean.pyspawn(), *words]) as running:
         assert running.line() == "full"
         group.go()
         running.send(signal.SIGTERM)
@@ -165,7 +165,7 @@ def test_the_stop_time_out_ends_a_bomb(group: Group, how: str, init: list[str]) 
 
 def test_the_end_of_the_program_ends_the_bomb_that_it_leaves(group: Group) -> None:
     words = ["--share=pid", "--", *group.bomb("leaving")]
-    with group.running([*initpath.pyspawn(), *words]) as running:
+    with group.running([*lean.pyspawn(), *words]) as running:
         assert running.line() == "full"
         group.go()
         group.go()
@@ -175,7 +175,7 @@ def test_the_end_of_the_program_ends_the_bomb_that_it_leaves(group: Group) -> No
 
 def test_the_end_of_the_launcher_ends_a_bomb(group: Group) -> None:
     words = ["--share=pid", "--", *group.bomb("ignoring")]
-    with group.running([*initpath.pyspawn(), *words]) as running:
+    with group.running([*lean.pyspawn(), *words]) as running:
         assert running.line() == "full"
         group.go()
         running.send(signal.SIGKILL)

@@ -19,7 +19,7 @@ from helpers.running import Running, run
 from helpers.seccomp import deny
 
 import spawner
-from spawner import initpath
+from spawner import lean
 
 ODD = [b"two words", b"", b"\xff\xfe", "é".encode(), b"a\nb", b"--env=A=secret", b"end"]
 """Arguments for whoever reads them as anything but bytes."""
@@ -113,7 +113,7 @@ def test_where_memory_can_not_be_written_all_else_is_as_ever() -> None:
 
 
 LAUNCHERS: dict[str, list[Word]] = {
-    "lean": [*initpath.pyspawn()],
+    "lean": [*lean.pyspawn()],
     "module": ["/usr/bin/env", f"PYTHONPATH={PLACE}", sys.executable, "-m", "spawner"],
 }
 
@@ -156,7 +156,7 @@ def test_values_of_variables_are_not_shown(
 ) -> None:
     """They may be secret, and everybody on the machine can read a command line."""
     program = ["--", *reporter(), *ODD]
-    with Running([*initpath.pyspawn(), *options, *words, *program]) as running:
+    with Running([*lean.pyspawn(), *options, *words, *program]) as running:
         running.line()
         assert line(running.pid) == [b"pyspawn", *raw(options), *shown, *raw(program)]
         for pid in (running.pid, *children.below(running.pid)):
@@ -165,12 +165,12 @@ def test_values_of_variables_are_not_shown(
 
 @pytest.mark.usefixtures("_namespaces")
 def test_a_join_from_a_sealed_interpreter() -> None:
-    start = [*initpath.pyspawn(), "--user", "--init", "--", "/bin/sh", "-c", "echo; cat"]
+    start = [*lean.pyspawn(), "--user", "--init", "--", "/bin/sh", "-c", "echo; cat"]
     with Running(as_owner(start)) as target:
         target.line()
         (pid,) = children.of(target.pid)
         words = ["exec", str(pid), "--env=A=secret", "--", *reporter(), *ODD]
-        with Running([*initpath.pyspawn(), *words]) as running:
+        with Running([*lean.pyspawn(), *words]) as running:
             running.line()
             words[2] = "--env=A=*"
             assert line(running.pid) == [b"pyspawn", *raw(words)]

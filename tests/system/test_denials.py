@@ -20,7 +20,7 @@ from helpers.capabilities import require
 from helpers.programs import MOUNTING, Word, prepared
 from helpers.running import Ended, run
 
-from spawner import initpath
+from spawner import lean
 
 ROOM = (
     MOUNTING
@@ -52,7 +52,7 @@ MOUNTS = ROOM + "enter_user_namespace(NEWNS)\nmount(None, '/', None, REC | PRIVA
 
 
 def pyspawn(*words: Word) -> list[Word]:
-    return [*initpath.pyspawn(), *words, "--", "/bin/echo", "ran"]
+    return [*lean.pyspawn(), *words, "--", "/bin/echo", "ran"]
 
 
 def inside(code: str, *words: Word) -> Ended:
@@ -415,7 +415,7 @@ check(libc.umount2(b"/proc", 0))
 def test_every_command_says_that_there_is_no_proc(words: tuple[str, ...]) -> None:
     require("userns")
     code = MOUNTS + "mount('room', '/proc', 'tmpfs')\n"
-    ended = run(prepared(code, [*initpath.pyspawn(), *words]))
+    ended = run(prepared(code, [*lean.pyspawn(), *words]))
     assert (ended.status, ended.out) == (125, b"")
     first, second = ended.errors.splitlines()
     assert first.startswith("pyspawn: ")
@@ -541,7 +541,7 @@ with open("{group}/pids.max", "w") as file:
     file.write("2")
 os.execv(sys.argv[1], sys.argv[1:])
 """
-        ended = run([sys.executable, "-c", code, *initpath.pyspawn(), "--init", "--", "true"])
+        ended = run([sys.executable, "-c", code, *lean.pyspawn(), "--init", "--", "true"])
         assert ended.status == 125
         message, hint = ended.errors.splitlines()
         assert message == (
@@ -670,7 +670,7 @@ def test_nothing_runs_for_which_nobody_could_wait(options: list[str], tmp_path: 
     """The program would be killed, whatever it had done by then."""
     require("seccomp", "pidns")
     code = seccomp.deny(errno.EMFILE, "signalfd", "signalfd4")
-    argv = [*initpath.pyspawn(), *options, "--", "/bin/sh", "-c", f"echo ran >{tmp_path}/ran"]
+    argv = [*lean.pyspawn(), *options, "--", "/bin/sh", "-c", f"echo ran >{tmp_path}/ran"]
     ended = run(prepared(code, argv))
     assert refused(ended, "open a signalfd: Too many open files (EMFILE)")
     assert os.listdir(tmp_path) == []

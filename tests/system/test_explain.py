@@ -19,7 +19,7 @@ from helpers.programs import Word, prepared
 from helpers.running import Ended, Lines, Running, run
 from helpers.terminal import Terminal
 
-from spawner import initpath
+from spawner import lean
 
 ROOT = os.geteuid() == 0
 
@@ -45,7 +45,7 @@ Call = tuple[str, str]
 
 
 def pyspawn(*words: Word) -> list[Word]:
-    return [*initpath.pyspawn(), *words, "--", "/bin/true"]
+    return [*lean.pyspawn(), *words, "--", "/bin/true"]
 
 
 class Traced:
@@ -222,12 +222,12 @@ JOINING = ("setns(", "fork(", "execvp(", "setpgid(", "prctl(PR_SET_CHILD", "prct
 def test_a_join(options: list[str]) -> None:
     require("root")  # for others, who joins hides from strace
     reader, writer = os.pipe()
-    target = [*initpath.pyspawn(), f"--json-status={writer}", *options, "--", "/bin/cat"]
+    target = [*lean.pyspawn(), f"--json-status={writer}", *options, "--", "/bin/cat"]
     with Running(target, pass_fds=[writer]):
         os.close(writer)
         pid = json.loads(Lines(reader).next())["host_pid"]
         os.close(reader)
-        words = [*initpath.pyspawn(), "exec", str(pid), "--explain", "--", "/bin/true"]
+        words = [*lean.pyspawn(), "exec", str(pid), "--explain", "--", "/bin/true"]
         traced = Traced(words, ordinary=False)
     expected = [call for call in in_order(traced.told) if call[1].startswith(JOINING)]
     assert [call for call in in_order(traced.made) if call[1].startswith(JOINING)] == expected
@@ -243,7 +243,7 @@ def explained(*words: Word, **how: object) -> Ended:
 def test_the_dry_run_tells_the_same_and_does_nothing(tmp_path: Path, options: list[str]) -> None:
     require("pidns")
     ended = explained(*options)
-    dry = run([*initpath.pyspawn(), "--explain", "--dry-run", *options, "--", "/bin/touch",
+    dry = run([*lean.pyspawn(), "--explain", "--dry-run", *options, "--", "/bin/touch",
                str(tmp_path / "touched")])  # fmt: skip
     assert (ended.status, dry.status, dry.errors) == (0, 0, "")
     assert not (tmp_path / "touched").exists()
@@ -255,7 +255,7 @@ def test_the_dry_run_tells_the_same_and_does_nothing(tmp_path: Path, options: li
 
 def test_the_program_speaks_after_all_is_told() -> None:
     require("pidns")
-    ended = run([*initpath.pyspawn(), "--explain", "--init", "--", "/bin/sh", "-c",
+    ended = run([*lean.pyspawn(), "--explain", "--init", "--", "/bin/sh", "-c",
                  "echo spoken >&2; exit 3"])  # fmt: skip
     assert ended.status == 3
     assert ended.errors.endswith("\n\nspoken\n")

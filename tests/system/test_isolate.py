@@ -19,8 +19,9 @@ from helpers import children
 from helpers.capabilities import require
 
 import spawner
-from spawner import PIPE, isolate
-from spawner.isolate import IsolatedError, call
+from spawner import PIPE
+from spawner.api import isolate
+from spawner.api.isolate import IsolatedError, call
 
 KINDS = {"user": "user", "pid": "pid", "mount": "mnt", "uts": "uts", "ipc": "ipc", "net": "net",
          "cgroup": "cgroup", "time": "time"}  # fmt: skip
@@ -343,7 +344,7 @@ SCRIPT = """
 import ctypes, os, signal, sys
 sys.path[:0] = [sys.argv[1]]
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what nobody reaps is ours
-from spawner.isolate import call
+from spawner.api.isolate import call
 """
 
 
@@ -406,7 +407,7 @@ def test_an_interrupt_means_nothing_to_the_guest(name: str) -> None:
     """At none of its moments: it would leave its child to nobody, and the namespace with it."""
     code = f"""
 import os, types
-from spawner import isolate
+from spawner.api import isolate
 def interrupted(*args, **words):
     if os.getppid() == caller:
         os.kill(os.getpid(), signal.SIGINT)
@@ -484,7 +485,7 @@ def test_an_interrupt_as_the_guest_is_forked_ends_it() -> None:
     """The caller may not even know its pid, and has closed what the guest would talk through."""
     code = """
 import os, types
-from spawner import isolate
+from spawner.api import isolate
 def fork():
     if os.getpid() == caller and os.fork():
         raise KeyboardInterrupt
@@ -503,7 +504,7 @@ except KeyboardInterrupt:
 def test_interrupts_that_come_again_while_the_guest_ends_wait_for_it() -> None:
     code = """
 import os, types
-from spawner import isolate
+from spawner.api import isolate
 def waitpid(pid, flags):
     if os.getpid() == caller and len(calls) < 3:
         calls.append(pid)
@@ -564,7 +565,7 @@ except TimeoutError as error:
 
 OUTCOMES = """
 import os, socket
-from spawner import isolate
+from spawner.api import isolate
 class OddError(Exception):
     def __init__(self, reason, *, code):
         super().__init__(reason)

@@ -33,7 +33,7 @@ from helpers.running import Ended, Running, run
 from helpers.seccomp import Held, deny
 from helpers.terminal import Shell, Terminal
 
-from spawner import initpath
+from spawner import lean
 from spawner.spec import NAMESPACES
 
 FILES = {kind: {"mount": "mnt"}.get(kind, kind) for kind in NAMESPACES}
@@ -61,7 +61,7 @@ def join(pid: int | str, *words: Word, owner: bool = True, **how: object) -> End
 
 
 def joining(pid: int | str, *words: Word, owner: bool = True) -> list[Word]:
-    argv: list[Word] = [*initpath.pyspawn(), "exec", str(pid), *words]
+    argv: list[Word] = [*lean.pyspawn(), "exec", str(pid), *words]
     return as_owner(argv) if owner else argv
 
 
@@ -106,7 +106,7 @@ def test_only_the_named_ones(target: int) -> None:
 
 
 def test_options_may_stand_before_the_target(target: int) -> None:
-    argv = [*initpath.pyspawn(), "exec", "--user", "--uts", str(target), "--", "/bin/true"]
+    argv = [*lean.pyspawn(), "exec", "--user", "--uts", str(target), "--", "/bin/true"]
     assert run(as_owner(argv)).status == 0
 
 
@@ -132,7 +132,7 @@ def test_who_else_it_is() -> None:
     require("root", "pidns")
     words = ["--map-users", "0:100000:1000", "--map-groups", "0:100000:1000", "-S0", "-G0", "--",
              "/bin/sh", "-c", "echo ready; exec cat"]  # fmt: skip
-    with Running([*initpath.pyspawn(), *words]) as running:
+    with Running([*lean.pyspawn(), *words]) as running:
         assert running.line() == "ready"
         (pid,) = children.below(running.starter)[-1:]
         show = ("/bin/sh", "-c", "id -u; id -g; id -G")
@@ -181,7 +181,7 @@ def test_who_is_not_mapped_does_not_enter(
             assert "_map is empty" in hint
         for option in (f"--user=/proc/{pid}/ns/user", f"--mount=/proc/{pid}/ns/mnt"):
             words = [f"--user=/proc/{pid}/ns/user", option, "--share=all", "--", "/bin/true"]
-            message, _ = refused(run([*initpath.pyspawn(), *words]))
+            message, _ = refused(run([*lean.pyspawn(), *words]))
             assert message == f"join the user namespace: no {missing} is mapped in it"
         assert not mark.exists()
 
@@ -209,7 +209,7 @@ def test_the_overflow_id_is_not_the_callers(tmp_path: Path, setgroups: str, way:
         assert ended.out.decode().split() == ["0", "0"], ended
         assert "Permission denied" in ended.errors
         become = BECOME_OWNER.replace("setgroups([])", "setgroups([24])")
-        argv = [*initpath.pyspawn(), "exec", way.format(pid=pid), "--user", "--", *show]
+        argv = [*lean.pyspawn(), "exec", way.format(pid=pid), "--user", "--", *show]
         ended = run(prepared(become, argv))
         if setgroups == "deny":
             message, hint = refused(ended)
@@ -425,7 +425,7 @@ def test_of_a_launcher_the_container_is_named() -> None:
     """The pid that a shell knows is that of `pyspawn`, which stays outside."""
     require("pidns")
     program = ["--", "/bin/sh", "-c", "echo ready; exec cat"]
-    with Running([*initpath.pyspawn(), "--init", *program]) as running:
+    with Running([*lean.pyspawn(), "--init", *program]) as running:
         assert running.line() == "ready"
         launcher = running.starter
         first = children.below(launcher)[0]
@@ -451,24 +451,24 @@ def test_of_a_launcher_the_container_is_named() -> None:
     ],
 )
 def test_what_can_not_be_meant(words: list[str], message: str) -> None:
-    ended = run([*initpath.pyspawn(), "exec", *words])
+    ended = run([*lean.pyspawn(), "exec", *words])
     assert refused(ended)[0].endswith(message)
 
 
 def test_an_option_of_run() -> None:
-    message, hint = refused(run([*initpath.pyspawn(), "exec", "1", "--hostname", "x", "true"]))
+    message, hint = refused(run([*lean.pyspawn(), "exec", "1", "--hostname", "x", "true"]))
     assert message == "unknown option --hostname"
     assert hint.startswith("that is for pyspawn run")
 
 
 @pytest.mark.parametrize("words", [[], ["-t", "1", "true"], ["--target", "1", "true"]])
 def test_how_it_is_written(words: list[str]) -> None:
-    _, hint = refused(run([*initpath.pyspawn(), "exec", *words]))
+    _, hint = refused(run([*lean.pyspawn(), "exec", *words]))
     assert re.search(r"pyspawn exec (PID|TARGET) -- PROGRAM", hint)
 
 
 def test_help() -> None:
-    ended = run([*initpath.pyspawn(), "exec", "--help"])
+    ended = run([*lean.pyspawn(), "exec", "--help"])
     assert ended.status == 0
     assert ended.out.startswith(b"Usage: pyspawn exec TARGET")
     assert b"--target-env" in ended.out
@@ -605,7 +605,7 @@ def test_a_root_that_is_ours_in_another_mount(tmp_path: Path) -> None:
     root.mkdir()
     code = IN_ANOTHER_ROOT.format(root=root, place=tmp_path)
     argv = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", code, "sh"]
-    ended = run([*argv, *initpath.pyspawn()])
+    ended = run([*argv, *lean.pyspawn()])
     assert "Read-only file system" in ended.errors, ended
     assert not (tmp_path / "mark").exists()
 
@@ -650,7 +650,7 @@ os._exit(0)
 def test_nothing_of_the_targets_files_is_imported(tmp_path: Path) -> None:
     """Modules that lie where ours do, in the target's mounts, are never read."""
     require("root", "unshare", "strace")
-    place = str(Path(initpath.HERE))
+    place = str(Path(lean.HERE))
     code = f'mount -t tmpfs none "{place}" && echo ready && exec cat'
     with Running(["unshare", "--mount", "--fork", "/bin/sh", "-c", code]) as running:
         assert running.line() == "ready"
@@ -835,7 +835,7 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
 def test_what_a_scout_opens_is_told(target: int) -> None:
     place = f"/proc/{target}/ns"
     for words in ((place, "--uts", "--user"), (f"--user={place}/user", f"--uts={place}/uts")):
-        argv = [*initpath.pyspawn(), *(("exec",) if place in words else ("--share=all",)), *words]
+        argv = [*lean.pyspawn(), *(("exec",) if place in words else ("--share=all",)), *words]
         ended = run(as_owner([*argv, "--explain", "--", "/bin/true"]))
         assert ended.status == 0, ended
         assert "launcher: fork a scout\n" in ended.errors

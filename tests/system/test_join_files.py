@@ -13,7 +13,7 @@ from helpers.containers import ROOT
 from helpers.programs import MOUNTING, Word, prepared, python
 from helpers.running import Ended, Running, run
 
-from spawner import initpath
+from spawner import lean
 from spawner.spec import NAMESPACES
 
 FILES = {kind: {"mount": "mnt"}.get(kind, kind) for kind in NAMESPACES}
@@ -33,7 +33,7 @@ os.setresuid(64998, 64998, 64998)
 
 
 def pyspawn(*words: Word) -> list[Word]:
-    return [*initpath.pyspawn(), *words]
+    return [*lean.pyspawn(), *words]
 
 
 def links(pid: int | str) -> list[str]:
@@ -277,7 +277,7 @@ def in_private(script: str, *, spread: bool = False) -> Ended:
     """Run a shell script, in which `pyspawn` is us, with mounts of its own, shared if `spread`."""
     require("root")
     flags = (PRIVATE, SHARED) if spread else (PRIVATE,)
-    define = f'pyspawn() {{ {shlex.join(initpath.pyspawn())} "$@"; }}\n'
+    define = f'pyspawn() {{ {shlex.join(lean.pyspawn())} "$@"; }}\n'
     argv = ["/bin/sh", "-c", define + script]
     return run(prepared(f"FLAGS = {flags}\n{IN_PRIVATE}", argv))
 
@@ -386,7 +386,8 @@ def test_the_words_of_release(words: tuple[str, ...], status: int) -> None:
 FAILING = """
 import sys
 sys.path[:0] = [sys.argv[1]]
-from spawner import errors, linux, persist
+from spawner import errors, linux
+from spawner.life import persist
 from spawner.errors import SetupError
 from spawner.spec import Namespaces, Spec
 
@@ -427,7 +428,7 @@ def test_each_call_refused_keeps_nothing(tmp_path: Path, call: str, times: int) 
     with holder("--net", "--uts", "--ipc") as running:
         pid = program_of(running)
         for turn in range(1, times + 2):
-            words = [initpath.HERE, str(pid), str(place), call, str(turn)]
+            words = [lean.HERE, str(pid), str(place), call, str(turn)]
             ended = run(prepared(f"FLAGS = {(PRIVATE,)}\n{IN_PRIVATE}", [*python(FAILING), *words]))
             said, left = ended.out.decode().splitlines()
             assert left == "0"
@@ -438,7 +439,8 @@ def test_each_call_refused_keeps_nothing(tmp_path: Path, call: str, times: int) 
 MOVED = """
 import os, sys
 sys.path[:0] = [sys.argv[1]]
-from spawner import errors, linux, persist
+from spawner import errors, linux
+from spawner.life import persist
 from spawner.spec import Namespaces, Spec
 
 def keep(place):
@@ -467,6 +469,6 @@ print(shown(), os.listdir("here"))
 def test_what_is_taken_away_is_what_was_made_wherever_it_is_by_then(tmp_path: Path) -> None:
     require("root")
     with holder("--net") as running:
-        argv = [*python(MOVED), initpath.HERE, str(program_of(running))]
+        argv = [*python(MOVED), lean.HERE, str(program_of(running))]
         ended = run(prepared(f"FLAGS = {(PRIVATE,)}\n{IN_PRIVATE}", argv), directory=str(tmp_path))
     assert ended.out.decode().splitlines() == ["['here/kept'] [] ['net']", "[] []"], ended

@@ -12,7 +12,7 @@ from helpers import children, fuse
 from helpers.programs import Word, prepared
 from helpers.running import Lines, Running
 
-from spawner import initpath
+from spawner import lean
 
 ENTER = """
 libc = ctypes.CDLL(None, use_errno=True)
@@ -23,7 +23,7 @@ if libc.setns(os.open("/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC), 0):
 
 
 def pyspawn(*words: Word) -> list[Word]:
-    return [*initpath.pyspawn(), *words]
+    return [*lean.pyspawn(), *words]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_launcher_goes_where_nobody_answers_through_the_init(
     os.close(reader)
 
 
-IMPATIENT = initpath.lean(
+IMPATIENT = lean.lean(
     "import spawner.machine;spawner.machine.LIMIT=0.5;from spawner.__main__ import main;main()"
 )
 """A pyspawn that awaits for half a second what it has killed."""

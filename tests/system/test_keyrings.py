@@ -14,7 +14,7 @@ from helpers.programs import Word, prepared, python
 from helpers.running import Ended, Running, run
 from helpers.seccomp import Call, deny, number
 
-from spawner import initpath
+from spawner import lean
 
 KEYCTL = number("keyctl")
 
@@ -48,7 +48,7 @@ def program() -> list[Word]:
 
 
 def seen(*words: Word, more: str = "") -> Ended:
-    return run(prepared(CALLER + more, [*initpath.pyspawn(), *words, "--", *program()]))
+    return run(prepared(CALLER + more, [*lean.pyspawn(), *words, "--", *program()]))
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_no_run_takes_it_along(options: list[str]) -> None:
 
 
 def test_no_join_takes_it_along(tmp_path: Path) -> None:
-    argv = as_owner([*initpath.pyspawn(), "--user", "--init", "--", "/bin/sh", "-c", "echo; cat"])
+    argv = as_owner([*lean.pyspawn(), "--user", "--init", "--", "/bin/sh", "-c", "echo; cat"])
     with Running(argv) as running:
         running.line()
         (target,) = map(int, _children(running.starter))

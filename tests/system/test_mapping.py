@@ -16,7 +16,7 @@ from helpers.rooms import GROUP, RANGES, USER, entered, room
 from helpers.running import Ended, Running, run
 
 import pyinit
-from spawner import initpath
+from spawner import lean
 
 MAPPER = "become()\n"
 """For `room`: go on as its user."""
@@ -36,7 +36,7 @@ with open("/proc/self/status") as file:
 
 
 def pyspawn(*words: Word, program: tuple[Word, ...] = ("/bin/echo", "ran")) -> Ended:
-    return run([*initpath.pyspawn(), *words, "--", *program])
+    return run([*lean.pyspawn(), *words, "--", *program])
 
 
 def told(ended: Ended) -> dict[str, str]:
@@ -599,7 +599,7 @@ def test_a_helper_that_hangs_while_the_stage_waits() -> None:
                          ids=["getsubids", "newgidmap"])  # fmt: skip
 def test_a_time_out_while_nothing_answers(code: str, ranges: str) -> None:
     require_mapper()
-    code += f"sys.path.insert(0, {initpath.HERE!r})"
+    code += f"sys.path.insert(0, {lean.HERE!r})"
     code += """
 import spawner, subprocess
 try:
@@ -676,14 +676,14 @@ AROUND = ("--map-users", "0:100000:10", "--map-users", "10:200000:10", "--setuid
 
 def test_an_extent_over_the_border_of_two_around_it_is_split() -> None:
     require_room()
-    inner = (*initpath.pyspawn(), "--user", "--map-users", "0:5:10", "--setuid", "0", "--")
+    inner = (*lean.pyspawn(), "--user", "--map-users", "0:5:10", "--setuid", "0", "--")
     ended = pyspawn(*AROUND, program=(*inner, "/bin/cat", "/proc/self/uid_map"))
     assert rows(ended) == ["0 5 5", "5 10 5"]
 
 
 def test_ids_that_the_user_namespace_around_does_not_have() -> None:
     require_room()
-    inner = (*initpath.pyspawn(), "--user", "--map-users", "0:15:10", "--setuid", "0", "--")
+    inner = (*lean.pyspawn(), "--user", "--map-users", "0:15:10", "--setuid", "0", "--")
     ended = pyspawn(*AROUND, program=(*inner, "/bin/true"))
     hint = refused(
         ended,
@@ -696,20 +696,20 @@ def test_ids_that_the_user_namespace_around_does_not_have() -> None:
 @pytest.mark.parametrize("words", [["--map-auto"], ["--map-users", "0:0:1"], ["--setgroups=deny"]])
 def test_an_own_id_that_has_no_mapping(words: list[str]) -> None:
     require("userns")
-    argv = ["unshare", "--user", "--", *initpath.pyspawn(), "--user", *words, "--", "/bin/true"]
+    argv = ["unshare", "--user", "--", *lean.pyspawn(), "--user", *words, "--", "/bin/true"]
     hint = refused(
         run(argv),
         "uid 65534 has no mapping in the user namespace that pyspawn runs in, and without one "
         "nobody can make another",
     )
     assert "unshare has --map-root-user" in hint
-    heeded = ["unshare", "--map-root-user", *argv[1:3], *initpath.pyspawn(), "--user"]
+    heeded = ["unshare", "--map-root-user", *argv[1:3], *lean.pyspawn(), "--user"]
     assert run([*heeded, "--", "/bin/echo", "ran"]).out == b"ran\n"
 
 
 def test_setgroups_can_not_be_allowed_where_it_is_denied() -> None:
     require("userns")
-    inner = (*initpath.pyspawn(), "--user", "--setgroups")
+    inner = (*lean.pyspawn(), "--user", "--setgroups")
     words = ("--setgroups=deny", "--user")
     hint = refused(
         pyspawn(*words, program=(*inner, "allow", "--", "/bin/true")),
@@ -725,7 +725,7 @@ def test_supplementary_groups_where_setgroups_is_denied(user: list[str]) -> None
     require("userns")
 
     def start(*words: str) -> Ended:
-        inner = (*initpath.pyspawn(), *user, *words, "--", "/bin/echo", "ran")
+        inner = (*lean.pyspawn(), *user, *words, "--", "/bin/echo", "ran")
         return pyspawn("--user", "--setgroups=deny", program=inner)
 
     ended = start("--groups", "0")
@@ -765,7 +765,7 @@ SLEEPER = "import _signal,posix; posix.write(1, b'ready\\n'); _signal.sigwait([_
 def test_signals_reach_somebody_else(init: list[str]) -> None:
     require_room()
     words = [*init, "--map-users=0:100000:9", "--setuid=5", "--groups=", "--"]
-    with Running([*initpath.pyspawn(), *words, *python(SLEEPER)]) as running:
+    with Running([*lean.pyspawn(), *words, *python(SLEEPER)]) as running:
         assert running.line() == "ready"
         running.send(signal.SIGUSR2 if init else signal.SIGKILL)
         # Without pyinit the program is PID 1, and the kernel drops what it has no handler for.
@@ -781,7 +781,7 @@ def test_the_death_of_pyspawn_is_the_death_of_somebody_else(
 ) -> None:
     """PR_SET_PDEATHSIG doesn't outlive a change of credentials."""
     require_room()
-    with Running([*initpath.pyspawn(), *init, *share, *words, "--", *python(SLEEPER)]) as running:
+    with Running([*lean.pyspawn(), *init, *share, *words, "--", *python(SLEEPER)]) as running:
         assert running.line() == "ready"
         running.send(signal.SIGKILL)
         assert running.out.rest() == b""

@@ -14,7 +14,7 @@ from helpers.capabilities import require
 from helpers.programs import prepared
 from helpers.running import Ended, run
 
-from spawner import initpath
+from spawner import lean
 from spawner.spec import NAMESPACES
 
 ROOT = os.geteuid() == 0
@@ -39,7 +39,7 @@ each_init = pytest.mark.parametrize("init", [[], ["--init"]], ids=["program", "i
 
 def start(words: list[str], *, ordinary: bool) -> Ended:
     require("pidns")
-    argv = [*initpath.pyspawn(), *words, "--", "/bin/sh", "-c", LINKS]
+    argv = [*lean.pyspawn(), *words, "--", "/bin/sh", "-c", LINKS]
     if ordinary and ROOT:
         require("other-user")
         return run(prepared(BECOME_ORDINARY, argv))

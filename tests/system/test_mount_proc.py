@@ -10,7 +10,7 @@ from helpers.capabilities import require
 from helpers.pyspawn import ROOT, sh
 from helpers.running import run
 
-from spawner import initpath
+from spawner import lean
 
 
 def test_proc_elsewhere(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_proc_elsewhere(tmp_path: Path) -> None:
 def test_proc_in_a_directory_named_from_here(tmp_path: Path) -> None:
     require("pidns")
     (tmp_path / "a/b").mkdir(parents=True)
-    argv = [*initpath.pyspawn(), "--mount-proc=a/../a/b/.", "--", "/bin/sh", "-c",
+    argv = [*lean.pyspawn(), "--mount-proc=a/../a/b/.", "--", "/bin/sh", "-c",
             "pwd; cd a/b && echo [0-9]*"]  # fmt: skip
     assert run(argv, directory=str(tmp_path)).out.decode() == f"{tmp_path}\n1\n"
 

@@ -12,7 +12,7 @@ from helpers.programs import MOUNTING, Word, prepared
 from helpers.pyspawn import sh
 from helpers.running import Ended, run
 
-from spawner import initpath
+from spawner import lean
 
 ROOM = (
     MOUNTING
@@ -40,7 +40,7 @@ def mounted(place):
 def in_room(code: str, script: str, *options: Word) -> Ended:
     """Run a shell under pyspawn in the room, then `code`, which finds its status in `status`."""
     require("root")
-    argv = [*initpath.pyspawn(), *options, "--", "/bin/sh", "-c", script]
+    argv = [*lean.pyspawn(), *options, "--", "/bin/sh", "-c", script]
     return run(prepared(f"{ROOM}status = spawn()\n{code}\nos._exit(status)\n", argv))
 
 
@@ -101,7 +101,7 @@ def test_a_plain_directory_would_show_the_new_proc_outside(how: str) -> None:
     bound = run(
         prepared(
             f"{ROOM}mount('/mnt/inside', '/mnt/inside', None, BIND)\nos._exit(spawn())\n",
-            [*initpath.pyspawn(), *words, "--", "/bin/ls", "/mnt/inside/1/status"],
+            [*lean.pyspawn(), *words, "--", "/bin/ls", "/mnt/inside/1/status"],
         )
     )
     assert (bound.status, bound.out) == (0, b"/mnt/inside/1/status\n"), bound

@@ -29,7 +29,7 @@ from helpers.programs import Word
 from helpers.running import Ended, Running, run
 
 import spawner
-from spawner import initpath
+from spawner import lean
 
 CARRIERS = ["slirp4netns", "pasta"]
 
@@ -49,7 +49,7 @@ SHELL = "/bin/sh"
 
 
 def pyspawn(*words: Word, program: tuple[Word, ...] = ("/bin/echo", "ran")) -> Ended:
-    return run([*initpath.pyspawn(), *words, "--", *program])
+    return run([*lean.pyspawn(), *words, "--", *program])
 
 
 def as_caller(caller: str, kind: str, *words: Word, **more: object) -> list[Word]:
@@ -410,9 +410,7 @@ def test_pasta_without_a_default_route() -> None:
 def test_a_missing_program_names_its_package(kind: str, package: str, tmp_path: Path) -> None:
     require("userns")
     environment = {**os.environ, "PATH": str(tmp_path)}
-    ended = run(
-        [*initpath.pyspawn(), "--network", kind, "--", "/bin/true"], environment=environment
-    )
+    ended = run([*lean.pyspawn(), "--network", kind, "--", "/bin/true"], environment=environment)
     hint = refused(ended, f"start {kind}: there's no such program in PATH")
     assert f"package {package}," in hint
 
@@ -800,7 +798,7 @@ def test_an_address_that_the_kernel_refuses_leaves_no_pair() -> None:
     words = ("--network", "veth:br0", "--share", "all")
     with Running(nest(BRIDGE, *words, program=(SHELL, "-c", script))) as running:
         assert running.line() == "up"
-        refusing = [*initpath.pyspawn(), "--network", "veth:br0,address=ff02::1/64", "--", "true"]
+        refusing = [*lean.pyspawn(), "--network", "veth:br0,address=ff02::1/64", "--", "true"]
         before = links(running)
         ended = run(["nsenter", f"--net=/proc/{running.starter}/ns/net", "--", *refusing])
         assert ended.status == 125

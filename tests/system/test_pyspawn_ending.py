@@ -16,7 +16,7 @@ from helpers.pyspawn import ROOT, each_shape, pyspawn
 from helpers.running import Lines, Running, run
 from helpers.seccomp import Call, Held
 
-from spawner import initpath
+from spawner import lean
 
 
 @pytest.fixture(autouse=True)
@@ -250,9 +250,9 @@ def test_no_zombie_of_the_launchers_own(options: list[str]) -> None:
 
 def test_a_keeper_that_fails_says_why_and_leaves_nothing() -> None:
     require("pidns")
-    argv = initpath.lean(
+    argv = lean.lean(
         """
-from spawner import keeper
+from spawner.life import keeper
 def fail(*_):
     raise OSError(12, "no memory")
 keeper._watch = fail

@@ -531,7 +531,7 @@ def test_where_it_hung_is_shown(pytester: pytest.Pytester) -> None:
         place = f"test_where_it_hung_is_shown.py:*: in test_hangs_{name}"
         result.stdout.fnmatch_lines([place, *lines], consecutive=True)
     place = "test_where_it_hung_is_shown.py:*: in test_crashes"
-    words = "E   spawner.isolate.IsolatedError: test_crashes was killed by SIGSEGV"
+    words = "E   spawner.api.isolate.IsolatedError: test_crashes was killed by SIGSEGV"
     result.stdout.fnmatch_lines([place, "    ctypes.memset(0, 0, 1)", words], consecutive=True)
     assert "spawner/" not in result.stdout.str()
     assert not list(pytester.path.glob("core*"))
@@ -697,7 +697,7 @@ def test_no_time_out_ends_a_debugger(pytester: pytest.Pytester) -> None:
     """The first one takes longer than its time, and the second one is no longer debugged."""
     code = """
     import os, pytest, time
-    from spawner import isolate
+    from spawner.api import isolate
 
     def test_paused(isolated):
         isolated.timeout = 4
@@ -823,7 +823,7 @@ def test_nothing_is_imported_after_the_fork(
     pytester.makeconftest(
         """
         import os, sys
-        from spawner import isolate
+        from spawner.api import isolate
 
         def forking():
             pid = fork()

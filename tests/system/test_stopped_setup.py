@@ -14,7 +14,7 @@ from helpers.programs import Word
 from helpers.running import Running
 
 import spawner
-from spawner import initpath
+from spawner import lean
 
 STOPPED = {
     "the init": "CLONE_NEWUTS",
@@ -28,7 +28,7 @@ each_moment = pytest.mark.parametrize("flag", STOPPED.values(), ids=list(STOPPED
 
 def stopping(flag: str) -> list[str]:
     """Return the argv of a pyspawn whose process stops itself once it has unshared `flag`."""
-    return initpath.lean(
+    return lean.lean(
         f"""
 import _signal, posix
 from spawner import linux
@@ -85,7 +85,7 @@ def test_a_time_out_of_the_api_ends_it(
     require("userns", "pidns")
     if share and flag == "CLONE_NEWPID":
         return  # there's none
-    monkeypatch.setattr(initpath, "pyspawn", lambda: stopping(flag))
+    monkeypatch.setattr(lean, "pyspawn", lambda: stopping(flag))
     before = children.of(os.getpid())
     with pytest.raises(spawner.TimeoutExpired):
         spawner.Process(["true"], unshare="user,uts", share=share, start_timeout=1)

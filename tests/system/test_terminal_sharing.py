@@ -21,7 +21,7 @@ from helpers.programs import PLACE, Word, pyinit, python
 from helpers.running import Lines, Running
 from helpers.terminal import Terminal
 
-from spawner import initpath
+from spawner import lean
 
 INTERRUPT, QUIT, SUSPEND = b"\x03", b"\x1c", b"\x1a"
 PROMPT = b"PROMPT>"
@@ -118,11 +118,11 @@ def session(terminal: Terminal, tmp_path: Path) -> Iterator[Session]:
 
 
 def by_run(program: list[Word]) -> list[Word]:
-    return [*initpath.pyspawn(), "--init", "--", *program]
+    return [*lean.pyspawn(), "--init", "--", *program]
 
 
 def by_keeper(program: list[Word]) -> list[Word]:
-    return [*initpath.pyspawn(), "--share=pid", "--", *program]
+    return [*lean.pyspawn(), "--share=pid", "--", *program]
 
 
 def by_program(program: list[Word]) -> list[Word]:
@@ -135,7 +135,7 @@ def by_program(program: list[Word]) -> list[Word]:
         "code = os.waitstatus_to_exitcode(os.wait()[1]);"
         "os._exit(code if code >= 0 else 128 - code)"
     )
-    return [*initpath.pyspawn(), "--", *python(code, *program)]
+    return [*lean.pyspawn(), "--", *python(code, *program)]
 
 
 def by_pyinit(program: list[Word]) -> list[Word]:
@@ -167,7 +167,7 @@ def way(request: pytest.FixtureRequest) -> Iterator[Way]:
     with Running(by_run(["/bin/sh", "-c", "echo on; exec sleep 1000000"])) as target:
         assert target.line() == "on"
         (init,) = children.of(target.pid)
-        yield lambda program: [*initpath.pyspawn(), "exec", str(init), "--", *program]
+        yield lambda program: [*lean.pyspawn(), "exec", str(init), "--", *program]
 
 
 def script(text: str, shell: str = "sh") -> str:

@@ -20,7 +20,7 @@ from helpers.programs import PLACE, Word, python
 from helpers.running import Running
 
 import spawner
-from spawner import initpath
+from spawner import lean
 
 LIMIT = 0.5
 """Seconds, in place of those that pyspawn has, spawner.machine.LIMIT."""
@@ -38,7 +38,7 @@ each_shape = pytest.mark.parametrize("options", SHAPES.values(), ids=list(SHAPES
 
 def impatient() -> list[str]:
     """Return the argv of a pyspawn that awaits what it has killed for LIMIT."""
-    return initpath.lean(
+    return lean.lean(
         f"import spawner.machine;spawner.machine.LIMIT={LIMIT};"
         "from spawner.__main__ import main;main()"
     )
@@ -138,7 +138,7 @@ def test_the_end_of_the_program_leaves_and_tells_it(freezer: Freezer, options: l
 def test_so_does_a_time_out_of_the_api(
     freezer: Freezer, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(initpath, "pyspawn", impatient)
+    monkeypatch.setattr(lean, "pyspawn", impatient)
     reader, writer = os.pipe()
     process = spawner.Process(freezer.program, stdin=reader, pass_fds=freezer.passed, **options)
     freezer.freeze()

@@ -14,7 +14,7 @@ from helpers.capabilities import require
 from helpers.programs import Word, as_pid1, python
 from helpers.running import Ended, Running, run
 
-from spawner import initpath
+from spawner import lean
 
 NEGLIGENT = """
 import posix, sys
@@ -42,7 +42,7 @@ def negligent(count: int) -> list[Word]:
 
 
 def zombies_argv(*words: str) -> list[Word]:
-    return [*initpath.pyspawn(), "zombies", *words]
+    return [*lean.pyspawn(), "zombies", *words]
 
 
 def look(*words: str) -> Ended:

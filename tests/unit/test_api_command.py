@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spawner
-from spawner import Namespaces, aio, initpath, joined, keywords, signatures
-from spawner import options as launcher_options
+from spawner import Namespaces, aio, lean
+from spawner.api import joined, keywords, signatures
+from spawner.command import run as launcher_options
 
 SHOW = """
 started()
@@ -405,5 +406,5 @@ def test_what_cannot_go_together_is_a_value_error(options: dict[str, Any]) -> No
 
 def test_the_interpreter_is_started_lean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    argv = initpath.pyspawn()
+    argv = lean.pyspawn()
     assert argv[1:3] == ["-I", "-S"]

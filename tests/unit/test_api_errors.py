@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import ExecError, SetupError, SpawnerError, ties
+from spawner import ExecError, SetupError, SpawnerError
+from spawner.api import ties
 
 ERRNOS = sorted(errno.errorcode)
 EXEC = {"stage": "init", "syscall": "execve", "path": "nosuch", "hint": None}

@@ -50,7 +50,7 @@ except spawner.SpecError:
 """
 
 TOLD = """
-from spawner import ties
+from spawner.api import ties
 event = {"event": "failed", "stage": "init", "syscall": None, "errno": None, "path": None}
 ties.failure(event | {"message": "no", "hint": None, "status": 125})
 """
@@ -59,11 +59,11 @@ ties.failure(event | {"message": "no", "hint": None, "status": 125})
 @pytest.mark.parametrize(
     ("module", "first", "action"),
     [
-        ("spawner.process", "", "spawner.run"),
-        ("spawner.ties", "", "spawner.Process"),
-        ("spawner.network", "spawner.run", "spawner.plan(['true'], network='none')"),
-        ("spawner.wording", "spawner.run", REFUSED),
-        ("spawner.wording", "spawner.run", TOLD),
+        ("spawner.api.process", "", "spawner.run"),
+        ("spawner.api.ties", "", "spawner.Process"),
+        ("spawner.net.network", "spawner.run", "spawner.plan(['true'], network='none')"),
+        ("spawner.api.wording", "spawner.run", REFUSED),
+        ("spawner.api.wording", "spawner.run", TOLD),
     ],
     ids=["run", "Process", "network", "refused", "told"],
 )

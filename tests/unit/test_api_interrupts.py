@@ -17,13 +17,13 @@ from helpers import children, descriptors, fake_launcher, interrupts
 from helpers.fake_launcher import PATIENT
 
 import spawner
-from spawner import ties
+from spawner.api import ties
 
 pytestmark = pytest.mark.filterwarnings(  # a file that an interrupt took from its owner
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 
-OURS = ("spawner.process", "spawner.container", "spawner.exchange", "spawner.ties")
+OURS = ("spawner.api.process", "spawner.api.launcher", "spawner.api.exchange", "spawner.api.ties")
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_one_at_any_moment_of_popen_leaves_no_process(
         subprocess._cleanup()  # type: ignore[attr-defined]
         return children.of(os.getpid()) == before
 
-    for place in interrupts.everywhere(action, "subprocess", "spawner.container"):
+    for place in interrupts.everywhere(action, "subprocess", "spawner.api.launcher"):
         children.wait_until(gone, place)
         places.append(place)
         gc.collect()
@@ -157,7 +157,7 @@ def test_one_after_the_lock_is_taken_leaves_it_free(monkeypatch: pytest.MonkeyPa
         processes.append(spawner.Process(["app"], stdout=spawner.PIPE))
         processes[-1].communicate(timeout=60)
 
-    for place in interrupts.everywhere(talk, "spawner.process"):
+    for place in interrupts.everywhere(talk, "spawner.api.process"):
         for process in processes:
             thread = threading.Thread(target=process.communicate)
             thread.start()

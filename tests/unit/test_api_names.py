@@ -16,7 +16,8 @@ from helpers.capabilities import require
 
 import pyinit
 import spawner
-from spawner import errors, keywords, process, signatures, words
+from spawner import errors
+from spawner.api import keywords, process, signatures, words
 
 
 def fresh(code: str) -> str:
@@ -49,7 +50,7 @@ def test_all_that_the_modules_offer_is_public() -> None:
         }
 
     raised = {name for name in own(errors, "spawner.errors") if is_ours(getattr(errors, name))}
-    offered = own(process, "spawner.process") | raised
+    offered = own(process, "spawner.api.process") | raised
     assert offered <= set(spawner.__all__)
     assert set(spawner.__all__) - offered == {
         *("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
@@ -88,7 +89,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert spawner.__version__ == pyinit.__version__
 
 
-@pytest.mark.parametrize("module", ["container", "aio", "process"])
+@pytest.mark.parametrize("module", ["api.launcher", "aio", "api.process"])
 def test_each_public_attribute_says_what_it_is(module: str) -> None:
     """Where it's assigned, by a string below it; a property and a function have their own."""
     source = importlib.import_module(f"spawner.{module}").__file__
@@ -130,7 +131,7 @@ def test_a_call_costs_no_import_of_asyncio_and_its_like() -> None:
     require("pidns")
     heavy = {
         *("asyncio", "pytest", "inspect", "dataclasses", "logging", "pickle", "ctypes", "_ctypes"),
-        *("spawner.idmap", "spawner.network", "spawner.planning", "spawner.linux"),
+        *("spawner.ids.idmap", "spawner.net.network", "spawner.planning", "spawner.linux"),
     }
     code = f"import spawner; spawner.run(['true']); print(*sorted({heavy} & set(sys.modules)))"
     assert fresh(code) == "\n"
@@ -147,7 +148,7 @@ for options in ({"user": "no-such-one"}, {"group": "no-such-one"}, {"extra_group
     except spawner.SpecError:
         continue
     print("found", options)
-print(sorted({"spawner.names", "spawner.linux", "spawner.helper"} & set(sys.modules)))
+print(sorted({"spawner.ids.names", "spawner.linux", "spawner.host.running"} & set(sys.modules)))
 """
     assert fresh(code) == "[]\n"
 

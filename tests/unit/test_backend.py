@@ -15,12 +15,13 @@ import pytest
 from helpers import children
 from helpers.kernels import Recording, open_descriptors
 
-from spawner import backend, making, resolver, slirpapi
-from spawner.backend import Backend, Ends
+from spawner import making
 from spawner.errors import SetupError, SyscallError
 from spawner.linux import Kernel
 from spawner.making import Ear
-from spawner.network import Network, Publish
+from spawner.net import aside, resolver, slirpapi
+from spawner.net.aside import Backend, Ends
+from spawner.net.network import Network, Publish
 
 
 class Acting(Backend):
@@ -85,7 +86,7 @@ def started(act: Callable[[Ends], object], *words: str) -> str:
 
 def test_words_go_there_and_a_number_comes_back() -> None:
     def serve(ends: Ends) -> None:
-        assert backend.read_words(ends.words) == [b"one", b"two \xff"]
+        assert aside.read_words(ends.words) == [b"one", b"two \xff"]
         os.write(ends.ready, b"1\n")
         os.read(ends.end, 1)
 
@@ -96,8 +97,8 @@ def test_words_go_there_and_a_number_comes_back() -> None:
     ("act", "why"),
     [
         (lambda _: None, "it ended with status 127"),
-        (lambda _: backend.complain("first\nthe last line\n"), "the last line"),
-        (lambda _: backend.complain("1795612906.5006: no time"), "no time"),
+        (lambda _: aside.complain("first\nthe last line\n"), "the last line"),
+        (lambda _: aside.complain("1795612906.5006: no time"), "no time"),
         (lambda _: os.kill(os.getpid(), 9), "it was killed by SIGKILL"),
         (lambda ends: os.write(ends.ready, b"not yet"), "it ended with status 127"),
         (lambda _: os.open("/nosuch", os.O_RDONLY), "No such file or directory"),
@@ -109,7 +110,7 @@ def test_a_process_that_ends_is_told_with_its_reason(
 ) -> None:
     # Words are read first, or the launcher may meet a broken pipe; both are told the same.
     def serve(ends: Ends) -> None:
-        backend.read_words(ends.words)
+        aside.read_words(ends.words)
         act(ends)
 
     assert started(serve, "word") == f"start pasta: {why}"
@@ -117,7 +118,7 @@ def test_a_process_that_ends_is_told_with_its_reason(
 
 
 def test_a_process_that_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "PATIENCE", 0.01)
+    monkeypatch.setattr(aside, "PATIENCE", 0.01)
     why = started(lambda ends: os.read(ends.end, 1), "word")
     assert why == "start pasta: it wasn't ready after 0.01 seconds"
 
@@ -135,7 +136,7 @@ def test_the_end_of_the_container_ends_the_wait() -> None:
 
 
 def test_one_that_waits_for_words_ends_too() -> None:
-    found = Acting(lambda ends: backend.read_words(ends.words))
+    found = Acting(lambda ends: aside.read_words(ends.words))
     found.begin(Kernel())
     found.stop()
 

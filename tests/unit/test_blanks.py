@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pyinit.cmdline import parse
-from spawner import blanks, options
+from spawner.command import blanks, run
 
 
 def read(words: list[str]) -> tuple[dict[str, object], list[str]]:
     """Return what the command line makes of words."""
-    values, program = parse(options.TABLE, words)
-    while (found := blanks.joined(options.TABLE, words, len(program))) is not None:
+    values, program = parse(run.TABLE, words)
+    while (found := blanks.joined(run.TABLE, words, len(program))) is not None:
         words = found
-        values, program = parse(options.TABLE, words)
+        values, program = parse(run.TABLE, words)
     return values, program
 
 

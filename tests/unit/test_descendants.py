@@ -24,7 +24,7 @@ from helpers.programs import PLACE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spawner import descendants, ends
+from spawner.life import descendants, ends
 
 FOREIGN = range(1, 200)
 """Processes that aren't ours."""
@@ -250,7 +250,7 @@ def test_nothing_below_survives(listed: bool) -> None:
     code = f"""
 import ctypes, os, signal, sys
 sys.path[:0] = [{PLACE!r}]
-from spawner import descendants
+from spawner.life import descendants
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 reader, writer = os.pipe()
 for _ in range(3):
@@ -298,7 +298,7 @@ signal.pause()
 def on(table: Table) -> Iterator[None]:
     """Have what kills descendants see a table, and nothing of the machine."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("spawner.descendants", "spawner.ends", "spawner.proc"):
+        for module in ("spawner.life.descendants", "spawner.life.ends", "spawner.host.proc"):
             patch.setattr(f"{module}.posix", table)
         patch.setattr(descendants, "time", SimpleNamespace(monotonic=time.monotonic, sleep=int))
         numbers = {"SIGKILL": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}

@@ -8,9 +8,9 @@ import pytest
 
 from pyinit import options as pyinit_options
 from pyinit.cmdline import Option
-from spawner import elsewhere, joinoptions, options
+from spawner.command import exec, foreign, run
 
-KNOWN = {"run": (elsewhere.RUN, options.TABLE), "exec": (elsewhere.EXEC, joinoptions.TABLE)}
+KNOWN = {"run": (foreign.RUN, run.TABLE), "exec": (foreign.EXEC, exec.TABLE)}
 
 
 @pytest.mark.parametrize("command", KNOWN)
@@ -30,11 +30,11 @@ def test_what_is_named_in_their_place_is_there(command: str) -> None:
 
 @pytest.mark.parametrize("option", pyinit_options.TABLE, ids=lambda option: option.long)
 def test_the_variables_of_pyinit_are_named_for_its_options(option: Option) -> None:
-    hint = elsewhere.RUN.get(f"--{option.long}", "")
+    hint = foreign.RUN.get(f"--{option.long}", "")
     named = re.search(r"`PYINIT_(\w+)=(\S+) pyspawn --init -- PROGRAM`", hint)
     if named is None:
         alone = {"pause", "events", "as", "install-as"}
-        assert option.long in alone | {ours.long for ours in options.TABLE}
+        assert option.long in alone | {ours.long for ours in run.TABLE}
         return
     assert named[1].lower() == option.name
     assert named[2] == (option.metavar or "1").partition("[")[0]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spawner.exchange import Exchange, decode, encode
+from spawner.api.exchange import Exchange, decode, encode
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]))
 
@@ -63,7 +63,7 @@ def test_all_arrives_over_any_number_of_time_outs(size: int, turns: int, text: b
 
 @pytest.mark.timeout(10)
 def test_what_never_ends_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spawner.exchange._BLOCK", 1)
+    monkeypatch.setattr("spawner.api.exchange._BLOCK", 1)
     with open("/dev/zero", "rb", buffering=0) as endless:
         assert not Exchange(None, None, (endless, None)).go_on(time.monotonic() + 0.001)
 

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 from helpers.programs import PLACE
 
-from spawner import explain
 from spawner.caller import Caller
-from spawner.carrier import Carrier
-from spawner.explain import TEXTS, Act, page, script, tell
-from spawner.network import Network
-from spawner.persist import Kept
+from spawner.life.persist import Kept
+from spawner.net.carrier import Carrier
+from spawner.net.network import Network
 from spawner.planning import lines, plan
 from spawner.spec import KINDS, NAMESPACES, Namespaces, Spec
 from spawner.steps import Part
+from spawner.tell import explain
+from spawner.tell.explain import TEXTS, Act, page, script, tell
 
 SLIRP = Network("slirp4netns")
 CALLER = Caller(user=1000, group=100, mask=(), ignored=(), search_path=b"/bin")
 
-TREES = {path.name: ast.parse(path.read_bytes()) for path in Path(PLACE, "spawner").glob("*.py")}
+TREES = {str(path): ast.parse(path.read_bytes()) for path in Path(PLACE, "spawner").rglob("*.py")}
 
 
 def topics() -> Iterator[tuple[str, str]]:

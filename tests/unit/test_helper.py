@@ -12,31 +12,31 @@ from pathlib import Path
 
 import pytest
 
-from spawner import helper
+from spawner.host import running
 
 SHELL = "/bin/sh"
 
 
 def test_what_a_program_says_and_how_it_ends() -> None:
-    assert helper.run((SHELL, "-c", "echo out; echo errors >&2; exit 3")) == (
+    assert running.run((SHELL, "-c", "echo out; echo errors >&2; exit 3")) == (
         3,
         "out\n",
         "errors\n",
     )
-    assert helper.run((SHELL, "-c", "kill -KILL $$")) == (-signal.SIGKILL, "", "")
+    assert running.run((SHELL, "-c", "kill -KILL $$")) == (-signal.SIGKILL, "", "")
 
 
 def test_neither_of_two_full_pipes_waits_for_the_other() -> None:
     code = (
         "import os\nfor _ in range(40):\n    os.write(1, b'x' * 9999)\n    os.write(2, b'y' * 9999)"
     )
-    status, out, errors = helper.run((sys.executable, "-c", code))
+    status, out, errors = running.run((sys.executable, "-c", code))
     assert (status, len(out), len(errors)) == (0, 399960, 399960)
 
 
 def test_it_speaks_english_and_knows_nothing_of_the_callers_variables() -> None:
-    out = helper.run(("/usr/bin/env",))[1]
-    assert sorted(out.split()) == ["LC_ALL=C", f"PATH={helper.DEFAULT_PATH.decode()}"]
+    out = running.run(("/usr/bin/env",))[1]
+    assert sorted(out.split()) == ["LC_ALL=C", f"PATH={running.DEFAULT_PATH.decode()}"]
 
 
 def test_it_has_no_input() -> None:
@@ -44,7 +44,7 @@ def test_it_has_no_input() -> None:
     kept = os.dup(0)
     os.dup2(reader, 0)
     try:
-        assert helper.run(("/bin/cat",)) == (0, "", "")
+        assert running.run(("/bin/cat",)) == (0, "", "")
     finally:
         os.dup2(kept, 0)
         for descriptor in (kept, reader, writer):
@@ -54,7 +54,7 @@ def test_it_has_no_input() -> None:
 def test_a_program_that_can_not_be_run_leaves_no_descriptor(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     with pytest.raises(FileNotFoundError):
-        helper.run((str(tmp_path / "none"),))
+        running.run((str(tmp_path / "none"),))
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -77,16 +77,16 @@ def hanging() -> Iterator[tuple[tuple[str, ...], int]]:
 
 
 def test_a_program_that_hangs_while_a_signal_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helper, "PATIENCE", 0.1)
-    with hanging() as (command, signals), pytest.raises(helper.Stopped) as caught:
-        helper.run(command, signals)
+    monkeypatch.setattr(running, "PATIENCE", 0.1)
+    with hanging() as (command, signals), pytest.raises(running.Stopped) as caught:
+        running.run(command, signals)
     assert caught.value.signal == signal.SIGTERM
 
 
 def test_a_program_that_hangs_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helper, "PATIENCE", 1000)
-    with hanging() as (command, lifeline), pytest.raises(helper.Stopped) as caught:
-        helper.run(command, watched=[lifeline])
+    monkeypatch.setattr(running, "PATIENCE", 1000)
+    with hanging() as (command, lifeline), pytest.raises(running.Stopped) as caught:
+        running.run(command, watched=[lifeline])
     assert caught.value.signal is None
 
 
@@ -94,14 +94,14 @@ def test_a_signal_is_left_where_the_program_ends_in_time() -> None:
     signals, writer = os.pipe()
     with open(signals, "rb"), open(writer, "wb", buffering=0) as file:
         file.write(b"x" * 128)
-        assert helper.run((SHELL, "-c", "echo a"), signals) == (0, "a\n", "")
+        assert running.run((SHELL, "-c", "echo a"), signals) == (0, "a\n", "")
         assert os.read(signals, 200) == b"x" * 128
 
 
 def test_signals_that_end_us_but_for_those_that_are_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert helper.endings() == {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+        assert running.endings() == {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -113,9 +113,9 @@ def test_which_directories_are_searched(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "good" / "app").touch(mode=0o755)
     monkeypatch.chdir(tmp_path / "good")
     search = os.fsencode(f"::.:../good:{tmp_path}:{tmp_path}/bin:{tmp_path}/none")
-    assert helper.find("app", search) is None
-    assert helper.find("app", search + os.fsencode(f":{tmp_path}/good/")) == f"{tmp_path}/good/app"
-    assert helper.find("sh", None) == helper.find("sh", b"") is not None
+    assert running.find("app", search) is None
+    assert running.find("app", search + os.fsencode(f":{tmp_path}/good/")) == f"{tmp_path}/good/app"
+    assert running.find("sh", None) == running.find("sh", b"") is not None
 
 
 @pytest.mark.parametrize("name", ["/opt/x/bin/pyspawn", "./bin/pyspawn", "-c"])
@@ -130,7 +130,7 @@ def test_a_command_for_root_names_the_whole_path(
     monkeypatch.setitem(posix.environ, b"PATH", os.fsencode(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, "release", "x"])
-    command = helper.as_root("release x")
+    command = running.as_root("release x")
     if sudo:
         assert command.startswith("`sudo /")
     else:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import idmap
 from spawner.errors import SpecError
-from spawner.idmap import AUTO, MAX_EXTENTS, Extent, IdMap
+from spawner.ids import idmap
+from spawner.ids.idmap import AUTO, MAX_EXTENTS, Extent, IdMap
 from spawner.spec import MAX_ID
 
 RUNS = st.tuples(st.integers(0, 60), st.integers(1, 20))

@@ -20,16 +20,19 @@ from hypothesis import strategies as st
 
 from pyinit.cmdline import parse
 from pyinit.execvp import ExecError
-from spawner import joinids, joining, joinoptions, joinprobe
 from spawner.caller import Caller
+from spawner.command import exec as joinoptions
 from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError, unmarked
-from spawner.evidence import Machine
-from spawner.joinids import Ids
-from spawner.joining import Joined
-from spawner.joins import Joins
+from spawner.joining import enter
+from spawner.joining import ids as joinids
+from spawner.joining.enter import Joined
+from spawner.joining.ids import Ids
+from spawner.joining.target import Joins
 from spawner.linux import Kernel
 from spawner.planning import plan
 from spawner.spec import Namespaces, Spec
+from spawner.why import joins as joinprobe
+from spawner.why.evidence import Machine
 
 NONE = Namespaces(())
 KINDS = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
@@ -204,9 +207,9 @@ VALUES = st.binary().filter(lambda raw: b"\0" not in raw)
 @given(st.dictionaries(NAMES, VALUES), st.binary().filter(lambda raw: b"=" not in raw))
 def test_an_environment_may_hold_anything(wanted: dict[bytes, bytes], junk: bytes) -> None:
     raw = b"".join(b"%s=%s\0" % pair for pair in wanted.items())
-    assert joining._variables(raw) == wanted
-    assert joining._variables(junk + b"\0" + raw) == wanted
-    assert joining._variables(b"=no name\0" + raw) == wanted
+    assert enter._variables(raw) == wanted
+    assert enter._variables(junk + b"\0" + raw) == wanted
+    assert enter._variables(b"=no name\0" + raw) == wanted
 
 
 # The order.
@@ -288,7 +291,7 @@ def test_a_process_that_ends_meanwhile(word: str) -> None:
         spec = Spec(["true"], namespaces=NONE, joins=Joins(str(process.pid)))
         assert spec.joins is not None
         with pytest.raises(SetupError, match=f"join process {process.pid}: it has ended"):
-            joining.find(Ending(process, word), spec, Caller(user=0, group=0))
+            enter.find(Ending(process, word), spec, Caller(user=0, group=0))
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
@@ -339,7 +342,7 @@ def test_a_process_that_enters_namespaces_meanwhile(way: str, tmp_path: Path) ->
         spec = Spec(["true"], namespaces=NONE, joins=joins)
         try:
             with pytest.raises(SetupError, match="it has entered other namespaces meanwhile"):
-                joining.find(Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
+                enter.find(Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
         finally:
             process.kill()
     assert sorted(os.listdir("/proc/self/fd")) == before
@@ -354,7 +357,7 @@ def test_what_is_found_is_let_go() -> None:
         spec = Spec(["true"], namespaces=NONE, joins=joins)
         assert spec.joins is not None
         with pytest.raises(SetupError, match="the namespaces that are named are yours as well"):
-            joining.find(Kernel(), spec, Caller(user=0, group=0))
+            enter.find(Kernel(), spec, Caller(user=0, group=0))
         process.send_signal(signal.SIGKILL)
     assert sorted(os.listdir("/proc/self/fd")) == before
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import traceback
 
-from spawner import laststack
-from spawner.laststack import Place
+from spawner.api import laststack
+from spawner.api.laststack import Place
 
 DUMP = rb"""Fatal Python error: Aborted
 

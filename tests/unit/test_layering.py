@@ -207,20 +207,18 @@ def test_circles_are_told_apart() -> None:
 
 def test_only_the_command_lines_end_a_process_or_print() -> None:
     """Libraries raise. (A forked child that became nothing ends by _exit, in its own room.)"""
-    forks = {"pyinit.child", "spawner.isolate"}
-    forks |= {
-        f"spawner.{room}"
-        for room in (
-            "launch",
-            "stage",
-            "init",
-            "keeper",
-            "witness",
-            "backend",
-            "slirpapi",
-            "veth",
-            "scout",
-        )
+    forks = {
+        "pyinit.child",
+        "spawner.api.isolate",
+        "spawner.init",
+        "spawner.joining.scout",
+        "spawner.launch",
+        "spawner.life.keeper",
+        "spawner.net.aside",
+        "spawner.net.slirpapi",
+        "spawner.net.veth",
+        "spawner.stage",
+        "spawner.terminal.witness",
     }
     wrong = []
     for name, tree in TREES.items():

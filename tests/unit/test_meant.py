@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import spawner
-from spawner import cli, elsewhere, meant
+from spawner import cli, command
+from spawner.command import foreign, meant
 from spawner.errors import INIT, ExecError
 from spawner.spec import Spec, choose
 
@@ -53,7 +53,7 @@ def test_the_files_own_hint_is_kept_unless_the_option_says_more() -> None:
 
 
 @given(
-    before=st.lists(st.sampled_from(["--init", "--user", "-p", "exec", "7", *elsewhere.TAKEN])),
+    before=st.lists(st.sampled_from(["--init", "--user", "-p", "exec", "7", *foreign.TAKEN])),
     program=st.lists(st.text(), min_size=1),
 )
 def test_behind_two_dashes_a_program_is_a_program(before: list[str], program: list[str]) -> None:
@@ -61,7 +61,7 @@ def test_behind_two_dashes_a_program_is_a_program(before: list[str], program: li
     assert meant.hint([*before, "--", *program], program, "own") == "own"
 
 
-@pytest.mark.parametrize("module", ["spawner.meant", "difflib"])
+@pytest.mark.parametrize("module", ["spawner.command.meant", "difflib"])
 def test_what_can_not_be_read_costs_the_hint_alone(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +72,7 @@ def test_what_can_not_be_read_costs_the_hint_alone(
                 raise OSError(errno.EMFILE, "no descriptor is left")
 
     monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.delattr(spawner, "meant", raising=False)
+    monkeypatch.delattr(command, "meant", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Refusing, *sys.meta_path])
     monkeypatch.setattr(sys, "argv", ["pyspawn", "exce"])
     spec = Spec(["exce"], namespaces=choose(privileged=True))

@@ -127,7 +127,7 @@ SPAWNER = {
     "spawner.errors",
     "spawner.forks",
     "spawner.init",
-    "spawner.initpath",
+    "spawner.lean",
     "spawner.launch",
     "spawner.linux",
     "spawner.machine",

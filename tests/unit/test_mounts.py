@@ -10,10 +10,10 @@ from helpers.kernels import Recording
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import mounts
 from spawner.caller import Caller
 from spawner.errors import SetupError, SpecError, SyscallError
 from spawner.linux import Kernel
+from spawner.mount import mounts
 from spawner.planning import find, plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 

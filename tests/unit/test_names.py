@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import names
+from spawner.ids import names
 
 PASSWD = "root:x:0:0::/:\nann:x:7:8::/:\nann:x:9:9::/:\nbad:x:seven:8::/:\nshort:x\nhalf:x:5\n"
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import backend, carrier, network, resolver, slirpapi
 from spawner.caller import Caller
 from spawner.errors import SpecError
 from spawner.linux import Kernel
-from spawner.network import KINDS, Network, Publish, parse, publish
+from spawner.net import aside, carrier, network, resolver, slirpapi
+from spawner.net.network import KINDS, Network, Publish, parse, publish
 from spawner.planning import find, plan
 from spawner.spec import Namespaces, Spec
 from spawner.steps import Part
@@ -277,7 +277,7 @@ def test_words_arrive_as_they_were_sent(words: list[str]) -> None:
     reader, writer = os.pipe()
     try:
         os.write(writer, b"".join(word + b"\0" for word in kept) + b"\0")
-        assert backend.read_words(reader) == kept
+        assert aside.read_words(reader) == kept
     finally:
         os.close(reader)
         os.close(writer)
@@ -289,7 +289,7 @@ def test_words_of_a_launcher_that_died_are_none(sent: bytes) -> None:
     os.write(writer, sent)
     os.close(writer)
     try:
-        assert backend.read_words(reader) == []
+        assert aside.read_words(reader) == []
     finally:
         os.close(reader)
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawner.errors import SyscallError
+from spawner.host.paths import follow_directory, open_directory
 from spawner.linux import Kernel
-from spawner.paths import follow_directory, open_directory
 
 
 @pytest.fixture(scope="module")

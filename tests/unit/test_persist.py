@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from spawner.errors import SetupError, SyscallError
+from spawner.life.persist import Kept
 from spawner.linux import Kernel
-from spawner.persist import Kept
 from spawner.spec import Namespaces, Spec
 
 

@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyinit.execvp import ExecError as ExecFailure
-from spawner import netpart, persist, steps
+from spawner import steps
 from spawner.caller import Caller
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError, SyscallError
-from spawner.idmap import IdMap
-from spawner.idspart import Ids
-from spawner.mapping import Maps
-from spawner.network import Network
+from spawner.ids.idmap import IdMap
+from spawner.ids.mapping import Maps
+from spawner.ids.part import Ids
+from spawner.life import persist
+from spawner.net import part
+from spawner.net.network import Network
 from spawner.planning import STATIONS, find, is_staged, lines, plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
@@ -365,7 +367,7 @@ def test_what_was_found_is_let_go_where_the_next_can_not_be_had(
         raise SetupError("no network", stage=LAUNCHER)
 
     monkeypatch.setattr(persist, "find", lambda *_: Holding())
-    monkeypatch.setattr(netpart, "find", refuse)
+    monkeypatch.setattr(part, "find", refuse)
     spec = make(namespaces=Namespaces({"net"}), persist="/run/x", network=Network("loopback"))
     with pytest.raises(SetupError, match="no network"):
         find(Recording(), spec, CALLER)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import probe
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError, unmarked
-from spawner.evidence import Machine
 from spawner.spec import NAMESPACES, Namespaces, Spec
+from spawner.why import rules
+from spawner.why.evidence import Machine
 
 NO_CAPS = "0" * 16
 ALL_CAPS = "000001ffffffffff"
@@ -128,7 +128,7 @@ def why(
     machine: Machine, error: SetupError, kinds: Iterable[str] = DEFAULTS, **more: object
 ) -> str:
     """Return the explanation, after checking that it is one line and one sentence."""
-    found = unmarked(probe.explain(error, spec(*kinds, **more), machine) or "")
+    found = unmarked(rules.explain(error, spec(*kinds, **more), machine) or "")
     assert found
     assert found.isprintable()
     assert not found.endswith(".")
@@ -177,7 +177,7 @@ def test_a_limit_that_is_used_up_or_a_depth(kind: str) -> None:
 
 
 def test_no_space_for_something_else_is_not_explained() -> None:
-    assert probe.explain(failed(errno.ENOSPC, "write"), spec(*DEFAULTS), Fake()) is None
+    assert rules.explain(failed(errno.ENOSPC, "write"), spec(*DEFAULTS), Fake()) is None
 
 
 # User namespaces.
@@ -244,7 +244,7 @@ def test_a_complaining_profile_is_not_blamed() -> None:
     machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
     machine.files["/proc/self/attr/current"] = "app (complain)\n"
     error = failed(errno.EACCES, "mount", path="/")
-    assert probe.explain(error, spec(*ROOTS), machine) is None
+    assert rules.explain(error, spec(*ROOTS), machine) is None
 
 
 def test_selinux() -> None:
@@ -256,7 +256,7 @@ def test_selinux() -> None:
     assert "label=disable" in found
     machine.files["/sys/fs/selinux/enforce"] = "0"
     error = failed(errno.EACCES, "mount", path="/proc")
-    assert probe.explain(error, spec(*DEFAULTS), machine) is None
+    assert rules.explain(error, spec(*DEFAULTS), machine) is None
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
@@ -441,7 +441,7 @@ def test_the_pid_namespace_that_pyspawn_itself_unshared_is_not_blamed(
     del machine.links["/proc/self/ns/pid_for_children"]
     if target:
         machine.links["/proc/self/ns/pid_for_children"] = target
-    assert probe.explain(failed(number, syscall, step), spec(*ROOTS), machine) is None
+    assert rules.explain(failed(number, syscall, step), spec(*ROOTS), machine) is None
 
 
 # Descriptors and processes.
@@ -548,11 +548,11 @@ def test_a_second_proc_that_is_whole_takes_the_blame_from_the_masks() -> None:
     machine = Fake()
     machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
     machine.mounted("31 25 0:22 / /mnt/proc rw - proc proc rw")
-    assert probe.explain(proc_refused(), spec(*DEFAULTS), machine) is None
+    assert rules.explain(proc_refused(), spec(*DEFAULTS), machine) is None
 
 
 def test_a_mount_on_a_directory_that_is_always_empty_masks_nothing() -> None:
-    assert probe.explain(proc_refused(), spec(*DEFAULTS), Fake()) is None
+    assert rules.explain(proc_refused(), spec(*DEFAULTS), Fake()) is None
 
 
 def test_no_whole_proc_to_be_seen() -> None:
@@ -582,7 +582,7 @@ def test_a_masked_proc_and_one_that_was_to_go_elsewhere() -> None:
     machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
     error = failed(errno.EPERM, "mount", "mount proc on /x", "/x", INIT)
     assert "parts of /proc are masked (/proc/kcore)" in why(machine, error, mount_proc="/x")
-    assert probe.explain(error, spec(*DEFAULTS), machine) is None
+    assert rules.explain(error, spec(*DEFAULTS), machine) is None
 
 
 @pytest.mark.parametrize(
@@ -619,7 +619,7 @@ def test_a_root_directory_that_is_no_mount_point() -> None:
 
 def test_an_invalid_mount_elsewhere_is_not_explained() -> None:
     error = failed(errno.EINVAL, "mount", path="/")
-    assert probe.explain(error, spec(*ROOTS), Fake(0)) is None
+    assert rules.explain(error, spec(*ROOTS), Fake(0)) is None
 
 
 # Clocks and names.
@@ -743,7 +743,7 @@ def test_a_path_that_is_in_order_by_now_is_not_explained() -> None:
     machine.add("/srv")
     for number in (errno.ENOENT, errno.EACCES, errno.ENOTDIR):
         error = failed(number, "chdir", path="/srv")
-        assert probe.explain(error, spec(*DEFAULTS), machine) is None
+        assert rules.explain(error, spec(*DEFAULTS), machine) is None
 
 
 # In general.
@@ -751,12 +751,12 @@ def test_a_path_that_is_in_order_by_now_is_not_explained() -> None:
 
 def test_an_error_without_an_errno_is_not_explained() -> None:
     error = SetupError("the launcher has gone", stage=STAGE)
-    assert probe.explain(error, None, Fake()) is None
+    assert rules.explain(error, None, Fake()) is None
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.EINVAL, errno.ECHILD])
 def test_what_is_unknown_is_not_guessed(number: int) -> None:
-    assert probe.explain(failed(number, "unshare"), spec(*DEFAULTS), Fake()) is None
+    assert rules.explain(failed(number, "unshare"), spec(*DEFAULTS), Fake()) is None
 
 
 def test_the_real_machine_answers() -> None:
@@ -820,7 +820,7 @@ class Mad(Machine):
 
 @given(
     st.data(),
-    st.sampled_from(sorted({number for numbers, _ in probe._RULES for number in numbers})),
+    st.sampled_from(sorted({number for numbers, _ in rules._RULES for number in numbers})),
     st.sampled_from(["unshare", "fork", "mount", "write", "openat", "chdir", "execve",
                      "sethostname", "ioctl", "", "pidfd_open"]),
     st.one_of(st.none(), st.text(), st.sampled_from(["/", "/proc", "/proc/1/uid_map", OFFSETS])),
@@ -835,5 +835,5 @@ def test_it_never_raises_and_says_one_line(
 ) -> None:
     error = SetupError("step", stage=STAGE, syscall=syscall, errno=number, path=path)
     wanted = spec(*kinds) if kinds is not None else None
-    found = probe.explain(error, wanted, Mad(data))
+    found = rules.explain(error, wanted, Mad(data))
     assert found is None or (unmarked(found).isprintable() and found)

@@ -12,8 +12,8 @@ import pytest
 from helpers import children
 from helpers.kernels import open_descriptors
 
-from spawner import scout
 from spawner.errors import LAUNCHER, SetupError, SyscallError
+from spawner.joining import scout
 from spawner.linux import Kernel
 
 

@@ -13,13 +13,14 @@ import pytest
 from helpers.kernels import open_descriptors
 from helpers.programs import PLACE
 
-from spawner import sealed
 from spawner.errors import SetupError
+from spawner.joining import sealed
 
 CODE = """
 import os, posix, signal, sys
 sys.path[:0] = [sys.argv[1]]
-from spawner import caller, sealed
+from spawner import caller
+from spawner.joining import sealed
 from spawner.errors import SetupError
 from spawner.linux import Kernel
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyinit import cmdline
-from spawner import options
 from spawner.caller import Caller
+from spawner.command import run
 from spawner.errors import SpecError, unmarked
-from spawner.idmap import Extent, IdMap
+from spawner.ids.idmap import Extent, IdMap
 from spawner.spec import (
     ALL,
     DEFAULT_NAMESPACES,
@@ -224,9 +224,9 @@ def test_every_frozen_value_pickles() -> None:
 def test_a_kind_goes_by_each_of_its_names(names: str) -> None:
     assert Namespaces(names) == Namespaces(names.split(",")) == Namespaces("net,mount")
     for option in ("unshare", "unshare-try"):
-        values, program = cmdline.parse(options.TABLE, [f"--{option}={names}", "--", "a"])
-        wanted = options.spec(values, program, user=0, group=0).namespaces.wanted
+        values, program = cmdline.parse(run.TABLE, [f"--{option}={names}", "--", "a"])
+        wanted = run.spec(values, program, user=0, group=0).namespaces.wanted
         assert wanted == DEFAULT_NAMESPACES | {"net"}
-    values, program = cmdline.parse(options.TABLE, [f"--share={names}", "--", "a"])
-    assert "mount" not in options.spec(values, program, user=0, group=0).namespaces.wanted
+    values, program = cmdline.parse(run.TABLE, [f"--share={names}", "--", "a"])
+    assert "mount" not in run.spec(values, program, user=0, group=0).namespaces.wanted
     assert Namespaces("ALL") == Namespaces("all")

@@ -11,8 +11,9 @@ import pytest
 from helpers.kernels import Recording
 
 from pyinit.execvp import ExecError as ExecFailure
-from spawner import credentials, steps
+from spawner import steps
 from spawner.errors import INIT, LAUNCHER, STAGE, ExecError, SetupError, SyscallError
+from spawner.ids import credentials
 
 MS_REC_PRIVATE = 0x44000
 MS_NOSUID_NODEV_NOEXEC = 0xE

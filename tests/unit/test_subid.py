@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import subid
+from spawner.ids import subid
 from spawner.spec import MAX_ID
 
 OWNERS = ("alice", "1000")

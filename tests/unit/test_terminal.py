@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spawner import terminal
+from spawner.terminal import job
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ from spawner import terminal
     ],
 )
 def test_a_shell_that_prompts(line: str, prompts: bool) -> None:
-    assert terminal.is_interactive_shell(line.split()) == prompts
+    assert job.is_interactive_shell(line.split()) == prompts

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 
-from spawner.ties import Pidfd
+from spawner.api.ties import Pidfd
 
 
 def test_a_pidfd_stays_open_while_anybody_waits() -> None:

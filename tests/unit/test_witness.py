@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from spawner import proc, witness
+from spawner.host import proc
+from spawner.terminal import witness
 
 READS = 6
 """More than are made: status and the thread's syscall, twice."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner import zombies
+from spawner.command import zombies
 
 
 class Proc:

@@ -1,0 +1,1 @@
+"""The API: `run` and `Process`, and what stands behind them."""

@@ -1,0 +1,555 @@
+"""Call a Python function in namespaces of its own, for tests: `pytest_plugin` stands on it.
+
+Who does what:
+
+1. A container is made as for any program. What runs in it is `pyinit --pause`, which holds its
+   namespaces and reaps.
+2. The caller forks the *guest*, which joins all of the container's new namespaces by one setns(2).
+   A PID namespace is for children only, so it forks once more: its child calls the function. The
+   child's pid is one that neither the caller nor any process it was forked from has had, since
+   libraries notice a fork by a new pid.
+3. The outcome comes back pickled through a pipe. There's no more once the guest has ended.
+4. Where it hung is told by the child itself: its faulthandler writes that into another pipe when
+   the caller sends SIGABRT. It does so as well when the child crashes.
+5. The container is killed, and with it whatever the function has left behind.
+
+Whoever controls the function controls what is unpickled: it isn't for code that isn't trusted.
+
+A fork of a program with threads has one thread, and the locks that the others held stay held. So
+what the function uses should not be used by other threads: as with any fork, os.fork(). Nothing of
+ours waits for such a lock: not that of a module, either, which another thread may be importing just
+then. What is needed after the fork is imported before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import functools
+import os
+import pickle
+import posix
+import resource
+import select
+import signal
+import sys
+import time
+import traceback
+from subprocess import DEVNULL, TimeoutExpired
+from typing import TYPE_CHECKING, Any
+
+from pyinit import cmdline, signames
+from spawner import lean
+from spawner.api import keywords, laststack, ties
+from spawner.api.process import Process
+from spawner.errors import LAUNCHER, SetupError, SpecError, SyscallError
+from spawner.linux import Kernel
+from spawner.spec import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import NoReturn, TypeVar
+
+    T = TypeVar("T")
+
+FOR_PROGRAMS = (*keywords.OURS, "init", "user", "group", "extra_groups")
+"""Keywords that say something of a program, and nothing of the namespaces around a function."""
+
+_RETURNED, _RAISED = "returned", "raised"
+
+_PATIENCE = 3.0
+"""Seconds that a process which hangs gets to say where, before it is killed."""
+
+_PAUSED, _RESUMED = b"paused", b"resumed"
+
+_pids = {os.getpid()}
+"""The pids that this process had, or one from which it was forked, as each saw itself."""
+
+os.register_at_fork(after_in_child=lambda: _pids.add(os.getpid()))
+
+_callers: list[int] = []
+"""The descriptors by which an isolated function tells its caller of the clock: the last one."""
+
+
+class IsolatedError(Exception):
+    """What happened to an isolated function, where neither its result nor its exception says so."""
+
+
+class _Holder(Process[bytes]):
+    """A container out of the reach of a ^C, which is for who calls the function, and for that."""
+
+    def _launch(self, *args: Any, **streams: Any) -> None:
+        super()._launch(*args, process_group=0, **streams)
+
+
+def holder() -> list[str]:
+    """Return the argv of a program that holds its namespaces, and does nothing else."""
+    return [*lean.lean("import pyinit.__main__"), "--pause"]
+
+
+def pause() -> None:
+    """Stop the clock of the time-out, in an isolated function: somebody is debugging it."""
+    _tell_of_clock(_PAUSED)
+
+
+def resume() -> None:
+    """Let the clock go on."""
+    _tell_of_clock(_RESUMED)
+
+
+def _tell_of_clock(word: bytes) -> None:
+    if _callers:
+        os.write(_callers[-1], word + b"\n")
+
+
+def hold(options: Mapping[str, Any], timeout: float | None = None) -> Process[bytes]:
+    """Make a container to join; raises SetupError, SpecError and subprocess.TimeoutExpired."""
+    for name in FOR_PROGRAMS:
+        if name in options:
+            raise SpecError(f"{name} is for programs, not for a function", "give it to run()")
+    return _Holder(
+        holder(), init=False, stdin=DEVNULL, stdout=DEVNULL, start_timeout=timeout, **options
+    )
+
+
+def call(
+    function: Callable[..., T],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    timeout: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_pause: Callable[[], object] = lambda: None,
+) -> tuple[T, dict[str, str]]:
+    """Call `function` isolated; return its result and why optional namespaces are missing.
+
+    Raises what the function raises, with its traceback as a note; IsolatedError where that can't be
+    pickled, or the result, or where the process ended by itself; subprocess.TimeoutExpired after
+    `timeout` seconds; and what a container that can't be made raises. A traceback leads on to where
+    the function hung, or crashed. The `options` are those of `Process`, but FOR_PROGRAMS;
+    `on_pause` is called when the function has called `pause`.
+    """
+    __tracebackhide__ = True  # by pytest, which shows where the function was called
+    if not callable(function):
+        raise TypeError(f"a function is called, not {function!r}; a command is for isolated.run")
+    timeout = keywords.duration("timeout", timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    options = options or {}
+    _prepare()
+    for stream in (sys.stdout, sys.stderr):  # else both processes would write what is in there
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    with hold(options, timeout) as container:
+        try:
+            if "pid" not in _new(container):
+                raise SpecError(
+                    "a function is isolated in a PID namespace of its own, so that nothing is left",
+                    "don't share pid",
+                )
+            guest = _Guest(container, options.get("cwd"), on_pause)
+            kind, value = _converse(guest, function, args, kwargs or {}, timeout, deadline)
+        finally:
+            container.kill()
+    if kind == _RAISED:
+        raise value
+    return value, container.missing
+
+
+@functools.cache
+def _prepare() -> None:
+    """Import what it takes to tell of an exception, which traceback does only when it has to."""
+    try:
+        getattr(_pids, _RAISED)
+    except AttributeError as error:
+        traceback.format_exception(error)
+
+
+def _converse(
+    guest: _Guest,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    timeout: float | None,
+    deadline: float | None,
+) -> tuple[str, Any]:
+    """Have a guest call the function; return how that went."""
+    __tracebackhide__ = True
+    with contextlib.ExitStack() as ends:
+
+        def end(file: Any) -> Any:
+            return ends.enter_context(contextlib.closing(file))
+
+        (reader, writer), (news, newser), (dump, dumper) = (map(end, ties.pipe()) for _ in range(3))
+        guest.news, guest.dump = news.fileno(), dump.fileno()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+        def unblocked() -> Any:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            return function(*args, **kwargs)
+
+        def begin() -> ties.Pidfd:
+            guest.fork(writer.fileno(), newser.fileno(), dumper.fileno(), unblocked)
+            pidfd: ties.Pidfd = end(ties.Pidfd(guest.pid))  # ours, also where its return is cut off
+            return pidfd
+
+        def stack() -> TracebackType | None:
+            return laststack.rebuilt(
+                laststack.within(laststack.read(guest.dumped()), unblocked.__code__)
+            )
+
+        try:
+            # The guest stays undisturbed, too: it has a child to reap.
+            pidfd = ties.undisturbed(begin)
+            told = _listen(reader.fileno(), guest, pidfd, deadline)
+            if told is None:
+                guest.ask()
+            guest.see_off()
+        except BaseException as error:
+            # Somebody else's time-out, say: it strikes here, and where the function is counts.
+            try:
+                guest.ask()
+                error.__traceback__ = stack() or error.__traceback__
+            finally:
+                ties.insist(guest.see_off, lambda: not guest.pid)
+            raise
+        if told is None:
+            raise TimeoutExpired(_name(function), timeout or 0).with_traceback(stack())
+        with contextlib.suppress(Exception):  # it ended before all of it was told
+            return opened(told)
+        raise IsolatedError(f"{_name(function)} {_ending(guest.status)}").with_traceback(stack())
+
+
+class _Guest:
+    """The guest of a container, from before its fork on.
+
+    Read from `news`: the pid of its child, and when that stops the clock. `status` is its wait
+    status once it was seen off; None if somebody else has reaped it.
+    """
+
+    pid = 0
+    child = 0
+    paused = False
+    status: int | None = None
+    news = dump = -1
+
+    def __init__(
+        self, container: Process[bytes], directory: Any, on_pause: Callable[[], object]
+    ) -> None:
+        self._container = container
+        self._directory = directory
+        self._on_pause = on_pause
+        self._partial = b""
+
+    def fork(self, telling: int, naming: int, dumping: int, function: Callable[[], Any]) -> None:
+        """Fork it, with copies of its ends of the ties, which a fork closes."""
+        container, place = self._container, self._directory
+        new, place = _new(container), os.getcwd() if place is None else place
+        with contextlib.ExitStack() as kept:
+            descriptors = (container._first.descriptor, telling, naming, dumping)
+            pidfd, *ends = (_copy(kept, descriptor) for descriptor in descriptors)
+            self.pid = os.fork()
+            if self.pid == 0:
+                _be_guest(pidfd, new, place, ends, function)
+
+    def hear(self) -> None:
+        """Take in what its news are."""
+        *lines, self._partial = (self._partial + _available(self.news)).split(b"\n")
+        for line in lines:
+            if line.isdigit():
+                self.child = int(line)
+            elif self.paused != (line == _PAUSED):
+                self.paused = not self.paused
+                if self.paused:
+                    self._on_pause()
+
+    def ask(self) -> None:
+        """Have its child, which hangs, write where it is, and so end; wait for that for a while.
+
+        A core file, which nobody wants, is too large for its limit then; core(5).
+        """
+        if self.pid:
+            self.hear()
+        if not self.child:
+            return
+        pidfd = ties.Pidfd(self.child)
+        try:
+            _, most = resource.prlimit(self.child, resource.RLIMIT_CORE)
+            resource.prlimit(self.child, resource.RLIMIT_CORE, (0 if most == 0 else 1, most))
+            pidfd.send(signal.SIGABRT)
+            pidfd.send(signal.SIGCONT)
+            pidfd.wait(_PATIENCE)
+        except (ProcessLookupError, PermissionError):
+            pass  # it has ended, or become somebody whom we may not ask
+        finally:
+            pidfd.close()
+
+    def dumped(self) -> bytes:
+        """Return what its child's faulthandler has written."""
+        return _available(self.dump)
+
+    def see_off(self) -> None:
+        """Kill the container, and reap the guest.
+
+        That kills the guest's child, and the guest reaps it. To kill the guest would leave the
+        child to our subreaper, and the namespace waits for whoever is slow to reap.
+        """
+        if not self.pid:
+            return
+        self._container.kill()
+        if self.status is None:
+            with contextlib.suppress(ChildProcessError):  # who ignores SIGCHLD, or reaps all
+                _, self.status = os.waitpid(self.pid, 0)
+        if self.status is not None and os.WIFSIGNALED(self.status):
+            self._reap()
+        self.pid = 0
+
+    def _reap(self) -> None:
+        """Reap the child of a guest that somebody has killed, if we are its subreaper or PID 1.
+
+        The end of its PID namespace waits until somebody does, and nobody else will.
+        """
+        self.hear()
+        if self.child:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.child, 0)
+
+
+def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
+    """Return a copy of a descriptor above the standard ones, which `kept` closes."""
+    if descriptor is None:
+        raise IsolatedError("what holds the namespaces has ended")
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    kept.callback(os.close, copy)
+    return copy
+
+
+def _available(descriptor: int) -> bytes:
+    """Return what can be read now from a pipe."""
+    os.set_blocking(descriptor, False)
+    found = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while block := os.read(descriptor, 65536):
+            found += block
+    return bytes(found)
+
+
+def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | None) -> bytes | None:
+    """Return all that comes until the guest has ended, None at the deadline."""
+    told = bytearray()
+    poller = select.poll()
+    for source in (reader, guest.news, pidfd.descriptor):
+        if source is not None:
+            poller.register(source, select.POLLIN)
+    ended = pidfd.descriptor is None
+    while True:
+        told += _available(reader)
+        guest.hear()
+        if ended:
+            return bytes(told)
+        begun, paused = time.monotonic(), guest.paused
+        left = None if deadline is None or paused else max(0.0, deadline - begun)
+        part = None if left is None else min(left, cmdline.LONGEST_POLL)
+        ready: list[tuple[int, int]] = []
+        try:
+            ready = poller.poll(None if part is None else part * 1000)
+        except KeyboardInterrupt:
+            if not paused:
+                guest.hear()
+            if not (paused or guest.paused):  # else it's for the debugger, which has got it too
+                raise
+        if paused:
+            if deadline is not None:
+                deadline += time.monotonic() - begun
+        elif not ready and part == left:
+            return None
+        ended = any(descriptor == pidfd.descriptor for descriptor, _ in ready)
+
+
+def _be_guest(
+    pidfd: int, new: list[str], place: Any, ends: list[int], function: Callable[[], Any]
+) -> NoReturn:
+    """Join the container, and have a child call the function; end as the child does.
+
+    All signals are blocked and stay so: who interrupts all of us does it to the caller and to the
+    child. Of the `ends`, the first is for the outcome, the second for the child's pid and the
+    clock, the third for what faulthandler says. It's posix._exit, since coverage may have replaced
+    that of os, to write a file over the caller's.
+    """
+    telling, naming, dumping = ends
+    status = 1
+    try:
+        _join(pidfd, new)
+        os.chdir(place)  # the root of the namespace is where a join leads, setns(2)
+        if child := _fork_another(naming):
+            code = os.waitstatus_to_exitcode(_reaped(child))
+            status = code if code >= 0 else 128 - code
+        else:
+            _callers.append(naming)
+            faulthandler.enable(dumping)
+            _tell(telling, outcome(function))
+            status = 0
+    except BaseException as error:  # noqa: BLE001  it's the caller's
+        _tell(telling, _packed(_RAISED, error))
+    finally:
+        posix._exit(status)
+
+
+def _fork_another(naming: int) -> int:
+    """Fork a process that nobody takes for one of its forebears; return as os.fork().
+
+    asyncio, tempfile, multiprocessing and many others tell a fork by its pid, and PID namespaces
+    all count from 1. A child with the pid of a forebear ends, and the next one is tried. The child
+    goes on only when its pid, as the guest sees it, has been told by the descriptor `naming`: a
+    line each, of which the last one counts.
+    """
+    forebears = frozenset(_pids)
+    while True:
+        gate, opener = os.pipe()
+        answers, answerer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(opener)
+            os.close(answers)
+            if os.getpid() in forebears or not os.read(gate, 1):
+                posix._exit(0)
+            os.write(answerer, b"!")
+            os.close(answerer)
+            os.close(gate)
+            return 0
+        os.close(answerer)
+        answered = b""
+        try:
+            os.write(naming, b"%d\n" % child)
+            os.write(opener, b"!")  # the gate is open here too: this raises no SIGPIPE
+            answered = os.read(answers, 1)
+        finally:
+            for end in (gate, opener, answers):
+                os.close(end)
+            if not answered:
+                status = _reaped(child)
+        if answered:
+            return child
+        if status:
+            raise IsolatedError("what holds the namespaces has ended")
+
+
+def _reaped(child: int) -> int:
+    """Wait for a child; return its wait status, 0 where SIGCHLD is ignored."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(child, 0)[1]
+    return 0
+
+
+def _join(pidfd: int, new: list[str]) -> None:
+    flags = 0
+    for kind in new:
+        flags |= KINDS[kind].number
+    try:
+        Kernel().setns(pidfd, flags)
+    except SyscallError as error:
+        raise SetupError(
+            f"join the namespaces {', '.join(new)}",
+            stage=LAUNCHER,
+            syscall=error.syscall,
+            errno=error.errno,
+        ) from None
+
+
+def _new(container: Process[bytes]) -> list[str]:
+    """Return the kinds of the container's namespaces that aren't ours, /proc/PID/ns."""
+    return [
+        kind
+        for kind, inode in container.namespaces.items()
+        if os.stat(f"/proc/self/ns/{KINDS[kind].file}").st_ino != inode
+    ]
+
+
+def outcome(function: Callable[[], Any]) -> bytes:
+    """Call the function; return how that went, pickled."""
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001  whatever it is, the caller gets it
+        packed = _packed(_RAISED, error)
+    else:
+        packed = _packed(_RETURNED, result)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    return packed
+
+
+def opened(packed: bytes) -> tuple[str, Any]:
+    """Return how a call went: the kind of its outcome, and the result or the exception."""
+    kind, value = pickle.loads(packed)  # noqa: S301  by the caller's own function
+    return kind, value
+
+
+def result(packed: bytes) -> Any:
+    """Return the result of a call, or raise what it raised."""
+    __tracebackhide__ = True
+    kind, value = opened(packed)
+    if kind == _RAISED:
+        raise value
+    return value
+
+
+def _packed(kind: str, value: Any) -> bytes:
+    """Return an outcome pickled, or in its place what there is to say of it."""
+    note = ""
+    if kind == _RAISED:
+        told = traceback.format_exception(type(value), value, _beyond_us(value.__traceback__))
+        note = "in the isolated process:\n" + "".join(told).rstrip()
+        with contextlib.suppress(Exception):  # it may forbid new attributes
+            value.add_note(note)
+    try:
+        packed = pickle.dumps((kind, value))
+        _, again = pickle.loads(packed)  # noqa: S301  what was pickled here
+    except Exception as error:  # noqa: BLE001  pickle calls what others wrote
+        what = _shown(value) if kind == _RAISED else f"the result {_shown(value)}"
+        failed = IsolatedError(f"{what} can't come back: {type(error).__name__}: {error}")
+    else:
+        if type(again) is type(value):
+            return packed
+        failed = IsolatedError(f"{_shown(value)} came back as another type")
+    if note:
+        failed.add_note(note)
+    return pickle.dumps((_RAISED, failed))
+
+
+def _beyond_us(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames that led to the function."""
+    while trace is not None and trace.tb_next is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith("spawner."):
+            break
+        trace = trace.tb_next
+    return trace
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  it's somebody else's, and being told of already
+        return object.__repr__(value)
+
+
+def _tell(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def _ending(status: int | None) -> str:
+    """Say how the guest ended; a signal of its child's is 128 + n, of its own -n."""
+    if status is None:
+        return "ended its process, with a status that somebody else took: who ignores SIGCHLD?"
+    code = os.waitstatus_to_exitcode(status)
+    number = -code if code < 0 else code - 128
+    if number in signal.valid_signals():
+        return f"was killed by {signames.name(number)}"
+    return f"ended its process with status {code}"

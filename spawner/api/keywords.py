@@ -1,0 +1,330 @@
+"""The keywords of the Python API, and the options of the launcher that they become.
+
+An option is declared once, in `options.TABLE`: so a keyword only names it, and says which Python
+values stand for it. Text always may, as on the command line, and is read by the option's own
+`convert`. A keyword more is a line in `TABLE` and one in `signatures.Options`; a test holds the two
+together.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from subprocess import PIPE, SubprocessError
+from typing import TYPE_CHECKING
+
+from pyinit import cmdline
+from spawner.command import run
+from spawner.errors import SpecError
+from spawner.spec import ALL, Frozen, Namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from dataclasses import KW_ONLY
+    from typing import Any
+
+    from spawner.api.signatures import (
+        Extents,
+        JoinOptions,
+        Names,
+        Options,
+        OutputEither,
+        Ports,
+        Word,
+    )
+    from spawner.net.network import Network
+
+OURS = (
+    *("stdin", "stdout", "stderr", "bufsize", "pipesize", "close_fds", "env", "pass_fds", "umask"),
+)
+"""Keywords that are what subprocess makes of them, for the launcher and so for the program."""
+
+TEXT = ("text", "universal_newlines", "encoding", "errors")
+RUN = ("input", "capture_output", "timeout", "check")
+
+MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-auto"}
+"""The values of `map`, and the options that they stand for."""
+
+_OPTIONS = {option.long: option for option in run.TABLE}
+
+
+class Keyword(Frozen):
+    """A keyword: what it `takes`, in words, and how a value is spelt for its option.
+
+    `spell` gets the option's name and a value other than None, and returns whole words. It raises
+    TypeError for any other kind of value, and ValueError, with words, for one that makes no sense.
+    `none` is how None is spelt.
+    """
+
+    takes: str
+    spell: Callable[[str, Any], list[str]]
+    option: str = ""
+    _: KW_ONLY
+    none: Sequence[str] = ()
+
+
+def _word(option: str, text: str) -> str:
+    """Return `--option=text`, where the option takes it; raises ValueError."""
+    word = _unread(option, text)
+    _OPTIONS[option].convert(text)
+    return word
+
+
+def _unread(option: str, text: str) -> str:
+    """Return `--option=text`, of which only the whole command line tells what it means."""
+    if b"\0" in encoded(text):
+        raise ValueError(f"{text!r} contains a NUL, which no command line can hold")
+    return f"--{option}={text}"
+
+
+def encoded(word: Word) -> bytes:
+    """Return the bytes that the kernel is given for a word; raises ValueError with words."""
+    try:
+        return os.fsencode(word)
+    except UnicodeEncodeError as error:
+        odd = error.object[error.start : error.end]
+        reason = f"{odd!r} has no bytes in {error.encoding}, the encoding of file names"
+        raise ValueError(f"{word!r} can't be given to a program: {reason}") from None
+
+
+def _text(option: str, value: str) -> list[str]:
+    if not isinstance(value, str):
+        raise TypeError
+    return [_word(option, value)]
+
+
+def _path(option: str, value: Word) -> list[str]:
+    text = os.fsdecode(value)
+    if not text:
+        raise ValueError("it is an empty path")
+    return [_word(option, text)]
+
+
+def _true_or_path(option: str, value: object) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{option}"] if value else []
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError
+    return _path(option, value)
+
+
+def _names(option: str, value: Names) -> list[str]:
+    text = value if isinstance(value, str) else ",".join(value)
+    return [_word(option, text)] if text else []
+
+
+def _namespaces(_: str, value: Namespaces) -> list[str]:
+    if not isinstance(value, Namespaces):
+        raise TypeError
+    sets = {"share": (ALL,), "unshare": value.required, "unshare-try": value.optional}
+    return [word for option, names in sets.items() for word in _names(option, sorted(names))]
+
+
+def _network(option: str, value: Network | str) -> list[str]:
+    from spawner.net.network import Network  # which few need, as with those below
+
+    if not isinstance(value, (Network, str)):
+        raise TypeError
+    ports = value.publish if isinstance(value, Network) else ()
+    return [_word(option, str(value)), *(_word("publish", str(port)) for port in ports)]
+
+
+def _ports(option: str, value: Ports) -> list[str]:
+    if value == ():
+        return []
+    from spawner.net.network import Publish
+
+    ports = [value] if isinstance(value, (int, str, Publish)) else value
+    return [
+        _word(option, str(port) if isinstance(port, Publish) else _number(port)) for port in ports
+    ]
+
+
+def _whole(option: str, value: int | str) -> list[str]:
+    return [_word(option, _number(value))]
+
+
+def _number(value: int | str) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError
+    return value if isinstance(value, str) else str(int(value))
+
+
+def _id(option: str, value: int | str) -> list[str]:
+    return [_unread(option, _number(value))]
+
+
+def _ids(option: str, value: str | Iterable[int | str]) -> list[str]:
+    text = value if isinstance(value, str) else ",".join(_number(item) for item in value)
+    return [_unread(option, text)]
+
+
+def _seconds(option: str, value: float | str) -> list[str]:
+    if not isinstance(value, str):
+        value = format(_finite(value), "f")
+    return [_word(option, value)]
+
+
+def _map(_: str, value: str) -> list[str]:
+    if not isinstance(value, str):
+        raise TypeError
+    if value not in MAPS:
+        raise ValueError(f"{value!r} is not one of {', '.join(MAPS)}")
+    return [f"--{MAPS[value]}"]
+
+
+def _extents(option: str, value: Extents) -> list[str]:
+    from spawner.ids.idmap import AUTO, IdMap
+
+    items = value.split() if isinstance(value, str) else value
+    extents = items.extents if isinstance(items, IdMap) else tuple(items)
+    words = [item for item in extents if isinstance(item, str)]
+    if len(words) < len(extents) or not words:
+        named = IdMap(item for item in extents if item != AUTO)
+        words = [AUTO] * (AUTO in words) + str(named).split()
+    return [_word(option, word) for word in words]
+
+
+_IDS = "an IdMap, or INNER:OUTER:COUNT or (inner, outer, count) in a list, or 'auto'"
+_KINDS = "the names of namespaces, as 'net,time' or ['net', 'time'], or 'all'"
+_ID = "an id, which is a whole number, or a name"
+_WHOLE_SECONDS = "a whole number of seconds"
+
+TABLE = {
+    "init": Keyword("True, False or a path", _true_or_path, "init"),
+    "namespaces": Keyword("a Namespaces", _namespaces),
+    "unshare": Keyword(_KINDS, _names, "unshare"),
+    "share": Keyword(_KINDS, _names, "share"),
+    "unshare_try": Keyword(_KINDS, _names, "unshare-try"),
+    "hostname": Keyword("text", _text, "hostname"),
+    "network": Keyword("a kind of network, or a Network", _network, "network"),
+    "publish": Keyword("a port or several, as 80, '8080:80' or a Publish", _ports, "publish"),
+    "propagation": Keyword("text", _text, "propagation"),
+    "mount_proc": Keyword("True, False or a path", _true_or_path, "mount-proc"),
+    "cwd": Keyword("a path", _path, "workdir"),
+    "map": Keyword("'root', 'current' or 'auto'", _map),
+    "map_users": Keyword(_IDS, _extents, "map-users"),
+    "map_groups": Keyword(_IDS, _extents, "map-groups"),
+    "setgroups": Keyword("'allow' or 'deny'", _text, "setgroups"),
+    "user": Keyword(_ID, _id, "setuid"),
+    "group": Keyword(_ID, _id, "setgid"),
+    "extra_groups": Keyword("ids, which are whole numbers, or names", _ids, "groups"),
+    "monotonic": Keyword(_WHOLE_SECONDS, _whole, "monotonic"),
+    "boottime": Keyword(_WHOLE_SECONDS, _whole, "boottime"),
+    "stop_signal": Keyword("the number or the name of a signal", _whole, "stop-signal"),
+    "stop_timeout": Keyword(
+        "a number of seconds, or None", _seconds, "stop-timeout", none=["--stop-timeout=infinity"]
+    ),
+}
+"""The keywords that become options, by their names, in the order in which they're said."""
+
+
+def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
+    """Return the descriptors that are for the program, all of which are open.
+
+    Raises TypeError, and OSError for a closed one: subprocess would find that out in the child, and
+    take it for a failure of the launcher's exec.
+    """
+    found = tuple(pass_fds)
+    for descriptor in found:
+        if isinstance(descriptor, bool) or not isinstance(descriptor, int):
+            raise TypeError(f"pass_fds takes descriptors, which are numbers, not {descriptor!r}")
+        try:
+            os.fstat(descriptor)
+        except (OSError, OverflowError):
+            reason = f"{os.strerror(errno.EBADF)}: {descriptor} of pass_fds isn't open"
+            raise OSError(errno.EBADF, reason) from None
+    return found
+
+
+def streams(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what subprocess.Popen is given as it is; raises TypeError and SpecError."""
+    names = ("stdin", "stdout", "stderr", "bufsize", "pipesize", "umask", "env")
+    found = {name: given[name] for name in names if name in given}
+    if "umask" in found:
+        _check_umask(found["umask"])
+    return found
+
+
+def _check_umask(umask: object) -> None:
+    """Raise an error for what can't be a mask for umask(2), or -1 for the caller's."""
+    if isinstance(umask, bool) or not isinstance(umask, int):
+        raise TypeError(f"umask takes a mask of permissions, as 0o022, not {umask!r}")
+    if not -1 <= umask <= 0o777:
+        raise SpecError(f"umask: {umask} isn't a mask of permissions: those are 0 to 0o777")
+
+
+def is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:
+    """Return what the two names of one thing say; raises SubprocessError as subprocess does."""
+    if None not in (text, universal_newlines) and bool(text) != bool(universal_newlines):
+        raise SubprocessError(
+            "Cannot disambiguate when both text and universal_newlines are supplied but different. "
+            "Pass one or the other."
+        )
+    return universal_newlines if text is None else text
+
+
+def duration(name: str, seconds: float | None, *, from_now: bool = False) -> float | None:
+    """Return a time-out in seconds, None for no end; raises TypeError and ValueError with words.
+
+    One `from_now` may be over already, as what is left of a time that somebody else measures.
+    """
+    if seconds is None:
+        return None
+    try:
+        return max(0.0, _finite(seconds, lowest=-math.inf if from_now else 0.0))
+    except TypeError:
+        raise TypeError(f"{name} takes a number of seconds, or None, not {seconds!r}") from None
+    except ValueError as error:
+        raise SpecError(f"{name}: {error}") from None
+
+
+def _finite(seconds: float, lowest: float = 0.0) -> float:
+    if not hasattr(type(seconds), "__float__"):  # float() would read text, too
+        raise TypeError
+    found = float(seconds)
+    if math.isnan(found) or math.isinf(found):
+        raise ValueError(f"{seconds!r} isn't a number of seconds; None means no limit")
+    if found < lowest:
+        raise ValueError(f"{seconds!r} seconds are less than none")
+    return min(found, cmdline.LONGEST)
+
+
+def limit_start(options: Options | JoinOptions, timeout: float | None) -> float | None:
+    """Return the time-out of `run`; let the start take no longer, nor than `start_timeout`."""
+    timeout = duration("timeout", timeout)
+    limits = (timeout, duration("start_timeout", options.get("start_timeout")))
+    options["start_timeout"] = min((each for each in limits if each is not None), default=None)
+    return timeout
+
+
+def check_call(function: str, options: Mapping[str, Any]) -> None:
+    """Raise TypeError for what `run` takes and `call` doesn't, as in subprocess."""
+    for name in {*RUN} & {*options}:
+        raise TypeError(f"{function}() takes no {name}: run() takes it")
+
+
+def pipe_output(options: OutputEither) -> None:
+    """Add the pipe that `check_output` needs; raises ValueError as subprocess.check_output.
+
+    An `input` of None is an empty one there.
+    """
+    for name in ("stdout", "check"):
+        if name in options:
+            raise ValueError(f"{name} argument not allowed, it will be overridden.")
+    if "input" in options and options["input"] is None:
+        options["input"] = "" if any(options.get(name) for name in TEXT) else b""
+    options["stdout"] = PIPE
+
+
+def pipe_streams(options: Options | JoinOptions, *, data: object, capture_output: bool) -> None:
+    """Add the pipes that `run` needs to its options; raises ValueError as subprocess.run."""
+    if data is not None:
+        if options.get("stdin") is not None:
+            raise ValueError("stdin and input arguments may not both be used.")
+        options["stdin"] = PIPE
+    if capture_output:
+        if options.get("stdout") is not None or options.get("stderr") is not None:
+            raise ValueError("stdout and stderr arguments may not be used with capture_output.")
+        options["stdout"] = options["stderr"] = PIPE

@@ -1,0 +1,113 @@
+"""Where a process hung or crashed: a traceback from what faulthandler wrote of its main thread.
+
+The frames are stand-ins: they have the file, the line and the name of those over there, and none of
+their variables. So whatever shows tracebacks shows the lines in its own way.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import linecache
+import os
+import re
+import sys
+from types import FunctionType, TracebackType
+from typing import TYPE_CHECKING, NamedTuple
+
+from spawner import lean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import CodeType, FrameType
+
+_LINE = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')
+_ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+
+
+class Place(NamedTuple):
+    """A line of a program, in the function of that name."""
+
+    file: str
+    line: int
+    name: str
+
+
+def read(dump: bytes) -> list[Place]:
+    """Return the stack of the main thread, the outermost call first; none where there is none.
+
+    faulthandler begins with the latest thread, and in each with the innermost call.
+    """
+    thread: list[Place] = []
+    latest: list[Place] = []
+    for line in dump.decode("ascii", "replace").splitlines():
+        if found := _LINE.fullmatch(line):
+            place = Place(_plain(found["file"]), int(found["line"]), _plain(found["name"]))
+            latest.insert(0, place)
+            thread = latest
+        elif "most recent call first" in line:
+            latest = []
+    return thread
+
+
+def _plain(text: str) -> str:
+    """Undo how faulthandler writes what isn't ASCII."""
+    return _ESCAPED.sub(lambda found: chr(int(next(filter(None, found.groups())), 16)), text)
+
+
+def within(stack: Sequence[Place], code: CodeType) -> list[Place]:
+    """Return what `code` has called, on a stack of a fork of this process, by way of this package.
+
+    Where `code` is on our own stack too, it is the call after those.
+    """
+    before = 0
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        before += frame.f_code is code
+        frame = frame.f_back
+    for position, place in enumerate(stack):
+        if (place.file, place.name) == (code.co_filename, code.co_name):
+            if not before:
+                return [*itertools.dropwhile(_is_ours, stack[position + 1 :])]
+            before -= 1
+    return []
+
+
+def _is_ours(place: Place) -> bool:
+    return place.file.startswith(os.path.join(lean.HERE, "spawner", ""))
+
+
+def rebuilt(stack: Sequence[Place]) -> TracebackType | None:
+    """Return a traceback that shows these places, the outermost call first."""
+    trace = None
+    for place in reversed(stack):
+        # Without an instruction it has no columns, of which nothing is known.
+        trace = TracebackType(trace, _frame(place), -1, place.line)
+    return trace
+
+
+def _frame(place: Place) -> FrameType:
+    """Return a frame of code that claims to be in that file and function."""
+    code = compile("keep(here())", place.file, "exec")
+    code = code.replace(co_name=place.name, co_firstlineno=_first_line(place))
+    kept: list[FrameType] = []
+    names: dict[str, Callable[..., object]] = {"keep": kept.append, "here": sys._getframe}
+    FunctionType(code, names)()
+    names.clear()
+    return kept.pop()
+
+
+def _first_line(place: Place) -> int:
+    """Return where the function begins, decorators and all; the line itself if that isn't known."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(place.file)))
+    except (SyntaxError, ValueError):
+        return place.line
+    first = place.line
+    for node in ast.walk(tree):  # those inside others come later
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        begin = min(part.lineno for part in (node, *node.decorator_list))
+        if node.name == place.name and begin <= place.line <= (node.end_lineno or begin):
+            first = begin
+    return first

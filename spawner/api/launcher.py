@@ -1,0 +1,420 @@
+"""A running container, as who started it holds it: what `process` and `aio` have in common.
+
+Who does what:
+
+1. Each call execs one lean `pyspawn`, the launcher, by `subprocess.Popen`. The caller may have
+   threads, so its process is never unshared (unshare(CLONE_NEWUSER) would be refused) and never
+   forked to run Python.
+2. The *status* pipe carries the launcher's JSON lines (docs/architecture.md). The start reads it up
+   to `started` or `failed`; `exited` stays in the pipe until the launcher's end, so nobody has to
+   read meanwhile.
+3. The *lifeline* pipe ends the container: the launcher kills all of it at the first byte or at the
+   end of file. Only this process holds the write end, so the container dies with it, also by
+   SIGKILL. kill() writes a byte, because EOF can't come while a fork that ran no callback of ours
+   (one made in C) has a copy of that end.
+4. The launcher ends after everything in the container has, so to wait for it is to wait for the
+   whole tree. Its pidfd says so without a poll, and takes signals that no other process can get.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from _posixsubprocess import fork_exec
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from types import FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pyinit import SIGNALLED, status_of_signal
+from spawner import lean
+from spawner.api import ties
+from spawner.errors import LAUNCHER, SetupError
+from spawner.machine import LIMIT
+from spawner.spec import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import ModuleType
+
+    from spawner.api.signatures import Command
+
+T = TypeVar("T")
+
+
+def cooperative() -> bool:
+    """Tell whether nobody may wait but by poll(2), since gevent lets others run meanwhile."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("select"))
+
+
+def _original(module: ModuleType) -> Any:
+    """Return a module as it was before gevent has changed it, if that did."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None:
+        return module
+    saved = monkey.get_original(module.__name__, sorted(vars(module)))
+    return SimpleNamespace(**dict(zip(sorted(vars(module)), saved, strict=True)))
+
+
+def _with_original(function: FunctionType, **its: Any) -> FunctionType:
+    """Return a function of subprocess's that uses the original `os`, and more that's `its`.
+
+    gevent's os.close() may wait for a turn of its loop, which doesn't come before an exec.
+    """
+    return FunctionType(function.__code__, {**function.__globals__, "os": _original(os), **its})
+
+
+if TYPE_CHECKING:
+    Popen = subprocess.Popen
+else:
+    # gevent's forks to run Python, and such a fork keeps nothing of our ties.
+    Popen = _original(subprocess).Popen
+
+
+class Forked(Popen[Any]):
+    """A process of subprocess's whose pid is known before a signal handler can run.
+
+    Between the fork and Popen's `self.pid =` one can, and what it raises would leave a process that
+    nobody reaps. C code is never interrupted, and keeps the result here.
+    """
+
+    def __init__(self, argv: Sequence[str], **options: Any) -> None:
+        self._forked: list[int] = []
+        super().__init__(argv, **options)
+
+    @property
+    def was_forked(self) -> bool:
+        """Whether there is, or was, a process: also where the start of it was interrupted."""
+        forked = getattr(self, "_forked", None)
+        if forked:
+            self.pid = forked[-1]
+        return bool(forked)
+
+    def _execute_child(self, *args: Any) -> None:
+        def fork(*words: Any) -> int:
+            self._forked.extend(map(fork_exec, *[(word,) for word in words]))
+            return self._forked[-1]
+
+        _with_original(Popen._execute_child, _fork_exec=fork)(self, *args)  # type: ignore[attr-defined]
+
+    def _close_pipe_fds(self, *args: Any) -> None:
+        _with_original(Popen._close_pipe_fds)(self, *args)  # type: ignore[attr-defined]
+
+
+SPELL = 0.2
+"""Seconds between two looks whether a launcher that was told to end is hindered."""
+
+_CONTINUED = 5
+"""Looks that find it stopped, though continued, after which it's killed."""
+
+_REAPING = 1.0
+"""Seconds that a launcher that has ended may take to be reaped."""
+
+_LOOK = 0.01
+"""Seconds between two looks whether a tracer has let go of it."""
+
+
+class _Launcher(Forked):
+    """A launcher that its container knows before it is there: an interrupt may come right then."""
+
+    def __init__(self, container: Container, argv: Sequence[str], **options: Any) -> None:
+        container._launcher = self
+        super().__init__(argv, **options)
+
+
+def _rehearse(streams: dict[str, Any]) -> None:
+    """Raise now what would fail half-way through the pipes that Popen makes of `streams`.
+
+    Early versions of Python 3.11 leave those open that Popen had made by then (CPython's gh-87474).
+    So files are replaced by their descriptors, and what it will open is opened once and closed.
+    Raises OSError, and what the fileno() of a file raises.
+    """
+    names = ("stdin", "stdout", "stderr")
+    for name in names:
+        stream = streams.get(name)
+        if stream is not None and not isinstance(stream, int):
+            streams[name] = stream.fileno()
+    kinds = [streams.get(name) for name in names]
+    if kinds[1:] == [None, subprocess.STDOUT]:
+        streams["stderr"] = 1  # of which Popen would ask sys.__stdout__, which may be None
+    ties.rehearse(kinds.count(subprocess.PIPE), int(subprocess.DEVNULL in kinds))
+
+
+class ByKind(dict[str, T]):
+    """What there is for each kind of namespace, which may be asked for by any of its names."""
+
+    def __missing__(self, name: str) -> T:
+        kind = kind_of(name)
+        if kind == name:
+            raise KeyError(name)
+        return self[kind]
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or super().__contains__(kind_of(cast("str", name)))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what there is for a kind, by any of its names, else `default`."""
+        return self[name] if name in self else default  # noqa: SIM401  this is that
+
+
+class Container:
+    """A container and the launcher that made it; see `process.Process` for what users may know."""
+
+    args: Command
+    """The program and its arguments, as they were given."""
+
+    pid: int
+    """The container's first process, which is PID 1 inside, as seen from here."""
+
+    namespaces: dict[str, int]
+    """The inode number of each namespace of the container, by name, as in /proc/PID/ns."""
+
+    missing: dict[str, str]
+    """Why each of `unshare_try` that could not be made is not there, by name."""
+
+    returncode: int | None = None
+    """The program's exit status, 0 to 255, or 128 + n where signal n killed it; None until then."""
+
+    signal: int | None = None
+    """The number of the signal that the program died of, or None."""
+
+    _launcher: _Launcher
+    _lifeline: ties.Lifeline
+    _report: ties.Report
+    _end: ties.Pidfd
+    _first: ties.Pidfd
+    _settling: contextlib.AbstractContextManager[bool]
+    _running = False  # until the start has succeeded, for __del__
+    _subcommand: tuple[str, ...] = ()
+    _stuck = 0  # for how many spells after a kill the launcher was seen to be
+    _left = False
+
+    def _launch(
+        self,
+        undo: contextlib.ExitStack,
+        words: Sequence[str],
+        pass_fds: Iterable[int],
+        **streams: Any,
+    ) -> None:
+        """Start the launcher with its ties to us; `undo` ends it, and closes them.
+
+        Raises SetupError, and what subprocess.Popen raises for what is meant for it.
+        """
+        self._settling = threading.RLock()
+        self._lifeline = undo.enter_context(contextlib.closing(ties.Lifeline()))
+        self._report = undo.enter_context(contextlib.closing(ties.Report()))
+        tied = {"lifeline": self._lifeline.end, "json-status": self._report.end}
+        ends = (f"--{tie}={end}" for tie, end in tied.items())
+        argv = [*lean.pyspawn(), *self._subcommand, *ends, *words]
+        _rehearse(streams)
+        undo.callback(self._abandon)
+        try:
+            _Launcher(self, argv, pass_fds=(*pass_fds, *tied.values()), **streams)
+        except OSError as error:
+            if error.filename != argv[0]:
+                raise
+            raise _no_launcher(error) from error
+        self._end = ties.Pidfd(self._launcher.pid)
+        self._launcher.args = self.args  # what a TimeoutExpired of its shows
+        self._report.launched()
+
+    def _abandon(self) -> None:
+        """Kill what a failed start may have made, wait until it's gone, and keep no hold of it."""
+        if hasattr(self, "_launcher") and self._launcher.was_forked:
+            self._kill_and_wait()
+        for name in ("_first", "_end"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+
+    def _kill_and_wait(self) -> None:
+        """Kill everything and wait until it's gone; who interrupts that waits, too."""
+
+        def end() -> None:
+            if not self._lifeline.closed:
+                self._lifeline.cut()
+            self._launcher.send_signal(SIGCONT)  # as kill(): a failed start may have no pidfd
+            self._close_and_wait()
+
+        ties.insist(end, lambda: self._launcher.returncode is not None)
+
+    def _close_and_wait(self) -> None:
+        """Close the streams, wait for the end and reap the launcher.
+
+        An interrupt of Popen's own wait may leave its lock held, for which the next would wait. So
+        it has nothing to wait for.
+        """
+        launcher = self._launcher
+        gone = True
+        try:
+            for stream in (launcher.stdout, launcher.stderr, launcher.stdin):
+                if stream is not None:
+                    stream.close()
+            gone = not hasattr(self, "_end") or self._wait_end()
+        finally:
+            if gone:
+                with launcher:
+                    pass
+
+    def _wait_end(self, seconds: float | None = None) -> bool:
+        """Wait until the launcher has ended; False when the time is over.
+
+        One that was told to end, and doesn't because somebody stops it over and over, or because it
+        hangs in the kernel, is killed with all that is below it; one that outlives that is left.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        while self._lifeline.closed and not self._left:
+            spell = SPELL if until is None else min(SPELL, max(until - time.monotonic(), 0))
+            if self._end.wait(spell):
+                return True
+            if until is not None and until <= time.monotonic():
+                return False
+            self._urge()
+        return not self._left and self._end.wait(
+            None if until is None else max(until - time.monotonic(), 0)
+        )
+
+    def _urge(self) -> None:
+        """See that a launcher ends that was told to: called each SPELL."""
+        from spawner.life import descendants, ends
+
+        state = ends.state(self._launcher.pid)
+        if state not in ("T", "t", "D"):
+            self._stuck = 0
+            return
+        self._stuck += 1
+        patience = _CONTINUED if state in ("T", "t") else int(LIMIT / SPELL)
+        if self._stuck > 2 * int(LIMIT / SPELL):
+            self._left = True
+            warnings.warn(ends.told(self._launcher.pid), RuntimeWarning, stacklevel=4)
+        elif self._stuck >= patience:
+            pidfd = self._end.descriptor
+            descendants.kill_tree(self._launcher.pid, -1 if pidfd is None else pidfd, 0)
+        elif state != "D":
+            self._signal_launcher(SIGCONT)
+
+    def _has_started(self) -> bool:
+        """Tell whether the program's exec has happened, by the news that came; raise the failure.
+
+        Where the launcher has told all and this isn't part of it, it's about to end, or has.
+        """
+        events = self._report.events
+        if "failed" in events:
+            kinds = "namespaces" if self._subcommand else "unshare"
+            raise ties.failure(events["failed"], kinds)
+        if "started" in events:
+            self.pid = events["created"]["host_pid"]
+            self.namespaces = ByKind(events["created"]["namespaces"])
+            self.missing = ByKind(events.get("missing", {}).get("namespaces", {}))
+            self._first = ties.Pidfd(self.pid)
+            return True
+        if self._report.ended:
+            status = self._launcher.wait()
+            raise SetupError(f"the launcher ended early, with status {status}", stage=LAUNCHER)
+        return False
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the program, through the launcher; SIGKILL is kill().
+
+        Of no effect once all has ended. Raises ValueError for SIGSTOP, which would stop the
+        launcher only.
+        """
+        self._check_owner()
+        if sig == SIGKILL:
+            self.kill()
+        elif sig == SIGSTOP:
+            raise ValueError("SIGSTOP can't be forwarded: send SIGTSTP")
+        else:
+            self._signal_launcher(sig)
+
+    def terminate(self) -> None:
+        """Stop the program: `stop_signal`, and `stop_timeout` later SIGKILL for everything."""
+        self.send_signal(SIGTERM)
+
+    def kill(self) -> None:
+        """Kill everything in the container; wait() returns when all of it is gone."""
+        self._check_owner()
+        with self._settling:
+            if self._lifeline.closed:
+                return
+            self._lifeline.cut()
+        # A launcher that was stopped together with its terminal's job would not see it.
+        self._signal_launcher(SIGCONT)
+
+    def _signal_launcher(self, sig: int) -> None:
+        with self._settling:
+            self._end.send(sig)  # of no effect once it's let go of
+
+    def _check_owner(self) -> None:
+        """Raise ChildProcessError in a fork of the process that started the container."""
+        # In this order: another thread that settles sets the return code, then closes.
+        if self._report.closed and self.returncode is None:
+            raise ChildProcessError(errno.ECHILD, "another process started this container")
+
+    def _reap(self) -> None:
+        """Reap the launcher, which has ended; one that a tracer holds stays for subprocess to reap.
+
+        Not by Popen's own wait: an interrupt right after it has taken its lock leaves that held,
+        and nobody could ever reap the launcher.
+        """
+        launcher = self._launcher
+        until = time.monotonic() + _REAPING
+        while launcher.returncode is None:
+            try:
+                pid, changed = os.waitpid(launcher.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has reaped it, as subprocess takes it
+                pid, changed = launcher.pid, 0
+            if pid:
+                launcher.returncode = os.waitstatus_to_exitcode(changed)
+            elif time.monotonic() > until:
+                return
+            else:
+                time.sleep(_LOOK)
+
+    def _settle(self) -> int:
+        """Take over the status from the report of the launcher, which has ended; return it."""
+        with self._settling:
+            if self.returncode is not None:
+                return self.returncode
+            if not self._left:
+                self._reap()
+            self._report.update()
+            exited = self._report.events.get("exited")
+            if exited is None:
+                # Somebody killed the launcher, so the kernel kills the container, prctl(2).
+                with contextlib.suppress(PermissionError):
+                    self._first.send(SIGKILL)
+                self._first.wait(LIMIT)
+                exited = {"signal": "SIGKILL", "status": status_of_signal(SIGKILL)}
+            status = int(exited["status"])
+            self.signal = status - SIGNALLED if exited["signal"] else None
+            self.returncode = status
+            for tie in (self._lifeline, self._report, self._first, self._end):
+                tie.close()
+            return status
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: returncode: {self.returncode} args: {self.args!r}>"
+
+
+def _no_launcher(error: OSError) -> SetupError:
+    """Return the error for an interpreter that can't be executed: not the program's fault."""
+    hint = "sys.executable has to be the path of a Python interpreter"
+    if error.errno == errno.E2BIG:
+        hint = (
+            "arguments and environment are too long together, or one of them is, execve(2): give "
+            "the program what is long through stdin or a file"
+        )
+    return SetupError(
+        f"start the launcher with {error.filename}",
+        stage=LAUNCHER,
+        syscall="execve",
+        errno=error.errno,
+        path=error.filename,
+        hint=hint,
+    )

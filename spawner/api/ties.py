@@ -1,0 +1,331 @@
+"""What ties the API's caller to a launcher: two pipes, and the news that come through one of them.
+
+A fork of the caller (`os.fork`, multiprocessing's "fork") would keep copies of the descriptors for
+as long as it lives: then neither the caller's death nor the launcher's would be an end of file.
+Close-on-exec is no help, since no exec follows. So every descriptor made here is closed in every
+fork that Python knows of, and none is made while one is under way.
+
+A signal handler of the caller's may raise between any two lines of ours. So signals are kept off
+while a descriptor has no owner yet (`undisturbed`), and who has to see an end does (`insist`).
+"""
+
+from __future__ import annotations
+
+import _signal
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import threading
+import weakref
+from io import FileIO
+
+from pyinit import NOT_EXECUTABLE, NOT_FOUND, cmdline, errno_text
+from spawner.errors import LAUNCHER, ExecError, SetupError
+from spawner.forks import no_fork
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+# Interrupts in a row after which it isn't somebody's impatience any more.
+_PATIENCE = 1000
+
+_ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """Close, in a fork, what ties containers to the process that was forked."""
+    for end in list(_ours):
+        end.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def undisturbed(action: Callable[[], T]) -> T:
+    """Return what `action` does while all signals are blocked in this thread.
+
+    Where other threads take signals, their handlers run in the main thread all the same. The
+    functions are C's own: an interrupt can hit one of Python's before it has begun.
+    """
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())  # ahead: what raises returns nothing
+    try:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+        return action()
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+def insist(end: Callable[[], object], ended: Callable[[], bool]) -> None:
+    """Call `end` until it returns or all has `ended`; what interrupted it is raised after that.
+
+    For what needs nobody's consent, such as the end of what was killed: the kernel needs a moment.
+    Signals wait meanwhile: of two in a row, the second would come while the first is being caught.
+    Those that other threads take can't wait, so that it's called again. Nobody interrupts without
+    an end, so that what can't succeed is raised, too.
+    """
+    interrupt: BaseException | None = None
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    try:
+        for _ in range(_PATIENCE):
+            try:
+                _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+                end()
+            except BaseException as error:  # noqa: BLE001  raised below
+                interrupt = error
+            else:
+                break
+            if ended():
+                break
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+    if interrupt is not None:
+        try:
+            raise interrupt
+        finally:
+            del interrupt  # or it and this frame would keep each other, and all that they hold
+
+
+def pipe() -> tuple[FileIO, FileIO]:
+    """Return the reading and the writing end of a pipe, neither of which a fork keeps.
+
+    Both are close-on-exec and none is a standard stream, also where one of these is closed.
+    """
+    with no_fork:
+        return undisturbed(_pipe)
+
+
+def _pipe() -> tuple[FileIO, FileIO]:
+    reader, writer = os.pipe()
+    ends = FileIO(reader, "rb"), FileIO(writer, "wb")
+    try:
+        return _keep(_above_standard(ends[0])), _keep(_above_standard(ends[1]))
+    except OSError:
+        _close(*ends)
+        raise
+
+
+def rehearse(pipes: int, nulls: int) -> None:
+    """Open so many pipes and null devices at once and close them; raises OSError where one fails.
+
+    They are files, which close themselves if an interrupt comes before that.
+    """
+    with no_fork:
+        undisturbed(lambda: _rehearse(pipes, nulls))
+
+
+def _rehearse(pipes: int, nulls: int) -> None:
+    files: list[FileIO] = []
+    try:
+        for _ in range(pipes):
+            files += _pipe()
+        for _ in range(nulls):
+            files.append(FileIO(os.devnull, "rb"))
+    finally:
+        _close(*files)
+
+
+def _keep(file: FileIO) -> FileIO:
+    _ours.add(file)
+    return file
+
+
+def _above_standard(file: FileIO) -> FileIO:
+    if file.fileno() > 2:
+        return file
+    with file:
+        return FileIO(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3), file.mode)
+
+
+def _close(*files: FileIO) -> None:
+    """Close files, with no fork in between: it would keep what it no longer knows of."""
+    with no_fork:
+        for file in files:
+            file.close()
+
+
+def _wait_readable(file: FileIO, seconds: float | None) -> bool:
+    """Wait until there is something to read, or an end of file; False when the time is over."""
+    poller = select.poll()
+    poller.register(file, select.POLLIN)
+    if seconds is None:
+        return bool(poller.poll())
+    while seconds > cmdline.LONGEST_POLL:
+        if poller.poll(cmdline.LONGEST_POLL * 1000):
+            return True
+        seconds -= cmdline.LONGEST_POLL
+    return bool(poller.poll(seconds * 1000))
+
+
+class Lifeline:
+    """The hold on a container, which is killed when anything, or an end of file, comes from it.
+
+    `end` is the launcher's descriptor. It stays open here too: so a write can never raise SIGPIPE,
+    which the caller may not ignore.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = pipe()
+        self.end = self._reader.fileno()
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is nothing left to let go of: cut, closed, or closed in a fork."""
+        return self._writer.closed
+
+    def cut(self) -> None:
+        """Have everything in the container killed."""
+        self._writer.write(b"\n")
+        self.close()
+
+    def close(self) -> None:
+        """Close both ends."""
+        _close(self._writer, self._reader)
+
+
+class Pidfd:
+    """A hold on a process, for whom no later owner of its pid can be taken; pidfd_open(2).
+
+    Any thread may use it: it stays open until nobody waits any more.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._file: FileIO | None = None  # it may have ended already
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._let_go = False
+        with no_fork, contextlib.suppress(ProcessLookupError):
+            self._file = undisturbed(lambda: _keep(FileIO(os.pidfd_open(pid), "rb")))
+
+    @property
+    def descriptor(self) -> int | None:
+        """The pidfd, which can be read once the process has ended; None where it had at once."""
+        return None if self._file is None else self._file.fileno()
+
+    def send(self, number: int) -> None:
+        """Send a signal to the process, unless it has ended or was let go of."""
+        if self._file is not None and not self._let_go:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._file.fileno(), number)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the process has ended; False when the time is over."""
+        with self._lock:
+            if self._file is None or self._let_go:  # who lets go has seen the end
+                return True
+            self._waiting += 1
+        try:
+            return _wait_readable(self._file, seconds)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+            self._close_unused()
+
+    def close(self) -> None:
+        """Close the pidfd, of a process that has ended or that nobody will ask after."""
+        self._let_go = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        with self._lock:
+            unused = self._let_go and not self._waiting
+        if unused and self._file is not None:
+            _close(self._file)
+
+
+class Report:
+    """What a launcher has told by now on its --json-status, whose descriptor is `end`.
+
+    `events` maps the name of an event to its latest record; `ended` says that no more can come.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = pipe()
+        os.set_blocking(self._reader.fileno(), False)
+        self.end = self._writer.fileno()
+        self.events: dict[str, dict[str, Any]] = {}
+        self.ended = False
+        self._partial = b""
+
+    @property
+    def source(self) -> int:
+        """The descriptor that can be read when there is news."""
+        return self._reader.fileno()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be read here: closed, also in a fork."""
+        return self._reader.closed
+
+    def launched(self) -> None:
+        """Leave the writing end to the launcher."""
+        _close(self._writer)
+
+    def wait(self, seconds: float | None) -> bool:
+        """Take in what comes next; return False if nothing came in time."""
+        if not _wait_readable(self._reader, seconds):
+            return False
+        self.update()
+        return True
+
+    def update(self) -> None:
+        """Take in what has come."""
+        while chunk := self._reader.read(65536):
+            *lines, self._partial = (self._partial + chunk).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                self.events[event["event"]] = event
+        self.ended = chunk is not None
+
+    def close(self) -> None:
+        """Close both ends."""
+        _close(self._writer, self._reader)
+
+
+def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
+    """Return the exception that a `failed` event stands for, `kinds` being as for `wording`.
+
+    A program that could not be executed, and a directory that could not be entered, are also what
+    exec and chdir(2) raise locally: FileNotFoundError, PermissionError, ...
+    """
+    number = getattr(errno, event["errno"]) if event["errno"] else None
+    with no_fork:
+        from spawner.api import wording
+
+    fields = {name: event[name] for name in ("syscall", "path", "hint", "status")}
+    fields["hint"] = event["hint"] and wording.python(event["hint"], kinds)
+    fields |= {"errno": number, "stage": event["stage"] or LAUNCHER}
+    if event["status"] in (NOT_FOUND, NOT_EXECUTABLE):
+        return wording.noted(_local(ExecError, event["message"], fields))
+    reason = f": {errno_text(number)}" if number else ""
+    step = wording.python(event["message"].removesuffix(reason), kinds)
+    if event["syscall"] == "chdir":
+        return wording.noted(_local(SetupError, step, fields))
+    return wording.noted(SetupError(step, **fields))
+
+
+def _local(kind: type[SetupError], step: str, fields: dict[str, Any]) -> SetupError:
+    """Make an error that is also the built-in exception for its errno."""
+    error = _mixed(kind, type(OSError(fields["errno"], "")))(step, **fields)
+    error.filename = error.path
+    return error
+
+
+_mixtures: dict[tuple[type[SetupError], type[OSError]], type[SetupError]] = {}
+
+
+def _mixed(kind: type[SetupError], builtin: type[OSError]) -> type[SetupError]:
+    """Return the class of errors of both kinds; it is shown, and pickles, as the first."""
+
+    def reduce(self: SetupError) -> tuple[Any, ...]:
+        return _local, (kind, self.step, self._fields()), self._notes()
+
+    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": reduce}
+    return _mixtures.setdefault((kind, builtin), type(kind.__name__, (kind, builtin), names))

@@ -1,0 +1,75 @@
+"""What the launcher says of options, in words for Python: `--setuid 0` becomes `user=0`.
+
+Messages and hints are made where the options are, which mark them (`errors.mark`); read only when
+there's one to show.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from pyinit.cmdline import UsageError
+from spawner.api import keywords
+from spawner.errors import MARK, SpawnerError, SpecError, mark
+from spawner.spec import NAMESPACES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Error = TypeVar("_Error", bound=SpawnerError)
+
+NEW = "unshare"
+JOINED = "namespaces"
+"""The keywords that name kinds of namespaces: of new ones, and of those that are joined."""
+
+_KEYWORDS = {keyword.option: name for name, keyword in keywords.TABLE.items() if keyword.option}
+_KEYWORDS |= {"pass-fd": "pass_fds", "target-env": "target_env", "env": "env"}
+_MAPS = {option: name for name, option in keywords.MAPS.items()}
+_OWN: dict[str, tuple[str, Callable[[], int]]] = {
+    "map-user": ("map_users", os.geteuid),
+    "map-group": ("map_groups", os.getegid),
+}
+
+
+def python(text: str, kinds: str = NEW) -> str:
+    """Return a message or hint with keywords in the place of marked options.
+
+    `kinds` is the keyword that stands for the flag of a kind of namespace.
+    """
+    parts = text.split(MARK)
+    parts[1::2] = [_keyword(option, kinds) for option in parts[1::2]]
+    return "".join(parts)
+
+
+def _keyword(option: str, kinds: str) -> str:
+    """Return what stands for an option, `--name`, `--name value` or `--name=value`."""
+    name, equals, value = option.removeprefix("--").replace(" ", "=", 1).partition("=")
+    if name in NAMESPACES and not equals:
+        return f'{kinds}="{name}"'
+    if name in _MAPS:
+        return f'map="{_MAPS[name]}"'
+    if name in _OWN:
+        keyword, own = _OWN[name]
+        return f'{keyword}="{value}:{own()}:1"' if equals else keyword
+    if name not in _KEYWORDS:
+        return option
+    if not equals:
+        return _KEYWORDS[name]
+    return f"{_KEYWORDS[name]}={value}" if value.isdigit() else f'{_KEYWORDS[name]}="{value}"'
+
+
+def spec_error(error: SpecError | UsageError, kinds: str = NEW) -> SpecError:
+    """Return the error that stands in Python for one of the command line's."""
+    message, hint = str(error), error.hint
+    if isinstance(error, UsageError) and error.refused is not None:
+        option, reason = error.refused
+        message, hint = f"{mark(f'--{option.long}')}: {reason}", None
+    return noted(SpecError(python(message, kinds), hint and python(hint, kinds)))
+
+
+def noted(error: _Error) -> _Error:
+    """Return an error whose hint is shown below it in a traceback, too."""
+    if error.hint:
+        error.add_note(f"hint: {error.hint}")
+    return error

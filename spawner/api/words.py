@@ -1,0 +1,222 @@
+"""From what `run` and its like are given to the words of the launcher's command line."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pyinit import cmdline
+from spawner.api import keywords
+from spawner.command import run
+from spawner.errors import SpecError
+from spawner.forks import no_fork
+from spawner.spec import NAMESPACES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TypeGuard
+
+    from spawner.api.signatures import Command, Environment
+
+_WINDOWS = "it is for another system"
+_NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
+    "shell": ((False,), "a line for a shell is ['sh', '-c', line]"),
+    "executable": ((None,), "what is executed is the first of args"),
+    "preexec_fn": (
+        (None,),
+        "no Python runs between fork and exec: start a program that does it, then executes yours",
+    ),
+    "close_fds": ((True,), "nothing goes along but the streams and what pass_fds names"),
+    "restore_signals": (
+        (True,),
+        "to ignore a signal, put in front ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
+    ),
+    "start_new_session": ((False,), "put ['setsid', '--wait'] in front of args"),
+    "process_group": (
+        (None, -1),
+        "with pyinit the program leads a process group of its own, and can't join one outside",
+    ),
+    "startupinfo": ((None,), _WINDOWS),
+    "creationflags": ((0,), _WINDOWS),
+    "timeout": ((None,), "run(), wait() and communicate() take it; a start has start_timeout"),
+    "input": ((None,), "run() and communicate() take it"),
+    "capture_output": ((False,), "run() takes it; here it's stdout=PIPE, stderr=PIPE"),
+    "check": ((False,), "run() takes it"),
+}
+"""Keywords that others have: the values that ask for nothing, and what is to be done instead."""
+
+_BY_OPTION = {
+    each.option.replace("-", "_"): name for name, each in keywords.TABLE.items() if each.option
+}
+_BY_OPTION |= {option.replace("-", "_"): "map" for option in keywords.MAPS.values()}
+
+
+def command(args: Command, given: Mapping[str, Any]) -> list[str]:
+    """Return the launcher's command line for a program: options, `--`, and the program's words.
+
+    `given` are the values of keywords; those of others than TABLE's are left out. Where nothing is
+    said of an init, it is pyinit; all else is as on the command line. Raises TypeError and
+    SpecError for what the launcher would refuse to understand.
+    """
+    given = {"init": True, **given, **_numbers(given)}
+    found = ["--quiet", "--die-with-parent", "--background"]
+    if given.get("namespaces") is not None:
+        for name in ("unshare", "share", "unshare_try"):
+            if given.get(name):
+                message = f"namespaces says all: there's no need for {name}"
+                raise spec_error(SpecError(message, "name it in one"))
+    for name, keyword in keywords.TABLE.items():
+        if name in given:
+            found += spell(name, keyword, given[name])
+    found += ["--", *program(args)]
+    check_environment(given.get("env"))
+    _check(found)
+    return found
+
+
+def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the users and groups that are named by their ids, as subprocess looks them up.
+
+    The launcher could, too; but the command line is read here first, and a process of the caller's
+    that asks getent(1) would be a fork. A user who is named brings the login group along. Raises
+    SpecError.
+    """
+    found: dict[str, Any] = {}
+    if _is_name(user := given.get("user")):
+        found["user"], login = _look("user", user)
+        if given.get("group") is None:
+            found["group"] = login
+    if _is_name(group := given.get("group")):
+        found["group"], _ = _look("group", group)
+    groups = given.get("extra_groups")
+    if isinstance(groups, str):
+        groups = groups.split(",") if groups else ()
+    if groups is not None and hasattr(groups, "__iter__"):
+        found["extra_groups"] = [
+            _look("extra_groups", each)[0] if _is_name(each) else each for each in groups
+        ]
+    return found
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and "\0" not in value and not value.isdigit()
+
+
+def _look(keyword: str, name: str) -> tuple[int, int]:
+    """Return the id behind a name, and the group that comes with it; raises SpecError."""
+    with no_fork:
+        import grp
+        import pwd
+
+    database = "passwd" if keyword == "user" else "group"
+    try:
+        if keyword == "user":
+            return pwd.getpwnam(name)[2:4]
+        return (grp.getgrnam(name)[2],) * 2
+    except (KeyError, UnicodeEncodeError):
+        with no_fork:
+            from spawner.ids import idmap
+
+        raise SpecError(f"{keyword}: {idmap.unknown(name, database)}") from None
+
+
+def spell(name: str, keyword: keywords.Keyword, value: object) -> Sequence[str]:
+    """Return the words for the value of a keyword; raises TypeError and SpecError."""
+    if value is None:
+        return keyword.none
+    try:
+        with no_fork:  # some read a module
+            return keyword.spell(keyword.option, value)
+    except SpecError as error:
+        raise spec_error(error) from None
+    except ValueError as error:
+        raise SpecError(f"{name}: {error}") from None
+    except TypeError:
+        raise TypeError(f"{name} takes {keyword.takes}, not {value!r}") from None
+
+
+def program(args: Command) -> list[str]:
+    """Return the program and its arguments; a single word is a program without any.
+
+    Raises TypeError and SpecError.
+    """
+    listed = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
+    found = [os.fsdecode(word) for word in listed]
+    for number, word in enumerate(found):
+        try:
+            keywords.encoded(word)
+        except ValueError as error:
+            raise SpecError(f"args[{number}]: {error}") from None
+    if not found:
+        hint = "args is a list: the program and its arguments"
+        raise spec_error(SpecError("no program was given", hint))
+    return found
+
+
+def check_environment(env: Environment | None) -> None:
+    """Raise SpecError for variables that no environment can hold, environ(7), else TypeError."""
+    if env is not None and not hasattr(env, "items"):
+        raise TypeError(f"env takes a mapping of names to values, not {env!r}")
+    for name, value in (env or {}).items():
+        try:
+            raw, content = keywords.encoded(name), keywords.encoded(value)
+        except ValueError as error:
+            raise SpecError(f"env: {error}") from None
+        if not raw or b"=" in raw:
+            raise SpecError(f"env: {name!r} can't be the name of a variable")
+        if b"\0" in raw + content:
+            raise SpecError(f"env: the variable {name!r} contains a NUL")
+
+
+def _check(found: list[str]) -> None:
+    """Raise SpecError for words that make no sense together."""
+    try:
+        with no_fork:
+            values, program = cmdline.parse(run.TABLE, found)
+            run.spec(values, program, user=os.geteuid(), group=os.getegid())
+    except (cmdline.UsageError, SpecError) as error:
+        raise spec_error(error) from None
+
+
+def spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
+    """Return what the API raises for an error: in its words, with the hint in the traceback."""
+    with no_fork:
+        from spawner.api import wording
+
+    return wording.spec_error(error)
+
+
+def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+    """Raise TypeError for a keyword that there isn't, with what there is in its place.
+
+    `known` are the keywords that there are; those of `run` unless given.
+    """
+    names = tuple(known) or (*keywords.TABLE, *keywords.OURS, "start_timeout")
+    for name, value in given.items():
+        harmless, instead = _NOT_OURS.get(name, ((), ""))
+        if any(type(value) is type(each) and value == each for each in harmless):
+            continue
+        if name in names and not instead:
+            continue
+        if instead:
+            raise TypeError(f"{function}() takes no {name}={value!r}: {instead}")
+        text = () if function == "plan" else keywords.TEXT
+        hint = _meant(name, (*names, *text, *(keywords.RUN if function in ("run", "join") else ())))
+        raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def _meant(name: str, names: Sequence[str]) -> str:
+    """Return what a keyword was probably meant to be, as the end of a sentence."""
+    if name in keywords.TABLE:
+        return ": that is for what is made new"
+    if name in NAMESPACES and "unshare" in names:
+        return f": a new one is unshare={name!r}"
+    found = _BY_OPTION.get(name)
+    if found not in names:
+        with no_fork:
+            import difflib
+
+        found = "".join(difflib.get_close_matches(name, (*names, *_NOT_OURS), 1))
+    if found in _NOT_OURS and found not in names:
+        return f": did you mean {found!r}? There is none here: {_NOT_OURS[found][1]}"
+    return f": did you mean {found!r}?" if found else ""

@@ -1,0 +1,54 @@
+"""What was probably meant by the name of a program that can't be executed; read only then.
+
+It's about how it stands on the command line: what the name itself shows is for pyinit.execerror.
+"""
+
+from spawner.command import exec, foreign, run
+from spawner.spec import NAMESPACES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS = ("run", "exec", "release", "zombies")
+_CLOSE = 0.74
+
+
+def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = None) -> str | None:
+    """Return what to do, for `words` of a command line of which `program` is the end.
+
+    `found` is the hint that the file itself gave. Behind `--` a program is a program.
+    """
+    before = words[: len(words) - len(program)]
+    if list(words[len(before) :]) != list(program):  # nobody has named it
+        sh = "exec TARGET" if words[:1] == ["exec"] else "[OPTIONS]"
+        return f"that is your $SHELL: name a program that is there, `pyspawn {sh} -- /bin/sh`"
+    word = program[0]
+    if not before or list(before) == ["run"]:
+        return found or _command(word)
+    option = before[-1]
+    if not program[1:]:  # behind a value there would be the program
+        return found
+    otherwise = foreign.TAKEN.get(option)
+    # Not for what may be the name of a program, mistyped.
+    if otherwise and (word[:1].isdigit() or ":" in word or "," in word):
+        return f"if {word} was to be the value of {option}: {otherwise}"
+    table = exec.TABLE if before[0] == "exec" else run.TABLE
+    for known in table:
+        if not known.optional or option not in (f"--{known.long}", f"-{known.short}"):
+            continue
+        if known.long in NAMESPACES and word.isdigit():
+            return f"to join process {word}: `pyspawn exec {word} -- PROGRAM`"
+        if "/" in word and (known.long in NAMESPACES or not found):
+            return f"if {word} was to be the value of {option}: --{known.long}={word}"
+    return found
+
+
+def _command(word: str) -> str | None:
+    """Return the hint for a first word that is nearly a command of ours."""
+    if word in ("help", "version"):
+        return f"did you mean pyspawn --{word}?"
+    import difflib
+
+    close = difflib.get_close_matches(word, _COMMANDS, 1, _CLOSE)
+    return f"did you mean pyspawn {close[0]}?" if close else None

@@ -1,0 +1,168 @@
+"""Programs of the machine that the launcher runs: newuidmap, newgidmap, getsubids, getent.
+
+They are found by PATH, in directories named from the root only, so that nothing that lies in the
+working directory is ever run. They run from outside of every new namespace, with all signals
+blocked, as the launcher has them: a ^C meanwhile is the launcher's, and comes after. But they may
+ask a directory service that doesn't answer: so a signal to end has them killed after PATIENCE, and
+the end of the caller at once.
+"""
+
+import _signal
+import posix
+import sys
+
+from spawner.caller import endings as endings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Answer = tuple[int, str, str]
+    """Exit status (or -SIGNAL), output and complaints."""
+
+PATIENCE = 2.0
+"""Seconds that a program may still take when pyspawn has been told to end."""
+
+DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are where no PATH says so."""
+
+_SET_USER_ID = 0o4000
+"""The bit in a mode that has a program run as its owner, inode(7)."""
+
+_NO_SUID = 2
+"""The flag of a file system on which that bit counts for nothing, statvfs(3) (ST_NOSUID)."""
+
+_REGULAR, _FORMAT = 0o100000, 0o170000
+"""The file type in a mode, inode(7)."""
+
+
+def find(name: str, search_path: bytes | None) -> str | None:
+    """Return the absolute path of a program, None where there's none."""
+    for raw in (search_path or DEFAULT_PATH).split(b":"):
+        if not raw.startswith(b"/"):
+            continue
+        place = f"{raw.decode('utf-8', 'surrogateescape').rstrip('/')}/{name}"
+        try:
+            regular = posix.stat(place).st_mode & _FORMAT == _REGULAR
+        except OSError:
+            continue
+        if regular and posix.access(place, posix.X_OK):
+            return place
+    return None
+
+
+def as_root(words: str) -> str:
+    """Return the command by which root runs this pyspawn with `words`; sudo(8) may find none.
+
+    It has a PATH of its own, where what lies in a virtual environment isn't.
+    """
+    script = sys.argv[0] if sys.argv[0].endswith("/pyspawn") else ""
+    beside = f"{sys.executable.rpartition('/')[0]}/pyspawn"
+    if script and not script.startswith("/"):
+        script = f"{posix.getcwd()}/{script}"
+    elif not script:
+        script = beside if posix.access(beside, posix.X_OK) else f"{sys.executable} -m spawner"
+    if find("sudo", posix.environ.get(b"PATH")) is None:
+        return f"as root, `{script} {words}`"
+    return f"`sudo {script} {words}`"
+
+
+def powerless(path: str) -> str | None:
+    """Return why a program that has to run with root's rights would not, None where it would.
+
+    By the set-user-ID bit and the owner root, or by file capabilities, capabilities(7); neither
+    counts on a file system mounted nosuid.
+    """
+    found = posix.stat(path)
+    suid = found.st_mode & _SET_USER_ID and found.st_uid == 0
+    if not suid:
+        try:
+            posix.getxattr(path, "security.capability")
+        except OSError:
+            own = f"chown root {path} && " if found.st_uid else ""
+            return (
+                f"it has neither the set-user-ID bit of root nor file capabilities: `{own}chmod "
+                f"u+s {path}` as root, or reinstall the package uidmap (shadow-utils on Fedora)"
+            )
+    if posix.statvfs(path).f_flag & _NO_SUID:
+        return (
+            "its file system is mounted nosuid, which takes its rights: `mount -o remount,suid` it "
+            "as root"
+        )
+    return None
+
+
+class Stopped(Exception):  # noqa: N818  it's no error of the program's
+    """A program was killed before it was done; `signal` had us do so, None for a lost caller."""
+
+    def __init__(self, signal: int | None) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+def run(arguments: "Sequence[str]", signals: int = -1, watched: "Iterable[int]" = ()) -> "Answer":
+    """Run a program to its end; return its exit status (or -SIGNAL), output and complaints.
+
+    It gets an environment that has it speak English, and no input. `signals` is a signalfd(2), -1
+    for none; `watched` are descriptors that become readable when nobody waits any more. Raises
+    OSError, and Stopped.
+    """
+    ends: list[int] = []
+    pid = 0
+    try:
+        ends += posix.pipe()
+        ends += posix.pipe()
+        out, out_writer, errors, errors_writer = ends
+        actions = [
+            (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
+            (posix.POSIX_SPAWN_DUP2, out_writer, 1),
+            (posix.POSIX_SPAWN_DUP2, errors_writer, 2),
+        ]
+        environment = {b"LC_ALL": b"C", b"PATH": DEFAULT_PATH}
+        pid = posix.posix_spawn(
+            arguments[0], list(arguments), environment, file_actions=actions, setpgroup=0
+        )
+        for writer in (out_writer, errors_writer):
+            ends.remove(writer)
+            posix.close(writer)
+        texts = _read((out, errors), signals, frozenset(watched))
+        found, pid = posix.waitpid(pid, 0)[1], 0
+    finally:
+        for descriptor in ends:
+            posix.close(descriptor)
+        if pid:
+            posix.killpg(pid, _signal.SIGKILL)
+            from spawner.life.ends import reap
+
+            reap(pid)
+    return posix.waitstatus_to_exitcode(found), texts[0], texts[1]
+
+
+def _read(readers: tuple[int, int], signals: int, watched: "frozenset[int]") -> list[str]:
+    """Return what comes on both until both are at their end; raises Stopped."""
+    import select
+
+    blocks: dict[int, list[bytes]] = {reader: [] for reader in readers}
+    poll = select.poll()
+    for descriptor in (*readers, *watched, *((signals,) if signals >= 0 else ())):
+        poll.register(descriptor, select.POLLIN)
+    left = set(readers)
+    patience = None
+    while left:
+        ready = {descriptor for descriptor, _ in poll.poll(patience)}
+        if ready & watched:
+            raise Stopped(None)
+        if not ready:
+            # struct signalfd_siginfo begins with the number, signalfd(2).
+            raise Stopped(int.from_bytes(posix.read(signals, 128)[:4], sys.byteorder))
+        if signals in ready:
+            # Left to be read by whoever forwards it, if the program is done in time.
+            poll.unregister(signals)
+            patience = PATIENCE * 1000
+        for reader in ready & left:
+            block = posix.read(reader, 65536)
+            blocks[reader].append(block)
+            if not block:
+                left.discard(reader)
+                poll.unregister(reader)
+    return [b"".join(blocks[reader]).decode("utf-8", "surrogateescape") for reader in readers]

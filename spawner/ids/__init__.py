@@ -1,0 +1,1 @@
+"""Users and groups: identities, maps of ids, credentials."""

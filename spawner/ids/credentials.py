@@ -1,0 +1,138 @@
+"""The steps that maps and credentials take beyond those of a plain run.
+
+Credentials come last, credentials(7): groups, then the group, then the user, since each takes a
+right that goes with the next. Supplementary groups that aren't named are dropped by whoever becomes
+another user or group: they'd be the caller's. Only where setgroups(2) is denied they stay.
+"""
+
+from spawner.errors import INIT, LAUNCHER, SetupError, mark
+from spawner.ids import helpers
+from spawner.ids.subid import FILES, is_link
+from spawner.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from spawner.ids.idmap import IdMap
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
+
+
+def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" = ()) -> Step:
+    """Have newuidmap or newgidmap, at `path`, write a map of the stage's user namespace.
+
+    From outside: it runs with root's rights there, and checks that the ranges are the caller's.
+    `watched` are the launcher's lifelines.
+    """
+    name = f"new{kind}map"
+    lines = wanted.text.splitlines()
+    numbers = " ".join(lines)
+
+    def act(kernel: "Kernel", process: str) -> None:
+        status, _, errors = helpers.ask(kernel, (path, process, *numbers.split()), watched)
+        if status == 0:
+            return
+        said = " ".join(errors.split()) or f"{name} said nothing, and ended with status {status}"
+        raise SetupError(
+            f"write the {kind} map {', '.join(lines)}: {said}",
+            stage=LAUNCHER,
+            path=path,
+            hint=_hint(name, kind, said),
+        )
+
+    return Step(
+        LAUNCHER,
+        f"write the {kind} map {', '.join(lines)} with {name}",
+        f"{name} STAGE {numbers}",
+        act,
+        topic=f"map-{kind}-by-helper",
+        needs=("user",),
+        makes=True,
+    )
+
+
+def _hint(name: str, kind: str, said: str) -> str:
+    path = FILES[kind]
+    if is_link(path):
+        return (
+            f"{path} is a symbolic link, and {name} follows none there: put the file itself in its "
+            f"place, as root, `cp --remove-destination $(readlink -f {path}) {path}`"
+        )
+    if "not allowed" in said:
+        return (
+            f"{name} maps your own id, and ranges that /etc/sub{kind} gives to you (see "
+            f"`getsubids{' -g' if kind == 'gid' else ''}`): take those, or have root add more, "
+            f"`usermod --add-sub{kind}s FIRST-LAST USER`"
+        )
+    if "different user" in said:
+        return (
+            f"{name} serves you in your login group alone, unless /etc/login.defs says "
+            "`GRANT_AUX_GROUP_SUBIDS yes`: start pyspawn in that group (`newgrp` without a name "
+            "goes back to it)"
+        )
+    return (
+        f"{name} refused to write the map: it needs root's rights, of which a container or a "
+        "security module may have taken some, or map your own id alone, "
+        f"{mark('--map-root-user')}"
+    )
+
+
+def become(spec: "Spec", *, groups_stay: bool) -> "Iterator[Step]":
+    """Yield the steps by which the init takes the ids that the program shall have.
+
+    With `groups_stay` the supplementary groups can't be dropped.
+    """
+    groups = spec.groups
+    if groups is None and (spec.user is not None or spec.group is not None):
+        groups = None if groups_stay else ()
+    if groups is not None:
+        yield set_groups(groups)
+    if spec.group is not None:
+        yield set_group(spec.group)
+    if spec.user is not None:
+        yield set_user(spec.user)
+
+
+def set_groups(groups: tuple[int, ...]) -> Step:
+    """Replace the supplementary groups, setgroups(2)."""
+    shown = ", ".join(map(str, groups))
+    return Step(
+        INIT,
+        f"set the supplementary groups to {shown}" if groups else "drop the supplementary groups",
+        f"setgroups({len(groups)}, [{shown}])",
+        lambda kernel, _: kernel.setgroups(groups),
+        topic="set-groups",
+    )
+
+
+def set_group(group: int) -> Step:
+    """Become a group for good: real, effective and saved, setresgid(2)."""
+    return Step(
+        INIT,
+        f"become group {group}",
+        f"setresgid({group}, {group}, {group})",
+        lambda kernel, _: kernel.setgid(group),
+        topic="set-group",
+    )
+
+
+def set_user(user: int) -> Step:
+    """Become a user for good: real, effective and saved, setresuid(2).
+
+    Root's capabilities go with root, capabilities(7).
+    """
+
+    def act(kernel: "Kernel", _: str) -> None:
+        # Whoever it becomes may not be able to read what a failed exec takes.
+        from pyinit import execerror, execvp  # noqa: F401
+
+        kernel.setuid(user)
+
+    return Step(
+        INIT,
+        f"become user {user}",
+        f"setresuid({user}, {user}, {user})",
+        act,
+        topic="set-user",
+    )

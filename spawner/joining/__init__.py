@@ -1,0 +1,1 @@
+"""Namespaces of others, and how they are entered."""

@@ -1,0 +1,178 @@
+"""A process that looks in the launcher's place, where a look may never end, or can't be undone.
+
+A file system may be a program's (FUSE) or lie across a network that is gone: a process that asks it
+something may wait forever, out of reach even of a SIGKILL. And no process that enters a user
+namespace can come back. The launcher has signals to take, and does neither:
+
+    launcher                              scout (forked; hidden)
+     fork ----------------------------->   closes what others may read; opens, enters
+     poll: answer, signals, lifelines
+     <- a record, with descriptors -----   waits for the end of the socket
+     looks at the scout, if it has to
+     SIGKILL; reaps it, if it ends
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import posix
+import sys
+
+from spawner import channel
+from spawner.errors import LAUNCHER, SCOUT, SetupError, SyscallError
+from spawner.life import ends
+from spawner.making import Ear
+from spawner.steps import attempt, failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from spawner.linux import Kernel
+
+    Found = dict[str, int]
+    """Descriptors by name."""
+
+PATIENCE = 10.0
+"""Seconds that a look may take: a network file system that answers does so in less."""
+
+_PATIENCE_AT_END = 2.0
+"""Seconds that it may still take when pyspawn has been told to end."""
+
+_REAPING = 1.0
+"""Seconds that one that was killed may take to end, unless it hangs in the kernel."""
+
+_FOUND = "found"
+
+_INT = 4
+"""Bytes in a C int, by which descriptors are passed on, unix(7)."""
+
+
+class Scout:
+    """One scout, until `close`; `pid` is its pid, and `what` says what it does."""
+
+    def __init__(self, kernel: Kernel, what: str, task: Callable[[], Found]) -> None:
+        """Fork it; `task` is what it does, and returns descriptors. Raises SetupError."""
+        self._kernel = kernel
+        self._what = what
+        self._socket, theirs = attempt(LAUNCHER, what, _pair)
+        try:
+            self.pid = attempt(LAUNCHER, what, lambda: kernel.fork(SCOUT))
+            if self.pid == 0:
+                _be(kernel, what, task, self._socket, theirs)
+        except SetupError:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
+
+    def answer(self, watched: Iterable[int] = ()) -> Found:
+        """Wait for what it has found, and return that; raises SetupError.
+
+        `watched` are the launcher's lifelines. When it doesn't answer, or pyspawn is told to end,
+        it is closed.
+        """
+        ear = Ear(self._kernel, self._what, watched, _PATIENCE_AT_END)
+        try:
+            answered = ear.wait(self._socket.fileno(), seconds=PATIENCE)
+        except SetupError as error:
+            error.hint = self._why()
+            raise
+        finally:
+            ear.close()
+        if not answered:
+            what = f"{self._what}: no answer within {PATIENCE:g} s"
+            raise SetupError(what, stage=LAUNCHER, hint=self._why())
+        data, control, _, _ = self._socket.recvmsg(
+            65536, _socket.CMSG_SPACE(64 * _INT), _socket.MSG_CMSG_CLOEXEC
+        )
+        raw = b"".join(each[2] for each in control)
+        numbers = [
+            int.from_bytes(raw[at : at + _INT], sys.byteorder) for at in range(0, len(raw), _INT)
+        ]
+        if not data:
+            raise SetupError(
+                f"{self._what}: the process that was looking was killed", stage=LAUNCHER
+            )
+        record = channel.decode(data[:-1])
+        if record.kind == channel.ERROR:
+            raise channel.error_of(record)
+        return dict(zip(record.fields, numbers, strict=True))
+
+    def close(self) -> int:
+        """End it; return its pid where it can't end, else 0."""
+        if not self.pid:
+            return 0
+        self._socket.close()
+        posix.kill(self.pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
+        pid, self.pid = self.pid, 0
+        return pid if ends.reap(pid, _REAPING) is None else 0
+
+    def _why(self) -> str:
+        """Close it, and return what to do about a look that doesn't end."""
+        left = self.close()
+        hint = (
+            "it seems to lie on a file system that doesn't answer, a program's (FUSE) or across a "
+            "network: `umount -f` or `umount -l` that"
+        )
+        if left:
+            hint += f"; process {left}, which asked it, can't be killed until then, and is left"
+        return hint
+
+
+def _pair() -> tuple[_socket.socket, _socket.socket]:
+    try:
+        return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise SyscallError("socketpair", error.errno or 0) from None
+
+
+def _be(
+    kernel: Kernel,
+    what: str,
+    task: Callable[[], Found],
+    ours: _socket.socket,
+    theirs: _socket.socket,
+) -> None:
+    """Be the scout: find what is to be found, pass it on, and wait for the end."""
+    found: Found = {}
+    try:
+        ours.close()
+        try:
+            kernel.set_parent_death_signal(_signal.SIGKILL)
+            _let_go({theirs.fileno(), 2} if kernel.speaks else {theirs.fileno()})
+            kernel.hide()
+            found = task()
+            data = channel.encode(_FOUND, **found)
+        except SetupError as error:
+            data = channel.failure(error)
+        except SyscallError as error:
+            data = channel.failure(failed(LAUNCHER, what, error))
+        except Exception as error:  # noqa: BLE001  no traceback may leave this process
+            data = channel.failure(channel.unexpected(error, LAUNCHER))
+        raw = b"".join(each.to_bytes(_INT, sys.byteorder) for each in found.values())
+        theirs.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, raw)] if raw else [])
+        theirs.recv(1)
+    finally:
+        posix._exit(0)
+
+
+def _let_go(kept: set[int]) -> None:
+    """Close all pipes and sockets but those in `kept`; raises SyscallError.
+
+    Their readers wait for the end of file, and would do so for as long as this process hangs. Files
+    stay open: the path that is looked at may lead to one, by /dev/fd.
+    """
+    place = "/proc/self/fd"
+    try:
+        names = posix.listdir(place)
+    except OSError as error:
+        raise SyscallError("openat", error.errno or 0, place) from None
+    for descriptor in map(int, names):
+        try:
+            kind, _, _ = posix.readlink(f"{place}/{descriptor}").partition(":")
+        except OSError:  # the listing's own
+            continue
+        if kind in ("pipe", "socket") and descriptor not in kept:
+            posix.close(descriptor)

@@ -1,0 +1,1 @@
+"""Processes and files that outlast, or end, what the launcher has made."""

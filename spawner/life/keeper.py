@@ -1,0 +1,102 @@
+"""The stage as it stays where there is no PID namespace, whose end would be the end of everything.
+
+It is the subreaper of all that the program leaves behind, and holds the read end of the go pipe.
+When the program (or its init) has ended, or the launcher has, or closes the pipe, the keeper kills
+whatever is left. It tells stops and the end on the notice pipe, in the words of pyinit, and ends
+with the program's status.
+"""
+
+import _signal
+import posix
+import select
+
+from pyinit import status_of_signal, status_of_wait
+from spawner import channel, linux
+from spawner.life import descendants, ends
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.channel import Pipes
+
+_PATIENCE = 1.0
+"""Seconds after the last end in which what was killed has to end, or is left to the launcher."""
+
+
+def keep(init: int, pipes: "Pipes", news: int) -> int:
+    """Wait until the container has to end, and end all of it; return the exit status.
+
+    From the descriptor `news` SIGCHLD can be read. What fails is told to the launcher, which has to
+    end all of it then.
+    """
+    end = _open_end(init)
+    pipes.close("status_writer")
+    code = status_of_signal(_signal.SIGKILL)
+    try:
+        linux.close_all_but({pipes.go_reader, pipes.notice_writer, news, end})
+        code = _watch(init, pipes, news, end)
+    except Exception as error:
+        _tell(pipes.notice_writer, f"{channel.KEEPER_FAILED} {type(error).__name__}: {error}")
+        raise
+    finally:
+        # The launcher, which becomes their parent, awaits those that don't end at once.
+        descendants.kill(set(), _PATIENCE)
+    return code
+
+
+def _watch(init: int, pipes: "Pipes", news: int, end: int) -> int:
+    """Wait until the init has ended, or has to; return its exit status."""
+    poll = select.poll()
+    poll.register(news, select.POLLIN)
+    poll.register(pipes.go_reader, 0)  # a hang-up is told unasked
+    if end >= 0:
+        poll.register(end, select.POLLIN)
+    while True:
+        ended = _reap(init, pipes.notice_writer)
+        if ended is not None:
+            return ended
+        ready = dict(poll.poll())
+        if pipes.go_reader in ready:
+            code = status_of_signal(_signal.SIGKILL)
+            _tell(pipes.notice_writer, f"{channel.EXITED} {code} {int(_signal.SIGKILL)}")
+            descendants.kill_tree(init, seconds=_PATIENCE)
+            return code
+        if end in ready:
+            changed = ends.reap_gone(init)  # which a tracer may hold
+            return _tell_end(pipes.notice_writer, changed or 0)
+        posix.read(news, 65536)
+
+
+def _open_end(init: int) -> int:
+    """Return a pidfd of the init; -1 where there's none: then a tracer's whim is ours, too."""
+    try:
+        return posix.pidfd_open(init)
+    except OSError:
+        return -1
+
+
+def _reap(init: int, teller: int) -> int | None:
+    """Take every change of state that there is; return the init's exit status if it ended."""
+    while True:
+        pid, changed = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED)
+        if pid == 0:
+            return None
+        if pid != init:
+            continue
+        if posix.WIFSTOPPED(changed):
+            _tell(teller, f"{channel.STOPPED} {posix.WSTOPSIG(changed)}")
+            continue
+        return _tell_end(teller, changed)
+
+
+def _tell_end(teller: int, changed: int) -> int:
+    """Tell that the init has ended, with a wait status; return its exit status."""
+    code, signal = status_of_wait(changed)
+    _tell(teller, f"{channel.EXITED} {code} {signal or 0}")
+    return code
+
+
+def _tell(teller: int, text: str) -> None:
+    try:
+        posix.write(teller, text.encode("utf-8", "surrogateescape") + b"\n")
+    except OSError:  # the launcher is gone, or doesn't read; neither may hold us
+        return

@@ -1,0 +1,221 @@
+"""Keep namespaces as files, and let go of them: `--persist DIR` and `pyspawn release DIR`.
+
+A namespace lives as long as a process is in it, or a file that stands for it is mounted somewhere,
+namespaces(7). DIR gets a small file system of its own, whose name says that it's ours and which
+nobody but root can have mounted; in it each file of /proc/PID/ns is bound to one of the same name.
+It is private, so that none of it spreads: a mount namespace can't be mounted in itself.
+
+A PID namespace isn't kept: it ends with its process 1.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from spawner import linux
+from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
+from spawner.host import proc, running
+from spawner.spec import KINDS
+from spawner.steps import KEPT, Part, Step, attempt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from spawner.caller import Caller
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
+
+_SOURCE = "pyspawn-persist"
+"""What /proc/self/mounts shows as the source of a directory of ours."""
+
+WHERE = f"`grep {_SOURCE} /proc/self/mounts` shows where they are"
+"""A hint at the directories of ours."""
+
+_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+
+_NOT_OLDER = (
+    "the kernel keeps a mount namespace only in one that it takes for older; Linux 6.18 numbers "
+    "them by processor, so that a newer one may count as older: try again, on one processor "
+    f"(taskset), or leave it out, {mark('--share mount')}"
+)
+
+
+class Kept(Part):
+    """The namespaces of a container that are kept in a directory; `undo` lets go of them."""
+
+    def __init__(self, spec: Spec, path: str) -> None:
+        wanted = spec.namespaces.wanted
+        self._kinds = [kind for kind in KINDS if kind in wanted and kind != "pid"]
+        self._path = path
+        self._made = False
+        self._mounted = False
+        self._top = -1
+
+    @property
+    def stations(self) -> Mapping[str, Callable[[], Iterable[Step]]]:
+        """Where the namespaces are kept: once they all are made."""
+        return {KEPT: lambda: (self.step(),)}
+
+    @property
+    def descriptors(self) -> set[int]:
+        """What has to stay open for `undo`, which takes away what was made, wherever it is."""
+        return {self._top} - {-1}
+
+    def step(self) -> Step:
+        """Keep them, once they all are made and before the program runs."""
+        return Step(
+            LAUNCHER,
+            f"keep the namespaces in {self._path}",
+            f'mount("/proc/INIT/ns/...", "{self._path}/...", NULL, MS_BIND, NULL)',
+            self._keep,
+            topic="persist",
+        )
+
+    def _keep(self, kernel: Kernel, process: str) -> None:
+        path = self._path
+        try:
+            kernel.mkdir(path)
+        except SyscallError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            raise self._refused(
+                error, "name a directory that isn't there yet, or `pyspawn release` it first"
+            ) from None
+        self._made = True
+        # By descriptors, and looked at: nobody whose directory it lies in can lead us elsewhere.
+        below = kernel.open_directory(path)
+        try:
+            try:
+                options = "mode=755,size=64k,nr_inodes=16"
+                kernel.mount(_SOURCE, _place(below), "tmpfs", _FLAGS, options)
+            except SyscallError as error:
+                command = running.as_root("--persist DIR ...")
+                hint = f"it takes root to mount outside of a namespace: {command}"
+                raise self._refused(error, hint) from None
+            self._mounted = True
+            top = kernel.open_directory(path)
+            if not (_is_kept(top) and _is_same(top, below, "..")):
+                posix.close(top)
+                self._mounted = self._made = False  # what is there isn't ours
+                raise SetupError(
+                    f"keep the namespaces in {path}: somebody has put something else there",
+                    stage=LAUNCHER,
+                    path=path,
+                    hint="take a directory in one that is yours alone, and unmount the other: "
+                    f"`grep {_SOURCE} /proc/self/mounts` shows where it is now",
+                )
+            self._top = top
+        finally:
+            posix.close(below)
+        self._bind(kernel, process, _place(self._top))
+
+    def _refused(self, error: SyscallError, hint: str) -> SetupError:
+        return SetupError(
+            f"keep the namespaces in {self._path}",
+            stage=LAUNCHER,
+            syscall=error.syscall,
+            errno=error.errno,
+            path=self._path,
+            hint=hint,
+        )
+
+    def _bind(self, kernel: Kernel, process: str, top: str) -> None:
+        kernel.mount(None, top, None, linux.MS_PRIVATE, None)
+        for kind in self._kinds:
+            name = KINDS[kind].file
+            source = f"/proc/{process}/ns/{name}"
+            if _is_shared(source, f"/proc/self/ns/{name}"):
+                continue  # an optional one that could not be made
+            kernel.make_file(f"{top}/{name}", b"")
+            try:
+                kernel.mount(source, f"{top}/{name}", None, linux.MS_BIND, None)
+            except SyscallError as error:
+                if kind == "mount" and error.errno == errno.EINVAL:
+                    raise self._refused(error, _NOT_OLDER) from None
+                raise
+
+    def undo(self, kernel: Kernel) -> None:
+        """Leave nothing of it behind; raises SetupError."""
+        if self._mounted:
+            self._mounted = self._made = False
+            if self._top < 0:
+                release(kernel, self._path)
+            else:
+                top, self._top = self._top, -1
+                _release(kernel, self._path, top)
+        if self._made:
+            self._made = False
+            kernel.rmdir(self._path)
+
+
+def find(kernel: Kernel, spec: Spec, caller: Caller, lifelines: Iterable[int] = ()) -> Kept:
+    """Return what keeps the namespaces of the container."""
+    del kernel, caller, lifelines
+    return Kept(spec, spec.persist or "")
+
+
+def _place(descriptor: int) -> str:
+    """Return the path of an open directory, which nobody can lead elsewhere, proc_pid_fd(5)."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _is_shared(first: str, second: str) -> bool:
+    found = [posix.stat(path) for path in (first, second)]
+    return (found[0].st_dev, found[0].st_ino) == (found[1].st_dev, found[1].st_ino)
+
+
+def _is_same(first: int, second: int, name: str) -> bool:
+    """Tell whether a name is the same in two open directories."""
+    found = [posix.stat(name, dir_fd=directory) for directory in (first, second)]
+    return (found[0].st_dev, found[0].st_ino) == (found[1].st_dev, found[1].st_ino)
+
+
+def release(kernel: Kernel, path: str) -> None:
+    """Let go of what is kept in a directory, and remove it; raises SetupError.
+
+    Nothing is touched that isn't a directory of ours.
+    """
+    top = attempt(LAUNCHER, f"release {path}", lambda: kernel.open_directory(path))
+    _release(kernel, path, top)
+
+
+def _release(kernel: Kernel, path: str, top: int) -> None:
+    """Do so for an open directory, which is closed: what was looked at, wherever it is by now."""
+    what = f"release {path}"
+    above = -1
+    try:
+        if not attempt(LAUNCHER, what, lambda: _is_kept(top)):
+            raise SetupError(
+                f"{what}: no namespaces are kept there by pyspawn",
+                stage=LAUNCHER,
+                path=path,
+                hint=WHERE,
+            )
+        above = attempt(LAUNCHER, what, lambda: kernel.open_directory_above(top))
+        attempt(LAUNCHER, what, lambda: kernel.unmount(_place(top)))
+        attempt(LAUNCHER, f"remove {path}", lambda: kernel.rmdir(path, above))
+    finally:
+        posix.close(top)
+        if above >= 0:
+            posix.close(above)
+
+
+def _is_kept(descriptor: int) -> bool:
+    """Tell whether an open directory is the top of a mount of ours, proc_pid_mountinfo(5).
+
+    Raises SyscallError where /proc doesn't say so.
+    """
+    number = proc.fields(proc.text(f"/proc/self/fdinfo/{descriptor}")).get("mnt_id")
+    for line in proc.text("/proc/self/mountinfo").splitlines():
+        words, _, rest = line.partition(" - ")
+        fields = words.split(" ")
+        if fields[0] == number:
+            kept = fields[3] == "/" and rest.split(" ")[:2] == ["tmpfs", _SOURCE]
+            return kept and posix.stat("..", dir_fd=descriptor).st_dev != _device(descriptor)
+    return False
+
+
+def _device(descriptor: int) -> int:
+    return posix.fstat(descriptor).st_dev

@@ -1,0 +1,40 @@
+"""Finds what connects the network inside."""
+
+from spawner.steps import LOOPBACK, Part
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from spawner.caller import Caller
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
+    from spawner.steps import Step
+
+
+class Bare(Part):
+    """A network with nothing in it that is up."""
+
+    @property
+    def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
+        """Where the loopback interface would be brought up: that is left out."""
+        return {LOOPBACK: tuple}
+
+
+def find(
+    kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
+) -> Part | None:
+    """Return what connects the network, None where nothing has to; raises SetupError."""
+    del kernel, lifelines
+    network = spec.network
+    if network.kind == "none":
+        return Bare()
+    if network.kind == "veth":
+        from spawner.net import veth
+
+        return veth.find(network)
+    if not network.connected:
+        return None
+    from spawner.net import carrier
+
+    return carrier.find(network, caller, users="user" in spec.namespaces.wanted)

@@ -1,0 +1,192 @@
+"""Tells what happens: to people on stderr, to programs as JSON lines.
+
+Neither reader may hold the launcher: a line that can't be written is dropped, and counted
+(`pyinit.outlet`). Only what comes before there's a container to wait for, and its end, waits for
+room: for each of the two readers a second in all.
+"""
+
+import posix
+
+from pyinit import OURS, errno_name, errno_text, execerror, jsontext, outlet
+from spawner.errors import ExecError, SetupError, SpawnerError, mark, unmarked
+from spawner.made import Observer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.made import Ending
+    from spawner.spec import Spec
+
+    Value = str | int | None | dict[str, int] | dict[str, str]
+
+PATIENCE = 1.0
+"""Seconds that a reader has to make room."""
+
+
+class Report(Observer):
+    """Where news go: `status` is the descriptor of --json-status, or None.
+
+    A `quiet` one is read by the API, which has its own words for options: they stay marked.
+    """
+
+    def __init__(
+        self, *, status: int | None = None, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        self.status = status
+        self.quiet = quiet
+        self.verbose = verbose
+        self._people: outlet.Outlet | None = None
+        self._programs: outlet.Outlet | None = None
+        self._waits = True
+
+    def get_ready(self) -> list[int]:
+        """Open what the news will need; return the descriptors that have to stay open."""
+        ready = [] if self.quiet else [self._to_people()]
+        if self.status is not None:
+            ready.append(self._to_programs(self.status))
+        return [descriptor for each in ready for descriptor in each.descriptors]
+
+    def say(self, text: str) -> None:
+        """Print one line for people."""
+        self._line(f"pyspawn: {text}")
+
+    def _line(self, text: str) -> None:
+        if not self.quiet:
+            self._to_people().write(execerror.whole_line(unmarked(text)) + b"\n", waits=self._waits)
+
+    def _to_people(self) -> outlet.Outlet:
+        if self._people is None:
+            self._people = outlet.Outlet(2, _lost, patience=PATIENCE)
+        return self._people
+
+    def _to_programs(self, descriptor: int) -> outlet.Outlet:
+        if self._programs is None:
+
+            def lost(count: int) -> bytes:
+                return _json({"event": "dropped", "count": count})
+
+            self._programs = outlet.Outlet(descriptor, lost, patience=PATIENCE)
+        return self._programs
+
+    def missing(self, refused: dict[str, int]) -> None:
+        """Say which optional namespaces were refused."""
+        reasons = {kind: errno_text(number) for kind, number in refused.items()}
+        for kind, reason in reasons.items():
+            self.say(f"going on without a new {kind} namespace: {reason}")
+        self._tell(event="missing", namespaces=reasons)
+
+    @property
+    def wants_namespaces(self) -> bool:  # type: ignore[override]  # read only
+        """Whether somebody reads the inode numbers."""
+        return self.status is not None
+
+    def created(self, pid: int, namespaces: dict[str, int]) -> None:
+        """Tell the first process of the container, and its namespaces."""
+        self._waits = False
+        self._news(f"the container is made: its first process is {pid}")
+        self._tell(event="created", host_pid=pid, namespaces=namespaces)
+
+    def started(self) -> None:
+        """Tell that the exec has happened."""
+        self._news("the program has started")
+        self._tell(event="started")
+
+    def signalled(self, number: int) -> None:
+        """Tell of a signal that is forwarded."""
+        if self.verbose:
+            from pyinit import signames
+
+            self.say(f"got {signames.name(number)} for the program")
+
+    def spared(self, number: int, seconds: float | None) -> None:
+        """Say at a terminal why a ^C ends nothing yet, and what would have passed it on."""
+        if not posix.isatty(2):
+            return
+        self._waits = False
+        from pyinit import signames
+
+        then = f"all of it is killed in {seconds:g} s" if seconds is not None else "it goes on"
+        name = signames.name(number)
+        self.say(f"{name} does nothing to a program that is PID 1 and doesn't handle it: {then}")
+        self._line(
+            f"hint: {mark('--init')} would have passed {name} on to a program that isn't PID 1"
+        )
+
+    def disconnected(self, how: str) -> None:
+        """Say that the network inside is gone, and how."""
+        self.say(how)
+        self._tell(event="disconnected", message=how)
+
+    def killing(self) -> None:
+        """Tell that the end is forced."""
+        self._news("killing everything in the container")
+
+    def left(self, pid: int, how: str) -> None:
+        """Tell of a process that outlives its SIGKILL."""
+        self.say(how)
+        self._tell(event="left", host_pid=pid, message=how)
+
+    def ended(self, ending: "Ending") -> None:
+        """Tell how the program ended."""
+        from pyinit import signames
+
+        name = signames.name(ending.signal) if ending.signal else None
+        how = f", killed by {name}" if name else ""
+        self._news(f"the program has ended with status {ending.status}{how}")
+        self._waits = True
+        self._tell(event="exited", status=ending.status, signal=name)
+
+    def failed(self, error: Exception, spec: "Spec | None" = None, hint: str | None = None) -> int:
+        """Tell why there's no container, or no program in it; return the exit status."""
+        self._waits = True
+        message = str(error)
+        stage = syscall = path = number = None
+        status = OURS
+        if isinstance(error, SpawnerError):
+            hint = error.hint
+        if isinstance(error, SetupError):
+            stage, syscall, path, status = error.stage, error.syscall, error.path, error.status
+            number = error.errno
+            if not isinstance(error, ExecError):
+                hint = _explain(error, spec) or hint
+        self.say(message)
+        if hint:
+            self._line(f"hint: {hint}")
+        self._tell(
+            event="failed",
+            stage=stage,
+            syscall=syscall,
+            errno=errno_name(number) if number else None,
+            path=path,
+            message=message if self.quiet else unmarked(message),
+            hint=hint if self.quiet or hint is None else unmarked(hint),
+            status=status,
+        )
+        return status
+
+    def _news(self, text: str) -> None:
+        if self.verbose:
+            self.say(text)
+
+    def _tell(self, **fields: "Value") -> None:
+        if self.status is not None:
+            self._to_programs(self.status).write(_json(fields), waits=self._waits)
+
+
+def _lost(count: int) -> bytes:
+    """Return the line that tells people of lines that were dropped."""
+    return b"pyspawn: %d lines were dropped here\n" % count
+
+
+def _json(fields: "dict[str, Value]") -> bytes:
+    """Return the line of an event."""
+    return jsontext.dump(fields).encode() + b"\n"
+
+
+def _explain(error: SetupError, spec: "Spec | None") -> str | None:
+    """Return what the machine's state says of a failure; an explanation may itself fail."""
+    try:
+        from spawner.why import rules
+
+        return rules.explain(error, spec)
+    except Exception:  # noqa: BLE001  without descriptors or memory there's no hint, but an error
+        return None

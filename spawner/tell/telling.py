@@ -1,0 +1,134 @@
+"""Tell what happens while it happens: each process of a launch says on stderr what it does next.
+
+The words are those of `explain`. They are said by the process that acts, right before it does, so
+that they come in the order of the acts, also across processes, and before anything that the program
+writes. Only `pidfd_open` is announced by the process that forks: the launcher does it while the
+init goes on.
+"""
+
+from __future__ import annotations
+
+import _signal
+from typing import TYPE_CHECKING
+
+from pyinit import outlet
+from spawner.errors import LAUNCHER, SCOUT, STAGE, WITNESS, SyscallError
+from spawner.linux import Kernel
+from spawner.steps import SELF, Step
+from spawner.tell import explain, report
+
+if TYPE_CHECKING:
+    from spawner.spec import Spec
+    from spawner.steps import Steps
+
+
+class Telling(Kernel):
+    """The machine's kernel, which is told of before it's asked."""
+
+    __slots__ = ("_in_step", "_introduction", "_joins", "_keeping", "_out", "_unheard", "_where")
+
+    speaks = True
+
+    def __init__(self, spec: Spec) -> None:
+        self._introduction = explain.introduction(spec)
+        self._keeping = "pid" not in spec.namespaces.wanted
+        self._joins = spec.joins is not None
+        self._where = LAUNCHER
+        self._in_step = self._unheard = False
+        # By its own descriptor alone: each process of a launch closes others, and has other files.
+        # Nothing tells of dropped text (`lost`): after the first that is, nothing more is said.
+        self._out = outlet.Outlet(2, lambda _: b"", patience=report.PATIENCE, reopens=False)
+
+    def tells(self, planned: Steps) -> Steps:
+        """Return the steps in a form that tells."""
+        return tuple(map(self._telling, planned))
+
+    def _telling(self, step: Step) -> Step:
+        def act(kernel: Kernel, process: str) -> None:
+            self._say(explain.tell(step, None if process == SELF else process))
+            self._in_step = True
+            try:
+                step.act(kernel, process)
+            except SyscallError:
+                self._keeping = self._keeping or step.optional == "pid"
+                raise
+            finally:
+                self._in_step = False
+
+        return Step(
+            step.where,
+            step.what,
+            step.how,
+            act,
+            topic=step.topic,
+            needs=step.needs,
+            makes=step.makes,
+            last_act=step.last_act,
+            optional=step.optional,
+        )
+
+    def become_subreaper(self) -> None:
+        """Tell, and do it; a launcher does where it will fork a stage."""
+        if self._where == LAUNCHER:
+            act = explain.BECOME_KEEPERS_SUBREAPER if self._keeping else explain.BECOME_SUBREAPER
+            self._say(explain.tell(act))
+        else:
+            self._say(explain.tell(explain.KEEP))
+        super().become_subreaper()
+
+    def make_process_group(self) -> None:
+        """Tell, and do it."""
+        if not self._in_step:
+            self._say(explain.tell(explain.MAKE_STAGE_GROUP))
+        super().make_process_group()
+
+    def fork(self, child: str) -> int:
+        """Tell, and do it."""
+        if child == STAGE:
+            self._say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
+        elif child == WITNESS:
+            self._say(explain.tell(explain.FORK_WITNESS))
+        elif child == SCOUT:
+            self._say(explain.tell(explain.FORK_SCOUT))
+        else:
+            act = explain.FORK_AMONG_OTHERS if self._keeping else explain.FORK_INIT
+            self._say(explain.tell(act._replace(where=self._where)))
+            self._say(explain.tell(explain.OPEN_PIDFD))
+        pid = super().fork(child)
+        if pid == 0:
+            self._where = child
+        return pid
+
+    def open(self, path: str, flags: int) -> int:
+        """Tell of what is opened to be joined, and do it."""
+        if self._joins and not self._in_step:
+            from spawner.joining import enter
+
+            for look in enter.look(self._where, path, flags):
+                self._say(explain.tell(explain.act_of(look)))
+        return super().open(path, flags)
+
+    def fork_aside(self) -> int:
+        """Tell, and do it; the child says no more: its stderr is for others."""
+        if not self._in_step:
+            self._say(explain.tell(explain.FORK_ASIDE))
+        pid = super().fork_aside()
+        if pid == 0:
+            self._unheard = True
+        return pid
+
+    def _say(self, text: str) -> None:
+        """Write to stderr, unless nobody has made room there before.
+
+        A broken pipe doesn't end us, even where SIGPIPE isn't blocked any more.
+        """
+        if self._unheard:
+            return
+        text, self._introduction = self._introduction + text, ""
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGPIPE})
+        try:
+            line = text.encode("utf-8", "backslashreplace")
+            self._out.write(line, waits=True)
+            self._unheard = self._out.is_behind
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

@@ -1,0 +1,154 @@
+"""The controlling terminal as the launcher sees it: who has its foreground, and job control.
+
+Only the launcher can tell: seen from a new PID namespace, process groups outside it read as 0.
+All signals are blocked while this runs, so SIGTTOU doesn't stop us for a tcsetpgrp(3) from the
+background. Nothing here fails: a terminal that is gone has no foreground to care for.
+"""
+
+import _signal
+import posix
+
+from pyinit.jobcontrol import is_below_us, leader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHELLS = ("ash", "bash", "dash", "fish", "ksh", "mksh", "sh", "yash", "zsh")
+
+
+class Terminal:
+    """A controlling terminal, by a descriptor of it."""
+
+    __slots__ = ("descriptor", "group", "refused")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.group = 0
+        """The process group that had the foreground when we took it last."""
+        self.refused = False
+        """Whether it can't be passed on: then it's as if we hadn't got it."""
+
+    def is_ours(self) -> bool:
+        """Tell whether our process group is the foreground, and can pass it on."""
+        return not self.refused and self._foreground() == posix.getpgrp()
+
+    def is_lent(self) -> bool:
+        """Tell whether neither our group nor the shell has the foreground, but the program.
+
+        Nor another job of the shell's, which may have it after somebody stopped us.
+        """
+        group = self._foreground()
+        return group not in (posix.getpgrp(), leader()) and is_below_us(group)
+
+    def take(self) -> None:
+        """Make our process group the foreground, and remember whose it was: the program's.
+
+        Unless the shell has it, which leads the session: it took it when somebody stopped us.
+        """
+        if self.is_lent():
+            self.group = self._foreground()
+            self.give(posix.getpgrp())
+
+    def give(self, group: int) -> bool:
+        """Make `group` the foreground; return whether that worked."""
+        try:
+            posix.tcsetpgrp(self.descriptor, group)
+        except OSError:  # the group or the terminal is gone, or the call is denied
+            return False
+        return True
+
+    def _foreground(self) -> int:
+        try:
+            return posix.tcgetpgrp(self.descriptor)
+        except OSError:
+            return 0
+
+
+def find() -> Terminal | None:
+    """Return our controlling terminal, None where there is none.
+
+    A standard descriptor serves if it's the terminal, else /dev/tty, opened for us alone.
+    """
+    for descriptor in (0, 1, 2):
+        if posix.isatty(descriptor):
+            try:
+                posix.tcgetpgrp(descriptor)
+            except OSError:  # somebody else's
+                continue
+            return Terminal(descriptor)
+    try:
+        descriptor = posix.open("/dev/tty", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
+    except OSError:
+        return None
+    return Terminal(descriptor)
+
+
+def can_be_asked() -> bool:
+    """Tell whether the program will be found (`program_group`) when it asks for the terminal."""
+    return posix.access(f"/proc/self/task/{posix.getpid()}/children", posix.R_OK)
+
+
+def is_interactive_shell(words: "Sequence[str]") -> bool:
+    """Tell whether a command line is that of a shell that prompts, as far as words show it."""
+    if words[0].rpartition("/")[2].lstrip("-") not in _SHELLS:
+        return False
+    options = [word for word in words[1:] if word[:1] in ("-", "+")]
+    letters = "".join(word for word in options if word[:2] != "--")
+    return "i" in letters or ("c" not in letters and len(options) == len(words) - 1)
+
+
+def suspend(number: int, *, group: bool) -> bool:
+    """Stop our process, or our whole group, by the default action of `number`.
+
+    Returns True after SIGCONT, and False where the kernel discarded the stop.
+    """
+    posix.kill(0 if group else posix.getpid(), number)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {number})
+    # Here we were stopped, and somebody continued us.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, {number})
+    return _signal.sigtimedwait({_signal.SIGCONT}, 0) is not None
+
+
+def signal_group(group: int, number: int) -> None:
+    """Send a signal to a process group, if it's still there."""
+    try:
+        posix.killpg(group, number)
+    except OSError:  # it's gone, or nobody of it is ours to signal
+        return
+
+
+def program(init: int, inner: int | None) -> int | None:
+    """Return the program's pid, None where it can't be found.
+
+    `init` is the first process of the container. Where pyinit is that, `inner` is the program's
+    pid as pyinit sees it, looked for among pyinit's children: NSpid, proc_pid_status(5).
+    """
+    if inner is None:
+        return init
+    from spawner.host import proc
+
+    try:
+        for pid in proc.children(init):
+            status = proc.fields(proc.text(f"/proc/{pid}/status"))
+            if status.get("NSpid", "").split()[-1:] == [str(inner)]:
+                return pid
+    except OSError:  # it's gone
+        return None
+    return None
+
+
+def program_group(init: int, inner: int | None) -> int | None:
+    """Return the process group of the program, None where it can't be found."""
+    pid = program(init, inner)
+    try:
+        return None if pid is None else posix.getpgid(pid)
+    except OSError:  # it's gone
+        return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is stopped, as far as there's a /proc to tell, proc_pid_stat(5)."""
+    from spawner.host import proc
+
+    return proc.stat(pid)[:1] in ([], ["T"], ["t"])

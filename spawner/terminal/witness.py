@@ -1,0 +1,150 @@
+"""A process in the program's process group, by which the launcher learns what that is sent.
+
+The first process of a PID namespace isn't stopped by a signal that it has no handler for,
+pid_namespaces(7). So at ^Z everything in its process group stops but it, nobody is told, and the
+shell goes on waiting; and its read of the terminal from the background is begun anew for ever,
+since the SIGTTIN that shall stop it never does. SIGSTOP from outside its namespace does stop it.
+
+Where the program itself is that process, and there's a terminal, the launcher forks a witness into
+the program's process group, outside of its namespaces: it is stopped with the group, and wait(2)
+tells. Nor is such a process ended by what ends any other, and a ^C at the terminal, whose
+foreground its group has, or the terminal's closing would come to nobody: so the witness sends the
+launcher the same signal. It holds no descriptor, does nothing else, and dies with the launcher. The
+program may signal its group and so the witness: to stop it is to ask for what ^Z asks for, what
+isn't the terminal's isn't sent on, and without it all is as it would be if there were none.
+"""
+
+import _signal
+import posix
+import select
+
+from pyinit import SI_KERNEL
+from spawner import linux
+from spawner.errors import LAUNCHER, WITNESS
+from spawner.machine import ENDS, STOPS
+from spawner.steps import attempt
+
+_PART = _signal.SIGTERM
+"""What asks a witness to end once it has sent all."""
+
+_PATIENCE = 1000
+"""Milliseconds that it has for that; somebody may have stopped it."""
+
+_OWN = ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")
+"""The masks of signals whose effect is a program's own affair, proc_pid_status(5).
+
+One that does nothing is never pending: this one has woken the program, and it hasn't run yet.
+"""
+
+_SIGTIMEDWAIT = {
+    "aarch64": (b"137",),
+    "armv7l": (b"177", b"421"),
+    "i686": (b"177", b"421"),
+    "loongarch64": (b"137",),
+    "ppc64le": (b"176",),
+    "riscv64": (b"137",),
+    "s390x": (b"177",),
+    "x86_64": (b"128",),
+}
+"""The numbers of rt_sigtimedwait(2) by what uname(2) calls the machine, asm/unistd.h."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from spawner.linux import Kernel
+
+
+def begin(kernel: "Kernel") -> int:
+    """Fork a witness and return its pid; the launcher puts it into the program's process group.
+
+    Raises SetupError. Signals have to be blocked.
+    """
+    launcher = posix.getpid()
+    pid = attempt(LAUNCHER, "fork the witness of terminal stops", lambda: kernel.fork(WITNESS))
+    if pid == 0:
+        _be(kernel, launcher)
+    return pid
+
+
+def part(pid: int) -> None:
+    """Have a witness send what it has heard, and end; the program's group is gone."""
+    for number in (_signal.SIGCONT, _PART):
+        posix.kill(pid, number)
+    descriptor = posix.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(_PATIENCE)
+    posix.close(descriptor)
+
+
+def end(pid: int) -> bool:
+    """Kill a witness, and reap it; tell whether it's gone."""
+    posix.kill(pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
+    posix.sched_yield()
+    if posix.waitpid(pid, posix.WNOHANG)[0] == pid:
+        return True
+    from spawner.life import ends
+
+    return ends.reap(pid) is not None or ends.is_gone(pid)
+
+
+def is_spared(pid: int, number: int) -> bool:
+    """Tell whether the signal `number` does nothing to `pid` only since it is the first process.
+
+    Any other would be stopped or ended by it, unless it ignores, blocks or handles it, as an editor
+    or a shell does, or waits for it, sigwait(3): then what happens is its own affair.
+    """
+    # Twice: a program that the signal has woken from its wait may go on between the two reads.
+    return _shows_spared(pid, number) and _shows_spared(pid, number)
+
+
+def _shows_spared(pid: int, number: int) -> bool:
+    from spawner.host import proc
+
+    try:
+        fields = proc.fields(proc.text(f"/proc/{pid}/status"))
+    except OSError:  # no /proc: nothing says that it handles signals
+        return True
+    ended = fields.get("State", "")[:1] in ("Z", "X")
+    own = any(int(fields.get(name, "0"), 16) >> (number - 1) & 1 for name in _OWN)
+    return not (ended or own or _awaits_signals(pid))
+
+
+def _awaits_signals(pid: int) -> bool:
+    """Tell whether a thread of `pid` waits for signals, which don't read as blocked meanwhile.
+
+    For which ones isn't told, proc_pid_syscall(5).
+    """
+    from spawner.host import proc
+
+    numbers = _SIGTIMEDWAIT.get(posix.uname().machine, ())
+    try:
+        return any(
+            proc.read(f"/proc/{pid}/task/{thread}/syscall").split(b" ")[0] in numbers
+            for thread in posix.listdir(f"/proc/{pid}/task")
+        )
+    except OSError:  # denied, or this kernel doesn't tell
+        return False
+
+
+def _be(kernel: "Kernel", launcher: int) -> "NoReturn":
+    """Be the witness: stop and go on with the process group."""
+    try:
+        kernel.set_parent_death_signal(_signal.SIGKILL)
+        if posix.getppid() == launcher:
+            posix.closerange(0, 3)
+            if not linux.close_all_but(()):
+                posix.closerange(3, posix.sysconf("SC_OPEN_MAX"))
+            for number in STOPS:
+                if _signal.getsignal(number) != _signal.SIG_IGN:
+                    _signal.signal(number, _signal.SIG_DFL)
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, STOPS)
+            while True:
+                heard = _signal.sigwaitinfo((*ENDS, _PART))  # the lowest number first
+                if heard.si_signo == _PART and heard.si_pid == launcher:
+                    break
+                if heard.si_code == SI_KERNEL and posix.getppid() == launcher:
+                    posix.kill(launcher, heard.si_signo)
+    finally:
+        posix._exit(0)

@@ -1,0 +1,194 @@
+"""What the machine shows of itself: the files and calls that `probe` judges by.
+
+All of it is read from the launcher, which stays outside of the new namespaces, and through a
+`Machine` that tests replace. Nothing here raises: what can't be read is not known.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from pyinit.execerror import text
+from spawner.host import proc
+from spawner.spec import NAMESPACES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from os import stat_result
+
+    from spawner.errors import SetupError
+    from spawner.spec import Spec
+
+SYS_ADMIN = "CAP_SYS_ADMIN"
+NET_ADMIN = "CAP_NET_ADMIN"
+SETFCAP = "CAP_SETFCAP"
+
+MAKERS = ("unshare", "clone", "clone3", "fork")
+"""System calls that make namespaces; a fork does so for kinds that hold for children only."""
+
+
+class Machine:
+    """What is asked of the machine and of this process.
+
+    Each question has an answer: None, or an errno, where there is none.
+    """
+
+    def pid(self) -> int:
+        """Return the process id of this process, in its own PID namespace."""
+        return posix.getpid()
+
+    def read(self, path: str) -> str | None:
+        """Return the text of a file."""
+        try:
+            return proc.text(path)
+        except (OSError, ValueError):
+            return None
+
+    def link(self, path: str) -> str | None:
+        """Return where a symbolic link points."""
+        try:
+            return posix.readlink(path)
+        except (OSError, ValueError):
+            return None
+
+    def stat(self, path: str) -> stat_result | int:
+        """Return the status of a path, of a link itself, or an errno."""
+        try:
+            return posix.lstat(path)
+        except OSError as error:
+            return error.errno or errno.EIO
+        except ValueError:
+            return errno.EINVAL
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in a directory."""
+        try:
+            return posix.listdir(path)
+        except (OSError, ValueError):
+            return []
+
+
+class Mount:
+    """A line of /proc/self/mountinfo, proc_pid_mountinfo(5)."""
+
+    __slots__ = ("kind", "options", "point", "root", "superblock")
+
+    def __init__(self, line: str) -> None:
+        """Take a line apart; raises ValueError for anything else."""
+        before, _, after = line.partition(" - ")
+        _, _, _, self.root, point, options = before.split(" ")[:6]
+        self.kind, _, superblock = after.split(" ")[:3]
+        self.options = options.split(",")
+        self.superblock = superblock.split(",")
+        for octal, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            point = point.replace(octal, letter)
+        self.point = point
+
+    @property
+    def below(self) -> str:
+        """The mount point as the beginning of the paths below it: "/", "/proc/"."""
+        return self.point.rstrip("/") + "/"
+
+
+class Case:
+    """A refusal, and the machine that it happened on."""
+
+    def __init__(self, error: SetupError, spec: Spec | None, machine: Machine) -> None:
+        self.machine = machine
+        self.spec = spec
+        self.errno = error.errno
+        self.syscall = error.syscall or ""
+        self.path = error.path or ""
+        wanted = spec.namespaces.wanted if spec else frozenset(NAMESPACES)
+        words = error.step.replace(",", " ").split()
+        named = [kind for kind in NAMESPACES if kind in wanted and kind in words]
+        # The kinds that the refused call may have been about: those that the step names.
+        self.kinds = named or [kind for kind in NAMESPACES if kind in wanted]
+        self.wanted = wanted
+
+    def making(self, kind: str) -> bool:
+        """Say whether the refused call was to make a namespace of that kind."""
+        return self.syscall in MAKERS and kind in self.kinds
+
+    def status(self, field: str) -> list[str]:
+        """Return the words of a field of /proc/self/status, proc_pid_status(5)."""
+        return self._status().get(field, "").split()
+
+    def _status(self) -> dict[str, str]:
+        return proc.fields(self.machine.read("/proc/self/status") or "")
+
+    def sysctl(self, name: str) -> int | None:
+        """Return the number in a file below /proc/sys: `sysctl("kernel/pid_max")`."""
+        return number(self.machine.read(f"/proc/sys/{name}"))
+
+    def limit(self, name: str) -> int | None:
+        """Return a soft limit of /proc/self/limits; None for "unlimited"."""
+        for line in (self.machine.read("/proc/self/limits") or "").splitlines():
+            if line.startswith(name):
+                return number(line[len(name) :])
+        return None
+
+    def lacks(self, capability: str) -> bool:
+        """Say whether this process is known not to have a capability, capabilities(7)."""
+        return proc.holds(self._status(), capability) is False
+
+    @property
+    def uid(self) -> int | None:
+        """The effective user id."""
+        return number(" ".join(self.status("Uid")[1:]))
+
+    @property
+    def filtered(self) -> bool:
+        """Whether a seccomp filter is in force, seccomp(2)."""
+        return self.status("Seccomp") == ["2"]
+
+    @property
+    def profile(self) -> str | None:
+        """The AppArmor profile of this process, None without AppArmor."""
+        read = self.machine.read
+        if (read("/sys/module/apparmor/parameters/enabled") or "").strip() != "Y":
+            return None
+        found = read("/proc/self/attr/apparmor/current") or read("/proc/self/attr/current")
+        return found.strip() if found else None
+
+    @property
+    def release(self) -> str:
+        """How to call this kernel: "this kernel (6.1.0)"."""
+        found = (self.machine.read("/proc/sys/kernel/osrelease") or "").strip()
+        return f"this kernel ({shown(found)})" if found else "this kernel"
+
+    def mounts(self) -> list[Mount]:
+        """Return the mounts that can be reached from the root directory."""
+        found = []
+        for line in (self.machine.read("/proc/self/mountinfo") or "").splitlines():
+            try:
+                found.append(Mount(line))
+            except ValueError:
+                continue
+        return found
+
+    def tasks(self) -> int | None:
+        """Return how many threads the machine has: "0.20 0.18 0.12 1/80 11206", proc_loadavg(5)."""
+        return number((self.machine.read("/proc/loadavg") or "").partition("/")[2])
+
+    def tasks_of(self, uid: int) -> int:
+        """Return how many threads the processes of a user have, as far as they show."""
+        count = 0
+        for name in self.machine.names("/proc"):
+            if name.isdigit():
+                found = proc.fields(self.machine.read(f"/proc/{name}/status") or "")
+                if number(found.get("Uid")) == uid:
+                    count += number(found.get("Threads")) or 1
+        return count
+
+
+def number(words: str | None) -> int | None:
+    """Return the first word as a number, None where it is none."""
+    word = "".join((words or "").split(None, 1)[:1])
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 20 else None
+
+
+def shown(name: str) -> str:
+    """Return a path or another name as text for a message, on one line."""
+    return text(name.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,193 @@
+"""Say why namespaces of others could not be joined, and what to do about it.
+
+For `probe`, only after a failure.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from pyinit import NOT_FOUND
+from spawner.errors import mark
+from spawner.host import proc
+from spawner.spec import KINDS
+from spawner.why.evidence import Machine, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.errors import SetupError
+    from spawner.joining.target import Joins
+
+_DENIED = (errno.EACCES, errno.EPERM)
+
+_PATHS = (errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR)
+"""What a path may meet, path_resolution(7)."""
+
+_ELSEWHERE = ("are yours as well", "only its children are")
+"""What is said of a process that isn't where whoever named it thinks."""
+
+_IDS = {
+    "setresuid": ("--setuid", "CAP_SETUID"),
+    "setresgid": ("--setgid", "CAP_SETGID"),
+    "setgroups": ("--groups", "CAP_SETGID"),
+}
+"""The calls that make the program somebody, their option, and the right that they take."""
+
+
+def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
+    """Return one sentence that says why a join failed and what to do, None where unknown."""
+    if error.syscall == "pidfd_open":
+        return _no_process(error, joins)
+    if (
+        joins.pid is not None
+        and error.syscall is None
+        and any(words in error.step for words in _ELSEWHERE)
+    ):
+        return _below(joins.pid, machine)
+    if error.syscall == "chdir" and error.errno in _PATHS and joins.enters_files:
+        return f"the path is looked up inside: name another directory with {mark('--workdir')}"
+    if joins.target is not None and error.errno == errno.ENOENT:
+        return _no_file(error.path or "", joins.target)
+    if error.errno in _DENIED and (error.path or "").startswith("/proc/"):
+        return _not_ours(error.path or "", machine)
+    if error.syscall == "setns":
+        return _not_joined(error, joins)
+    if error.syscall in _IDS:
+        return _not_become(error, *_IDS[error.syscall])
+    if error.syscall == "fork" and error.errno == errno.ENOMEM:
+        return (
+            "process 1 of that PID namespace has ended, so there can be no more processes in it: "
+            f"name the other namespaces by their flags, {mark('--mount')} and so on"
+        )
+    return None
+
+
+def not_found(error: SetupError, joins: Joins, program: str) -> str | None:
+    """Return what to do about a program that isn't in the caller's PATH, None for another error."""
+    if error.status != NOT_FOUND or joins.pid is None or joins.environment or "/" in program:
+        return None
+    return (
+        "it was looked up in your PATH: the target's, with all of its environment, is taken by "
+        f"{mark('--target-env')}"
+    )
+
+
+def _below(pid: int, machine: Machine) -> str | None:
+    """Name the process below this one that is in the most namespaces which aren't ours.
+
+    Whoever makes a container stays outside, as `pyspawn` does, and theirs is the pid that a shell
+    knows. Of several the youngest: who helps with the network was there before.
+    """
+    best, most = 0, 0
+    level = [pid]
+    while level:
+        level = [child for parent in level for child in _children(parent, machine)]
+        found = [(_strange(child, machine), index) for index, child in enumerate(level)]
+        if found and max(found)[0] > most:
+            most, index = max(found)
+            best = level[index]
+    if not best:
+        return None
+    name = shown((machine.read(f"/proc/{best}/comm") or "").strip())
+    inside = f"process {best} ({name}), which it has started"
+    return f"{inside}, is elsewhere: `pyspawn exec {best} -- ...`"
+
+
+def _children(pid: int, machine: Machine) -> list[int]:
+    """Return the children of a process, the youngest of each thread's last, proc_pid_task(5)."""
+    files = [f"/proc/{pid}/task/{task}/children" for task in machine.names(f"/proc/{pid}/task")]
+    return [int(word) for file in files for word in (machine.read(file) or "").split()]
+
+
+def _strange(pid: int, machine: Machine) -> int:
+    """Return in how many namespaces a process is that aren't ours, as far as we may look."""
+    count = 0
+    for kind in KINDS.values():
+        its = machine.link(f"/proc/{pid}/ns/{kind.file}")
+        count += its is not None and its != machine.link(f"/proc/self/ns/{kind.file}")
+    return count
+
+
+def _no_file(path: str, target: str) -> str | None:
+    if path == target:
+        return (
+            f"there is no {shown(target)}: name a process by its pid (`podman inspect -f "
+            "'{{.State.Pid}}' NAME` shows a container's), a file like /proc/PID/ns/net, or a "
+            "directory that `pyspawn --persist` has made"
+        )
+    if path.startswith(f"{target}/"):
+        return f"`ls {shown(target)}` shows which namespaces it has"
+    return None
+
+
+def _no_process(error: SetupError, joins: Joins) -> str | None:
+    if error.errno == errno.ESRCH:
+        return (
+            f"no process {joins.target} is to be seen from here: a pid counts in its own PID "
+            "namespace (`lsns -t pid` shows what is running, `podman inspect -f "
+            "'{{.State.Pid}}' NAME` the one of a container)"
+        )
+    if error.errno in (errno.EINVAL, errno.ENOENT):
+        return f"{joins.target} is one thread of a process: name the process, its Tgid"
+    return None
+
+
+def _not_ours(path: str, machine: Machine) -> str | None:
+    """Say who a process belongs to that may not be looked into, ptrace(2)."""
+    number = path.split("/")[2]
+    owner, own = _user(machine, number), _user(machine, "self")
+    if owner is None:
+        return None
+    if owner != own:
+        return (
+            f"the process runs as user id {owner}, and you are {own}: join as that user, as the "
+            "one who made its user namespace, or as root"
+        )
+    if own == "0":
+        return (
+            "the process has capabilities that root lacks here, as in a container: start pyspawn "
+            "where root has them all, ptrace(2)"
+        )
+    return (
+        "the process runs as you, but with rights that you don't have (a set-user-ID program, or "
+        "capabilities): join as root"
+    )
+
+
+def _user(machine: Machine, process: str) -> str | None:
+    """Return the effective user id of a process, None where that doesn't show."""
+    status = proc.fields(machine.read(f"/proc/{process}/status") or "")
+    return "".join(status.get("Uid", "").split()[1:2]) or None
+
+
+def _not_become(error: SetupError, option: str, right: str) -> str | None:
+    if error.errno == errno.EINVAL:
+        return (
+            f"an id of {option} isn't mapped inside: name one that is (`cat /proc/PID/uid_map` and "
+            f"gid_map show them), or start the container with more, {mark('--map-auto')}"
+        )
+    if error.errno == errno.EPERM:
+        return (
+            f"{option} takes {right} in the user namespace of the target, where setgroups may also "
+            "be denied: leave it out, or join as root"
+        )
+    return None
+
+
+def _not_joined(error: SetupError, joins: Joins) -> str | None:
+    if error.errno == errno.EPERM:
+        if joins.kinds is not None and "user" not in joins.kinds:
+            return (
+                "it takes rights over the user namespace that this one belongs to: name "
+                f"{mark('--user')} as well, or join as root"
+            )
+        return (
+            "it takes CAP_SYS_ADMIN over the namespace, and in your own user namespace: join as "
+            "the one who made the container, with its user namespace, or as root"
+        )
+    if error.errno == errno.EINVAL and "pid namespace" in error.step:
+        return (
+            "a PID namespace can only be joined from one above it, pid_namespaces(7): do it there, "
+            "on the host for instance, or leave it out"
+        )
+    return None
