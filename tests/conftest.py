@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posix
 import resource
@@ -14,6 +15,7 @@ from helpers import children, loops
 from helpers.capabilities import MISSING, require
 from helpers.places import Place
 from helpers.terminal import Shell, Terminal
+from helpers.trees import Tree
 from hypothesis import settings
 from hypothesis.database import InMemoryExampleDatabase
 
@@ -89,6 +91,12 @@ def outside() -> Place:
 
 
 @pytest.fixture
+def pidns() -> None:
+    """Skip where a test can't have namespaces of its own."""
+    require("pidns")
+
+
+@pytest.fixture
 def terminal() -> Iterator[Terminal]:
     """Give a terminal that nobody uses yet."""
     with Terminal() as made:
@@ -99,6 +107,13 @@ def terminal() -> Iterator[Terminal]:
 def shell(terminal: Terminal) -> Iterator[Shell]:
     """Give a shell with job control on the terminal."""
     with Shell(terminal) as made:
+        yield made
+
+
+@pytest.fixture
+def tree() -> Iterator[Tree]:
+    """Give a tree of processes that is not started yet."""
+    with contextlib.closing(Tree()) as made:
         yield made
 
 

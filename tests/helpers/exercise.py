@@ -6,21 +6,7 @@ import signal
 
 from helpers import children
 from helpers.places import Place
-from helpers.programs import python, reporter
-
-ORPHANS = """
-import posix, sys
-# Leaves ten orphans, then ends when the test lets it.
-for _ in range(10):
-    middle = posix.fork()
-    if middle == 0:
-        posix.fork()
-        posix._exit(0)
-    posix.waitpid(middle, 0)
-posix.write(1, b"made\\n")
-posix.read(0, 1)
-posix._exit(42)
-"""
+from helpers.programs import orphans, python, reporter
 
 
 def exercise(place: Place, prepare: str, *, reaps: bool = True, says: str = "") -> None:
@@ -36,7 +22,7 @@ def exercise(place: Place, prepare: str, *, reaps: bool = True, says: str = "") 
             assert running.line().split()[1] == str(int(number))
         running.send(signal.SIGKILL)
     # Orphans are reaped, and the status is the workload's.
-    with place.start("--", *python(ORPHANS), prepare=prepare) as running:
+    with place.start("--", *orphans(10, status=42), prepare=prepare) as running:
         assert running.line() == "made"
         if reaps:
             children.wait_until(lambda: len(children.of(running.pid)) == 1, "the reaping")

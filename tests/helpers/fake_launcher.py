@@ -56,7 +56,7 @@ exited(0)
 """Code of a launcher whose program counts its input, and writes to both of its streams."""
 
 
-def install(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+def launcher(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Have the API start a launcher that runs `code`."""
     argv = [sys.executable, "-I", "-S", "-c", _PRELUDE + code]
     monkeypatch.setattr(lean, "pyspawn", lambda: argv)

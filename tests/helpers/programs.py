@@ -146,6 +146,28 @@ exec(reporter)
 """
 """Three reporters: the workload, one more in its process group, and one that left the group."""
 
+_ORPHANS = """
+import posix, sys
+# A short-lived middle process leaves each behind.
+for _ in range(int(sys.argv[1])):
+    middle = posix.fork()
+    if middle == 0:
+        posix.fork()
+        posix._exit(0)
+    posix.waitpid(middle, 0)
+posix.write(1, b"made\\n")
+posix.read(0, 1)
+posix._exit(int(sys.argv[2]))
+"""
+
+
+def orphans(count: int, *, status: int = 0, first: str = "") -> list[Word]:
+    """Return the argv of a workload that makes orphans, one after the other.
+
+    It says "made", and ends with `status` when its input does. `first` is code that runs before.
+    """
+    return python(first + _ORPHANS, str(count), str(status))
+
 
 def reporter(tag: str = "reporter") -> list[Word]:
     """Return the argv of a process that reports the signals it gets."""

@@ -1,8 +1,12 @@
-"""Prove that a process sleeps for good: by the call it waits in, and by its context switches."""
+"""Prove that a process sleeps for good: by the call it waits in, and by its context switches.
+
+Or stay awake oneself, to act at a moment that a sleep would come too late for.
+"""
 
 from __future__ import annotations
 
 import platform
+import time
 from pathlib import Path
 
 from helpers import children
@@ -28,3 +32,10 @@ def switches(pid: int) -> int:
         int(children.status_field(pid, name))
         for name in ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
     )
+
+
+def spin(seconds: float) -> None:
+    """Keep the processor busy for so long: a sleep would let whoever is watched have it."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass

@@ -10,11 +10,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import socket
 import struct
 import termios
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from helpers import children
@@ -25,6 +25,14 @@ INTERRUPT, QUIT, SUSPEND, END = b"\x03", b"\x1c", b"\x1a", b"\x04"
 """What the keys ^C, ^\\, ^Z and ^D send."""
 
 TIOCSPGRP = 0x5410  # asm-generic/ioctls.h
+
+PROMPT = b"PROMPT>"
+
+INTERACTIVE: list[Word] = [
+    "/usr/bin/env", f"PS1={PROMPT.decode()}", "HISTFILE=",
+    "bash", "--norc", "--noprofile", "--noediting", "-i",
+]  # fmt: skip
+"""An interactive shell with PROMPT as its prompt."""
 
 LEAD = """
 import fcntl, termios
@@ -102,12 +110,7 @@ class Terminal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self.slave)
         self.hang_up()
 
@@ -147,6 +150,11 @@ class Terminal:
         """Type on the keyboard: b"\\x03" is ^C."""
         os.write(self.master, text)
 
+    def echoes(self, word: str) -> None:
+        """Type a line, and check that what reads the terminal writes it there, as cat(1) does."""
+        self.type(word.encode() + b"\n")
+        assert self.screen.next() == word
+
     def resize(self, rows: int, columns: int) -> None:
         """Change the window's size, which the kernel tells the foreground group."""
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -179,13 +187,8 @@ class Shell:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._running.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._running.__exit__(*error)
         self._channel.close()
 
     def _hear(self) -> dict[str, int]:
@@ -220,6 +223,33 @@ def ready(terminal: Terminal) -> int:
     tag, word, pid = terminal.screen.next().split()
     assert (tag, word) == ("reporter", "ready")
     return int(pid)
+
+
+def hang_up_ends(terminal: Terminal, shell: Shell, front: Sequence[Word]) -> None:
+    """Check that the end of the terminal is that of a program behind `front`, and of all of it."""
+    reader, writer = os.pipe()
+    script = f'exec "$@" 9>/proc/{os.getpid()}/fd/{writer}'
+    program = ["/bin/sh", "-c", "echo on >&9; exec sleep 1000"]
+    shell.run(["/bin/sh", "-c", script, "sh", *front, *program])
+    lines = Lines(reader)
+    assert lines.next() == "on"
+    os.close(writer)
+    terminal.hang_up()
+    assert lines.rest() == b""
+    os.close(reader)
+
+
+def leaves_the_terminal_to_another(
+    terminal: Terminal, shell: Shell, job: int, program: int
+) -> None:
+    """Check that a stopped job whose program dies takes the foreground from no other job."""
+    other = shell.run(["/bin/cat"])
+    terminal.echoes("line")
+    os.kill(program, signal.SIGKILL)
+    os.kill(job, signal.SIGCONT)
+    assert shell.wait(job) == {"status": 137, "foreground": other}
+    os.kill(other, signal.SIGKILL)
+    assert shell.wait(other)["status"] == -signal.SIGKILL
 
 
 def next_signal(terminal: Terminal) -> int:

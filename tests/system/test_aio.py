@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,7 @@ from helpers.trees import Tree, python
 import spawner
 from spawner import PIPE, aio
 
-pytestmark = pytest.mark.usefixtures("each_loop")
-
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with contextlib.closing(Tree()) as tree:
-        yield tree
+pytestmark = pytest.mark.usefixtures("pidns", "each_loop")
 
 
 async def complete(tree: Tree) -> None:

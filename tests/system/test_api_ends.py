@@ -8,29 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import children
-from helpers.capabilities import require
 from helpers.running import Lines
 from helpers.trees import STUBBORN, Tree, python
 
 import spawner
 from spawner import PIPE, Process, run
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
-
-
-@pytest.fixture
-def tree() -> Iterator[Tree]:
-    with contextlib.closing(Tree()) as tree:
-        yield tree
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 @pytest.mark.parametrize("options", [{}, {"init": False}, {"share": "pid"}, {"share": "all"}])

@@ -13,16 +13,12 @@ from typing import Any
 
 import pytest
 from helpers import children
-from helpers.capabilities import require
 from helpers.running import Lines
 
 import spawner
 from spawner import PIPE, CompletedProcess, Process, run
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 def output(*args: Any, **options: Any) -> str:

@@ -6,31 +6,18 @@ one that could read it gets it at once, since the kernel doesn't stop a PID 1 th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import programs
-from helpers.capabilities import require
-from helpers.terminal import Shell, Terminal
+from helpers.terminal import INTERRUPT, Shell, Terminal
 
 import spawner
 
+pytestmark = pytest.mark.usefixtures("pidns")
+
 PLACE = str(Path(spawner.__file__).parent.parent)
 HEAD = f"import sys; sys.path[:0] = [{PLACE!r}]\nimport os, spawner, threading\n"
-
-
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    require("pidns")
-    with Terminal() as terminal:
-        yield terminal
-
-
-@pytest.fixture
-def shell(terminal: Terminal) -> Iterator[Shell]:
-    with Shell(terminal) as shell:
-        yield shell
 
 
 QUIET = pytest.mark.parametrize("options", ["init=True", "init=False, stdin=spawner.DEVNULL"])
@@ -49,7 +36,7 @@ except KeyboardInterrupt:
     caller = shell.run(programs.python(HEAD + code))
     assert terminal.screen.next() == "ready"
     assert terminal.foreground == caller
-    terminal.type(b"\x03")
+    terminal.type(INTERRUPT)
     assert terminal.screen.next() == "interrupted"
     assert shell.wait(caller) == {"status": 0, "foreground": caller}
 
@@ -73,7 +60,7 @@ process.wait()
 """
     caller = shell.run(programs.python(HEAD + code))
     assert terminal.screen.next() == "ready"
-    terminal.type(b"\x03")
+    terminal.type(INTERRUPT)
     assert sorted((terminal.screen.next(), terminal.screen.next())) == ["10", "2"]
     terminal.type(b"\x1c")  # ^\, for the caller and the program
     assert shell.wait(caller)["status"] == -3
@@ -91,8 +78,7 @@ def test_a_program_that_reads_the_terminal_can(
     assert terminal.screen.next() == "got one"
     terminal.type(b"two\n")
     assert terminal.screen.next() == "and two"
-    terminal.type(b"three\n")
-    assert terminal.screen.next() == "three"
+    terminal.echoes("three")
     assert shell.wait(caller) == {"status": 0, "foreground": caller}
 
 
@@ -106,6 +92,5 @@ for process in made:
 """
     caller = shell.run(programs.python(HEAD + code))
     assert terminal.screen.next() == "ready"
-    terminal.type(b"typed\n")
-    assert terminal.screen.next() == "typed"
+    terminal.echoes("typed")
     assert shell.wait(caller) == {"status": 0, "foreground": caller}

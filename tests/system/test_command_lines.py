@@ -118,12 +118,7 @@ LAUNCHERS: dict[str, list[Word]] = {
 }
 
 
-@pytest.fixture
-def _namespaces() -> None:
-    require("pidns")
-
-
-@pytest.mark.usefixtures("_namespaces")
+@pytest.mark.usefixtures("pidns")
 @pytest.mark.parametrize("options", [[], ["--init"], ["--share=pid"], ["--user", "--init"]])
 @pytest.mark.parametrize("start", [*LAUNCHERS.values(), []], ids=[*LAUNCHERS, "installed"])
 def test_pyspawn_and_what_it_starts(start: list[Word], options: list[str]) -> None:
@@ -140,7 +135,7 @@ def test_pyspawn_and_what_it_starts(start: list[Word], options: list[str]) -> No
             assert line(keeper) == [b"pyspawn", *raw(words)]
 
 
-@pytest.mark.usefixtures("_namespaces")
+@pytest.mark.usefixtures("pidns")
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
@@ -163,7 +158,7 @@ def test_values_of_variables_are_not_shown(
             assert b"topsecret" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-@pytest.mark.usefixtures("_namespaces")
+@pytest.mark.usefixtures("pidns")
 def test_a_join_from_a_sealed_interpreter() -> None:
     start = [*lean.pyspawn(), "--user", "--init", "--", "/bin/sh", "-c", "echo; cat"]
     with Running(as_owner(start)) as target:
@@ -179,7 +174,7 @@ def test_a_join_from_a_sealed_interpreter() -> None:
         target.wait()
 
 
-@pytest.mark.usefixtures("_namespaces")
+@pytest.mark.usefixtures("pidns")
 def test_from_python() -> None:
     words = ["sh", "-c", "cat", "two words"]
     with spawner.Process(words, stdin=spawner.PIPE, env={"A": "topsecret"}) as process:

@@ -5,13 +5,12 @@ The same with a pretended kernel, call by call and without rights, is unit/test_
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 
 import pytest
-from helpers import injection
+from helpers import injection, workers
 from helpers.capabilities import require
 
 PARTS = 3
@@ -25,21 +24,8 @@ NEEDED = {
 @pytest.mark.parametrize("case", injection.CASES)
 def test_each_call_refused(case: str) -> None:
     require("pidns", "strace", *NEEDED.get(case, ()))
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "helpers.injection",
-             json.dumps({"case": case, "part": part, "parts": PARTS})],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for part in range(PARTS)
-    ]  # fmt: skip
-    faults = "".join(worker.communicate()[0] for worker in workers)
-    assert not faults
-    assert {worker.returncode for worker in workers} == {0}
+    tasks = [{"case": case, "part": part, "parts": PARTS} for part in range(PARTS)]
+    assert not workers.faults(injection, tasks)
 
 
 @pytest.mark.parametrize("case", ["run", "exec"])

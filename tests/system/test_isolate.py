@@ -16,20 +16,16 @@ from typing import Any, NoReturn
 
 import pytest
 from helpers import children
-from helpers.capabilities import require
 
 import spawner
 from spawner import PIPE
 from spawner.api import isolate
 from spawner.api.isolate import IsolatedError, call
 
+pytestmark = pytest.mark.usefixtures("pidns")
+
 KINDS = {"user": "user", "pid": "pid", "mount": "mnt", "uts": "uts", "ipc": "ipc", "net": "net",
          "cgroup": "cgroup", "time": "time"}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
 
 
 def inodes() -> dict[str, int]:

@@ -31,7 +31,7 @@ from helpers.containers import (
 from helpers.programs import CATCHER, RESERVED, Word, prepared, python, reporter
 from helpers.running import Ended, Running, run
 from helpers.seccomp import Held, deny
-from helpers.terminal import Shell, Terminal
+from helpers.terminal import INTERRUPT, SUSPEND, Shell, Terminal
 
 from spawner import lean
 from spawner.spec import NAMESPACES
@@ -776,24 +776,18 @@ def test_it_is_the_interpreter_that_is_sealed_for_root_only(target: int) -> None
 # At a terminal.
 
 
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    with Terminal() as made:
-        yield made
-
-
 def test_it_is_a_job_like_any_other(terminal: Terminal, target: int) -> None:
     """^C reaches it once, ^Z stops it, fg continues it, and the terminal is given back."""
     with Shell(terminal) as shell:
         job = shell.run(joining(target, "--", *python(CATCHER)))
         assert terminal.screen.next().startswith("catcher ready")
-        terminal.type(b"\x03")
+        terminal.type(INTERRUPT)
         assert terminal.screen.next() == f"catcher {int(signal.SIGINT)}"
         os.kill(job, signal.SIGKILL)
         assert shell.wait(job)["status"] == -signal.SIGKILL
         job = shell.run(joining(target, "--", "/bin/sh", "-c", "echo on; read line; exit 6"))
         assert terminal.screen.next() == "on"
-        terminal.type(b"\x1a")
+        terminal.type(SUSPEND)
         assert shell.wait(job) == {"stopped": int(signal.SIGTSTP), "foreground": job}
         shell.resume(job)
         terminal.type(b"go on\n")

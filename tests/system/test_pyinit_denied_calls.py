@@ -10,9 +10,9 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.events import Events
-from helpers.exercise import ORPHANS, exercise
+from helpers.exercise import exercise
 from helpers.places import Place
-from helpers.programs import pyinit, python, reporter
+from helpers.programs import orphans, pyinit, python, reporter
 from helpers.reporters import LAST
 from helpers.running import run
 from helpers.seccomp import Call, deny
@@ -84,7 +84,9 @@ def test_events_are_told_with_all_of_them_denied(place: Place, reason: int) -> N
 def test_where_signals_cannot_be_sent_the_status_is_still_told(place: Place, reason: int) -> None:
     require("seccomp")
     prepare = deny(reason, "kill")
-    with place.start("-g", "--kill-after", "1000", *python(ORPHANS), prepare=prepare) as running:
+    with place.start(
+        "-g", "--kill-after", "1000", *orphans(10, status=42), prepare=prepare
+    ) as running:
         assert running.line() == "made"
         running.send(signal.SIGTERM)
         running.send(signal.SIGUSR1)
@@ -97,7 +99,7 @@ def test_where_signals_cannot_be_waited_for_the_status_is_still_told(
     place: Place, reason: int
 ) -> None:
     require("seccomp")
-    with place.start(*python(ORPHANS), prepare=deny(reason, "rt_sigtimedwait")) as running:
+    with place.start(*orphans(10, status=42), prepare=deny(reason, "rt_sigtimedwait")) as running:
         assert running.line() == "made"
         running.close_input()
         assert running.wait() == 42

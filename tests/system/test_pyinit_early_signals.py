@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import time
 
 import pytest
 from helpers.capabilities import require
@@ -14,6 +13,7 @@ from helpers.places import Place
 from helpers.programs import BLOCK_ALL, READY, reporter
 from helpers.reporters import LAST, PLAIN, STANDARD, reported
 from helpers.seccomp import Held, Stepped
+from helpers.sleeping import spin
 
 from pyinit import signames
 
@@ -124,9 +124,7 @@ def test_a_signal_at_a_random_moment_of_the_start_is_not_lost(place: Place, numb
         with place.start("--", *reporter(), prepare=BLOCK_ALL + READY) as running:
             assert running.line() == "starting"
             target = running.pid
-            until = time.perf_counter() + moments.uniform(0, 0.03)
-            while time.perf_counter() < until:
-                pass
+            spin(moments.uniform(0, 0.03))
             os.kill(target, number)
             assert running.line().startswith("reporter ready")
             assert running.line().split()[1] == str(int(number))
@@ -175,9 +173,7 @@ def test_a_signal_at_a_random_moment_kills_or_is_forwarded(outside: Place) -> No
     for _ in range(20):
         with outside.start("--", "/bin/sleep", "1000", prepare=READY) as running:
             assert running.line() == "starting"
-            until = time.perf_counter() + moments.uniform(0, 0.03)
-            while time.perf_counter() < until:
-                pass
+            spin(moments.uniform(0, 0.03))
             running.send(signal.SIGTERM)
             assert running.wait() in (143, -signal.SIGTERM)
 

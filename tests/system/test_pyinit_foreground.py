@@ -95,8 +95,7 @@ def test_a_background_reader_stops_and_takes_pyinit_along_until_fg(
     stopped = shell.wait(job)
     assert stopped == {"stopped": signal.SIGTTIN, "foreground": shell.pid}
     shell.resume(job)
-    terminal.type(b"line\n")
-    assert terminal.screen.next() == "line"
+    terminal.echoes("line")
     terminal.type(END)
     assert shell.wait(job) == {"status": 0, "foreground": job}
 

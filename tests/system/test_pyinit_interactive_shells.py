@@ -5,23 +5,18 @@ from __future__ import annotations
 import shlex
 
 from helpers.capabilities import require
-from helpers.programs import Word, as_pid1, prepared, pyinit
+from helpers.programs import as_pid1, prepared, pyinit
 from helpers.running import Running
-from helpers.terminal import INTERRUPT, LEAD, SUSPEND, Shell, Terminal
-
-PROMPT = b"PROMPT>"
+from helpers.terminal import INTERACTIVE, INTERRUPT, LEAD, PROMPT, SUSPEND, Shell, Terminal
 
 
 def prompt(terminal: Terminal) -> bytes:
     return terminal.screen.until(PROMPT)
 
 
-def use_job_control(terminal: Terminal) -> None:
-    """Do with an interactive bash what needs job control; then it exits with 5."""
-    greeting = prompt(terminal)
-    assert b"job control" not in greeting
-    assert b"terminal process group" not in greeting
-    terminal.type(b"cat\n")
+def use_as_job(terminal: Terminal, cat: str) -> None:
+    """Run a command that does as cat(1) in the shell: ^Z stops it, fg continues it, ^C ends it."""
+    terminal.type(f"{cat}\n".encode())
     terminal.type(b"first\n")
     terminal.screen.until(b"first\n")
     terminal.type(SUSPEND)
@@ -35,17 +30,19 @@ def use_job_control(terminal: Terminal) -> None:
     prompt(terminal)
     terminal.type(b"echo $?\n")
     assert b"130" in prompt(terminal)
+
+
+def use_job_control(terminal: Terminal) -> None:
+    """Do with an interactive bash what needs job control; then it exits with 5."""
+    greeting = prompt(terminal)
+    assert b"job control" not in greeting
+    assert b"terminal process group" not in greeting
+    use_as_job(terminal, "cat")
     terminal.type(b"sleep 100000 &\n")
     prompt(terminal)
     terminal.type(b"kill %1; wait %1; echo $?\n")
     assert b"143" in prompt(terminal)
     terminal.type(b"exit 5\n")
-
-
-INTERACTIVE: list[Word] = [
-    "/usr/bin/env", f"PS1={PROMPT.decode()}", "HISTFILE=",
-    "bash", "--norc", "--noprofile", "--noediting", "-i",
-]  # fmt: skip
 
 
 def test_an_interactive_shell_has_job_control(terminal: Terminal, shell: Shell) -> None:
@@ -77,16 +74,5 @@ def test_below_an_interactive_shell_it_behaves_as_any_job(terminal: Terminal) ->
     """The other way round: bash above, pyinit as its job."""
     with terminal.lead(INTERACTIVE):
         prompt(terminal)
-        terminal.type(shlex.join(map(str, pyinit("--", "cat"))).encode() + b"\n")
-        terminal.type(b"first\n")
-        terminal.screen.until(b"first\n")
-        terminal.type(SUSPEND)
-        assert b"Stopped" in prompt(terminal)
-        terminal.type(b"fg\n")
-        terminal.type(b"second\n")
-        terminal.screen.until(b"second\n")
-        terminal.type(INTERRUPT)
-        prompt(terminal)
-        terminal.type(b"echo $?\n")
-        assert b"130" in prompt(terminal)
+        use_as_job(terminal, shlex.join(map(str, pyinit("--", "cat"))))
         terminal.type(b"exit\n")

@@ -12,17 +12,17 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.events import Events
-from helpers.exercise import ORPHANS, exercise
+from helpers.exercise import exercise
 from helpers.places import Place
 from helpers.programs import (
     MOUNTING,
     PLACE,
     Word,
     as_pid1,
+    orphans,
     pyinit,
     pyinit_at,
     pyinit_without,
-    python,
 )
 from helpers.running import Running, run
 from helpers.terminal import Terminal
@@ -70,7 +70,7 @@ def test_missing_files_are_survived(own_mounts: Place, prepare: str) -> None:
 def test_without_proc_every_option_works_as_well_as_it_can(
     own_mounts: Place, options: list[str]
 ) -> None:
-    with own_mounts.start(*options, *python(ORPHANS), prepare=NO_PROC) as running:
+    with own_mounts.start(*options, *orphans(10, status=42), prepare=NO_PROC) as running:
         assert running.line() == "made"
         running.close_input()
         assert running.wait() == 42
@@ -80,7 +80,7 @@ def test_without_proc_a_terminal_that_nobody_reads_never_holds_us(own_mounts: Pl
     """It can't be opened anew then."""
     with Terminal() as terminal:
         terminal.fill(300)
-        argv = ["-v", "--", *python(ORPHANS)]
+        argv = ["-v", "--", *orphans(10, status=42)]
         with own_mounts.start(*argv, prepare=NO_PROC, stderr=terminal.slave) as running:
             assert running.line() == "made"
             running.close_input()
@@ -118,7 +118,7 @@ def test_its_own_files_may_vanish_once_it_runs(place: Place, tmp_path: Path) -> 
     """The workload may change the root, or delete us: what is needed later is there already."""
     for options in ([], ["-w"], ["-v", "--drain", "1000"], ["--kill-after", "0.01", "--wait"]):
         shutil.copytree(Path(PLACE, "pyinit"), tmp_path / "pyinit")
-        argv = pyinit_at(str(tmp_path), *options, "--", *python(ORPHANS))
+        argv = pyinit_at(str(tmp_path), *options, "--", *orphans(10, status=42))
         with Running(as_pid1(argv) if place.inside else argv, inside=place.inside) as running:
             assert running.line() == "made"
             shutil.rmtree(tmp_path / "pyinit")

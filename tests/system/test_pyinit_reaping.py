@@ -11,21 +11,8 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.events import Events
 from helpers.places import Place
-from helpers.programs import python
+from helpers.programs import orphans, python
 from helpers.running import Running, run
-
-STREAM = """
-import posix, sys
-# Orphans one after the other: a short-lived middle process leaves each behind.
-for _ in range(int(sys.argv[1])):
-    middle = posix.fork()
-    if middle == 0:
-        posix.fork()
-        posix._exit(0)
-    posix.waitpid(middle, 0)
-posix.write(1, b"made\\n")
-posix.read(0, 1)
-"""
 
 AT_ONCE = """
 import posix, sys
@@ -62,9 +49,7 @@ def alone(running: Running) -> bool:
 def test_a_stream_of_orphans_leaves_no_zombie(place: Place, tmp_path: Path) -> None:
     with (tmp_path / "events").open("w+b") as told:
         options = ["--events", str(told.fileno())]
-        with place.start(
-            *options, "--", *python(STREAM, "1000"), pass_fds=[told.fileno()]
-        ) as running:
+        with place.start(*options, "--", *orphans(1000), pass_fds=[told.fileno()]) as running:
             assert running.line() == "made"
             children.wait_until(lambda: alone(running), "the last reaping")
             running.close_input()
@@ -165,7 +150,7 @@ def test_sigchld_ignored_by_the_starter_neither_hangs_nor_loses_the_status(place
     with (
         Events() as events,
         place.start(
-            *events.options, "--", *python(heed + STREAM, "50"), prepare=ignore,
+            *events.options, "--", *orphans(50, first=heed), prepare=ignore,
             pass_fds=[events.fileno],
         ) as running,
     ):  # fmt: skip

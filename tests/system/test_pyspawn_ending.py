@@ -18,10 +18,7 @@ from helpers.seccomp import Call, Held
 
 from spawner import lean
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 STUBBORN = """

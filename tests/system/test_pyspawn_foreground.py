@@ -6,17 +6,13 @@ import os
 import signal
 
 import pytest
-from helpers.capabilities import require
 from helpers.programs import CATCHER, Word, python, reporter
 from helpers.pyspawn import each_shape, pyspawn, usual_shape
 from helpers.reporters import LAST
 from helpers.running import Lines
 from helpers.terminal import END, INTERRUPT, QUIT, SUSPEND, Shell, Terminal, ready
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 def seen_before(terminal: Terminal, number: int) -> list[int]:
@@ -111,8 +107,7 @@ def test_a_background_reader_stops_and_takes_pyspawn_along_until_fg(
     job = shell.run(pyspawn(*options, "--", "/bin/cat"), foreground=False)
     assert shell.wait(job) == {"stopped": signal.SIGTTIN, "foreground": shell.pid}
     shell.resume(job)
-    terminal.type(b"line\n")
-    assert terminal.screen.next() == "line"
+    terminal.echoes("line")
     terminal.type(END)
     assert shell.wait(job) == {"status": 0, "foreground": job}
 

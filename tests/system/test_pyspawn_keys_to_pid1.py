@@ -9,13 +9,10 @@ import pytest
 from helpers.capabilities import require
 from helpers.programs import CATCHER, Word, python, reporter
 from helpers.pyspawn import pyspawn
-from helpers.running import Lines, Running
-from helpers.terminal import INTERRUPT, QUIT, Shell, Terminal
+from helpers.running import Running
+from helpers.terminal import INTERRUPT, QUIT, Shell, Terminal, hang_up_ends
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 FIRST = {"program": [], "user": ["--user"]}
@@ -98,17 +95,7 @@ def test_a_key_that_pid_1_handles_is_its_own_affair(
 @first_shape
 def test_a_hang_up_ends_pid_1_in_time(terminal: Terminal, shell: Shell, options: list[str]) -> None:
     """The shell tells its jobs nothing: the kernel tells the foreground group alone."""
-    reader, writer = os.pipe()
-    script = f'exec "$@" 9>/proc/{os.getpid()}/fd/{writer}'
-    program: list[Word] = ["/bin/sh", "-c", "echo on >&9; exec sleep 1000"]
-    argv = pyspawn("--stop-timeout=0.01", *options, "--", *program)
-    shell.run(["/bin/sh", "-c", script, "sh", *argv])
-    lines = Lines(reader)
-    assert lines.next() == "on"
-    os.close(writer)
-    terminal.hang_up()
-    assert lines.rest() == b""
-    os.close(reader)
+    hang_up_ends(terminal, shell, pyspawn("--stop-timeout=0.01", *options, "--"))
 
 
 @first_shape

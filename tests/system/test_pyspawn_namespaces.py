@@ -8,16 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.capabilities import require
 from helpers.pyspawn import ALONE, DEFAULTS, LINKS, ROOT, new_ones, pyspawn, said, sh, spawn
 from helpers.running import run
 
 from spawner.spec import NAMESPACES
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 @pytest.mark.parametrize("init", [[], ["--init"]])

@@ -17,10 +17,7 @@ from helpers.pyspawn import FILES, LINKS, each_shape, pyspawn, said, spawn, stat
 from helpers.running import Lines, Running, run
 from helpers.seccomp import Held
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 @each_shape

@@ -19,12 +19,10 @@ from helpers.pyspawn import each_shape, pyspawn, spawn
 from helpers.reporters import FORWARDED, LAST
 from helpers.running import Lines, Running
 from helpers.seccomp import Stepped
+from helpers.sleeping import spin
 from helpers.terminal import Terminal
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 @each_shape
@@ -294,9 +292,7 @@ def test_a_signal_at_a_random_moment_kills_or_is_forwarded(options: list[str]) -
     for _ in range(20):
         with Running(prepared(READY, argv)) as running:
             assert running.line() == "starting"
-            until = time.perf_counter() + moments.uniform(0, 0.03)
-            while time.perf_counter() < until:
-                pass
+            spin(moments.uniform(0, 0.03))
             running.send(signal.SIGTERM)
             assert running.wait() in (143, -signal.SIGTERM)
             assert running.errors() == ""

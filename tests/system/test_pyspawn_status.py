@@ -11,10 +11,7 @@ from helpers.programs import PLACE, prepared, python
 from helpers.pyspawn import each_shape, pyspawn, said, sh, spawn, status_of
 from helpers.running import run
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 @each_shape

@@ -10,17 +10,24 @@ from pathlib import Path
 import pytest
 from helpers import children
 from helpers.capabilities import require
-from helpers.programs import Word, prepared, python, reporter
+from helpers.programs import prepared, python, reporter
 from helpers.pyspawn import SHAPES, each_shape, pyspawn, usual_shape
-from helpers.running import Lines, Running
+from helpers.running import Running
 from helpers.seccomp import deny
 from helpers.sleeping import settle_to_wait, switches
-from helpers.terminal import END, INTERRUPT, LEAD, SUSPEND, Shell, Terminal, ready
+from helpers.terminal import (
+    END,
+    INTERRUPT,
+    LEAD,
+    SUSPEND,
+    Shell,
+    Terminal,
+    hang_up_ends,
+    leaves_the_terminal_to_another,
+    ready,
+)
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 @each_shape
@@ -34,8 +41,7 @@ def test_suspend_stops_the_job_and_fg_continues_it(
         terminal.type(SUSPEND)
         assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
         shell.resume(job)
-    terminal.type(b"third\n")
-    assert terminal.screen.next() == "third"
+    terminal.echoes("third")
     terminal.type(END)
     assert shell.wait(job) == {"status": 0, "foreground": job}
 
@@ -88,11 +94,9 @@ def test_a_program_that_is_pid_1_decides_what_suspend_does_to_it(
     job = shell.run(pyspawn(*options, "--", "/bin/sh", "-c", script))
     assert terminal.screen.next() == "on"
     terminal.type(SUSPEND)
-    terminal.type(b"first\n")
-    assert terminal.screen.next() == "first"
+    terminal.echoes("first")
     os.kill(job, signal.SIGTSTP)
-    terminal.type(b"second\n")
-    assert terminal.screen.next() == "second"
+    terminal.echoes("second")
     terminal.type(END)
     assert shell.wait(job) == {"status": 0, "foreground": job}
 
@@ -108,8 +112,7 @@ def test_a_kill_leaves_no_process_at_the_terminal(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
     job = shell.run(pyspawn(*options, "--", "/bin/cat"))
-    terminal.type(b"on\n")
-    assert terminal.screen.next() == "on"
+    terminal.echoes("on")
     made = children.below(job)
     assert made
     os.kill(job, signal.SIGKILL)
@@ -124,8 +127,7 @@ def test_the_rest_of_the_job_stops_too(
     """A script that runs pyspawn has no terminal at the time, and the shell waits for it too."""
     argv = pyspawn(*options, "--", "/bin/cat")
     job = shell.run(["/bin/sh", "-c", '"$@"; echo after $?', "sh", *argv])
-    terminal.type(b"on\n")
-    assert terminal.screen.next() == "on"
+    terminal.echoes("on")
     terminal.type(SUSPEND)
     assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
     shell.resume(job)
@@ -139,11 +141,9 @@ def test_suspend_with_no_shell_above_never_wedges(terminal: Terminal, options: l
     """The leader of a session has nobody who could continue it, so it isn't stopped."""
     argv = prepared(LEAD, pyspawn(*options, "--", "/bin/cat"))
     with terminal.lead(argv) as running:
-        terminal.type(b"first\n")
-        assert terminal.screen.next() == "first"
+        terminal.echoes("first")
         terminal.type(SUSPEND)
-        terminal.type(b"second\n")
-        assert terminal.screen.next() == "second"
+        terminal.echoes("second")
         terminal.type(END)
         assert running.wait() == 0
 
@@ -155,8 +155,7 @@ def test_a_stop_that_is_sent_to_pyspawn_stops_it_alone(
     """As `kill -TSTP` from elsewhere: the script around it isn't the one that was meant."""
     argv = pyspawn(*options, "--", "/bin/cat")
     job = shell.run(argv)
-    terminal.type(b"on\n")
-    assert terminal.screen.next() == "on"
+    terminal.echoes("on")
     os.kill(job, signal.SIGTSTP)
     assert shell.wait(job) == {"stopped": signal.SIGTSTP, "foreground": job}
     shell.resume(job)
@@ -193,14 +192,20 @@ def test_with_getsid_denied_the_foreground_comes_back(
     assert shell.wait(job) == {"status": 5, "foreground": job}
 
 
-@each_shape
-def test_stopped_by_others_and_continued_by_fg_it_passes_the_terminal_on(
-    terminal: Terminal, shell: Shell, options: list[str]
-) -> None:
+def stopped_by_others(terminal: Terminal, shell: Shell, options: list[str]) -> int:
+    """Start a reporter and stop the job from outside; return its pid."""
     job = shell.run(pyspawn(*options, "--", *reporter()))
     ready(terminal)
     os.kill(job, signal.SIGSTOP)
     assert shell.wait(job)["stopped"] == signal.SIGSTOP
+    return job
+
+
+@each_shape
+def test_stopped_by_others_and_continued_by_fg_it_passes_the_terminal_on(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = stopped_by_others(terminal, shell, options)
     shell.resume(job)
     others = (job, shell.pid)
     children.wait_until(lambda: terminal.foreground not in others, "the program's foreground")
@@ -212,19 +217,9 @@ def test_stopped_by_others_and_continued_by_fg_it_passes_the_terminal_on(
 def test_stopped_by_others_it_takes_the_terminal_from_no_other_job(
     terminal: Terminal, shell: Shell, options: list[str]
 ) -> None:
-    job = shell.run(pyspawn(*options, "--", *reporter()))
-    ready(terminal)
-    os.kill(job, signal.SIGSTOP)
-    assert shell.wait(job)["stopped"] == signal.SIGSTOP
-    other = shell.run(["/bin/cat"])
-    terminal.type(b"on\n")
-    assert terminal.screen.next() == "on"
+    job = stopped_by_others(terminal, shell, options)
     (program,) = [pid for pid in children.below(job) if not children.of(pid) and _reports(pid)]
-    os.kill(program, signal.SIGKILL)
-    os.kill(job, signal.SIGCONT)
-    assert shell.wait(job) == {"status": 137, "foreground": other}
-    os.kill(other, signal.SIGKILL)
-    assert shell.wait(other)["status"] == -signal.SIGKILL
+    leaves_the_terminal_to_another(terminal, shell, job, program)
 
 
 def _reports(pid: int) -> bool:
@@ -284,13 +279,4 @@ def test_a_shell_inside_has_job_control(
 
 @usual_shape
 def test_a_hang_up_ends_it(terminal: Terminal, shell: Shell, options: list[str]) -> None:
-    reader, writer = os.pipe()
-    script = f'exec "$@" 9>/proc/{os.getpid()}/fd/{writer}'
-    program: list[Word] = ["/bin/sh", "-c", "echo on >&9; exec sleep 1000"]
-    shell.run(["/bin/sh", "-c", script, "sh", *pyspawn(*options, "--", *program)])
-    lines = Lines(reader)
-    assert lines.next() == "on"
-    os.close(writer)
-    terminal.hang_up()
-    assert lines.rest() == b""
-    os.close(reader)
+    hang_up_ends(terminal, shell, pyspawn(*options, "--"))

@@ -8,17 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.capabilities import require
 from helpers.children import wait_readable
 from helpers.programs import RESERVED, Word, prepared, python
 from helpers.pyspawn import each_shape, pyspawn, sh, spawn
 from helpers.running import Running, run
 from helpers.seccomp import block_raw
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 @each_shape

@@ -7,15 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.capabilities import require
 from helpers.programs import PLACE, Word
 from helpers.pyspawn import DEFAULTS, LINKS, new_ones, pyspawn, said, sh, spawn
 from helpers.running import Running, run
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 def test_a_dry_run_prints_the_steps_and_takes_none() -> None:

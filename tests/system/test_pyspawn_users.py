@@ -6,13 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers.capabilities import require
 from helpers.pyspawn import ROOT, sh
 
-
-@pytest.fixture(autouse=True)
-def _namespaces() -> None:
-    require("pidns")
+pytestmark = pytest.mark.usefixtures("pidns")
 
 
 IDS = "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups"

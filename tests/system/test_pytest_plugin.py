@@ -13,7 +13,7 @@ from textwrap import dedent
 import pytest
 from helpers import children
 from helpers.capabilities import require
-from helpers.terminal import Terminal
+from helpers.terminal import INTERRUPT, Terminal
 
 import spawner
 
@@ -678,7 +678,7 @@ def test_a_debugger_is_in_the_isolated_process(pytester: pytest.Pytester) -> Non
         assert b"42" in until(b"(Pdb) ")
         for pid in children.below(running.pid):  # who isn't asleep yet may miss it
             children.wait_state(pid, "S")
-        terminal.type(b"\x03")
+        terminal.type(INTERRUPT)
         assert b"KeyboardInterrupt" in until(b"(Pdb) ")
         terminal.type(b"__import__('os').getpid() in (2, 3)\n")
         assert b"True" in until(b"(Pdb) ")

@@ -6,14 +6,11 @@ RESIDUE_SEED to the seed that was told, and RESIDUE_ONLY to its number.
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 
 import pytest
-from helpers import residue
+from helpers import residue, workers
 from helpers.capabilities import require
 
 WORKERS = 3
@@ -28,19 +25,10 @@ def test_nothing_is_left(kind: str) -> None:
     require("pidns", *NEEDED.get(kind, ()))
     only = os.environ.get("RESIDUE_ONLY")
     numbers = [int(only)] if only else list(range(ROUNDS))
-    workers = []
-    for first in range(min(WORKERS, len(numbers))):
-        told = json.dumps({"kind": kind, "seed": SEED, "numbers": numbers[first::WORKERS]})
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "helpers.residue", told],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        workers.append(worker)
-    faults = "".join(worker.communicate()[0] for worker in workers)
+    tasks = [
+        {"kind": kind, "seed": SEED, "numbers": numbers[first::WORKERS]}
+        for first in range(min(WORKERS, len(numbers)))
+    ]
+    faults = workers.faults(residue, tasks)
     print(f"RESIDUE_SEED={SEED}, {kind}\n{faults}")
     assert not faults
-    assert {worker.returncode for worker in workers} == {0}

@@ -19,22 +19,9 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.programs import PLACE, Word, pyinit, python
 from helpers.running import Lines, Running
-from helpers.terminal import Terminal
+from helpers.terminal import INTERACTIVE, INTERRUPT, PROMPT, SUSPEND, Terminal
 
 from spawner import lean
-
-INTERRUPT, QUIT, SUSPEND = b"\x03", b"\x1c", b"\x1a"
-PROMPT = b"PROMPT>"
-BASH: list[Word] = [
-    "/usr/bin/env", f"PS1={PROMPT.decode()}", "HISTFILE=",
-    "bash", "--norc", "--noprofile", "--noediting", "-i",
-]  # fmt: skip
-
-
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    with Terminal() as made:
-        yield made
 
 
 class Session:
@@ -51,7 +38,7 @@ class Session:
         os.mkfifo(self.pipe)
         self._reader = os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK)
         self.heard = Lines(self._reader)
-        self._bash = terminal.lead(BASH)
+        self._bash = terminal.lead(INTERACTIVE)
         self.pid = self._bash.pid
         self.prompt()
 

@@ -13,7 +13,7 @@ from helpers import twins
 from helpers.programs import BLOCK_ALL, READY, REPORTER, prepared, python
 from helpers.reporters import LAST
 from helpers.running import Running
-from helpers.terminal import LEAD, Shell, Terminal
+from helpers.terminal import INTERRUPT, LEAD, SUSPEND, Shell, Terminal
 from helpers.twins import Init, environment
 
 dumb_init, _, twin, _ = twins.fixtures("dumb-init")
@@ -47,7 +47,7 @@ def test_the_terminal_is_handed_to_the_workloads_session(dumb_init: Init) -> Non
         for number in (signal.SIGHUP, signal.SIGCONT):
             os.kill(running.pid, number)
             assert terminal.screen.next().split()[:2] == ["reporter", str(int(number))]
-        terminal.type(b"\x03")
+        terminal.type(INTERRUPT)
         assert terminal.screen.next().split()[:2] == ["reporter", str(int(signal.SIGINT))]
         os.kill(int(ready[2]), signal.SIGKILL)
         assert running.wait() == 128 + signal.SIGKILL
@@ -78,7 +78,7 @@ def test_the_suspend_key_stops_all_of_a_single_child_job(dumb_init: Init) -> Non
     with Terminal() as terminal, Shell(terminal) as shell:
         pid = shell.run(dumb_init.argv("-c", *python(code)))
         assert terminal.screen.next() == "up"
-        terminal.type(b"\x1a")
+        terminal.type(SUSPEND)
         assert "stopped" in shell.wait(pid)
         shell.resume(pid)
         terminal.type(b"\n")
@@ -90,7 +90,7 @@ def test_the_interrupt_key_comes_once(twin: Init) -> None:
     with Terminal() as terminal, terminal.lead(twin.argv("-c", *on_terminal())) as running:
         assert terminal.screen.next() == "01"
         ready = terminal.screen.next().split()
-        terminal.type(b"\x03")
+        terminal.type(INTERRUPT)
         assert terminal.screen.next().split()[1] == str(int(signal.SIGINT))
         os.kill(running.pid, LAST)
         assert terminal.screen.next().split()[1] == str(LAST)

@@ -14,7 +14,7 @@ import pytest
 from helpers import children, init_checks, twins
 from helpers.programs import BLOCK_ALL, READY, python, reporter
 from helpers.reporters import LAST, reported_by_all
-from helpers.terminal import Shell, Terminal
+from helpers.terminal import SUSPEND, Shell, Terminal
 from helpers.twins import Init
 
 tini, _, twin, _ = twins.fixtures("tini")
@@ -51,7 +51,7 @@ def test_the_suspend_key_gives_the_prompt_back(twin: Init) -> None:
                                                 "posix.read(0, 1); posix._exit(4)")))  # fmt: skip
         assert terminal.screen.next() == "up"
         children.wait_until(lambda: terminal.foreground not in (pid, shell.pid))
-        terminal.type(b"\x1a")
+        terminal.type(SUSPEND)
         assert "stopped" in shell.wait(pid)
         shell.resume(pid)
         terminal.type(b"\n")

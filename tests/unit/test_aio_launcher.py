@@ -15,8 +15,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from helpers import children, descriptors, fake_launcher
-from helpers.fake_launcher import COUNTER, PATIENT
+from helpers import children, descriptors
+from helpers.fake_launcher import COUNTER, PATIENT, launcher
 
 import spawner
 from spawner import PIPE, SetupError, TimeoutExpired, aio
@@ -30,14 +30,8 @@ def _nothing_left(monkeypatch: pytest.MonkeyPatch, each_loop: str) -> Iterator[N
         raise AssertionError("a thread was started")
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    before = descriptors.held()
-    yield
-    gc.collect()
-    assert descriptors.held() == before
-
-
-def launcher(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    fake_launcher.install(monkeypatch, code)
+    with descriptors.none_left():
+        yield
 
 
 def play(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

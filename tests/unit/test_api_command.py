@@ -33,7 +33,7 @@ exited(0)
 
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_launcher.install(monkeypatch, SHOW)
+    fake_launcher.launcher(monkeypatch, SHOW)
 
 
 def words(args: Any, **options: Any) -> list[bytes]:

@@ -41,7 +41,7 @@ def traces() -> tuple[object, ...]:
 
 
 def test_one_at_any_moment_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_launcher.install(monkeypatch, "started(); exited(0)")
+    fake_launcher.launcher(monkeypatch, "started(); exited(0)")
 
     def action() -> None:
         spawner.run(["app"], input=b"x", capture_output=True, timeout=60)
@@ -57,7 +57,7 @@ def test_one_at_any_moment_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_one_while_the_launcher_is_forked_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It's known as soon as it has a pid; subprocess alone would forget it."""
-    fake_launcher.install(monkeypatch, PATIENT)
+    fake_launcher.launcher(monkeypatch, PATIENT)
     before = traces()
     fork = os.read
 
@@ -77,7 +77,7 @@ def test_one_at_any_moment_of_popen_leaves_no_process(
     monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """Not even between the fork and the line of subprocess that notes the pid."""
-    fake_launcher.install(monkeypatch, first)
+    fake_launcher.launcher(monkeypatch, first)
 
     def action() -> None:
         with contextlib.suppress(spawner.SetupError):
@@ -110,12 +110,12 @@ until_cut()
 for _ in range(3):
     os.kill(os.getppid(), signal.SIGINT)
 """
-    fake_launcher.install(monkeypatch, code)
+    fake_launcher.launcher(monkeypatch, code)
     before = children.of(os.getpid())
     with pytest.raises(KeyboardInterrupt):
         spawner.run(["app"])
     assert children.of(os.getpid()) == before
-    fake_launcher.install(monkeypatch, code.replace("created()", "started()"))
+    fake_launcher.launcher(monkeypatch, code.replace("created()", "started()"))
     with pytest.raises(KeyboardInterrupt):
         spawner.run(["app"])
     assert children.of(os.getpid()) == before
@@ -130,7 +130,7 @@ while not select.select([lifeline], [], [], 0.1)[0]:  # one that comes too early
     os.kill(os.getppid(), signal.SIGINT)
 exited(137, 'SIGKILL')
 """
-    fake_launcher.install(monkeypatch, code)
+    fake_launcher.launcher(monkeypatch, code)
     process = spawner.Process(["app"], stdin=spawner.PIPE)
     with pytest.raises(KeyboardInterrupt), process:
         pass
@@ -140,7 +140,7 @@ exited(137, 'SIGKILL')
 def test_a_failure_to_close_a_stream_is_no_reason_to_wait_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fake_launcher.install(monkeypatch, PATIENT)
+    fake_launcher.launcher(monkeypatch, PATIENT)
     process = spawner.Process(["app"], stdout=spawner.PIPE, text=True)
     assert process.stdout is not None
     raw = process.stdout.detach()  # type: ignore[attr-defined]
@@ -150,7 +150,7 @@ def test_a_failure_to_close_a_stream_is_no_reason_to_wait_again(
 
 
 def test_one_after_the_lock_is_taken_leaves_it_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_launcher.install(monkeypatch, "started(); exited(0)")
+    fake_launcher.launcher(monkeypatch, "started(); exited(0)")
     processes = []
 
     def talk() -> None:
@@ -168,7 +168,7 @@ def test_one_after_the_lock_is_taken_leaves_it_free(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_launcher_that_no_pidfd_is_left_for_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_launcher.install(monkeypatch, PATIENT)
+    fake_launcher.launcher(monkeypatch, PATIENT)
     before = traces()
 
     def none_left(_: int) -> ties.Pidfd:

@@ -20,8 +20,8 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from helpers import children, descriptors, fake_launcher
-from helpers.fake_launcher import COUNTER, PATIENT
+from helpers import children, descriptors
+from helpers.fake_launcher import COUNTER, PATIENT, launcher
 
 import spawner
 from spawner import SetupError, TimeoutExpired, aio
@@ -29,14 +29,8 @@ from spawner import SetupError, TimeoutExpired, aio
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_left() -> Iterator[None]:
-    before = descriptors.held()
-    yield
-    gc.collect()
-    assert descriptors.held() == before
-
-
-def launcher(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    fake_launcher.install(monkeypatch, code)
+    with descriptors.none_left():
+        yield
 
 
 # The start
