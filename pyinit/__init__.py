@@ -8,7 +8,12 @@ of the shells and of env(1)), the words for an errno, what ps(1) shows of us. A 
 cost a start 0.07 ms.
 """
 
+import _signal
 import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __version__ = "0.1.0"
 
@@ -33,6 +38,37 @@ SI_PASSED_ON = -0x80
 A process may only send signals with a negative code, rt_sigqueueinfo(2); of those, the kernel and
 the C library use others.
 """
+
+
+# The interpreter sets these to be ignored before anybody can look.
+_UNKNOWN = (_signal.SIGPIPE, _signal.SIGXFSZ)
+
+
+def ignored_signals() -> set[int]:
+    """Return the signals that are ignored now: those that we inherited so, as far as we can tell.
+
+    SIGPIPE and SIGXFSZ count as not ignored.
+    """
+    return {
+        number
+        for number in _signal.valid_signals()
+        if number not in _UNKNOWN and _signal.getsignal(number) == _signal.SIG_IGN
+    }
+
+
+def signal_bits(signals: "Iterable[int]") -> int:
+    """Return a set of signals as a number, as in SigBlk and SigIgn of proc_pid_status(5)."""
+    return sum(1 << (number - 1) for number in signals)
+
+
+def be_interrupted(pid: int) -> None:
+    """Die of SIGINT, alone (`pid` is ours) or with our group (0); return where that is denied."""
+    try:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        posix.kill(pid, _signal.SIGINT)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
+    except OSError:
+        return
 
 
 def status_of_signal(signal: int) -> int:

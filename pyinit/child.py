@@ -15,21 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-# The interpreter overwrote what these were before anybody could look.
-_UNKNOWN = (_signal.SIGPIPE, _signal.SIGXFSZ)
-
-
-def ignored_signals() -> set[int]:
-    """Return the signals that are ignored now: those that we inherited so, as far as we can tell.
-
-    SIGPIPE and SIGXFSZ count as not ignored.
-    """
-    return {
-        number
-        for number in _signal.valid_signals()
-        if number not in _UNKNOWN and _signal.getsignal(number) == _signal.SIG_IGN
-    }
-
 
 class ExecFailed(Exception):  # noqa: N818  the words of the field
     """The workload's exec failed: errno, exit status, what to say, and the hint or None."""

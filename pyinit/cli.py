@@ -3,7 +3,7 @@
 import posix
 import sys
 
-from pyinit import OURS, child, settings, supervisor
+from pyinit import OURS, child, ignored_signals, settings, supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
         if words and words[0][: len(settings.HANDOVER)] == settings.HANDOVER:
             handover = settings.Handover.parse(words.pop(0)[len(settings.HANDOVER) :].decode())
         else:
-            handover = settings.Handover(mask, child.ignored_signals(), pending)
+            handover = settings.Handover(mask, ignored_signals(), pending)
         if sys.argv[0] != "-c" and (called := sys.argv[0].rpartition("/")[2]) in settings.TWINS:
             words = [b"--as", called.encode(), *words]
         if not (sys.flags.isolated and sys.flags.no_site):

@@ -6,6 +6,8 @@ to parse.
 
 import _signal
 
+from pyinit import signal_bits
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,7 +74,8 @@ class Handover:
 
     def __str__(self) -> str:
         """Return the word that `parse` takes."""
-        word = f"mask={_hex(self.mask)},ignored={_hex(self.ignored)},pending={_hex(self.pending)}"
+        sets = {"mask": self.mask, "ignored": self.ignored, "pending": self.pending}
+        word = ",".join(f"{name}={signal_bits(signals):x}" for name, signals in sets.items())
         if self.foreground is not None:
             word += f",foreground={self.foreground:d}"
         return word if self.notice is None else f"{word},notice={self.notice}"
@@ -81,10 +84,6 @@ class Handover:
 def _signals(word: str) -> set[int]:
     bits = int(word, 16)
     return {number for number in _signal.valid_signals() if bits >> (number - 1) & 1}
-
-
-def _hex(signals: set[int]) -> str:
-    return f"{sum(1 << (number - 1) for number in signals):x}"
 
 
 class AnsweredError(Exception):

@@ -15,6 +15,7 @@ import posix
 import time
 
 from pyinit import (
+    be_interrupted,
     child,
     errno_text,
     machine,
@@ -182,14 +183,8 @@ class Supervisor:
         lent = self._foreground
         if not (lent or self.machine.interrupted) or self.handover.notice is not None:
             return
-        if self.asked.twin or self._own_pid == 1:
-            return
-        try:
-            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-            posix.kill(0 if lent else self._own_pid, _signal.SIGINT)
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
-        except OSError:  # denied
-            return
+        if not self.asked.twin and self._own_pid != 1:
+            be_interrupted(0 if lent else self._own_pid)
 
     def _adopt(self) -> None:
         """Arrange to adopt orphans, and to be told of our own parent's death."""

@@ -8,14 +8,12 @@ environment (PEP 538).
 import _signal
 import posix
 
+from pyinit import ignored_signals
 from spawner.spec import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-# The interpreter overwrote what these were before anybody could look.
-_UNKNOWN = frozenset({_signal.SIGPIPE, _signal.SIGXFSZ})
 
 _ENDINGS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 """What a terminal, or a manager of services, sends to have a program end."""
@@ -37,16 +35,11 @@ class Caller(Frozen):
 
 def look(mask: "Iterable[int]") -> Caller:
     """Return what this process was started with; `mask` is what was blocked at its start."""
-    ignored = frozenset(
-        number
-        for number in _signal.valid_signals()
-        if number not in _UNKNOWN and _signal.getsignal(number) == _signal.SIG_IGN
-    )
     return Caller(
         user=posix.geteuid(),
         group=posix.getegid(),
         mask=frozenset(map(int, mask)),
-        ignored=ignored,
+        ignored=frozenset(ignored_signals()),
         search_path=posix.environ.get(b"PATH"),
         listens=posix.environ.get(b"LISTEN_PID") == b"%d" % posix.getpid(),
     )

@@ -4,7 +4,7 @@ import _signal
 import posix
 import sys
 
-from pyinit import show
+from pyinit import be_interrupted, show
 from spawner import caller, channel
 from spawner.errors import LAUNCHER, OURS, ExecError, SetupError, SpawnerError
 from spawner.launch import Launch
@@ -151,21 +151,9 @@ def _run(
     if report is not None:
         report.ended(ending)
     if ending.interrupted and not background:
-        _be_interrupted()
+        # So shells know that the user meant them too. As PID 1 we survive, for our exit to say it.
+        be_interrupted(posix.getpid())
     return ending.status
-
-
-def _be_interrupted() -> None:
-    """Die of the SIGINT that the program died of: so shells know that the user meant all.
-
-    As PID 1 we survive, for our exit to say it.
-    """
-    try:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-        posix.kill(posix.getpid(), _signal.SIGINT)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
-    except OSError:  # denied
-        return
 
 
 def _meant(spec: Spec, error: ExecError) -> str | None:

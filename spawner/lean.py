@@ -2,6 +2,8 @@
 
 import sys
 
+from pyinit import signal_bits
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,14 +37,10 @@ def pyinit(
 
     `notice` is the descriptor on which pyinit tells what happens, if any.
     """
-    handover = f"mask={_bits(mask):x},ignored={_bits(ignored):x},foreground={foreground:d}"
+    handover = f"mask={signal_bits(mask):x},ignored={signal_bits(ignored):x}"
+    handover += f",foreground={foreground:d}"
     if notice is not None:
         handover += f",notice={notice}"
     # All signals are blocked already: what else `pyinit.__main__` does.
     start = "import gc;gc.disable();from pyinit.cli import main;main(set(),set())"
     return [*lean(start), f"--handover={handover}", "--"]
-
-
-def _bits(signals: "Iterable[int]") -> int:
-    """Return a set of signals as SigBlk and SigIgn have it, proc_pid_status(5)."""
-    return sum(1 << (number - 1) for number in signals)

@@ -26,7 +26,7 @@ from _ctypes import (
     sizeof,
 )
 
-from pyinit import SI_PASSED_ON
+from pyinit import SI_PASSED_ON, signal_bits
 from spawner.errors import SyscallError
 
 TYPE_CHECKING = False
@@ -663,7 +663,7 @@ def _has_session_keys(number: int, errno: int) -> bool:
 
 def _sigset(signals: "Iterable[int]") -> bytes:
     """Return a sigset_t: an array of unsigned longs, bit n-1 of it for signal n."""
-    bits = sum(1 << (number - 1) for number in signals)
+    bits = signal_bits(signals)
     size = LONG_SIZE
     words = (bits >> 8 * at & (1 << 8 * size) - 1 for at in range(0, SIGSET_SIZE, size))
     return b"".join(word.to_bytes(size, sys.byteorder) for word in words)

@@ -148,8 +148,8 @@ def test_ctypes_has_its_rooms() -> None:
     ("room", "may_import"),
     [
         ("pyinit.machine", {"pyinit", "pyinit.settings", "_signal"}),
-        ("pyinit.settings", {"_signal"}),
-        ("pyinit", {"posix", "errno"}),
+        ("pyinit.settings", {"pyinit", "_signal"}),
+        ("pyinit", {"_signal", "posix", "errno"}),
         ("pyinit.signames", {"_signal"}),
     ],
 )
