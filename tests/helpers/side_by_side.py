@@ -5,10 +5,11 @@ signals that a test means for itself; and each collects all tests once more. So:
 
 1. This process collects the tests, puts their numbers into a file, and forks. A read takes the next
    number from the others, too, since all share the file's offset.
-2. A child runs the tests that it takes, in its only thread, and sends the reports of each. At the
-   end of the file it leaves.
+2. A child runs the tests that it takes, in its only thread, and sends the reports of each. It takes
+   one ahead, for pytest asks at the end of a test what the next one needs. At the end of the file
+   it leaves.
 3. This process hands the reports to pytest in the order of the tests. A child that ends in the
-   midst of a test made it fail.
+   midst of a test made it fail, and the one taken ahead, too.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import IO
 
 import pytest
+from _pytest.config import create_terminal_writer
 
 from helpers import children
 
@@ -60,7 +63,7 @@ class _Parent:
         self._session = session
         self._numbers = numbers
         self._running: dict[Connection, int] = {}
-        self._begun: dict[Connection, int] = {}
+        self._begun: dict[Connection, tuple[int, int | None]] = {}
         self._ended: dict[int, list[pytest.TestReport]] = {}
         self._order = iter(range(len(session.items)))
         self._next = next(self._order)
@@ -84,6 +87,9 @@ class _Parent:
                     connection.close()
                 _Child(self._session, self._numbers, writer).run()
                 status = 0
+            except Exception:
+                traceback.print_exc()
+                raise
             finally:
                 os._exit(status)
         writer.close()
@@ -102,32 +108,36 @@ class _Parent:
                 os.kill(pid, signal.SIGINT)
             children.wait_gone(self._running.values(), children.GRACE_SECONDS)
             children.kill_all()
-        if self._session.shouldfail:
-            raise self._session.Failed(self._session.shouldfail)
         if self._session.shouldstop:
             raise self._session.Interrupted(self._session.shouldstop)
-        if len(self._ended) < len(self._session.items):
-            raise self._session.Failed("no process is left to run the other tests")
+        if len(self._ended) < len(self._session.items) and not self._session.shouldfail:
+            self._session.shouldfail = "no process is left to run the other tests"
+        if self._session.shouldfail:
+            raise self._session.Failed(self._session.shouldfail)
 
     def _hear(self, connection: Connection) -> None:
         try:
-            number, reports = connection.recv()
+            number, following, reports = connection.recv()
         except EOFError:
             _, status = os.waitpid(self._running.pop(connection), 0)
-            if (number := self._begun.pop(connection, None)) is not None:
-                reason = f"the process ended in the test: {os.waitstatus_to_exitcode(status)}"
-                self._ended[number] = [self._failure(number, reason)]
+            number, following = self._begun.pop(connection, (None, None))
+            self._fail(
+                number, f"the process ended in this test: {os.waitstatus_to_exitcode(status)}"
+            )
+            self._fail(following, "the process ended in the test before this one")
             return
         if reports is None:
-            self._begun[connection] = number
+            self._begun[connection] = number, following
             return
         del self._begun[connection]
         load = self._session.config.hook.pytest_report_from_serializable
         self._ended[number] = [load(config=self._session.config, data=data) for data in reports]
 
-    def _failure(self, number: int, reason: str) -> pytest.TestReport:
-        item = self._session.items[number]
-        return pytest.TestReport(item.nodeid, item.location, {}, "failed", reason, "call")
+    def _fail(self, number: int | None, reason: str) -> None:
+        if number is not None:
+            item = self._session.items[number]
+            report = pytest.TestReport(item.nodeid, item.location, {}, "failed", reason, "call")
+            self._ended[number] = [report]
 
     def _tell(self) -> None:
         """Hand what is there, in the order of the tests, to pytest."""
@@ -157,9 +167,8 @@ class _Child:
     def run(self) -> None:
         """Run tests until none is left to take."""
         children.become_subreaper()  # which a fork doesn't inherit
-        plugins = self._session.config.pluginmanager
-        plugins.unregister(name="terminalreporter")
-        plugins.register(self)
+        self._be_silent()
+        self._session.config.pluginmanager.register(self)
         self._capture_apart()
         taken = self._take()
         number = next(taken, None)
@@ -167,6 +176,14 @@ class _Child:
             following = next(taken, None)
             self._run(number, following)
             number = following
+
+    def _be_silent(self) -> None:
+        """Leave it to the parent to write to the terminal."""
+        config = self._session.config
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            nowhere = open(os.devnull, "w")  # noqa: SIM115  for as long as we live
+            reporter._tw = create_terminal_writer(config, nowhere)
 
     def _capture_apart(self) -> None:
         """Have files of our own for what the tests write."""
@@ -182,13 +199,13 @@ class _Child:
 
     def _run(self, number: int, following: int | None) -> None:
         items, hook = self._session.items, self._session.config.hook
-        self._parent.send((number, None))
+        self._parent.send((number, following, None))
         self._reports = []
         after = None if following is None else items[following]
         hook.pytest_runtest_protocol(item=items[number], nextitem=after)
         dump = hook.pytest_report_to_serializable
         told = [dump(config=self._session.config, report=report) for report in self._reports]
-        self._parent.send((number, told))
+        self._parent.send((number, following, told))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the reports of a test until it's over."""
