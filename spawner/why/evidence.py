@@ -1,10 +1,8 @@
-"""What the machine shows of itself: the files and calls that `probe` judges by.
+"""What the machine shows of itself: the files and calls that the rules judge by.
 
 All of it is read from the launcher, which stays outside of the new namespaces, and through a
 `Machine` that tests replace. Nothing here raises: what can't be read is not known.
 """
-
-from __future__ import annotations
 
 import errno
 import posix
@@ -52,7 +50,7 @@ class Machine:
         except (OSError, ValueError):
             return None
 
-    def stat(self, path: str) -> stat_result | int:
+    def stat(self, path: str) -> "stat_result | int":
         """Return the status of a path, of a link itself, or an errno."""
         try:
             return posix.lstat(path)
@@ -94,7 +92,7 @@ class Mount:
 class Case:
     """A refusal, and the machine that it happened on."""
 
-    def __init__(self, error: SetupError, spec: Spec | None, machine: Machine) -> None:
+    def __init__(self, error: "SetupError", spec: "Spec | None", machine: Machine) -> None:
         self.machine = machine
         self.spec = spec
         self.errno = error.errno
@@ -106,6 +104,17 @@ class Case:
         # The kinds that the refused call may have been about: those that the step names.
         self.kinds = named or [kind for kind in NAMESPACES if kind in wanted]
         self.wanted = wanted
+
+    @property
+    def names_proc(self) -> bool:
+        """Whether it is about the directory that --mount-proc names."""
+        return self.spec is not None and self.path == self.spec.mount_proc
+
+    @property
+    def lacks_root_mount(self) -> bool:
+        """Whether the root directory isn't a mount point, as after a chroot(2)."""
+        mounts = self.mounts()
+        return bool(mounts) and all(mount.point != "/" for mount in mounts)
 
     def making(self, kind: str) -> bool:
         """Say whether the refused call was to make a namespace of that kind."""

@@ -1,9 +1,7 @@
 """Say why namespaces of others could not be joined, and what to do about it.
 
-For `probe`, only after a failure.
+For `rules`, only after a failure.
 """
-
-from __future__ import annotations
 
 import errno
 
@@ -34,7 +32,7 @@ _IDS = {
 """The calls that make the program somebody, their option, and the right that they take."""
 
 
-def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
+def explain(error: "SetupError", joins: "Joins", machine: Machine) -> str | None:
     """Return one sentence that says why a join failed and what to do, None where unknown."""
     if error.syscall == "pidfd_open":
         return _no_process(error, joins)
@@ -62,7 +60,7 @@ def explain(error: SetupError, joins: Joins, machine: Machine) -> str | None:
     return None
 
 
-def not_found(error: SetupError, joins: Joins, program: str) -> str | None:
+def not_found(error: "SetupError", joins: "Joins", program: str) -> str | None:
     """Return what to do about a program that isn't in the caller's PATH, None for another error."""
     if error.status != NOT_FOUND or joins.pid is None or joins.environment or "/" in program:
         return None
@@ -120,7 +118,7 @@ def _no_file(path: str, target: str) -> str | None:
     return None
 
 
-def _no_process(error: SetupError, joins: Joins) -> str | None:
+def _no_process(error: "SetupError", joins: "Joins") -> str | None:
     if error.errno == errno.ESRCH:
         return (
             f"no process {joins.target} is to be seen from here: a pid counts in its own PID "
@@ -160,7 +158,7 @@ def _user(machine: Machine, process: str) -> str | None:
     return "".join(status.get("Uid", "").split()[1:2]) or None
 
 
-def _not_become(error: SetupError, option: str, right: str) -> str | None:
+def _not_become(error: "SetupError", option: str, right: str) -> str | None:
     if error.errno == errno.EINVAL:
         return (
             f"an id of {option} isn't mapped inside: name one that is (`cat /proc/PID/uid_map` and "
@@ -174,7 +172,7 @@ def _not_become(error: SetupError, option: str, right: str) -> str | None:
     return None
 
 
-def _not_joined(error: SetupError, joins: Joins) -> str | None:
+def _not_joined(error: "SetupError", joins: "Joins") -> str | None:
     if error.errno == errno.EPERM:
         if joins.kinds is not None and "user" not in joins.kinds:
             return (

@@ -1,0 +1,148 @@
+"""Limits that are reached: of processes, files, namespaces and keys, of a clock and of a name."""
+
+from spawner.errors import mark
+from spawner.spec import KINDS
+from spawner.why.evidence import MAKERS, Case, number, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OURS = 2
+"""Processes of ours that have ended between the failure and the look at a limit: stage, init."""
+
+
+def no_descriptor(case: Case) -> str:
+    """Explain EMFILE: the limit on this process's own descriptors, getrlimit(2)."""
+    # Without a free descriptor the limit can't be read either: it's named where it can.
+    limit = case.limit("Max open files")
+    known = f" ({limit})" if limit is not None else ""
+    return (
+        f"pyspawn has no file descriptor left below its limit{known}: raise it with `ulimit -n`, "
+        "or let pyspawn inherit fewer open files"
+    )
+
+
+def too_long(case: Case) -> str | None:
+    """Explain E2BIG: the words and the variables of an exec."""
+    if case.syscall != "execve":
+        return None
+    # execve(2): a quarter of the stack's limit, up to 6 MiB.
+    return (
+        "the program's arguments and environment are too long, together with the init's own: pass "
+        "what is long through a file, or raise the limit, a quarter of that of the stack: "
+        "`ulimit -s 24576`"
+    )
+
+
+def no_file(case: Case) -> str:
+    """Explain ENFILE: the limit on the open files of the whole machine."""
+    limit = case.sysctl("fs/file-max")
+    known = f" (fs.file-max is {limit})" if limit is not None else ""
+    return (
+        f"the whole machine has run out of open files{known}: end the programs that hold them, or "
+        "raise it as root, `sysctl -w fs.file-max=NUMBER`"
+    )
+
+
+def no_process(case: Case) -> str | None:
+    """Explain EAGAIN: one of the limits on processes, fork(2)."""
+    if case.syscall not in MAKERS:
+        return None
+    for directory, limit in _full_groups(case):
+        return (
+            f"pids.max of {shown(directory)} is {limit}, and reached: raise it (a container's "
+            "--pids-limit, a unit's TasksMax=), or see with `pyspawn zombies` who doesn't reap"
+        )
+    mine = case.limit("Max processes")
+    if case.uid and mine is not None and case.tasks_of(case.uid) + _OURS >= mine:
+        return (
+            f"user id {case.uid} may have {mine} processes and threads, and has them: end some, "
+            "or raise the limit with `ulimit -u`"
+        )
+    tasks = case.tasks()
+    for name in ("kernel.pid_max", "kernel.threads-max"):
+        most = case.sysctl(name.replace(".", "/"))
+        if tasks is not None and most is not None and tasks + _OURS >= most:
+            return (
+                f"{name} is {most}, and reached: end some processes, or raise it as root, "
+                f"`sysctl -w {name}={2 * most}`"
+            )
+    return (
+        "a limit on processes is reached: see `ulimit -u`, and pids.max of the control group and "
+        "of those above it (a container's --pids-limit, a unit's TasksMax=)"
+    )
+
+
+def _full_groups(case: Case) -> "Iterator[tuple[str, int]]":
+    """Yield directory and pids.max of each of our control groups that is full, cgroups(7)."""
+    lines = (case.machine.read("/proc/self/cgroup") or "").splitlines()
+    for mount in case.mounts():
+        for line in lines:
+            controllers, _, path = line.partition(":")[2].partition(":")
+            if mount.kind == "cgroup2":
+                ours = not controllers
+            else:
+                ours = mount.kind == "cgroup" and "pids" in controllers.split(",")
+                ours = ours and "pids" in mount.superblock
+            if not ours:
+                continue
+            # What is mounted may itself be a group further down.
+            inside = path.removeprefix(mount.root).strip("/")
+            directory = (mount.below + inside).rstrip("/")
+            while f"{directory}/".startswith(mount.below):
+                most = number(case.machine.read(f"{directory}/pids.max"))
+                now = number(case.machine.read(f"{directory}/pids.current"))
+                if most is not None and now is not None and now + _OURS >= most:
+                    yield directory, most
+                directory = directory.rpartition("/")[0]
+
+
+def no_namespace(case: Case) -> str | None:
+    """Explain ENOSPC: a number in /proc/sys/user, or the greatest depth, namespaces(7)."""
+    if case.syscall not in MAKERS:
+        return None
+    names = {kind: f"user.max_{KINDS[kind].file}_namespaces" for kind in case.kinds}
+    for kind, name in names.items():
+        if case.sysctl(name.replace(".", "/")) == 0:
+            return f"{name} is 0, which forbids them: {_raise(kind, name)}"
+    return (
+        f"{' or '.join(names.values())} is used up, here or in an outer user namespace, where root "
+        "can raise it by `sysctl -w`; or user or PID namespaces can't nest any deeper: start "
+        "pyspawn less deeply nested"
+    )
+
+
+def _raise(kind: str, name: str) -> str:
+    way = f"raise it as root of this user namespace, `sysctl -w {name}=10000`"
+    return way if kind == "user" else f"{way}, or do without, `{mark(f'--share {kind}')}`"
+
+
+def no_key(case: Case) -> str | None:
+    """Explain EDQUOT: the limit on a user's keys, keyrings(7)."""
+    if case.syscall != "keyctl":
+        return None
+    limit = case.sysctl("kernel/keys/maxkeys")
+    known = f", {limit}" if limit is not None else ""
+    return (
+        "each container has a session keyring, and its user has as many keys as one may have"
+        f"{known}: run fewer at once, or raise it as root, `sysctl -w kernel.keys.maxkeys=20000 "
+        "kernel.keys.maxbytes=2000000`"
+    )
+
+
+def clock(case: Case) -> str | None:
+    """Explain ERANGE: a clock would be below zero or above 146 years, time_namespaces(7)."""
+    if not case.path.endswith("/timens_offsets"):
+        return None
+    return (
+        "no clock can go below zero, nor beyond 146 years: take an offset nearer to 0 (`uptime` "
+        "shows for how long the machine is up)"
+    )
+
+
+def long_name(case: Case) -> str | None:
+    """Explain EINVAL: a host name that is too long."""
+    if case.syscall != "sethostname":
+        return None
+    return "a host name has 64 bytes at most, sethostname(2): take a shorter one"

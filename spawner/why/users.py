@@ -1,0 +1,103 @@
+"""User namespaces that may not be made, and rights without one."""
+
+from spawner.errors import mark
+from spawner.why.evidence import NET_ADMIN, SETFCAP, SYS_ADMIN, Case, number
+
+_RIGHTLESS = ("keyctl", "pidfd_open", "prctl", "rt_sigaction", "signalfd")
+"""Calls of a start that take no right: only a filter refuses them."""
+
+
+def no_mapping(case: Case) -> str | None:
+    """Find that the caller's own id isn't mapped where pyspawn runs."""
+    if not case.making("user"):
+        return None
+    for name, field in (("uid", "Uid"), ("gid", "Gid")):
+        own = number(" ".join(case.status(field)[1:]))
+        extents = case.machine.read(f"/proc/self/{name}_map")
+        if own is not None and extents is not None and not _mapped(own, extents):
+            return (
+                f"{name} {own} has no mapping in the user namespace that pyspawn runs in, and "
+                f"without one nobody can make another: have its {name}_map written first (unshare "
+                "has --map-root-user for that)"
+            )
+    return None
+
+
+def _mapped(own: int, extents: str) -> bool:
+    """Say whether an id is in one of the extents of a uid_map, user_namespaces(7)."""
+    for line in extents.splitlines():
+        first, _, count = [number(word) for word in [*line.split(), "", "", ""][:3]]
+        if first is None or count is None or first <= own < first + count:
+            return True  # or unreadable: then nothing is known
+    return False
+
+
+def chroot(case: Case) -> str | None:
+    """Find that this process surely runs in a chroot."""
+    if not case.making("user") or not case.lacks_root_mount:
+        return None
+    return f"in a chroot nobody can make a user namespace, user_namespaces(7): {_leave(case)}"
+
+
+def _leave(case: Case) -> str:
+    outside = "start pyspawn outside of it"
+    if case.lacks(SYS_ADMIN):
+        return f"{outside}, or enter it with pivot_root(2) in place of chroot(2)"
+    return f"leave out {mark('--user')}, or {outside}"
+
+
+def only_root(case: Case) -> str | None:
+    """Find the sysctl by which Debian leaves user namespaces to root."""
+    if not case.making("user") or not case.lacks(SYS_ADMIN):
+        return None
+    if case.sysctl("kernel/unprivileged_userns_clone") != 0:
+        return None
+    return (
+        "kernel.unprivileged_userns_clone is 0, which leaves user namespaces to root: allow them "
+        "as root, `sysctl -w kernel.unprivileged_userns_clone=1`"
+    )
+
+
+def _is_map(case: Case) -> bool:
+    """Say whether it is about a file that sets the ids of a user namespace."""
+    return case.path.endswith(("/uid_map", "/gid_map", "/setgroups"))
+
+
+def no_setfcap(case: Case) -> str | None:
+    """Find that root lacks the capability that it takes to map user id 0."""
+    if not _is_map(case) or case.uid != 0 or not case.lacks(SETFCAP):
+        return None
+    return (
+        "since Linux 5.12 root needs CAP_SETFCAP to map user id 0, user_namespaces(7): give it "
+        f"that (docker run --cap-add SETFCAP), or leave out {mark('--user')}"
+    )
+
+
+def no_right(case: Case) -> str | None:
+    """Find the capability that is missing where no new user namespace gives it."""
+    if "user" in case.wanted or case.syscall in _RIGHTLESS:
+        return None
+    needed = NET_ADMIN if case.syscall == "ioctl" else SYS_ADMIN
+    if not case.lacks(needed):
+        return None
+    if case.uid != 0:
+        return (
+            f"without a new user namespace this takes {needed}, root's: leave out "
+            f"{mark('--share user')}, or add {mark('--user')} to {mark('--share all')}"
+        )
+    # A container's filter that refuses the one mostly refuses the other as well.
+    other = "" if case.filtered else f", or add {mark('--user')}, which gives it inside"
+    return (
+        f"root has no {needed} here, as in most containers: give it that (docker run "
+        f"--cap-add {needed.removeprefix('CAP_')}){other}"
+    )
+
+
+def perhaps_chroot(case: Case) -> str | None:
+    """Say what is left when nothing else refuses: a chroot is hidden from most who are in one."""
+    if not case.making("user"):
+        return None
+    return (
+        "nothing that shows here forbids a user namespace, so this is most likely a chroot, in "
+        f"which nobody can make one, user_namespaces(7): {_leave(case)}"
+    )
