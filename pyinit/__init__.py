@@ -114,15 +114,16 @@ def has_terminal() -> bool:
     return True
 
 
-def read_file(path: str) -> bytes:
-    """Return all of a small file of /proc, or nothing if the file can't be read."""
+def read_file(path: str | bytes, most: int = 1 << 24) -> bytes:
+    """Return a file, at most its first `most` bytes, or nothing if the file can't be read."""
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
+        # O_NONBLOCK: a FIFO in the place of a file must not hold us.
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
+    except (OSError, ValueError):
         return b""
     try:
         data = b""
-        while part := posix.read(fd, 65536):
+        while part := posix.read(fd, min(most - len(data), 65536)):
             data += part
     except OSError:
         return b""

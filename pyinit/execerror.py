@@ -3,8 +3,8 @@
 import errno
 import posix
 
-from pyinit import NOT_FOUND, errno_text, status_of_exec_errno
-from pyinit.execvp import DEFAULT_PATH, ExecError, beginning, candidates
+from pyinit import NOT_FOUND, errno_text, read_file, status_of_exec_errno
+from pyinit.execvp import DEFAULT_PATH, ExecError, candidates
 
 PIPE_BUF = 4096
 """Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
@@ -153,7 +153,7 @@ def _meant(program: bytes, path: bytes | None) -> str | None:
 
 def _missing_interpreter(path: bytes) -> str | None:
     """Say which interpreter of `path` is missing: of its `#!` line, or the ELF loader (elf(5))."""
-    head = beginning(path)
+    head = read_file(path, 4096)
     if head.startswith(b"#!"):
         line = head[2:].split(b"\n", 1)[0].strip(b" \t")  # as fs/binfmt_script.c does
         interpreter = line.replace(b"\t", b" ").split(b" ", 1)[0]

@@ -6,6 +6,8 @@ that are there twice or have no `=`, which no mapping could hold.
 
 import posix
 
+from pyinit import read_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,19 +99,4 @@ def _attempt(
 
 def _is_elf(path: bytes) -> bool:
     """Tell whether a file is an ELF binary, elf(5), of which no shell could make sense."""
-    return beginning(path).startswith(b"\x7fELF")
-
-
-def beginning(path: bytes, size: int = 4096) -> bytes:
-    """Return the beginning of a regular file, or nothing if the file can't be read."""
-    try:
-        # O_NONBLOCK: a FIFO in the place of a program must not hold us.
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
-    except (OSError, ValueError):
-        return b""
-    try:
-        return posix.read(fd, size)
-    except OSError:
-        return b""
-    finally:
-        posix.close(fd)
+    return read_file(path, 4) == b"\x7fELF"

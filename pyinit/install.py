@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 
-from pyinit import errno_text, restart, settings
+from pyinit import errno_text, read_file, restart, settings
 
 OWN_NAME = "pyinit"
 
@@ -55,11 +55,9 @@ def is_ours(path: str) -> bool:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # it may change meanwhile
-        with open(os.open(path, flags), "rb") as file:
-            beginning = file.read(4096)
     except OSError:
         return False
+    beginning = read_file(path, 4096)
     starts = (b"import pyinit.__main__", b"from pyinit.cli import main")
     return beginning.startswith(b"#!") and any(start in beginning for start in starts)
 
