@@ -27,7 +27,7 @@ from _ctypes import (
 )
 
 from pyinit import SI_PASSED_ON, signal_bits
-from spawner.errors import SyscallError
+from spawner.errors import SetupError, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from pyinit.execvp import ExecError
-    from spawner.host.running import Answer
+    from spawner.host.running import Answer, Wait
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -314,18 +314,16 @@ class Kernel:
         """Become a user: real, effective and saved, setresuid(2)."""
         _named("setresuid", posix.setresuid, user, user, user)
 
-    def run_helper(self, arguments: "Sequence[str]", watched: "Iterable[int]" = ()) -> "Answer":
-        """Run a program to its end; return its exit status (or -SIGNAL), output and complaints.
-
-        Raises `helper.Stopped` where one of `watched` becomes readable, or a signal has us end.
-        """
+    def run_helper(self, arguments: "Sequence[str]", wait: "Wait") -> "Answer":
+        """Run a program to its end, as `running.run` does; raises what `wait` raises, too."""
         from spawner.host import running
 
-        signals = self.signalfd(running.endings())
         try:
-            return _named("posix_spawn", running.run, arguments, signals, watched)
-        finally:
-            posix.close(signals)
+            return running.run(arguments, wait)
+        except SetupError:
+            raise
+        except OSError as error:
+            raise SyscallError("posix_spawn", error.errno or 0) from None
 
     def leave_session_keyring(self) -> None:
         """Get a new session keyring in place of the caller's, KEYCTL_JOIN_SESSION_KEYRING(2const).

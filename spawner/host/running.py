@@ -2,26 +2,22 @@
 
 They are found by PATH, in directories named from the root only, so that nothing that lies in the
 working directory is ever run. They run from outside of every new namespace, with all signals
-blocked, as the launcher has them: a ^C meanwhile is the launcher's, and comes after. But they may
-ask a directory service that doesn't answer: so a signal to end has them killed after PATIENCE, and
-the end of the caller at once.
+blocked, as the launcher has them: a ^C meanwhile is the launcher's, and comes after.
 """
 
 import _signal
 import posix
 import sys
 
-from spawner.caller import endings as endings
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     Answer = tuple[int, str, str]
     """Exit status (or -SIGNAL), output and complaints."""
 
-PATIENCE = 2.0
-"""Seconds that a program may still take when pyspawn has been told to end."""
+    Wait = Callable[..., set[int]]
+    """Waits until one of some descriptors can be read; returns those that can."""
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are where no PATH says so."""
@@ -92,20 +88,11 @@ def powerless(path: str) -> str | None:
     return None
 
 
-class Stopped(Exception):  # noqa: N818  it's no error of the program's
-    """A program was killed before it was done; `signal` had us do so, None for a lost caller."""
-
-    def __init__(self, signal: int | None) -> None:
-        super().__init__(signal)
-        self.signal = signal
-
-
-def run(arguments: "Sequence[str]", signals: int = -1, watched: "Iterable[int]" = ()) -> "Answer":
+def run(arguments: "Sequence[str]", wait: "Wait") -> "Answer":
     """Run a program to its end; return its exit status (or -SIGNAL), output and complaints.
 
-    It gets an environment that has it speak English, and no input. `signals` is a signalfd(2), -1
-    for none; `watched` are descriptors that become readable when nobody waits any more. Raises
-    OSError, and Stopped.
+    It gets an environment that has it speak English, and no input. Where `wait` raises, it is
+    killed. Raises OSError.
     """
     ends: list[int] = []
     pid = 0
@@ -125,7 +112,7 @@ def run(arguments: "Sequence[str]", signals: int = -1, watched: "Iterable[int]" 
         for writer in (out_writer, errors_writer):
             ends.remove(writer)
             posix.close(writer)
-        texts = _read((out, errors), signals, frozenset(watched))
+        texts = _read((out, errors), wait)
         found, pid = posix.waitpid(pid, 0)[1], 0
     finally:
         for descriptor in ends:
@@ -138,31 +125,14 @@ def run(arguments: "Sequence[str]", signals: int = -1, watched: "Iterable[int]" 
     return posix.waitstatus_to_exitcode(found), texts[0], texts[1]
 
 
-def _read(readers: tuple[int, int], signals: int, watched: "frozenset[int]") -> list[str]:
-    """Return what comes on both until both are at their end; raises Stopped."""
-    import select
-
+def _read(readers: tuple[int, int], wait: "Wait") -> list[str]:
+    """Return what comes on both until both are at their end."""
     blocks: dict[int, list[bytes]] = {reader: [] for reader in readers}
-    poll = select.poll()
-    for descriptor in (*readers, *watched, *((signals,) if signals >= 0 else ())):
-        poll.register(descriptor, select.POLLIN)
     left = set(readers)
-    patience = None
     while left:
-        ready = {descriptor for descriptor, _ in poll.poll(patience)}
-        if ready & watched:
-            raise Stopped(None)
-        if not ready:
-            # struct signalfd_siginfo begins with the number, signalfd(2).
-            raise Stopped(int.from_bytes(posix.read(signals, 128)[:4], sys.byteorder))
-        if signals in ready:
-            # Left to be read by whoever forwards it, if the program is done in time.
-            poll.unregister(signals)
-            patience = PATIENCE * 1000
-        for reader in ready & left:
+        for reader in wait(*left):
             block = posix.read(reader, 65536)
             blocks[reader].append(block)
             if not block:
                 left.discard(reader)
-                poll.unregister(reader)
     return [b"".join(blocks[reader]).decode("utf-8", "surrogateescape") for reader in readers]

@@ -1,7 +1,10 @@
-"""Asks the helpers that know of ids: newuidmap, newgidmap, getsubids, getent."""
+"""Asks the helpers that know of ids: newuidmap, newgidmap, getsubids, getent.
 
-from spawner.errors import LAUNCHER, SetupError
-from spawner.host.running import Stopped
+They may ask a directory service that doesn't answer: so a signal to end has them killed after a
+while, and the end of the caller at once (`making.Ear`).
+"""
+
+from spawner.errors import SetupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,20 +15,18 @@ if TYPE_CHECKING:
 
 
 def ask(kernel: "Kernel", arguments: "Sequence[str]", watched: "Iterable[int]" = ()) -> "Answer":
-    """Run a program as `Kernel.run_helper` does; raises SetupError where it had to be killed."""
-    try:
-        return kernel.run_helper(arguments, watched)
-    except Stopped as stopped:
-        name = arguments[0].rpartition("/")[2]
-        if stopped.signal is None:
-            raise SetupError(
-                f"nobody waits any more for what {name} was asked", stage=LAUNCHER
-            ) from None
-        from pyinit import SIGNALLED, signames
+    """Run a program to its end; return its exit status (or -SIGNAL), output and complaints.
 
-        raise SetupError(
-            f"got {signames.name(stopped.signal)} while {name} was running",
-            stage=LAUNCHER,
-            hint=f"if {name} hangs, a directory service that it asks may not answer",
-            status=SIGNALLED + stopped.signal,
-        ) from None
+    Raises SetupError where it had to be killed: on a signal, or as one of `watched` can be read.
+    """
+    from spawner.making import Ear
+
+    name = arguments[0].rpartition("/")[2]
+    ear = Ear(kernel, f"run {name}", watched)
+    try:
+        return kernel.run_helper(arguments, ear.wait)
+    except SetupError as error:
+        error.hint = f"if {name} hangs, a directory service that it asks may not answer"
+        raise
+    finally:
+        ear.close()

@@ -555,7 +555,7 @@ def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> Non
         assert running.out.rest() == b""
         assert running.wait() == 128 + number
         message, hint = running.errors().splitlines()
-    assert message == f"pyspawn: got {number.name} while getsubids was running"
+    assert message == f"pyspawn: run getsubids: got {number.name} meanwhile"
     assert "a directory service" in hint
 
 
@@ -566,7 +566,7 @@ def test_a_directory_service_that_does_not_know_a_name_in_time() -> None:
         assert running.line() == "asked"
         running.send(signal.SIGTERM)
         assert running.wait() == 128 + signal.SIGTERM
-        assert running.errors().startswith("pyspawn: got SIGTERM while getent was running\n")
+        assert running.errors().startswith("pyspawn: run getent: got SIGTERM meanwhile\n")
 
 
 # A script that has file capabilities, which the kernel doesn't heed, capabilities(7).
@@ -592,7 +592,7 @@ def test_a_helper_that_hangs_while_the_stage_waits() -> None:
         assert running.out.rest() == b""
         assert running.wait() == 128 + signal.SIGTERM
         message, _ = running.errors().splitlines()
-    assert message == "pyspawn: got SIGTERM while newgidmap was running"
+    assert message == "pyspawn: run newgidmap: got SIGTERM meanwhile"
 
 
 @pytest.mark.parametrize(("code", "ranges"), [(HANGS, ""), (HELPER_HANGS, RANGES)],

@@ -7,35 +7,44 @@ import os
 import posix
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from spawner import caller
+from spawner.errors import SetupError, SyscallError
 from spawner.host import running
+from spawner.ids import helpers
+from spawner.linux import Kernel
 
 SHELL = "/bin/sh"
 
 
+def run(*arguments: str, watched: Iterable[int] = ()) -> tuple[int, str, str]:
+    return helpers.ask(Kernel(), arguments, watched)
+
+
 def test_what_a_program_says_and_how_it_ends() -> None:
-    assert running.run((SHELL, "-c", "echo out; echo errors >&2; exit 3")) == (
+    assert run(SHELL, "-c", "echo out; echo errors >&2; exit 3") == (
         3,
         "out\n",
         "errors\n",
     )
-    assert running.run((SHELL, "-c", "kill -KILL $$")) == (-signal.SIGKILL, "", "")
+    assert run(SHELL, "-c", "kill -KILL $$") == (-signal.SIGKILL, "", "")
 
 
 def test_neither_of_two_full_pipes_waits_for_the_other() -> None:
     code = (
         "import os\nfor _ in range(40):\n    os.write(1, b'x' * 9999)\n    os.write(2, b'y' * 9999)"
     )
-    status, out, errors = running.run((sys.executable, "-c", code))
+    status, out, errors = run(sys.executable, "-c", code)
     assert (status, len(out), len(errors)) == (0, 399960, 399960)
 
 
 def test_it_speaks_english_and_knows_nothing_of_the_callers_variables() -> None:
-    out = running.run(("/usr/bin/env",))[1]
+    out = run("/usr/bin/env")[1]
     assert sorted(out.split()) == ["LC_ALL=C", f"PATH={running.DEFAULT_PATH.decode()}"]
 
 
@@ -44,7 +53,7 @@ def test_it_has_no_input() -> None:
     kept = os.dup(0)
     os.dup2(reader, 0)
     try:
-        assert running.run(("/bin/cat",)) == (0, "", "")
+        assert run("/bin/cat") == (0, "", "")
     finally:
         os.dup2(kept, 0)
         for descriptor in (kept, reader, writer):
@@ -53,8 +62,8 @@ def test_it_has_no_input() -> None:
 
 def test_a_program_that_can_not_be_run_leaves_no_descriptor(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
-    with pytest.raises(FileNotFoundError):
-        running.run((str(tmp_path / "none"),))
+    with pytest.raises(SyscallError, match="No such file"):
+        run(str(tmp_path / "none"))
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -62,46 +71,55 @@ def test_a_program_that_can_not_be_run_leaves_no_descriptor(tmp_path: Path) -> N
 def hanging() -> Iterator[tuple[tuple[str, ...], int]]:
     """Give a program that hangs, with a child; at the end of the block both have to be gone.
 
-    It writes what a signalfd tells of SIGTERM to a pipe, whose reading end is given as well.
+    It writes to a pipe, whose reading end is given as well.
     """
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    place = f"/proc/self/fd/{writer}"
     with open(reader, "rb", buffering=0) as file:
         try:
-            script = f"sleep 1000 & printf '\\017\\000\\000\\000' >{place}; exec sleep 1000"
+            script = f"sleep 1000 & echo >/proc/self/fd/{writer}; exec sleep 1000"
             yield (SHELL, "-c", script), reader
         finally:
             os.close(writer)
             file.readall()
 
 
-def test_a_program_that_hangs_while_a_signal_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "PATIENCE", 0.1)
-    with hanging() as (command, signals), pytest.raises(running.Stopped) as caught:
-        running.run(command, signals)
-    assert caught.value.signal == signal.SIGTERM
+@pytest.fixture
+def blocked() -> Iterator[None]:
+    """Block the signals that end pyspawn, as it does, and drop those that have come."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, caller.endings())
+    yield
+    while signal.sigtimedwait(caller.endings(), 0):
+        continue
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def test_a_program_that_hangs_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "PATIENCE", 1000)
-    with hanging() as (command, lifeline), pytest.raises(running.Stopped) as caught:
-        running.run(command, watched=[lifeline])
-    assert caught.value.signal is None
+@pytest.mark.usefixtures("blocked")
+def test_a_program_that_hangs_while_a_signal_waits() -> None:
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    with hanging() as (command, _), pytest.raises(SetupError) as caught:
+        run(*command)
+    assert str(caught.value) == "run sh: got SIGTERM meanwhile"
+    assert caught.value.status == 128 + signal.SIGTERM
 
 
+def test_a_program_that_hangs_and_nobody_waits() -> None:
+    with hanging() as (command, lifeline), pytest.raises(SetupError) as caught:
+        run(*command, watched=[lifeline])
+    assert str(caught.value) == "run sh: everything was to end meanwhile"
+
+
+@pytest.mark.usefixtures("blocked")
 def test_a_signal_is_left_where_the_program_ends_in_time() -> None:
-    signals, writer = os.pipe()
-    with open(signals, "rb"), open(writer, "wb", buffering=0) as file:
-        file.write(b"x" * 128)
-        assert running.run((SHELL, "-c", "echo a"), signals) == (0, "a\n", "")
-        assert os.read(signals, 200) == b"x" * 128
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    assert run(SHELL, "-c", "echo a") == (0, "a\n", "")
+    assert signal.sigpending() == {signal.SIGTERM}
 
 
 def test_signals_that_end_us_but_for_those_that_are_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert running.endings() == {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+        assert caller.endings() == {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -255,8 +256,11 @@ def test_maps_that_helpers_write(deny: bool) -> None:
 class Helping(Recording):
     """A kernel whose programs do what they are asked for."""
 
-    def run_helper(self, arguments: object, watched: object = ()) -> tuple[int, str, str]:
-        self.calls.append(("run_helper", arguments, watched))
+    def signalfd(self, signals: object) -> int:
+        return os.open("/dev/null", os.O_RDONLY)
+
+    def run_helper(self, arguments: object, wait: Any) -> tuple[int, str, str]:
+        self.calls.append(("run_helper", arguments, wait.__self__._watched))
         return 0, "", ""
 
 
