@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from helpers.capabilities import require
+from helpers.events import Events
 from helpers.programs import Word, as_pid1, prepared, pyinit
 from helpers.running import Ended, Running, run
 
@@ -30,6 +33,15 @@ class Place:
     def start(self, *arguments: Word, prepare: str = "", **how: Any) -> Running:
         """Start pyinit with `arguments`."""
         return Running(self.argv(*arguments, prepare=prepare), inside=self.inside, **how)
+
+    @contextmanager
+    def telling(self, *arguments: Word, **how: Any) -> Iterator[tuple[Running, Events]]:
+        """Start pyinit with `arguments`, and read the events that it tells."""
+        with Events() as events:
+            words = [*events.options, *arguments]
+            with self.start(*words, pass_fds=[events.fileno], **how) as running:
+                events.handed_over()
+                yield running, events
 
     def run(self, *arguments: Word, prepare: str = "", **how: Any) -> Ended:
         """Run pyinit with `arguments` to its end."""

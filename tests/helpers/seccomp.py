@@ -17,7 +17,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from helpers import children
@@ -279,7 +279,7 @@ def _let_go(listener: int, moment: Moment) -> None:
 
 
 class Stepped:
-    """Stops a program at each of its system calls, and has `act` called at one of them.
+    """Stops a program at each of its system calls, and sends it signals at one of them.
 
     Use `code` in `prepared`, then `watch`; the program goes on by itself. `count` is how many
     calls it has made. Leave the `with` block once the program is gone.
@@ -290,10 +290,10 @@ number = os.dup(1); os.close(number)  # the lowest free one, which the listener 
 os.write(1, b"%d\\n" % number)
 """ + _install([], ALLOW, _NEW_LISTENER, otherwise=NOTIFY)
 
-    def __init__(self, at: int, act: Callable[[], None]) -> None:
+    def __init__(self, at: int, numbers: Sequence[int]) -> None:
         self.count = 0
         self._at = at
-        self._act = act
+        self._numbers = numbers
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Stepped:
@@ -315,17 +315,18 @@ os.write(1, b"%d\\n" % number)
 
         with children.pidfd(running.pid) as process:
             children.wait_until(installed, "the filter")
-        self._thread = threading.Thread(target=self._go_on, args=(listener,))
+        self._thread = threading.Thread(target=self._go_on, args=(listener, running.pid))
         self._thread.start()
 
-    def _go_on(self, listener: int) -> None:
+    def _go_on(self, listener: int, pid: int) -> None:
         poller = select.poll()
         poller.register(listener, select.POLLIN)
         while not any(events & select.POLLHUP for _, events in poller.poll()):
             with contextlib.suppress(FileNotFoundError):
                 moment = _receive(listener)
                 if self.count == self._at:
-                    self._act()
+                    for number in self._numbers:
+                        os.kill(pid, number)
                 self.count += 1
                 _let_go(listener, moment)
         os.close(listener)

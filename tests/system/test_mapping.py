@@ -506,14 +506,19 @@ def test_a_name_whose_ids_are_not_mapped() -> None:
     assert "--setgid 0" in hint
 
 
+def in_path(name: str, script: str) -> str:
+    """Return code for `room` that puts a shell script first in PATH."""
+    text = f"#!/bin/sh\n{script}\n"
+    return (
+        "os.mkdir('/mnt/bin')\n"
+        f"write('/mnt/bin/{name}', {text!r}, 0o755)\n"
+        "os.environ['PATH'] = '/mnt/bin:/usr/bin:/bin'\n"
+    )
+
+
 def test_a_name_of_a_directory_service() -> None:
     require_room()
-    code = """
-os.mkdir("/mnt/bin")
-script = '#!/bin/sh\\necho "$*" >>/mnt/asked; [ "$*" = "passwd 0" ] && echo far:x:0:0::/:\\n'
-write("/mnt/bin/getent", script, 0o755)
-os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
-"""
+    code = in_path("getent", 'echo "$*" >>/mnt/asked; [ "$*" = "passwd 0" ] && echo far:x:0:0::/:')
     script = ("/bin/sh", "-c", "cat /proc/self/uid_map /mnt/asked")
     ended = room(
         code, "--map-auto", program=script, subuid="far:5000:6\nroot:7:8\n", more={"passwd": ""}
@@ -523,12 +528,8 @@ os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
 
 def test_ranges_of_a_directory_service() -> None:
     require_room()
-    code = """
-os.mkdir("/mnt/bin")
-script = '#!/bin/sh\\n[ "$*" = root ] && exec echo 0: root 500000 10\\necho 0: root 600000 10\\n'
-write("/mnt/bin/getsubids", script, 0o755)
-os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
-"""
+    answers = '[ "$*" = root ] && exec echo 0: root 500000 10\necho 0: root 600000 10'
+    code = in_path("getsubids", answers)
     script = ("/bin/sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map")
     expected = ["0 0 1", "1 500000 10", "0 0 1", "1 600000 10"]
     assert rows(room(code, "--map-auto", program=script, subuid="")) == expected
@@ -537,19 +538,14 @@ os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
     assert rows(ended) == expected
 
 
-HANGS = """
-os.mkdir("/mnt/bin")
-script = "#!/bin/sh\\nexec 9>/proc/$PPID/fd/1\\necho asked >&9\\nexec sleep 1000\\n"
-write("/mnt/bin/getsubids", script, 0o755)
-os.environ["PATH"] = "/mnt/bin:/usr/bin:/bin"
-"""
-"""For `room`: a directory service that doesn't answer. What asks it has stdout open as well."""
+HANGS = "exec 9>/proc/$PPID/fd/1\necho asked >&9\nexec sleep 1000"
+"""A script: a directory service that doesn't answer. What asks it has stdout open as well."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> None:
     require_room()
-    with Running(entered(HANGS, "--map-auto", subuid="")) as running:
+    with Running(entered(in_path("getsubids", HANGS), "--map-auto", subuid="")) as running:
         assert running.line() == "asked"
         running.send(number)
         assert running.out.rest() == b""
@@ -561,7 +557,7 @@ def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> Non
 
 def test_a_directory_service_that_does_not_know_a_name_in_time() -> None:
     require_room()
-    argv = entered(HANGS.replace("getsubids", "getent"), "--setuid", "far")
+    argv = entered(in_path("getent", HANGS), "--setuid", "far")
     with Running(argv) as running:
         assert running.line() == "asked"
         running.send(signal.SIGTERM)
@@ -595,8 +591,11 @@ def test_a_helper_that_hangs_while_the_stage_waits() -> None:
     assert message == "pyspawn: run newgidmap: got SIGTERM meanwhile"
 
 
-@pytest.mark.parametrize(("code", "ranges"), [(HANGS, ""), (HELPER_HANGS, RANGES)],
-                         ids=["getsubids", "newgidmap"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "ranges"),
+    [(in_path("getsubids", HANGS), ""), (HELPER_HANGS, RANGES)],
+    ids=["getsubids", "newgidmap"],
+)
 def test_a_time_out_while_nothing_answers(code: str, ranges: str) -> None:
     require_mapper()
     code += f"sys.path.insert(0, {lean.HERE!r})"

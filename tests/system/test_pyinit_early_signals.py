@@ -137,17 +137,10 @@ def start_in_steps(place: Place, at: int, numbers: list[int]) -> tuple[int, list
 
     Return how many calls the whole start made, and what the reporter got.
     """
-    target = 0
-
-    def send() -> None:
-        for number in numbers:
-            os.kill(target, number)
-
     with (
-        Stepped(at, send) as steps,
+        Stepped(at, numbers) as steps,
         place.start("--", *reporter(), prepare=BLOCK_ALL + Stepped.code) as running,
     ):
-        target = running.pid
         steps.watch(running)
         assert running.line().startswith("reporter ready")
         whole = steps.count

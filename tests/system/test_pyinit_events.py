@@ -27,24 +27,21 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
 
 
 def test_the_whole_story_of_a_workload_is_told(place: Place) -> None:
-    with Events() as events:
-        with place.start(
-            *events.options, "--", "/bin/sh", "-c", "echo $$; read word; exit 3",
-            pass_fds=[events.fileno],
-        ) as running:  # fmt: skip
-            pid = int(running.line())
-            running.send(signal.SIGWINCH)
-            told = events.next()
-            assert told == {"event": "started", "pid": pid}
-            told = events.next()
-            assert told["event"] == "signal"
-            assert told["signal"] == "SIGWINCH"
-            assert told["number"] == 28
-            assert told["target"] == "process"
-            # From outside of our PID namespace a sender has no pid there, kill(2).
-            assert told["sender"] == (0 if place.inside else os.getpid())
-            running.close_input()
-            assert running.wait() == 3
+    script = "echo $$; read word; exit 3"
+    with place.telling("--", "/bin/sh", "-c", script) as (running, events):
+        pid = int(running.line())
+        running.send(signal.SIGWINCH)
+        told = events.next()
+        assert told == {"event": "started", "pid": pid}
+        told = events.next()
+        assert told["event"] == "signal"
+        assert told["signal"] == "SIGWINCH"
+        assert told["number"] == 28
+        assert told["target"] == "process"
+        # From outside of our PID namespace a sender has no pid there, kill(2).
+        assert told["sender"] == (0 if place.inside else os.getpid())
+        running.close_input()
+        assert running.wait() == 3
         reaped, exited = events.all()
     assert reaped["event"] == "reaped"
     assert (reaped["pid"], reaped["name"]) == (pid, "sh")
@@ -57,9 +54,8 @@ def test_the_whole_story_of_a_workload_is_told(place: Place) -> None:
 
 
 def test_a_death_by_signal_is_told(place: Place) -> None:
-    with Events() as events:
-        with place.start(*events.options, "sh", "-c", "kill -9 $$", pass_fds=[events.fileno]) as it:
-            assert it.wait() == 137
+    with place.telling("sh", "-c", "kill -9 $$") as (running, events):
+        assert running.wait() == 137
         told = events.all()
     assert kinds(told) == ["started", "reaped", "exited"]
     assert (told[1]["status"], told[1]["signal"]) == (None, "SIGKILL")
@@ -69,14 +65,10 @@ def test_a_death_by_signal_is_told(place: Place) -> None:
 def test_the_end_of_what_is_left_is_told_in_order(place: Place) -> None:
     """What we send ourselves is told like what others send, and our own end comes last."""
     script = "(trap '' TERM; echo up; exec sleep 1000) & read word; exit 3"
-    with Events() as events:
-        with place.start(
-            *events.options, "--drain", "0", "--", "/bin/sh", "-c", script,
-            pass_fds=[events.fileno],
-        ) as running:  # fmt: skip
-            assert running.line() == "up"
-            running.close_input()
-            assert running.wait() == 3
+    with place.telling("--drain", "0", "--", "/bin/sh", "-c", script) as (running, events):
+        assert running.line() == "up"
+        running.close_input()
+        assert running.wait() == 3
         told = events.all()
     ours = [
         (event["signal"], event["target"])
@@ -89,16 +81,13 @@ def test_the_end_of_what_is_left_is_told_in_order(place: Place) -> None:
 
 
 def test_stops_and_going_on_are_told(place: Place) -> None:
-    with Events() as events:
-        with place.start(
-            *events.options, "sh", "-c", "kill -STOP $$; read word", pass_fds=[events.fileno]
-        ) as running:
-            stopped = events.wait_for("stopped")
-            assert stopped == {"event": "stopped", "pid": stopped["pid"], "signal": "SIGSTOP"}
-            running.send(signal.SIGCONT)
-            assert events.wait_for("continued") == {"event": "continued", "pid": stopped["pid"]}
-            running.close_input()
-            assert running.wait() == 1
+    with place.telling("sh", "-c", "kill -STOP $$; read word") as (running, events):
+        stopped = events.wait_for("stopped")
+        assert stopped == {"event": "stopped", "pid": stopped["pid"], "signal": "SIGSTOP"}
+        running.send(signal.SIGCONT)
+        assert events.wait_for("continued") == {"event": "continued", "pid": stopped["pid"]}
+        running.close_input()
+        assert running.wait() == 1
         events.all()
 
 
@@ -106,10 +95,7 @@ def test_stops_and_going_on_are_told(place: Place) -> None:
     ("options", "target"), [([], "process"), (["-g"], "group"), (["--all"], "all")]
 )
 def test_the_target_of_a_signal_is_told(inside: Place, options: list[str], target: str) -> None:
-    with (
-        Events() as events,
-        inside.start(*options, *events.options, *family(), pass_fds=[events.fileno]) as running,
-    ):
+    with inside.telling(*options, *family()) as (running, events):
         running.lines(3)
         running.send(signal.SIGRTMIN + 3)
         told = events.wait_for("signal")
@@ -118,12 +104,7 @@ def test_the_target_of_a_signal_is_told(inside: Place, options: list[str], targe
 
 def test_the_sender_within_the_namespace_is_told(place: Place) -> None:
     script = "kill -USR1 $PPID; read word"
-    with (
-        Events() as events,
-        place.start(
-            *events.options, "sh", "-c", f"trap '' USR1; {script}", pass_fds=[events.fileno]
-        ),
-    ):
+    with place.telling("sh", "-c", f"trap '' USR1; {script}") as (_, events):
         started = events.next()
         assert events.wait_for("signal", signal="SIGUSR1")["sender"] == started["pid"]
 
@@ -137,9 +118,8 @@ for place in range(0, len(held), 4096):
 while resource.getrusage(resource.RUSAGE_SELF).ru_utime < 0.1:
     pass
 """
-    with Events() as events:
-        with place.start(*events.options, *python(burn), pass_fds=[events.fileno]) as running:
-            assert running.wait() == 0
+    with place.telling(*python(burn)) as (running, events):
+        assert running.wait() == 0
         told = next(event for event in events.all() if event["event"] == "reaped")
     assert told["user_seconds"] >= 0.1
     assert told["max_rss_bytes"] >= 64 << 20
@@ -147,13 +127,10 @@ while resource.getrusage(resource.RUSAGE_SELF).ru_utime < 0.1:
 
 def test_the_workload_does_not_inherit_the_events(place: Place) -> None:
     """Else a daemon left behind would keep a reader from the end of the file."""
-    with Events() as events:
-        with place.start(
-            *events.options, "--", *python("import posix; print(posix.listdir('/proc/self/fd'))"),
-            pass_fds=[events.fileno],
-        ) as running:  # fmt: skip
-            assert str(events.fileno) not in re.findall(r"\d+", running.line())
-            assert running.wait() == 0
+    show = python("import posix; print(posix.listdir('/proc/self/fd'))")
+    with place.telling("--", *show) as (running, events):
+        assert str(events.fileno) not in re.findall(r"\d+", running.line())
+        assert running.wait() == 0
         events.all()
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from helpers.capabilities import require
-from helpers.events import Events
 from helpers.places import Place
 from helpers.programs import python, reporter
 from helpers.reporters import LAST
@@ -96,10 +95,6 @@ def test_a_stderr_that_is_no_file_for_writing_is_survived(place: Place) -> None:
 
 
 def test_events_go_on_though_stderr_is_gone(place: Place) -> None:
-    with Events() as events:
-        prepare = "os.close(2)\n"
-        with place.start(
-            *events.options, "-v", "--", "/bin/true", prepare=prepare, pass_fds=[events.fileno]
-        ) as running:
-            assert running.wait() == 0
+    with place.telling("-v", "--", "/bin/true", prepare="os.close(2)\n") as (running, events):
+        assert running.wait() == 0
         assert [event["event"] for event in events.all()] == ["started", "reaped", "exited"]

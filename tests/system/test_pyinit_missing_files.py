@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from helpers import children
 from helpers.capabilities import require
-from helpers.events import Events
 from helpers.exercise import exercise
 from helpers.places import Place
 from helpers.programs import (
@@ -213,11 +212,8 @@ class SmallPython(Place):
 def test_a_small_python_is_enough(where: str) -> None:
     place = SmallPython(where)
     exercise(place, "", reaps=place.inside, says="" if place.inside else "without ctypes")
-    with Events() as events:
-        with place.start(
-            *events.options, "--", "/bin/sh", "-c", "exit 3", pass_fds=[events.fileno]
-        ) as running:
-            assert running.wait() == 3
+    with place.telling("--", "/bin/sh", "-c", "exit 3") as (running, events):
+        assert running.wait() == 3
         _, reaped, exited = events.all()
     assert (reaped["name"], reaped["status"]) == ("sh", 3)
     assert reaped["user_seconds"] is None

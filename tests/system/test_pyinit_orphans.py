@@ -6,7 +6,6 @@ import signal
 
 import pytest
 from helpers import children
-from helpers.events import Events
 from helpers.places import Place
 from helpers.programs import READY, pyinit, python, reporter
 from helpers.running import Running
@@ -82,11 +81,8 @@ def test_each_orphan_is_named_when_asked_for(place: Place, option: str) -> None:
 
 
 def test_names_are_valid_json_whatever_they_hold(place: Place) -> None:
-    with Events() as events:
-        with place.start(
-            *events.options, "--wait", "--", *python(NAMED), pass_fds=[events.fileno]
-        ) as running:
-            assert running.wait() == 0
+    with place.telling("--wait", "--", *python(NAMED)) as (running, events):
+        assert running.wait() == 0
         names = [event["name"] for event in events.all() if event["event"] == "reaped"]
     assert {"three", "killed", '"quo\\te"'} <= set(names)
     assert len(names) == 5

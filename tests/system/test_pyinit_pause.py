@@ -7,7 +7,6 @@ import signal
 
 import pytest
 from helpers import children
-from helpers.events import Events
 from helpers.places import Place
 from helpers.sleeping import settle_to_wait
 
@@ -57,15 +56,13 @@ if os.fork() == 0:
     os.read(0, 1)
     os._exit(3)
 """
-    with Events() as events:
-        argv = [*events.options, "--pause"]
-        with place.start(*argv, prepare=prepare, pass_fds=[events.fileno]) as running:
-            settle_to_wait(running.pid)
-            running.close_input()
-            reaped = events.next()
-            assert (reaped["event"], reaped["status"]) == ("reaped", 3)
-            running.send(signal.SIGTERM)
-            assert running.wait() == 0
+    with place.telling("--pause", prepare=prepare) as (running, events):
+        settle_to_wait(running.pid)
+        running.close_input()
+        reaped = events.next()
+        assert (reaped["event"], reaped["status"]) == ("reaped", 3)
+        running.send(signal.SIGTERM)
+        assert running.wait() == 0
 
 
 def test_pause_comes_from_the_environment_too(place: Place) -> None:

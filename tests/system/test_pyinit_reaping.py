@@ -9,7 +9,6 @@ from pathlib import Path
 
 from helpers import children
 from helpers.capabilities import require
-from helpers.events import Events
 from helpers.places import Place
 from helpers.programs import orphans, python
 from helpers.running import Running, run
@@ -107,14 +106,7 @@ if late == 0:
     os.read(0, 1)
     os._exit(9)
 """
-    with (
-        Events() as events,
-        place.start(
-            *events.options, "--wait", "--", "/bin/true", prepare=prepare,
-            pass_fds=[events.fileno],
-        ) as running,
-    ):  # fmt: skip
-        events.handed_over()
+    with place.telling("--wait", "--", "/bin/true", prepare=prepare) as (running, events):
         running.write(b"x")
         assert running.wait() == 0
         told = events.all()
@@ -124,11 +116,7 @@ if late == 0:
 
 def test_children_of_whoever_joins_the_namespace_are_reaped(inside: Place) -> None:
     require("nsenter")
-    with (
-        Events() as events,
-        inside.start(*events.options, "--", "/bin/cat", pass_fds=[events.fileno]) as running,
-    ):
-        events.handed_over()
+    with inside.telling("--", "/bin/cat") as (running, events):
         events.wait_for("started")
         user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
         joined = run(
@@ -147,14 +135,7 @@ def test_sigchld_ignored_by_the_starter_neither_hangs_nor_loses_the_status(place
     assert ended.status == 6
     # The orphans too, to the last one.
     heed = "import _signal; _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)\n"
-    with (
-        Events() as events,
-        place.start(
-            *events.options, "--", *orphans(50, first=heed), prepare=ignore,
-            pass_fds=[events.fileno],
-        ) as running,
-    ):  # fmt: skip
-        events.handed_over()
+    with place.telling("--", *orphans(50, first=heed), prepare=ignore) as (running, events):
         for _ in range(50):
             events.wait_for("reaped")
         assert running.line() == "made"
@@ -190,14 +171,8 @@ posix.read(0, 1)
 
 
 def test_a_stopped_workload_is_not_a_dead_one(place: Place) -> None:
-    with (
-        Events() as events,
-        place.start(
-            *events.options, "--", "/bin/sh", "-c", "kill -STOP $$; read word; exit 11",
-            pass_fds=[events.fileno],
-        ) as running,
-    ):  # fmt: skip
-        events.handed_over()
+    script = "kill -STOP $$; read word; exit 11"
+    with place.telling("--", "/bin/sh", "-c", script) as (running, events):
         stopped = events.wait_for("stopped")
         assert stopped["signal"] == "SIGSTOP"
         running.send(signal.SIGCONT)
@@ -227,13 +202,7 @@ os.read(0, 1)
 os.kill(orphan, signal.SIGCONT)
 os.read(0, 1)
 """
-    with (
-        Events() as events,
-        place.start(
-            *events.options, "--wait", "--", *python(stop_and_go), pass_fds=[events.fileno]
-        ) as running,
-    ):
-        events.handed_over()
+    with place.telling("--wait", "--", *python(stop_and_go)) as (running, events):
         orphan = events.wait_for("stopped")["pid"]
         running.write(b"x")
         assert events.wait_for("continued")["pid"] == orphan

@@ -16,7 +16,7 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.programs import BLOCK_ALL, READY, SHORT_QUEUE, prepared, python, reporter
 from helpers.pyspawn import each_shape, pyspawn, spawn
-from helpers.reporters import FORWARDED, LAST
+from helpers.reporters import FORWARDED, LAST, reported
 from helpers.running import Lines, Running
 from helpers.seccomp import Stepped
 from helpers.sleeping import spin
@@ -249,25 +249,16 @@ def start_in_steps(options: list[str], at: int, numbers: list[int]) -> tuple[int
 
     Return how many calls the whole start made, of all its processes, and what the reporter got.
     """
-    target = 0
-
-    def send() -> None:
-        for number in numbers:
-            os.kill(target, number)
-
     argv = pyspawn("--stop-timeout=infinity", *options, "--", *reporter())
     with (
-        Stepped(at, send) as steps,
+        Stepped(at, numbers) as steps,
         Running(prepared(BLOCK_ALL + Stepped.code, argv)) as running,
     ):
-        target = running.pid
         steps.watch(running)
         assert running.line().startswith("reporter ready")
         whole = steps.count
-        got = []
         running.send(LAST)
-        while (number := int(running.line().split()[1])) != LAST:
-            got.append(number)
+        got = reported(running)
         running.send(signal.SIGKILL)
         return whole, got
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -11,26 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import packages
 from hypothesis import given
 from hypothesis import strategies as st
 
 CHECKOUT = Path(__file__).parents[2]
 
 
-def load_bench() -> None:
-    """Make the package importable without the checkout, which holds more, on the path."""
-    place = CHECKOUT / "bench"
-    spec = importlib.util.spec_from_file_location(
-        "bench", place / "__init__.py", submodule_search_locations=[str(place)]
-    )
-    assert spec
-    assert spec.loader
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["bench"] = package
-    spec.loader.exec_module(package)
-
-
-load_bench()
+packages.load(CHECKOUT / "bench")
 
 from bench import budgets, start, table  # noqa: E402  from where it was just found
 from bench.__main__ import EXPERIMENTS, parse  # noqa: E402

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import pytest
+from helpers import packages
 from hypothesis import given
 from hypothesis import strategies as st
 
 CHECKOUT = Path(__file__).parents[2]
 
 
-def load_enginetest() -> None:
-    """Make the package importable without its directory, which holds more, on the path."""
-    place = CHECKOUT / "docker-test" / "enginetest"
-    spec = importlib.util.spec_from_file_location(
-        "enginetest", place / "__init__.py", submodule_search_locations=[str(place)]
-    )
-    assert spec
-    assert spec.loader
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["enginetest"] = package
-    spec.loader.exec_module(package)
-
-
 if not (CHECKOUT / "docker-test").is_dir():
     pytest.skip("the tests lie without the sources", allow_module_level=True)
-load_enginetest()
+packages.load(CHECKOUT / "docker-test" / "enginetest")
 
 from enginetest import breaks, cli, documented, kernel, leftovers, report, websocket  # noqa: E402
 from enginetest.findings import Finding, Init, Verdict, judge  # noqa: E402
