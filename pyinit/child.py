@@ -80,8 +80,8 @@ class Workload:
         except OSError as error:
             reason = errno_text(error.errno or 0)
             raise OSError(error.errno, f"signal dispositions can't be set: {reason}") from None
-        reader, writer = _pipe()  # where there's none, the child will speak for itself,
-        waiting, holding = _pipe()  # and not wait
+        reader, writer = _pipe()  # without this pipe the child will speak for itself,
+        waiting, holding = _pipe()  # and without this one it won't wait
         try:
             self.pid = posix.fork()
         except OSError as error:

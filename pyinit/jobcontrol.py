@@ -139,7 +139,7 @@ def is_below_us(group: int) -> bool:
         # State and parent, proc_pid_stat(5), after the name.
         fields = read_file(f"/proc/{pid}/stat").rpartition(b") ")[2].split(b" ", 2)
         if len(fields) < 2 or fields[0] in (b"Z", b"X"):
-            return True  # its leader has ended before it, or there's no /proc: who knows
+            return True  # its leader has ended before it, or there's no /proc: nobody knows
         pid = int(fields[1])
         if pid == own:
             return True

@@ -73,7 +73,7 @@ class Machine:
         self.killing = False
         self.stopped = False
         self.interrupted = False
-        self.exit_status = OURS  # until the workload's is known: a lost one is no success
+        self.exit_status = OURS  # until the workload's is known: a lost one is not a success
         self._stops_forwarded = 0
 
     def signal(self, number: int, code: int, now: float, *, lent: bool = False) -> "list[Action]":
@@ -103,7 +103,7 @@ class Machine:
             if lent and number in _FOR_WANT_OF_TERMINAL:
                 return [(YIELD, _signal.SIGCONT, "")]  # somebody else of our job needs it now
             # What a group in the foreground gets goes to a group; where the workload's is that, the
-            # hang-up comes for us alone, who lead the session.
+            # hang-up comes for us alone, the leader of the session.
             typed = number in _OF_TERMINAL or (number == _signal.SIGHUP and not lent)
             if typed and self.own_group and target == settings.PROCESS:
                 target = settings.GROUP
@@ -158,7 +158,7 @@ class Machine:
         if self.phase != RUNNING or pid != self.pid or signal not in _STOPS:
             return []
         if self.asked.suspends:
-            return []  # who asked for the stop has stopped us with it
+            return []  # the sender of the stop has stopped us with it
         self.stopped = True
         if self._stops_forwarded:
             self._stops_forwarded = 0

@@ -44,7 +44,7 @@ _MOST_DESCRIPTORS = 8192
 _MAX_DESCRIPTORS = 1 << 20
 
 # Changes of state that are taken in one turn, before signals and the clock are looked at again:
-# whoever makes orphans faster than they are reaped must not keep us from those.
+# a process that makes orphans faster than they are reaped must not keep us from those.
 _BATCH = 64
 
 # Children told of in a row, without having caught up, after which the rest is only counted.
@@ -485,7 +485,7 @@ class Supervisor:
         elif number == _signal.SIGTSTP and not asked:
             return  # somebody stopped the workload behind our back, and will continue it
         if asked and jobcontrol.is_continued():
-            return  # who has asked for the stop has asked for its end: we take that next
+            return  # the stop's sender has sent its end too: we take that next
         if jobcontrol.stop(0 if held else self._own_pid, number) or not held or asked:
             return
         self._foreground = jobcontrol.set_foreground(self.pid)
