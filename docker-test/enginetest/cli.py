@@ -32,6 +32,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="only this one; repeatable",
     )
     parser.add_argument("--no-figures", action="store_true", help="leave out the measurements")
+    parser.add_argument("--quick", action="store_true", help="measure everything just twice")
     parser.add_argument(
         "--break",
         dest="broken",
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.inside,
             names,
             measured=not (options.no_figures or options.broken),
+            quick=options.quick,
             broken=options.broken,
             skips_allowed="CI" not in os.environ,
         )
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     words = [word for name in names for word in ("--engine", name)]
     words += ["--no-figures"] if options.no_figures else []
+    words += ["--quick"] if options.quick else []
     words += ["--break", options.broken] if options.broken else []
     return outside(names, words, options.broken)
 

@@ -40,6 +40,7 @@ class Place:
 
     directory: Path
     measured: bool
+    quick: bool
     broken: str | None = None
     """How pyinit was broken; then only containers that have it are looked at."""
 
@@ -78,6 +79,7 @@ def main(
     names: Sequence[str],
     *,
     measured: bool,
+    quick: bool,
     broken: str | None,
     skips_allowed: bool,
 ) -> int:
@@ -85,7 +87,7 @@ def main(
 
     Of a broken pyinit it is promised that it breaks what hangs on it.
     """
-    place = Place(directory, measured, broken)
+    place = Place(directory, measured, quick, broken)
     nest.furnish(directory)
     columns = [look_at(name, place) for name in names]
     print(report.text(columns), flush=True)
@@ -215,7 +217,7 @@ def hold(engine: Engine, place: Place, column: Column) -> None:
             tell(engine.name, promise.key, init, one)
     if place.measured:
         say(f"{engine.name}: measuring")
-        column.figures = measure.measure(engine)
+        column.figures = measure.measure(engine, quick=place.quick)
 
 
 def check(engine: Engine, promise: Promise, init: Init) -> Finding:

@@ -19,6 +19,9 @@ BARE_STOPS = 3
 
 STARTS = 15
 
+FEW = 2
+"""How often everything else is measured where it's only seen whether that works."""
+
 LAYERS = {
     "pip": "pyinit, pip-installed",
     "as-tini": "pyinit, as tini",
@@ -37,7 +40,7 @@ class Figures:
     sizes: dict[str, int] = field(default_factory=dict)
 
 
-def measure(engine: Engine) -> Figures:
+def measure(engine: Engine, *, quick: bool) -> Figures:
     """Measure all of it, one container at a time, except where it only waits."""
     figures = Figures()
     for init in engine.inits:
@@ -46,10 +49,10 @@ def measure(engine: Engine) -> Figures:
                 waits = [pool.submit(stop_time, engine, init) for _ in range(BARE_STOPS)]
             figures.stops[init] = [wait.result() for wait in waits]
         else:
-            figures.stops[init] = [stop_time(engine, init) for _ in range(STOPS)]
+            figures.stops[init] = [stop_time(engine, init) for _ in range(FEW if quick else STOPS)]
     plain = engine.size(IMAGES[Init.NONE])
     figures.sizes = {text: engine.size(name) - plain for name, text in LAYERS.items()}
-    figures.starts = interleaved(starts(engine))
+    figures.starts = interleaved(starts(engine), FEW if quick else STARTS)
     return figures
 
 
@@ -73,12 +76,12 @@ def starts(engine: Engine) -> dict[str, Callable[[], float]]:
     return {name: functools.partial(engine.lifetime, what) for name, what in orders.items()}
 
 
-def interleaved(trials: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Run each trial STARTS times, by turns, so that the machine's moods meet all of them."""
+def interleaved(trials: dict[str, Callable[[], float]], times: int) -> dict[str, list[float]]:
+    """Run each trial some times, by turns, so that the machine's moods meet all of them."""
     samples: dict[str, list[float]] = {name: [] for name in trials}
     for trial in trials.values():
         trial()  # the first of each kind finds nothing in the caches
-    for _ in range(STARTS):
+    for _ in range(times):
         for name, trial in trials.items():
             samples[name].append(trial())
     return samples

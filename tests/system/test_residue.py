@@ -1,7 +1,7 @@
 """What is left of a container to which something happened at a random moment: nothing.
 
-RESIDUE_ROUNDS is the number of rounds a kind, 100 without it. To repeat a round that failed, set
-RESIDUE_SEED to the seed that was told, and RESIDUE_ONLY to its number.
+RESIDUE_ROUNDS is the number of rounds a kind; without it 100 where CI is set, else 20. To repeat a
+round that failed, set RESIDUE_SEED to the seed that was told, and RESIDUE_ONLY to its number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from helpers import residue, workers
 from helpers.capabilities import require
 
 WORKERS = 3
-ROUNDS = int(os.environ.get("RESIDUE_ROUNDS", "100"))
+ROUNDS = int(os.environ.get("RESIDUE_ROUNDS", "100" if os.environ.get("CI") else "20"))
 SEED = int(os.environ.get("RESIDUE_SEED", random.SystemRandom().randrange(1 << 32)))
 NEEDED = {"user namespace": ("userns",), "slirp4netns": ("root", "tun", "slirp4netns")}
 
