@@ -69,9 +69,9 @@ def _finders(spec: "Spec", caller: "Caller") -> "Iterator[Callable[..., Part | N
 
         yield idspart.find
     if spec.joins is not None:
-        from spawner.joining import enter
+        from spawner.joining import part as joinpart
 
-        yield enter.find
+        yield joinpart.find
     if spec.persist is not None:
         from spawner.life import persist
 

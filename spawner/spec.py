@@ -180,7 +180,7 @@ KINDS = {
 }
 """Every kind, by the name that unshare(1) gives it; in the order of making, for each maker.
 
-The user and the PID namespace have no place in a join: each has rules of its own (`joining`).
+The user and the PID namespace have no place in a join: each has rules of its own (`joining.part`).
 """
 
 NAMESPACES = tuple(KINDS)

@@ -102,9 +102,9 @@ class Telling(Kernel):
     def open(self, path: str, flags: int) -> int:
         """Tell of what is opened to be joined, and do it."""
         if self._joins and not self._in_step:
-            from spawner.joining import enter
+            from spawner.joining import hold
 
-            for look in enter.look(self._where, path, flags):
+            for look in hold.look(self._where, path, flags):
                 self._say(explain.tell(explain.act_of(look)))
         return super().open(path, flags)
 

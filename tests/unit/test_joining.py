@@ -23,10 +23,9 @@ from pyinit.execvp import ExecError
 from spawner.caller import Caller
 from spawner.command import exec as joinoptions
 from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError, unmarked
-from spawner.joining import enter
-from spawner.joining import ids as joinids
-from spawner.joining.enter import Joined
-from spawner.joining.ids import Ids
+from spawner.joining import hold, inside, part
+from spawner.joining.inside import Ids
+from spawner.joining.part import Joined
 from spawner.joining.target import Joins
 from spawner.linux import Kernel
 from spawner.planning import plan
@@ -133,8 +132,8 @@ def chosen(
     **given: Any,
 ) -> tuple[int, int, tuple[int, ...] | None]:
     spec = Spec(["true"], namespaces=NONE, joins=Joins("1"), **given)
-    maps = joinids.Maps(users, groups, denied=denied)
-    who = joinids.choose(spec, Caller(user=caller[0], group=caller[1]), maps, drops=drops)
+    maps = inside.Maps(users, groups, denied=denied)
+    who = inside.choose(spec, Caller(user=caller[0], group=caller[1]), maps, drops=drops)
     return who.user, who.group, who.groups
 
 
@@ -207,9 +206,9 @@ VALUES = st.binary().filter(lambda raw: b"\0" not in raw)
 @given(st.dictionaries(NAMES, VALUES), st.binary().filter(lambda raw: b"=" not in raw))
 def test_an_environment_may_hold_anything(wanted: dict[bytes, bytes], junk: bytes) -> None:
     raw = b"".join(b"%s=%s\0" % pair for pair in wanted.items())
-    assert enter._variables(raw) == wanted
-    assert enter._variables(junk + b"\0" + raw) == wanted
-    assert enter._variables(b"=no name\0" + raw) == wanted
+    assert hold._variables(raw) == wanted
+    assert hold._variables(junk + b"\0" + raw) == wanted
+    assert hold._variables(b"=no name\0" + raw) == wanted
 
 
 # The order.
@@ -218,11 +217,11 @@ def test_an_environment_may_hold_anything(wanted: dict[bytes, bytes], junk: byte
 def joined(kinds: tuple[str, ...], *, privileged: bool, first: bool = False) -> Joined:
     spec = Spec(["true"], namespaces=NONE, joins=Joins("1"))
     assert spec.joins is not None
-    found = Joined(spec, spec.joins, Caller(user=0 if privileged else 1000, group=0), 100)
-    found.privileged = privileged
-    found.namespaces = {kind: 101 + at for at, kind in enumerate(kinds)}
-    found.first = 99 if first else None
-    return found
+    held = hold.Held(spec.joins, 100)
+    held.privileged = privileged
+    held.namespaces = {kind: 101 + at for at, kind in enumerate(kinds)}
+    held.first = 99 if first else None
+    return Joined(spec, Caller(user=0 if privileged else 1000, group=0), held)
 
 
 @given(
@@ -291,7 +290,7 @@ def test_a_process_that_ends_meanwhile(word: str) -> None:
         spec = Spec(["true"], namespaces=NONE, joins=Joins(str(process.pid)))
         assert spec.joins is not None
         with pytest.raises(SetupError, match=f"join process {process.pid}: it has ended"):
-            enter.find(Ending(process, word), spec, Caller(user=0, group=0))
+            part.find(Ending(process, word), spec, Caller(user=0, group=0))
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
@@ -342,7 +341,7 @@ def test_a_process_that_enters_namespaces_meanwhile(way: str, tmp_path: Path) ->
         spec = Spec(["true"], namespaces=NONE, joins=joins)
         try:
             with pytest.raises(SetupError, match="it has entered other namespaces meanwhile"):
-                enter.find(Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
+                part.find(Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
         finally:
             process.kill()
     assert sorted(os.listdir("/proc/self/fd")) == before
@@ -357,7 +356,7 @@ def test_what_is_found_is_let_go() -> None:
         spec = Spec(["true"], namespaces=NONE, joins=joins)
         assert spec.joins is not None
         with pytest.raises(SetupError, match="the namespaces that are named are yours as well"):
-            enter.find(Kernel(), spec, Caller(user=0, group=0))
+            part.find(Kernel(), spec, Caller(user=0, group=0))
         process.send_signal(signal.SIGKILL)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
@@ -439,7 +438,7 @@ class Executing(Recording):
 
 def test_the_program_is_looked_up_in_the_targets_path() -> None:
     found = joined((), privileged=True)
-    found.environment = {b"PATH": b"/theirs", b"A": b"b"}
+    found.held.environment = {b"PATH": b"/theirs", b"A": b"b"}
     kernel = Executing()
     steps = plan(found.spec, Caller(user=0, group=0, search_path=b"/ours"), [found])
     with pytest.raises(SetupError, match="/theirs/true"):

@@ -6,8 +6,6 @@ in our ids, and a program that would keep an id of ours which has no mapping isn
 is written once: what is read of one that isn't empty holds for ever.
 """
 
-from __future__ import annotations
-
 import posix
 
 from spawner.errors import LAUNCHER, SetupError, mark
@@ -69,7 +67,7 @@ class Who:
         self.groups = groups
 
 
-def look(read: Callable[[str], bytes], process: str) -> Maps:
+def look(read: "Callable[[str], bytes]", process: str) -> Maps:
     """Return the maps of the user namespace of a process, whose files in /proc `read` returns.
 
     Whether setgroups is denied can't change once there is a gid_map: so that is read first.
@@ -79,7 +77,7 @@ def look(read: Callable[[str], bytes], process: str) -> Maps:
     return Maps(read(f"/proc/{process}/uid_map"), groups, denied=denied)
 
 
-def choose(spec: Spec, caller: Caller, maps: Maps, *, drops: bool) -> Who:
+def choose(spec: "Spec", caller: "Caller", maps: Maps, *, drops: bool) -> Who:
     """Return who the program is: root, or else the lowest id that there is, unless `spec` says it.
 
     Where setgroups is denied, an ordinary caller's ids that are mapped stay. `drops` says that the
