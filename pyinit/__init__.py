@@ -71,6 +71,16 @@ def be_interrupted(pid: int) -> None:
         return
 
 
+PIPE_BUF = 4096
+"""Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
+
+STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+"""The stop signals of terminals, which a program may catch."""
+
+FOR_WANT_OF_TERMINAL = (_signal.SIGTTIN, _signal.SIGTTOU)
+"""What a terminal sends to a process group in the background that reads or sets it."""
+
+
 def status_of_signal(signal: int) -> int:
     """Return the exit status that stands for a death by `signal`."""
     return SIGNALLED + signal

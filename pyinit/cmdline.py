@@ -88,9 +88,6 @@ class Option:
 LONGEST = 1e9
 """Seconds, 31 years: within what the kernel's and the interpreter's clocks can be asked for."""
 
-LONGEST_POLL = 2e6
-"""Seconds, 23 days: within the int of milliseconds that poll(2) takes. Longer waits are several."""
-
 
 def seconds(word: str) -> float:
     """Return a duration in seconds, 0 to LONGEST; raises ValueError for anything else."""
@@ -252,7 +249,7 @@ def _purpose(option: Option) -> str | None:
     return f"{option.spelling}: {option.help.partition('. ')[0].removesuffix('.')}"
 
 
-_CLOSE = 0.74
+CLOSE = 0.74
 """How much of two words has to be alike, as difflib counts it: a swap in a word of four is enough.
 
 Below that, `--name` would be `--hostname`.
@@ -269,7 +266,7 @@ def _nearest(name: str, known: "Mapping[str, Option]") -> str | None:
         import difflib  # costly, and needed only here
     except ImportError:  # a copied package beside an interpreter without its library
         return None
-    close = difflib.get_close_matches(name.lower(), shown, 1, _CLOSE)
+    close = difflib.get_close_matches(name.lower(), shown, 1, CLOSE)
     return f"did you mean --{close[0]}?" if close else None
 
 

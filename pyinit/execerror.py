@@ -3,11 +3,8 @@
 import errno
 import posix
 
-from pyinit import NOT_FOUND, errno_text, read_file, status_of_exec_errno
+from pyinit import NOT_FOUND, PIPE_BUF, errno_text, read_file, status_of_exec_errno
 from pyinit.execvp import DEFAULT_PATH, ExecError, candidates
-
-PIPE_BUF = 4096
-"""Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
 
 
 def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:

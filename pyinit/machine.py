@@ -17,7 +17,15 @@ become known only as their parents die).
 
 import _signal
 
-from pyinit import OURS, SI_KERNEL, SI_PASSED_ON, settings, status_of_wait
+from pyinit import (
+    FOR_WANT_OF_TERMINAL,
+    OURS,
+    SI_KERNEL,
+    SI_PASSED_ON,
+    STOPS,
+    settings,
+    status_of_wait,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +54,8 @@ OURSELVES = "ourselves"
 """The target of the stop that a twin of dumb-init gives itself."""
 
 _ASKS_TO_END = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
-_STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
 # What a terminal sends to a whole process group, tty_ioctl(4).
 _OF_TERMINAL = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTSTP, _signal.SIGWINCH)
-# What it sends to a group in the background that reads or sets it.
-_FOR_WANT_OF_TERMINAL = (_signal.SIGTTIN, _signal.SIGTTOU)
 
 
 class Machine:
@@ -90,7 +95,7 @@ class Machine:
         if number == _signal.SIGINT:
             self.interrupted = True
         actions = self._forward(number, code, now, lent)
-        if self.asked.suspends and number in _STOPS:
+        if self.asked.suspends and number in STOPS:
             actions.append((SEND, _signal.SIGSTOP, OURSELVES))
         return actions
 
@@ -100,7 +105,7 @@ class Machine:
         if code in (SI_KERNEL, SI_PASSED_ON):
             if code == SI_KERNEL and not self.own_group and number in _OF_TERMINAL:
                 return []  # the terminal sent it to the whole group: the workload has it already
-            if lent and number in _FOR_WANT_OF_TERMINAL:
+            if lent and number in FOR_WANT_OF_TERMINAL:
                 return [(YIELD, _signal.SIGCONT, "")]  # somebody else of our job needs it now
             # What a group in the foreground gets goes to a group; where the workload's is that, the
             # hang-up comes for us alone, the leader of the session.
@@ -117,7 +122,7 @@ class Machine:
             self._end_by(now + self.asked.kill_after)
         if self.phase == LEFT:
             return [(SEND, sent, EVERYTHING)]
-        if sent in _STOPS:
+        if sent in STOPS:
             self._stops_forwarded += 1
         if sent == _signal.SIGCONT:
             # A stop at the terminal stopped the whole group, so all of it continues.
@@ -155,7 +160,7 @@ class Machine:
 
     def stopped_by(self, pid: int, signal: int) -> "list[Action]":
         """Take the news that a child was stopped by `signal`."""
-        if self.phase != RUNNING or pid != self.pid or signal not in _STOPS:
+        if self.phase != RUNNING or pid != self.pid or signal not in STOPS:
             return []
         if self.asked.suspends:
             return []  # the sender of the stop has stopped us with it

@@ -16,13 +16,15 @@ import _signal
 import posix
 import time
 
+from pyinit import PIPE_BUF
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-_PIPE_BUF = 4096
-"""Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
+PATIENCE = 1.0
+"""Seconds that a reader of what has to be said gets, in all, to make room for it."""
 
 _PAUSE = 0.002
 """Seconds between two attempts, while a reader has time to make room."""
@@ -141,7 +143,7 @@ class Outlet:
         end = time.monotonic() + self._patience if waits and self._patience else None
         while self._left:
             try:
-                done = self._put(self._left[:_PIPE_BUF], waits=waits)
+                done = self._put(self._left[:PIPE_BUF], waits=waits)
                 self._left = self._left[done:]
             except BlockingIOError:
                 if end is None:

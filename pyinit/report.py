@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     Value = str | int | float | None
 
-_PATIENCE = 1.0
-"""Seconds that we wait for room to say why there is no workload: nobody else is held up by that."""
-
 
 class Report:
     """The place where news goes; `events` is a descriptor for JSON lines, or None."""
@@ -83,7 +80,7 @@ class Report:
             def lost(count: int) -> bytes:
                 return self._prefixed(f"{count} lines were dropped here").encode() + b"\n"
 
-            self._people = outlet.Outlet(2, lost, patience=_PATIENCE)
+            self._people = outlet.Outlet(2, lost, patience=outlet.PATIENCE)
         return self._people
 
     def _to_programs(self) -> outlet.Outlet:

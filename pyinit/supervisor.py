@@ -55,7 +55,7 @@ _TOLD_AT_ONCE = 2048
 _ROUND = 16
 
 # Unexpected errors in a row after which the loop only waits for the workload's end.
-_PATIENCE = 16
+_MOST_FAILURES = 16
 
 
 class Supervisor:
@@ -258,7 +258,7 @@ class Supervisor:
                 self._complain(f"going on after an unexpected {type(error).__name__}: {error}")
                 if self._is_over():
                     return self.machine.exit_status
-                if failures == _PATIENCE:
+                if failures == _MOST_FAILURES:
                     return self._only_wait()
                 turns.insert(0, reap)  # the SIGCHLD was taken, and another may never come
         return code

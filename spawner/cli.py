@@ -4,9 +4,9 @@ import _signal
 import posix
 import sys
 
-from pyinit import be_interrupted, show
+from pyinit import OURS, be_interrupted, show
 from spawner import caller, channel
-from spawner.errors import LAUNCHER, OURS, ExecError, SetupError, SpawnerError
+from spawner.errors import LAUNCHER, ExecError, SetupError, SpawnerError
 from spawner.launch import Launch
 from spawner.linux import Kernel, encode
 from spawner.made import Observer

@@ -6,6 +6,8 @@ second line that says what to do, where that is known. All of them pickle.
 
 import posix
 
+from pyinit import OURS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -24,10 +26,6 @@ WITNESS = "witness"
 
 SCOUT = "scout"
 """The process that looks in the launcher's place at what may never answer."""
-
-
-OURS = 125
-"""The exit status for failures of ours, as in pyinit, which is read only on failure."""
 
 
 MARK = "\udc00"

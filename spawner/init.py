@@ -13,8 +13,9 @@ What goes wrong is an ERROR record. The init doesn't print, and doesn't return.
 import _signal
 import posix
 
+from pyinit import OURS
 from spawner import channel
-from spawner.errors import INIT, OURS, SetupError
+from spawner.errors import INIT, SetupError
 from spawner.spec import KINDS
 from spawner.steps import take
 

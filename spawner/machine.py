@@ -17,6 +17,8 @@ No system call and no clock in it, so that every order of events can be tested. 
 
 import _signal
 
+from pyinit import FOR_WANT_OF_TERMINAL, STOPS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     Action = tuple[str, int]
@@ -51,14 +53,8 @@ SUSPEND = "suspend"
 LIMIT = 10.0
 """Seconds in which what was killed has to end; what hasn't by then is left, and told of."""
 
-STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
-"""The stop signals of terminals, which a program may catch."""
-
 ENDS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT)
 """What a terminal sends to end a program, by its keys or by its closing."""
-
-_FOR_WANT_OF_TERMINAL = (_signal.SIGTTIN, _signal.SIGTTOU)
-"""What a terminal sends to a process group in the background that reads or sets it."""
 
 
 class Machine:
@@ -114,7 +110,7 @@ class Machine:
         if self._held is not None:
             self._held.append((number, typed))
             return []
-        if typed and lent and self.foreground and number in _FOR_WANT_OF_TERMINAL:
+        if typed and lent and self.foreground and number in FOR_WANT_OF_TERMINAL:
             return self._yield()
         return self._forward(number, in_foreground, typed)
 
@@ -146,7 +142,7 @@ class Machine:
         self._stops_forwarded = 0
         if not self.terminal:
             return []
-        if number in _FOR_WANT_OF_TERMINAL:
+        if number in FOR_WANT_OF_TERMINAL:
             self.wants = self.wants or in_foreground or not self._asked
             if in_foreground:
                 return self._resume(in_foreground)

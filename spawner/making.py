@@ -12,9 +12,9 @@ import posix
 import select
 import time
 
-from pyinit import status_of_signal
+from pyinit import OURS, status_of_signal
 from spawner import caller, channel, machine
-from spawner.errors import INIT, LAUNCHER, OURS, STAGE, SetupError, how, lost
+from spawner.errors import INIT, LAUNCHER, STAGE, SetupError, how, lost
 from spawner.steps import attempt
 
 TYPE_CHECKING = False
@@ -38,15 +38,19 @@ class Ear:
     """What the launcher listens to while it waits for others: signals to end, and lifelines.
 
     `what` says what is under way. `watched` are descriptors whose becoming readable ends it at
-    once; a signal does after `patience` seconds.
+    once; a signal does after PATIENCE, or after `stop_timeout` seconds if that's less.
     """
 
     def __init__(
-        self, kernel: "Kernel", what: str, watched: "Iterable[int]", patience: float = PATIENCE
+        self,
+        kernel: "Kernel",
+        what: str,
+        watched: "Iterable[int]",
+        stop_timeout: float | None = None,
     ) -> None:
         self._what = what
         self._watched = frozenset(watched)
-        self._patience = patience
+        self._patience = PATIENCE if stop_timeout is None else min(stop_timeout, PATIENCE)
         self._until: float | None = None
         self._signals = attempt(
             LAUNCHER, "open a signalfd", lambda: kernel.signalfd(caller.endings())
@@ -113,7 +117,7 @@ class Making:
         self._made = container
         self._observer = observer
         self._lifelines = frozenset(lifelines)
-        self._patience = PATIENCE if stop_timeout is None else min(stop_timeout, PATIENCE)
+        self._stop_timeout = stop_timeout
         self._records = channel.Lines()
         self._namespaces: dict[str, int] | None = None
         self._told = False
@@ -129,7 +133,7 @@ class Making:
             pidfd = attempt(LAUNCHER, "open a pidfd", lambda: self._kernel.pidfd_open(made.awaited))
         ear = None
         try:
-            ear = Ear(self._kernel, "make the container", self._lifelines, self._patience)
+            ear = Ear(self._kernel, "make the container", self._lifelines, self._stop_timeout)
             while not self._told:
                 # Who has killed a stage that has told nothing of an init may have left one, of
                 # which nobody knows, and which waits for us.

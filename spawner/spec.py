@@ -206,6 +206,9 @@ NGROUPS_MAX = 65536
 HOST_NAME_MAX = 64
 """Bytes in a host name, sethostname(2), linux/utsname.h (__NEW_UTS_LEN)."""
 
+LONGEST_POLL = 2e6
+"""Seconds, 23 days: within the int of milliseconds that poll(2) takes. Longer waits are several."""
+
 KTIME_SEC_MAX = 9223372036
 """Seconds that the kernel's clocks can hold, linux/ktime.h."""
 

@@ -13,8 +13,9 @@ What goes wrong is an ERROR record. The stage doesn't print, and doesn't return.
 import _signal
 import posix
 
+from pyinit import OURS
 from spawner import channel, init
-from spawner.errors import INIT, LAUNCHER, OURS, STAGE, SetupError
+from spawner.errors import INIT, LAUNCHER, STAGE, SetupError
 from spawner.steps import attempt, take
 
 TYPE_CHECKING = False

@@ -12,13 +12,14 @@ import posix
 import select
 import time
 
-from pyinit import SI_KERNEL, status_of_signal, status_of_wait
+from pyinit import SI_KERNEL, STOPS, status_of_signal, status_of_wait
 from spawner import channel, machine
 from spawner.errors import INIT, LAUNCHER, ExecError, SetupError, how, lost
 from spawner.linux import SIGINFO_SIZE, close_all_but
 from spawner.machine import Machine
 from spawner.made import Ending
 from spawner.making import keeper_failed
+from spawner.spec import LONGEST_POLL
 from spawner.steps import attempt
 
 SI_USER = 0
@@ -27,8 +28,6 @@ SI_USER = 0
 _AGAIN = 5
 """How often more than once we await for LIMIT what is being killed while the kernel works on it."""
 
-_LONGEST_POLL = 2e6
-"""Seconds, as in pyinit.cmdline, which a plain run doesn't load."""
 
 _AT_ONCE = 2.0
 """Seconds in which a program ends that ends for a SIGINT, rather than one that goes on."""
@@ -157,7 +156,7 @@ class Wait:
         if not moments:
             return None
         left = min(moments) - time.monotonic()
-        return min(max(left, 0), _LONGEST_POLL) * 1000
+        return min(max(left, 0), LONGEST_POLL) * 1000
 
     def _is_over(self, moment: float | None) -> bool:
         return moment is not None and moment <= time.monotonic()
@@ -302,7 +301,7 @@ class Wait:
         terminal = self._made.terminal
         in_foreground = number == _signal.SIGCONT and self._in_foreground()
         # Where the shell has it, nobody of our job gets it but with the whole of it, by `fg`.
-        lent = number in machine.STOPS and terminal is not None and terminal.is_lent()
+        lent = number in STOPS and terminal is not None and terminal.is_lent()
         self._do(
             self._machine.signal(
                 number, time.monotonic(), in_foreground=in_foreground, typed=typed, lent=lent
@@ -330,7 +329,7 @@ class Wait:
             made.witness = 0  # only the program can have killed it
             return
         number = posix.WSTOPSIG(changed)
-        if number in machine.STOPS and witness.is_spared(made.init, number):
+        if number in STOPS and witness.is_spared(made.init, number):
             made.signal(self._kernel, _signal.SIGSTOP)
             self._stopped(number)
         else:
@@ -367,7 +366,7 @@ class Wait:
                 self._look_whether_it_ends(number)
             if kind == machine.SEND:
                 self._made.signal(self._kernel, number)
-                if self._made.witness and number in machine.STOPS:
+                if self._made.witness and number in STOPS:
                     posix.kill(self._made.witness, number)
             elif kind == machine.SEND_TYPED:
                 self._send_typed(number)

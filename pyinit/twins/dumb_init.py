@@ -3,15 +3,13 @@
 import _signal
 import posix
 
-from pyinit import __version__, settings
+from pyinit import STOPS, __version__, settings
 from pyinit.twins import getopt, personality
 from pyinit.twins.twin import DEBUG, Twin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
 
 
 class DumbInit(Twin):
@@ -78,7 +76,7 @@ def parse(name: str, words: list[str]) -> settings.Settings:
         own_session = False
     if own_session:
         # Stops of the terminal's kind do nothing in an orphaned group, as a new session has.
-        rewrite = dict.fromkeys(_STOPS, _signal.SIGSTOP) | rewrite
+        rewrite = dict.fromkeys(STOPS, _signal.SIGSTOP) | rewrite
         values["group"] = True
         values["parting"] = rewrite.get(_signal.SIGTERM, _signal.SIGTERM)
     values["place"] = settings.OWN_SESSION if own_session else settings.OUR_GROUP

@@ -15,7 +15,7 @@ import select
 import time
 from typing import TYPE_CHECKING, Any
 
-from pyinit import cmdline
+from spawner.spec import LONGEST_POLL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ class Exchange:
             poller.register(self._stdin, select.POLLOUT)
         while streams:
             seconds = None if deadline is None else deadline - time.monotonic()
-            part = None if seconds is None else min(max(seconds, 0), cmdline.LONGEST_POLL)
+            part = None if seconds is None else min(max(seconds, 0), LONGEST_POLL)
             ready = poller.poll(None if part is None else math.ceil(part * 1000))
             for number, _ in ready:
                 stream = streams[number]

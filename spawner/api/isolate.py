@@ -39,13 +39,13 @@ import traceback
 from subprocess import DEVNULL, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
-from pyinit import cmdline, signames
+from pyinit import signames
 from spawner import lean
 from spawner.api import keywords, laststack, ties
 from spawner.api.process import Process
 from spawner.errors import LAUNCHER, SetupError, SpecError, SyscallError
 from spawner.linux import Kernel
-from spawner.spec import KINDS
+from spawner.spec import KINDS, LONGEST_POLL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,12 +54,12 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-FOR_PROGRAMS = (*keywords.OURS, "init", "user", "group", "extra_groups")
+FOR_PROGRAMS = (*keywords.SUBPROCESS, "init", "user", "group", "extra_groups")
 """Keywords that say something of a program, and nothing of the namespaces around a function."""
 
 _RETURNED, _RAISED = "returned", "raised"
 
-_PATIENCE = 3.0
+_DUMPING = 3.0
 """Seconds that a process which hangs gets to say where, before it is killed."""
 
 _PAUSED, _RESUMED = b"paused", b"resumed"
@@ -279,7 +279,7 @@ class _Guest:
             resource.prlimit(self.child, resource.RLIMIT_CORE, (0 if most == 0 else 1, most))
             pidfd.send(signal.SIGABRT)
             pidfd.send(signal.SIGCONT)
-            pidfd.wait(_PATIENCE)
+            pidfd.wait(_DUMPING)
         except (ProcessLookupError, PermissionError):
             pass  # it has ended, or become somebody whom we may not ask
         finally:
@@ -350,7 +350,7 @@ def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | Non
             return bytes(told)
         begun, paused = time.monotonic(), guest.paused
         left = None if deadline is None or paused else max(0.0, deadline - begun)
-        part = None if left is None else min(left, cmdline.LONGEST_POLL)
+        part = None if left is None else min(left, LONGEST_POLL)
         ready: list[tuple[int, int]] = []
         try:
             ready = poller.poll(None if part is None else part * 1000)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _SHARED = ("cwd", "user", "group", "extra_groups", "stop_signal", "stop_timeout")
 """Keywords that become options of `pyspawn exec` as they become those of `pyspawn run`."""
 
-KEYWORDS = (*_SHARED, *keywords.OURS, "namespaces", "target_env", "start_timeout")
+KEYWORDS = (*_SHARED, *keywords.SUBPROCESS, "namespaces", "target_env", "start_timeout")
 """All keywords but those that decide between text and bytes."""
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from spawner.net.network import Network
 
-OURS = (
+SUBPROCESS = (
     *("stdin", "stdout", "stderr", "bufsize", "pipesize", "close_fds", "env", "pass_fds", "umask"),
 )
 """Keywords that are what subprocess makes of them, for the launcher and so for the program."""
@@ -45,8 +45,6 @@ RUN = ("input", "capture_output", "timeout", "check")
 
 MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-auto"}
 """The values of `map`, and the options that they stand for."""
-
-_OPTIONS = {option.long: option for option in run.TABLE}
 
 
 class Keyword(Frozen):
@@ -67,7 +65,7 @@ class Keyword(Frozen):
 def _word(option: str, text: str) -> str:
     """Return `--option=text`, where the option takes it; raises ValueError."""
     word = _unread(option, text)
-    _OPTIONS[option].convert(text)
+    run.BY_NAME[option].convert(text)
     return word
 
 

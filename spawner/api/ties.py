@@ -23,9 +23,10 @@ import threading
 import weakref
 from io import FileIO
 
-from pyinit import NOT_EXECUTABLE, NOT_FOUND, cmdline, errno_text
+from pyinit import NOT_EXECUTABLE, NOT_FOUND, errno_text
 from spawner.errors import LAUNCHER, ExecError, SetupError
 from spawner.forks import no_fork
+from spawner.spec import LONGEST_POLL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 # Interrupts in a row after which it isn't somebody's impatience any more.
-_PATIENCE = 1000
+_MOST_INTERRUPTS = 1000
 
 _ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
@@ -74,7 +75,7 @@ def insist(end: Callable[[], object], ended: Callable[[], bool]) -> None:
     interrupt: BaseException | None = None
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
     try:
-        for _ in range(_PATIENCE):
+        for _ in range(_MOST_INTERRUPTS):
             try:
                 _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
                 end()
@@ -157,10 +158,10 @@ def _wait_readable(file: FileIO, seconds: float | None) -> bool:
     poller.register(file, select.POLLIN)
     if seconds is None:
         return bool(poller.poll())
-    while seconds > cmdline.LONGEST_POLL:
-        if poller.poll(cmdline.LONGEST_POLL * 1000):
+    while seconds > LONGEST_POLL:
+        if poller.poll(LONGEST_POLL * 1000):
             return True
-        seconds -= cmdline.LONGEST_POLL
+        seconds -= LONGEST_POLL
     return bool(poller.poll(seconds * 1000))
 
 

@@ -191,7 +191,7 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
 
     `known` are the keywords that there are; those of `run` unless given.
     """
-    names = tuple(known) or (*keywords.TABLE, *keywords.OURS, "start_timeout")
+    names = tuple(known) or (*keywords.TABLE, *keywords.SUBPROCESS, "start_timeout")
     for name, value in given.items():
         harmless, instead = _NOT_OURS.get(name, ((), ""))
         if any(type(value) is type(each) and value == each for each in harmless):

@@ -37,8 +37,6 @@ _SHARED = ("workdir", "env", "clearenv", "stop-signal", "stop-timeout", "die-wit
            "help", "version")  # fmt: skip
 """The options of `pyspawn run` that mean the same here."""
 
-_RUN = {option.long: option for option in run.TABLE}
-
 
 def _user(word: str) -> int:
     return _id(word, "passwd")
@@ -77,7 +75,7 @@ OWN = (
         help="Run PROGRAM as this user, as seen inside.",
     ),
     Option("setgid", "G", metavar="GID", convert=_group, help="Run PROGRAM as this group."),
-    Option("groups", metavar="GID,...", convert=_groups, help=_RUN["groups"].help),
+    Option("groups", metavar="GID,...", convert=_groups, help=run.BY_NAME["groups"].help),
     Option("target-env", help="Give PROGRAM the environment of the process TARGET, not yours."),
     Option(
         "pass-fd",
@@ -89,7 +87,7 @@ OWN = (
 )
 """What is said only here, or means something else."""
 
-TABLE = (*OWN, *(_RUN[name] for name in _SHARED))
+TABLE = (*OWN, *(run.BY_NAME[name] for name in _SHARED))
 
 
 def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: int) -> Spec:

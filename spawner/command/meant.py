@@ -3,6 +3,7 @@
 It's about how it stands on the command line: what the name itself shows is for pyinit.execerror.
 """
 
+from pyinit import cmdline
 from spawner.command import exec, foreign, run
 from spawner.spec import NAMESPACES
 
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COMMANDS = ("run", "exec", "release", "zombies")
-_CLOSE = 0.74
 
 
 def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = None) -> str | None:
@@ -50,5 +50,5 @@ def _command(word: str) -> str | None:
         return f"did you mean pyspawn --{word}?"
     import difflib
 
-    close = difflib.get_close_matches(word, _COMMANDS, 1, _CLOSE)
+    close = difflib.get_close_matches(word, _COMMANDS, 1, cmdline.CLOSE)
     return f"did you mean pyspawn {close[0]}?" if close else None

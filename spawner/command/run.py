@@ -316,6 +316,8 @@ TABLE = (
     Option("version", "V", help="Show the version and exit."),
 )
 
+BY_NAME = {option.long: option for option in TABLE}
+
 
 def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: int) -> Spec:
     """Return what the parsed options and the program add up to, for a caller with these ids.

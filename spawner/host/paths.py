@@ -3,10 +3,10 @@
 import errno
 import posix
 
-_FORMAT, _DIRECTORY, _LINK = 0o170000, 0o040000, 0o120000
-"""The file type in a mode, inode(7)."""
+FORMAT, REGULAR, DIRECTORY, LINK = 0o170000, 0o100000, 0o040000, 0o120000
+"""The bits of a mode that tell a file's type, and three of the types, inode(7)."""
 
-_LONGEST = 40
+MOST_LINKS = 40
 """Symbolic links that a path may lead through, path_resolution(7)."""
 
 _FLAGS = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -54,7 +54,7 @@ def follow_directory(path: str) -> int:
             except NotADirectoryError:
                 text = _text(word, here)
                 links += 1
-                if links > _LONGEST:
+                if links > MOST_LINKS:
                     raise OSError(errno.ELOOP, posix.strerror(errno.ELOOP)) from None
                 left += text.split("/")[::-1]
                 if not text.startswith("/"):
@@ -85,7 +85,7 @@ def _text(word: str, directory: int) -> str:
 
 def _check(descriptor: int) -> None:
     """Raise OSError for anything but a directory."""
-    kind = posix.fstat(descriptor).st_mode & _FORMAT
-    if kind != _DIRECTORY:
-        number = errno.ELOOP if kind == _LINK else errno.ENOTDIR
+    kind = posix.fstat(descriptor).st_mode & FORMAT
+    if kind != DIRECTORY:
+        number = errno.ELOOP if kind == LINK else errno.ENOTDIR
         raise OSError(number, posix.strerror(number))

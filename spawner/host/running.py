@@ -9,6 +9,8 @@ import _signal
 import posix
 import sys
 
+from spawner.host.paths import FORMAT, REGULAR
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,9 +30,6 @@ _SET_USER_ID = 0o4000
 _NO_SUID = 2
 """The flag of a file system on which that bit counts for nothing, statvfs(3) (ST_NOSUID)."""
 
-_REGULAR, _FORMAT = 0o100000, 0o170000
-"""The file type in a mode, inode(7)."""
-
 
 def find(name: str, search_path: bytes | None) -> str | None:
     """Return the absolute path of a program, None where there's none."""
@@ -39,7 +38,7 @@ def find(name: str, search_path: bytes | None) -> str | None:
             continue
         place = f"{raw.decode('utf-8', 'surrogateescape').rstrip('/')}/{name}"
         try:
-            regular = posix.stat(place).st_mode & _FORMAT == _REGULAR
+            regular = posix.stat(place).st_mode & FORMAT == REGULAR
         except OSError:
             continue
         if regular and posix.access(place, posix.X_OK):

@@ -12,6 +12,7 @@ import posix
 
 from spawner.errors import LAUNCHER, SCOUT, SetupError, SyscallError, mark
 from spawner.host import proc
+from spawner.host.paths import DIRECTORY, FORMAT, REGULAR
 from spawner.joining import inside
 from spawner.spec import FORKER, KINDS, NAMESPACES, made_by
 from spawner.steps import attempt, failed, one_line
@@ -37,9 +38,6 @@ _FLAG_NAMES = (
 
 _FILE_FLAGS = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
 """How a file is opened that somebody may have put there: nothing that it is may hold us."""
-
-_REGULAR, _DIRECTORY, _FORMAT = 0o100000, 0o040000, 0o170000
-"""File types in a mode, inode(7)."""
 
 _PF_KTHREAD = 0x00200000
 """Flag of a process that is part of the kernel, linux/sched.h."""
@@ -471,7 +469,7 @@ def _of_path(kernel: "Kernel", held: Held, path: str) -> dict[str, int]:
         raise SetupError(
             what, stage=LAUNCHER, syscall="newfstatat", errno=error.errno, path=path
         ) from None
-    if mode & _FORMAT != _DIRECTORY:
+    if mode & FORMAT != DIRECTORY:
         descriptor = _of_file(kernel, held, path, None)
         (kind,) = (kind for kind in NAMESPACES if _is_kind(kernel, descriptor, kind))
         for wanted in sorted((kinds or frozenset()) - {kind}):
@@ -533,7 +531,7 @@ def _file(directory: str, kind: str) -> str:
 
 
 def _is_kind(kernel: "Kernel", descriptor: int, kind: str) -> bool:
-    if posix.fstat(descriptor).st_mode & _FORMAT != _REGULAR:
+    if posix.fstat(descriptor).st_mode & FORMAT != REGULAR:
         return False  # a device might take the question for something else
     try:
         flag = kernel.kind_of_namespace(descriptor)

@@ -34,11 +34,8 @@ if TYPE_CHECKING:
     Found = dict[str, int]
     """Descriptors by name."""
 
-PATIENCE = 10.0
+ANSWER = 10.0
 """Seconds that a look may take: a network file system that answers does so in less."""
-
-_PATIENCE_AT_END = 2.0
-"""Seconds that it may still take when pyspawn has been told to end."""
 
 _REAPING = 1.0
 """Seconds that one that was killed may take to end, unless it hangs in the kernel."""
@@ -73,16 +70,16 @@ class Scout:
         `watched` are the launcher's lifelines. When it doesn't answer, or pyspawn is told to end,
         it is closed.
         """
-        ear = Ear(self._kernel, self._what, watched, _PATIENCE_AT_END)
+        ear = Ear(self._kernel, self._what, watched)
         try:
-            answered = ear.wait(self._socket.fileno(), seconds=PATIENCE)
+            answered = ear.wait(self._socket.fileno(), seconds=ANSWER)
         except SetupError as error:
             error.hint = self._why()
             raise
         finally:
             ear.close()
         if not answered:
-            what = f"{self._what}: no answer within {PATIENCE:g} s"
+            what = f"{self._what}: no answer within {ANSWER:g} s"
             raise SetupError(what, stage=LAUNCHER, hint=self._why())
         data, control, _, _ = self._socket.recvmsg(
             65536, _socket.CMSG_SPACE(64 * _INT), _socket.MSG_CMSG_CLOEXEC

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.channel import Pipes
 
-_PATIENCE = 1.0
+_DYING = 1.0
 """Seconds after the last end in which what was killed has to end, or is left to the launcher."""
 
 
@@ -39,7 +39,7 @@ def keep(init: int, pipes: "Pipes", news: int) -> int:
         raise
     finally:
         # The launcher, which becomes their parent, awaits those that don't end at once.
-        descendants.kill(set(), _PATIENCE)
+        descendants.kill(set(), _DYING)
     return code
 
 
@@ -58,7 +58,7 @@ def _watch(init: int, pipes: "Pipes", news: int, end: int) -> int:
         if pipes.go_reader in ready:
             code = status_of_signal(_signal.SIGKILL)
             _tell(pipes.notice_writer, f"{channel.EXITED} {code} {int(_signal.SIGKILL)}")
-            descendants.kill_tree(init, seconds=_PATIENCE)
+            descendants.kill_tree(init, seconds=_DYING)
             return code
         if end in ready:
             changed = ends.reap_gone(init)  # which a tracer may hold

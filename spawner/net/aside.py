@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from spawner.net.network import Network
     from spawner.steps import Step
 
-PATIENCE = 30.0
+READY = 30.0
 """Seconds after which a process that neither is ready nor ends has failed."""
 
 ENDING = 5.0
@@ -184,8 +184,8 @@ class Backend(Part):
         """Return when the process is ready; raises SetupError."""
         ear = self._listen()
         try:
-            if not ear.wait(self._ready, seconds=PATIENCE):
-                raise self._failed(f"it wasn't ready after {PATIENCE:g} seconds")
+            if not ear.wait(self._ready, seconds=READY):
+                raise self._failed(f"it wasn't ready after {READY:g} seconds")
         finally:
             ear.close()
         if not posix.read(self._ready, 64).strip().isdigit():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GUEST = "10.0.2.100"
 """The address that slirp4netns gives to the inside, slirp4netns(1)."""
 
-PATIENCE = 10.0
+ANSWER = 10.0
 """Seconds that slirp4netns has to answer."""
 
 
@@ -82,7 +82,7 @@ def _ask(path: str, request: "dict[str, Any]", ear: "Ear") -> "dict[str, Any]":
         found.shutdown(_socket.SHUT_WR)
         blocks = []
         while True:
-            if not ear.wait(found.fileno(), seconds=PATIENCE):
+            if not ear.wait(found.fileno(), seconds=ANSWER):
                 raise TimeoutError(ETIMEDOUT, "no answer")
             if not (block := found.recv(65536)):
                 break

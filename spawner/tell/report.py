@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     Value = str | int | None | dict[str, int] | dict[str, str]
 
-PATIENCE = 1.0
-"""Seconds that a reader has to make room."""
-
 
 class Report(Observer):
     """Where news go: `status` is the descriptor of --json-status, or None.
@@ -55,7 +52,7 @@ class Report(Observer):
 
     def _to_people(self) -> outlet.Outlet:
         if self._people is None:
-            self._people = outlet.Outlet(2, _lost, patience=PATIENCE)
+            self._people = outlet.Outlet(2, _lost, patience=outlet.PATIENCE)
         return self._people
 
     def _to_programs(self, descriptor: int) -> outlet.Outlet:
@@ -64,7 +61,7 @@ class Report(Observer):
             def lost(count: int) -> bytes:
                 return _json({"event": "dropped", "count": count})
 
-            self._programs = outlet.Outlet(descriptor, lost, patience=PATIENCE)
+            self._programs = outlet.Outlet(descriptor, lost, patience=outlet.PATIENCE)
         return self._programs
 
     def missing(self, refused: dict[str, int]) -> None:

@@ -15,7 +15,7 @@ from pyinit import outlet
 from spawner.errors import LAUNCHER, SCOUT, STAGE, WITNESS, SyscallError
 from spawner.linux import Kernel
 from spawner.steps import SELF, Step
-from spawner.tell import explain, report
+from spawner.tell import explain
 
 if TYPE_CHECKING:
     from spawner.spec import Spec
@@ -37,7 +37,7 @@ class Telling(Kernel):
         self._in_step = self._unheard = False
         # By its own descriptor alone: each process of a launch closes others, and has other files.
         # Nothing tells of dropped text (`lost`): after the first that is, nothing more is said.
-        self._out = outlet.Outlet(2, lambda _: b"", patience=report.PATIENCE, reopens=False)
+        self._out = outlet.Outlet(2, lambda _: b"", patience=outlet.PATIENCE, reopens=False)
 
     def tells(self, planned: Steps) -> Steps:
         """Return the steps in a form that tells."""

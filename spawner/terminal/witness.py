@@ -18,16 +18,16 @@ import _signal
 import posix
 import select
 
-from pyinit import SI_KERNEL
+from pyinit import SI_KERNEL, STOPS
 from spawner import linux
 from spawner.errors import LAUNCHER, WITNESS
-from spawner.machine import ENDS, STOPS
+from spawner.machine import ENDS
 from spawner.steps import attempt
 
 _PART = _signal.SIGTERM
 """What asks a witness to end once it has sent all."""
 
-_PATIENCE = 1000
+_PARTING = 1000
 """Milliseconds that it has for that; somebody may have stopped it."""
 
 _OWN = ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")
@@ -74,7 +74,7 @@ def part(pid: int) -> None:
     descriptor = posix.pidfd_open(pid)
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    poll.poll(_PATIENCE)
+    poll.poll(_PARTING)
     posix.close(descriptor)
 
 

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_OURS = 2
+_ENDED_SINCE = 2
 """Processes of ours that have ended between the failure and the look at a limit: stage, init."""
 
 
@@ -55,7 +55,7 @@ def no_process(case: Case) -> str | None:
             "--pids-limit, a unit's TasksMax=), or see with `pyspawn zombies` who doesn't reap"
         )
     mine = case.limit("Max processes")
-    if case.uid and mine is not None and case.tasks_of(case.uid) + _OURS >= mine:
+    if case.uid and mine is not None and case.tasks_of(case.uid) + _ENDED_SINCE >= mine:
         return (
             f"user id {case.uid} may have {mine} processes and threads, and has them: end some, "
             "or raise the limit with `ulimit -u`"
@@ -63,7 +63,7 @@ def no_process(case: Case) -> str | None:
     tasks = case.tasks()
     for name in ("kernel.pid_max", "kernel.threads-max"):
         most = case.sysctl(name.replace(".", "/"))
-        if tasks is not None and most is not None and tasks + _OURS >= most:
+        if tasks is not None and most is not None and tasks + _ENDED_SINCE >= most:
             return (
                 f"{name} is {most}, and reached: end some processes, or raise it as root, "
                 f"`sysctl -w {name}={2 * most}`"
@@ -93,7 +93,7 @@ def _full_groups(case: Case) -> "Iterator[tuple[str, int]]":
             while f"{directory}/".startswith(mount.below):
                 most = number(case.machine.read(f"{directory}/pids.max"))
                 now = number(case.machine.read(f"{directory}/pids.current"))
-                if most is not None and now is not None and now + _OURS >= most:
+                if most is not None and now is not None and now + _ENDED_SINCE >= most:
                     yield directory, most
                 directory = directory.rpartition("/")[0]
 

@@ -3,14 +3,9 @@
 import errno
 
 from spawner.errors import mark
+from spawner.host.paths import DIRECTORY, FORMAT, LINK, MOST_LINKS
 from spawner.spec import KINDS
 from spawner.why.evidence import Case, shown
-
-_LINKS = 40
-"""Symbolic links that one path may lead through (linux/namei.h, MAXSYMLINKS)."""
-
-_FORMAT, _DIRECTORY, _LINK = 0o170000, 0o040000, 0o120000
-"""The file type in a mode, inode(7)."""
 
 
 def way(case: Case) -> str | None:
@@ -102,14 +97,14 @@ def _obstacle(case: Case) -> tuple[int, str] | None:
         found = case.machine.stat(place)
         if isinstance(found, int):
             return found, place
-        if found.st_mode & _FORMAT == _LINK:
+        if found.st_mode & FORMAT == LINK:
             links += 1
-            if links > _LINKS:
+            if links > MOST_LINKS:
                 return errno.ELOOP, case.path
             target = case.machine.link(place) or ""
             place = "/" if target.startswith("/") else here
             rest = target.split("/") + rest
-        elif found.st_mode & _FORMAT != _DIRECTORY and (
+        elif found.st_mode & FORMAT != DIRECTORY and (
             any(rest) or case.syscall == "chdir" or case.names_proc
         ):
             return errno.ENOTDIR, place
@@ -152,6 +147,6 @@ def _closed(case: Case, place: str) -> str:
     letter = _refusing(case, place)
     if letter is None:
         return f"{name} lies on a file system mounted noexec: `mount -o remount,exec` it"
-    verb = "enter" if found.st_mode & _FORMAT == _DIRECTORY else "execute"
+    verb = "enter" if found.st_mode & FORMAT == DIRECTORY else "execute"
     mode = f"mode {found.st_mode & 0o7777:04o}, owner {found.st_uid}"
     return f"user id {case.uid} can't {verb} {name} ({mode}): `chmod {letter}+x {name}`"

@@ -249,7 +249,7 @@ def test_a_closed_descriptor_is_what_the_kernel_says_of_it(descriptor: int) -> N
 
 def test_each_keyword_is_declared_once_and_everywhere() -> None:
     """In the table or as one of subprocess's, and for type checkers."""
-    table = {*keywords.TABLE, *keywords.OURS, "start_timeout"}
+    table = {*keywords.TABLE, *keywords.SUBPROCESS, "start_timeout"}
     assert {*signatures.Options.__annotations__} == table
     assert {*signatures.JoinOptions.__annotations__} == {*joined.KEYWORDS}
     text_or_bytes = {*signatures.StartEither.__annotations__} - table

@@ -157,7 +157,7 @@ print(sorted({"spawner.ids.names", "spawner.linux", "spawner.host.running"} & se
 def test_its_help_names_all_that_can_be_said(function: str) -> None:
     shown = fresh(f"import pydoc, spawner; print(pydoc.render_doc(spawner.{function}))")
     said = set(re.findall(r"\w+", shown))
-    assert {*keywords.TABLE, *keywords.OURS} <= said
+    assert {*keywords.TABLE, *keywords.SUBPROCESS} <= said
 
 
 def test_constants_and_errors_are_those_of_subprocess() -> None:

@@ -118,7 +118,7 @@ def test_a_process_that_ends_is_told_with_its_reason(
 
 
 def test_a_process_that_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aside, "PATIENCE", 0.01)
+    monkeypatch.setattr(aside, "READY", 0.01)
     why = started(lambda ends: os.read(ends.end, 1), "word")
     assert why == "start pasta: it wasn't ready after 0.01 seconds"
 

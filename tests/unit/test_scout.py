@@ -12,6 +12,7 @@ import pytest
 from helpers import children
 from helpers.kernels import open_descriptors
 
+from spawner import making
 from spawner.errors import LAUNCHER, SetupError, SyscallError
 from spawner.joining import scout
 from spawner.linux import Kernel
@@ -68,7 +69,7 @@ def wait_for_ever() -> dict[str, int]:
 
 
 def test_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scout, "PATIENCE", 0.1)
+    monkeypatch.setattr(scout, "ANSWER", 0.1)
     with pytest.raises(SetupError, match=r"look: no answer within 0\.1 s") as caught:
         send(wait_for_ever)
     assert "doesn't answer" in str(caught.value.hint)
@@ -85,7 +86,7 @@ def test_one_that_is_killed() -> None:
 
 def test_one_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is in a namespace that it enters may do that."""
-    monkeypatch.setattr(scout, "PATIENCE", 0.1)
+    monkeypatch.setattr(scout, "ANSWER", 0.1)
 
     def stop() -> dict[str, int]:
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -106,7 +107,7 @@ def test_the_end_of_the_caller() -> None:
 @pytest.mark.parametrize("answers", [False, True])
 def test_a_signal_to_end(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
     """It is left for whoever forwards it, if there is an answer in time."""
-    monkeypatch.setattr(scout, "_PATIENCE_AT_END", 60 if answers else 0.1)
+    monkeypatch.setattr(making, "PATIENCE", 60 if answers else 0.1)
     sent_by_now = os.eventfd(0)  # which stays open over there, other than a pipe
 
     def look() -> dict[str, int]:
