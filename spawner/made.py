@@ -168,7 +168,7 @@ class Container:
         """Tell of the processes that are left, though killed."""
         left, self.left = self.left, []
         if left:
-            from spawner.life import ends
+            from spawner.host import ends
 
             for pid in dict.fromkeys(left):
                 observer.left(pid, ends.told(pid))

@@ -211,7 +211,7 @@ class Making:
                 return
         except ChildProcessError:
             return
-        from spawner.life import ends
+        from spawner.host import ends
 
         if ends.reap(pid) is None:
             self._made.left += ends.stuck(pid)
@@ -287,7 +287,7 @@ class Making:
         if made.init:
             self._adopt()
         where = INIT if made.init else STAGE
-        from spawner.life import ends
+        from spawner.host import ends
 
         changed = ends.reap(made.awaited)
         if changed is None:

@@ -266,7 +266,7 @@ class Wait:
         """Reap whom we await, who has ended, also where a tracer that never waits holds it."""
         ended = self._reap()
         if ended is None:
-            from spawner.life import ends
+            from spawner.host import ends
 
             ended = ends.reap_gone(self._made.awaited)
             if ended is None:
@@ -279,7 +279,7 @@ class Wait:
 
         None where the kernel is still at work on it, or nobody was killed yet.
         """
-        from spawner.life import ends
+        from spawner.host import ends
 
         made = self._made
         if not self._machine.killing:

@@ -281,7 +281,8 @@ class Container:
 
     def _urge(self) -> None:
         """See that a launcher ends that was told to: called each SPELL."""
-        from spawner.life import descendants, ends
+        from spawner.host import ends
+        from spawner.life import descendants
 
         state = ends.state(self._launcher.pid)
         if state not in ("T", "t", "D"):

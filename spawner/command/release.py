@@ -7,7 +7,7 @@ import errno
 from pyinit import OURS, cmdline, execerror, outlet
 from spawner import linux
 from spawner.errors import SetupError
-from spawner.host import running
+from spawner.host import programs
 from spawner.life.persist import WHERE, release
 from spawner.tell.report import Report
 
@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
         return report.failed(error, hint=error.hint or f"see {HELP}")
     except SetupError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            command = running.as_root(f"release {_shown(rest[0])}")
+            command = programs.as_root(f"release {_shown(rest[0])}")
             error.hint = f"only root lets go of mounts: {command}"
         elif error.errno is not None and not (error.path or "").startswith("/proc/self/"):
             error.hint = WHERE

@@ -11,7 +11,7 @@
 import posix
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
-from spawner.host import proc, running
+from spawner.host import proc, programs
 from spawner.ids import helpers, idmap, subid
 from spawner.ids.idmap import Extent, IdMap
 from spawner.spec import Frozen
@@ -89,7 +89,7 @@ class Who:
         return subid.look(self._ask, kind, self.owners(), self._program("getsubids"))
 
     def _program(self, name: str) -> str | None:
-        return running.find(name, self.caller.search_path)
+        return programs.find(name, self.caller.search_path)
 
 
 def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
@@ -213,7 +213,7 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
             "mount one of this PID namespace first, `mount -t proc proc /proc` (unshare has "
             "--mount-proc for that)",
         )
-    path = running.find(name, who.caller.search_path)
+    path = programs.find(name, who.caller.search_path)
     if path is None:
         raise _refused(
             f"{what}: there's no such program in PATH",
@@ -226,7 +226,7 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
             "start pyspawn where it isn't (NoNewPrivileges=no in a unit, no `setpriv "
             f"--no-new-privs`), or map your own id alone, {_OWN_ID}",
         )
-    reason = running.powerless(path)
+    reason = programs.powerless(path)
     if reason is not None:
         raise _refused(f"{what}: {path} would run without root's rights", reason)
     return path

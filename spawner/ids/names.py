@@ -8,7 +8,7 @@ the service doesn't answer (`helper`).
 import posix
 
 from spawner.errors import LAUNCHER
-from spawner.host import running
+from spawner.host import programs
 from spawner.host.proc import contents
 from spawner.ids import helpers, idmap
 from spawner.linux import Kernel
@@ -62,7 +62,7 @@ def _look(database: str, name: str) -> tuple[int, int | None]:
 
 def _find(database: str, name: str) -> tuple[int, int | None] | None:
     found = numbers(contents(_FILES[database]), name)
-    getent = running.find("getent", posix.environ.get(b"PATH"))
+    getent = programs.find("getent", posix.environ.get(b"PATH"))
     if found is not None or getent is None:
         return found
     status, out, _ = helpers.ask(Kernel(), (getent, database, name))

@@ -21,7 +21,7 @@ import sys
 
 from spawner import channel
 from spawner.errors import LAUNCHER, SCOUT, SetupError, SyscallError
-from spawner.life import ends
+from spawner.host import ends
 from spawner.making import Ear
 from spawner.steps import attempt, failed
 

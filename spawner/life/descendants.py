@@ -14,8 +14,7 @@ import posix
 import time
 
 from spawner.errors import LAUNCHER, SetupError
-from spawner.host import proc
-from spawner.life import ends
+from spawner.host import ends, proc
 from spawner.machine import LIMIT
 from spawner.steps import attempt
 

@@ -12,7 +12,8 @@ import select
 
 from pyinit import status_of_signal, status_of_wait
 from spawner import channel, linux
-from spawner.life import descendants, ends
+from spawner.host import ends
+from spawner.life import descendants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

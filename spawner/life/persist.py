@@ -15,7 +15,7 @@ import posix
 
 from spawner import linux
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
-from spawner.host import proc, running
+from spawner.host import proc, programs
 from spawner.spec import KINDS
 from spawner.steps import KEPT, Part, Step, attempt
 
@@ -91,7 +91,7 @@ class Kept(Part):
                 options = "mode=755,size=64k,nr_inodes=16"
                 kernel.mount(_SOURCE, _place(below), "tmpfs", _FLAGS, options)
             except SyscallError as error:
-                command = running.as_root("--persist DIR ...")
+                command = programs.as_root("--persist DIR ...")
                 hint = f"it takes root to mount outside of a namespace: {command}"
                 raise self._refused(error, hint) from None
             self._mounted = True

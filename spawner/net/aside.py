@@ -21,7 +21,7 @@ import posix
 
 from spawner import linux
 from spawner.errors import LAUNCHER, SetupError, how
-from spawner.life import ends
+from spawner.host import ends
 from spawner.spec import Frozen
 from spawner.steps import FILES, NETWORK, Part, attempt
 

@@ -15,7 +15,7 @@ import posix
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOENT, ENXIO
 
 from spawner.errors import LAUNCHER, SetupError, how, mark
-from spawner.host import running
+from spawner.host import programs
 from spawner.net.aside import Backend, read_words
 from spawner.net.network import RESOLVERS
 from spawner.steps import Step
@@ -114,7 +114,7 @@ class Carrier(Backend):
         posix.chdir("/")
         # pasta takes a SIGPIPE that's ignored, as Python has it, for an error.
         kernel.set_signals((), ())
-        posix.execve(argv[0], argv, {b"LC_ALL": b"C", b"PATH": running.DEFAULT_PATH})
+        posix.execve(argv[0], argv, {b"LC_ALL": b"C", b"PATH": programs.DEFAULT_PATH})
 
     def _start(self, process: str) -> None:
         """Start the program for the namespaces of `process`, and return when it's ready.
@@ -184,7 +184,7 @@ def find(network: "Network", caller: "Caller", *, users: bool) -> Carrier:
     `users` says whether the init has a user namespace of its own.
     """
     kind = network.kind
-    program = running.find(kind, caller.search_path)
+    program = programs.find(kind, caller.search_path)
     if program is None:
         raise SetupError(
             f"start {kind}: there's no such program in PATH",

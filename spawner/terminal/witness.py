@@ -84,7 +84,7 @@ def end(pid: int) -> bool:
     posix.sched_yield()
     if posix.waitpid(pid, posix.WNOHANG)[0] == pid:
         return True
-    from spawner.life import ends
+    from spawner.host import ends
 
     return ends.reap(pid) is not None or ends.is_gone(pid)
 

@@ -24,7 +24,8 @@ from helpers.programs import PLACE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spawner.life import descendants, ends
+from spawner.host import ends
+from spawner.life import descendants
 
 FOREIGN = range(1, 200)
 """Processes that aren't ours."""
@@ -298,7 +299,7 @@ signal.pause()
 def on(table: Table) -> Iterator[None]:
     """Have what kills descendants see a table, and nothing of the machine."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("spawner.life.descendants", "spawner.life.ends", "spawner.host.proc"):
+        for module in ("spawner.life.descendants", "spawner.host.ends", "spawner.host.proc"):
             patch.setattr(f"{module}.posix", table)
         patch.setattr(descendants, "time", SimpleNamespace(monotonic=time.monotonic, sleep=int))
         numbers = {"SIGKILL": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}

@@ -15,7 +15,7 @@ import pytest
 
 from spawner import caller
 from spawner.errors import SetupError, SyscallError
-from spawner.host import running
+from spawner.host import programs
 from spawner.ids import helpers
 from spawner.linux import Kernel
 
@@ -45,7 +45,7 @@ def test_neither_of_two_full_pipes_waits_for_the_other() -> None:
 
 def test_it_speaks_english_and_knows_nothing_of_the_callers_variables() -> None:
     out = run("/usr/bin/env")[1]
-    assert sorted(out.split()) == ["LC_ALL=C", f"PATH={running.DEFAULT_PATH.decode()}"]
+    assert sorted(out.split()) == ["LC_ALL=C", f"PATH={programs.DEFAULT_PATH.decode()}"]
 
 
 def test_it_has_no_input() -> None:
@@ -131,9 +131,11 @@ def test_which_directories_are_searched(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "good" / "app").touch(mode=0o755)
     monkeypatch.chdir(tmp_path / "good")
     search = os.fsencode(f"::.:../good:{tmp_path}:{tmp_path}/bin:{tmp_path}/none")
-    assert running.find("app", search) is None
-    assert running.find("app", search + os.fsencode(f":{tmp_path}/good/")) == f"{tmp_path}/good/app"
-    assert running.find("sh", None) == running.find("sh", b"") is not None
+    assert programs.find("app", search) is None
+    assert (
+        programs.find("app", search + os.fsencode(f":{tmp_path}/good/")) == f"{tmp_path}/good/app"
+    )
+    assert programs.find("sh", None) == programs.find("sh", b"") is not None
 
 
 @pytest.mark.parametrize("name", ["/opt/x/bin/pyspawn", "./bin/pyspawn", "-c"])
@@ -148,7 +150,7 @@ def test_a_command_for_root_names_the_whole_path(
     monkeypatch.setitem(posix.environ, b"PATH", os.fsencode(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, "release", "x"])
-    command = running.as_root("release x")
+    command = programs.as_root("release x")
     if sudo:
         assert command.startswith("`sudo /")
     else:

@@ -113,7 +113,7 @@ def strings(node: ast.AST, *, is_mark: bool = False) -> Iterator[tuple[ast.expr,
         return
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func)
-        if called in ("Option", "_flag", "running.as_root"):  # help, and a command as it's typed
+        if called in ("Option", "_flag", "programs.as_root"):  # help, and a command as it's typed
             return
         is_mark = is_mark or called == "mark"
     if isinstance(node, ast.JoinedStr) or (
