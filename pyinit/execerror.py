@@ -7,7 +7,7 @@ from pyinit import NOT_FOUND, PIPE_BUF, errno_text, read_file, status_of_exec_er
 from pyinit.execvp import DEFAULT_PATH, ExecError, candidates
 
 
-def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
+def why(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
     """Return (exit status, reason, hint or None) for an exec of `program` that failed.
 
     The reason doesn't repeat the program's name. It is a good guess: the file is looked at only
@@ -55,7 +55,7 @@ def explain(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, 
 
 def line(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
     """Return (exit status, what to say, hint or None) for an exec of `program` that failed."""
-    code, reason, hint = explain(program, error, path)
+    code, reason, hint = why(program, error, path)
     return code, f"{brief(program)}: {reason}" if program else reason, hint
 
 

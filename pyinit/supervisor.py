@@ -216,21 +216,21 @@ class Supervisor:
             self._orphaned = True
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
-    def _let_go(self, kept: tuple[int, ...] = ()) -> None:
-        """Let go of all that the workload could wait for, but for `kept`; and take our name."""
+    def _let_go(self, spared: tuple[int, ...] = ()) -> None:
+        """Let go of all that the workload could wait for, but for `spared`; and take our name."""
         # The workload may look for both from its start on.
-        self._close(3, _MOST_DESCRIPTORS, kept)
+        self._close(3, _MOST_DESCRIPTORS, spared)
         show(self.asked.twin.name.encode() if self.asked.twin else b"pyinit", self._words)
         try:
             posix.chdir("/")
         except OSError as error:
             self._complain(f"can't leave the working directory: {error.strerror}")
 
-    def _close(self, low: int, end: int, kept: tuple[int, ...] = ()) -> None:
-        """Close the descriptors from `low` up to `end`, but for `kept` and our own."""
+    def _close(self, low: int, end: int, spared: tuple[int, ...] = ()) -> None:
+        """Close the descriptors from `low` up to `end`, but for `spared` and our own."""
         # One close_range(2) for each gap; where that is denied, posix closes one by one.
         told = [] if self._report is None else self._report.descriptors
-        for each in sorted((self.asked.events or 0, self.handover.notice or 0, *told, *kept)):
+        for each in sorted((self.asked.events or 0, self.handover.notice or 0, *told, *spared)):
             if low <= each < end:
                 posix.closerange(low, each)
                 low = each + 1

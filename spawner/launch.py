@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 class Launch:
     """One container, from the first fork to the end of the last process.
 
-    `lifelines` are descriptors whose becoming readable ends the container. `kept` are those that
+    `lifelines` are descriptors whose becoming readable ends the container. `spared` are those that
     stay open; of all others that the caller passed on, only the program keeps copies. `early` are
     signals that came before all were blocked. A program in the `background` gets the terminal's
     foreground only when it reads or sets the terminal, also where the launcher is all there is of
@@ -61,7 +61,7 @@ class Launch:
         observer: "Observer",
         *,
         lifelines: "Iterable[int]" = (),
-        kept: "Iterable[int]" = (),
+        spared: "Iterable[int]" = (),
         early: "Iterable[int]" = (),
         background: bool = False,
         wrap: "Callable[[Steps], Steps] | None" = None,
@@ -71,7 +71,7 @@ class Launch:
         self.caller = caller
         self.observer = observer
         self.lifelines = frozenset(lifelines)
-        self.kept = frozenset(kept)
+        self.spared = frozenset(spared)
         self.early = tuple(early)
         self.background = background
         self.wrap = wrap
@@ -130,7 +130,7 @@ class Launch:
             self.container,
             self.making(),
             lifelines=self.lifelines,
-            kept=self.kept,
+            spared=self.spared,
             early=self.early,
         ).run()
 

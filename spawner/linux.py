@@ -679,20 +679,20 @@ def _exec_path(words: list[bytes]) -> None:
             return
 
 
-def close_all_but(kept: "Iterable[int]") -> bool:
-    """Close everything that is open above the standard descriptors, and not in `kept`.
+def close_all_but(spared: "Iterable[int]") -> bool:
+    """Close everything that is open above the standard descriptors, and not in `spared`.
 
     What is meant for the program alone is let go of so, since a reader may wait for its end.
     By their list in /proc, since a range may be a long loop; without one nothing is closed, and
     False returned.
     """
-    kept = set(kept)
+    spared = set(spared)
     try:
         names = posix.listdir("/proc/self/fd")
     except OSError:
         return False
     for descriptor in map(int, names):
-        if descriptor > 2 and descriptor not in kept:
+        if descriptor > 2 and descriptor not in spared:
             try:
                 posix.close(descriptor)
             except OSError:  # the listing's own

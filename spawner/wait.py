@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class Wait:
     """The wait for the end of a container that was made, which `making` has listened to.
 
-    `lifelines`, `kept` and `early` are as for `Launch`.
+    `lifelines`, `spared` and `early` are as for `Launch`.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Wait:
         making: "Making",
         *,
         lifelines: "Iterable[int]" = (),
-        kept: "Iterable[int]" = (),
+        spared: "Iterable[int]" = (),
         early: "Iterable[int]" = (),
     ) -> None:
         self._kernel = kernel
@@ -66,7 +66,7 @@ class Wait:
         self._observer = observer
         self._early = early
         self._lifelines = set(lifelines)
-        self._kept = frozenset(kept)
+        self._spared = frozenset(spared)
         self._making = making
         self._made = made = container
         self._signals = made.signals
@@ -106,13 +106,13 @@ class Wait:
     def _let_go(self) -> None:
         """Close what the caller passed on to the program."""
         pipes = self._made.pipes
-        kept = {pipes.status_reader, pipes.go_writer, pipes.notice_reader, self._made.pidfd}
-        kept.add(self._signals)
+        spared = {pipes.status_reader, pipes.go_writer, pipes.notice_reader, self._made.pidfd}
+        spared.add(self._signals)
         if self._made.terminal is not None:
-            kept.add(self._made.terminal.descriptor)
+            spared.add(self._made.terminal.descriptor)
         for part in self._made.parts:
-            kept |= part.descriptors
-        close_all_but(kept | self._kept | self._lifelines)
+            spared |= part.descriptors
+        close_all_but(spared | self._spared | self._lifelines)
 
     # What comes in
 

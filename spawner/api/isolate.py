@@ -246,9 +246,9 @@ class _Guest:
         """Fork it, with copies of its ends of the ties, which a fork closes."""
         container, place = self._container, self._directory
         new, place = _new(container), os.getcwd() if place is None else place
-        with contextlib.ExitStack() as kept:
+        with contextlib.ExitStack() as copies:
             descriptors = (container._first.descriptor, telling, naming, dumping)
-            pidfd, *ends = (_copy(kept, descriptor) for descriptor in descriptors)
+            pidfd, *ends = (_copy(copies, descriptor) for descriptor in descriptors)
             self.pid = os.fork()
             if self.pid == 0:
                 _be_guest(pidfd, new, place, ends, function)
@@ -316,12 +316,12 @@ class _Guest:
                 os.waitpid(self.child, 0)
 
 
-def _copy(kept: contextlib.ExitStack, descriptor: int | None) -> int:
-    """Return a copy of a descriptor above the standard ones, which `kept` closes."""
+def _copy(copies: contextlib.ExitStack, descriptor: int | None) -> int:
+    """Return a copy of a descriptor above the standard ones, which `copies` closes."""
     if descriptor is None:
         raise IsolatedError("what holds the namespaces has ended")
     copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    kept.callback(os.close, copy)
+    copies.callback(os.close, copy)
     return copy
 
 

@@ -90,11 +90,11 @@ def _frame(place: Place) -> FrameType:
     """Return a frame of code that claims to be in that file and function."""
     code = compile("keep(here())", place.file, "exec")
     code = code.replace(co_name=place.name, co_firstlineno=_first_line(place))
-    kept: list[FrameType] = []
-    names: dict[str, Callable[..., object]] = {"keep": kept.append, "here": sys._getframe}
+    frames: list[FrameType] = []
+    names: dict[str, Callable[..., object]] = {"keep": frames.append, "here": sys._getframe}
     FunctionType(code, names)()
     names.clear()
-    return kept.pop()
+    return frames.pop()
 
 
 def _first_line(place: Place) -> int:

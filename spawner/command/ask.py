@@ -33,7 +33,7 @@ class Asked(Frozen):
     spec: "Spec"
     report: Report
     lifelines: list[int]
-    kept: list[int]
+    spared: list[int]
     background: bool
     telling: "Telling | None"
 
@@ -157,12 +157,12 @@ def _launch(
     lifelines = [] if lifeline is None else [lifeline]
     if spec.die_with_parent:
         lifelines += _parent_lifeline(parent)
-    kept = report.get_ready()
+    spared = report.get_ready()
     return Asked(
         spec=spec,
         report=report,
         lifelines=lifelines,
-        kept=kept,
+        spared=spared,
         background=values.get("background", False),
         telling=_telling(spec) if values.get("explain") else None,
     )

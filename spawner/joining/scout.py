@@ -155,8 +155,8 @@ def _be(
         posix._exit(0)
 
 
-def _let_go(kept: set[int]) -> None:
-    """Close all pipes and sockets but those in `kept`; raises SyscallError.
+def _let_go(spared: set[int]) -> None:
+    """Close all pipes and sockets but those in `spared`; raises SyscallError.
 
     Their readers wait for the end of file, and would do so for as long as this process hangs. Files
     stay open: the path that is looked at may lead to one, by /dev/fd.
@@ -171,5 +171,5 @@ def _let_go(kept: set[int]) -> None:
             kind, _, _ = posix.readlink(f"{place}/{descriptor}").partition(":")
         except OSError:  # the listing's own
             continue
-        if kind in ("pipe", "socket") and descriptor not in kept:
+        if kind in ("pipe", "socket") and descriptor not in spared:
             posix.close(descriptor)

@@ -35,11 +35,11 @@ _BLOCK = 1 << 20
 
 
 def restart(
-    kernel: Kernel, caller: Caller, kept: Iterable[int] = (), early: Iterable[int] = ()
+    kernel: Kernel, caller: Caller, spared: Iterable[int] = (), early: Iterable[int] = ()
 ) -> None:
     """Become the sealed copy, with the same words; return where that is so, or not needed.
 
-    `kept` are descriptors that it gets, and `early` signals that were taken from it. Raises
+    `spared` are descriptors that it gets, and `early` signals that were taken from it. Raises
     SetupError.
     """
     try:
@@ -59,7 +59,7 @@ def restart(
         posix.close(source)
         return
     copy = _copy(source, status.st_size)
-    for descriptor in kept:
+    for descriptor in spared:
         kernel.keep_over_exec(descriptor)
     for number in early:
         posix.kill(posix.getpid(), number)

@@ -57,12 +57,12 @@ def step(server: str) -> Step:
 
 def text(machine: str, server: str) -> str:
     """Return a resolv.conf(5) that asks `server`, and is else like the machine's."""
-    kept = [
+    others = [
         line
         for line in machine.splitlines()
         if line.split(maxsplit=1)[:1] in (["search"], ["domain"], ["options"])
     ]
-    return "".join(f"{line}\n" for line in (f"nameserver {server}", *kept))
+    return "".join(f"{line}\n" for line in (f"nameserver {server}", *others))
 
 
 def leads_out(path: str = PATH) -> bool:

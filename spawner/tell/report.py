@@ -184,6 +184,6 @@ def _explain(error: SetupError, spec: "Spec | None") -> str | None:
     try:
         from spawner.why import rules
 
-        return rules.explain(error, spec)
+        return rules.why(error, spec)
     except Exception:  # noqa: BLE001  without descriptors or memory there's no hint, but an error
         return None

@@ -1,7 +1,7 @@
 """What the machine shows of itself: the files and calls that the rules judge by.
 
 All of it is read from the launcher, which stays outside of the new namespaces, and through a
-`Machine` that tests replace. Nothing here raises: what can't be read is not known.
+`Host` that tests replace. Nothing here raises: what can't be read is not known.
 """
 
 import errno
@@ -26,7 +26,7 @@ MAKERS = ("unshare", "clone", "clone3", "fork")
 """System calls that make namespaces; a fork does so for kinds that hold for children only."""
 
 
-class Machine:
+class Host:
     """What is asked of the machine and of this process.
 
     Each question has an answer: None, or an errno, where there is none.
@@ -92,8 +92,8 @@ class Mount:
 class Case:
     """A refusal, and the machine that it happened on."""
 
-    def __init__(self, error: "SetupError", spec: "Spec | None", machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, error: "SetupError", spec: "Spec | None", host: Host) -> None:
+        self.host = host
         self.spec = spec
         self.errno = error.errno
         self.syscall = error.syscall or ""
@@ -125,15 +125,15 @@ class Case:
         return self._status().get(field, "").split()
 
     def _status(self) -> dict[str, str]:
-        return proc.fields(self.machine.read("/proc/self/status") or "")
+        return proc.fields(self.host.read("/proc/self/status") or "")
 
     def sysctl(self, name: str) -> int | None:
         """Return the number in a file below /proc/sys: `sysctl("kernel/pid_max")`."""
-        return number(self.machine.read(f"/proc/sys/{name}"))
+        return number(self.host.read(f"/proc/sys/{name}"))
 
     def limit(self, name: str) -> int | None:
         """Return a soft limit of /proc/self/limits; None for "unlimited"."""
-        for line in (self.machine.read("/proc/self/limits") or "").splitlines():
+        for line in (self.host.read("/proc/self/limits") or "").splitlines():
             if line.startswith(name):
                 return number(line[len(name) :])
         return None
@@ -155,7 +155,7 @@ class Case:
     @property
     def profile(self) -> str | None:
         """The AppArmor profile of this process, None without AppArmor."""
-        read = self.machine.read
+        read = self.host.read
         if (read("/sys/module/apparmor/parameters/enabled") or "").strip() != "Y":
             return None
         found = read("/proc/self/attr/apparmor/current") or read("/proc/self/attr/current")
@@ -164,13 +164,13 @@ class Case:
     @property
     def release(self) -> str:
         """How to call this kernel: "this kernel (6.1.0)"."""
-        found = (self.machine.read("/proc/sys/kernel/osrelease") or "").strip()
+        found = (self.host.read("/proc/sys/kernel/osrelease") or "").strip()
         return f"this kernel ({shown(found)})" if found else "this kernel"
 
     def mounts(self) -> list[Mount]:
         """Return the mounts that can be reached from the root directory."""
         found = []
-        for line in (self.machine.read("/proc/self/mountinfo") or "").splitlines():
+        for line in (self.host.read("/proc/self/mountinfo") or "").splitlines():
             try:
                 found.append(Mount(line))
             except ValueError:
@@ -179,14 +179,14 @@ class Case:
 
     def tasks(self) -> int | None:
         """Return how many threads the machine has: "0.20 0.18 0.12 1/80 11206", proc_loadavg(5)."""
-        return number((self.machine.read("/proc/loadavg") or "").partition("/")[2])
+        return number((self.host.read("/proc/loadavg") or "").partition("/")[2])
 
     def tasks_of(self, uid: int) -> int:
         """Return how many threads the processes of a user have, as far as they show."""
         count = 0
-        for name in self.machine.names("/proc"):
+        for name in self.host.names("/proc"):
             if name.isdigit():
-                found = proc.fields(self.machine.read(f"/proc/{name}/status") or "")
+                found = proc.fields(self.host.read(f"/proc/{name}/status") or "")
                 if number(found.get("Uid")) == uid:
                     count += number(found.get("Threads")) or 1
         return count

@@ -9,7 +9,7 @@ from pyinit import NOT_FOUND
 from spawner.errors import mark
 from spawner.host import proc
 from spawner.spec import KINDS
-from spawner.why.evidence import Machine, shown
+from spawner.why.evidence import Host, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _IDS = {
 """The calls that make the program somebody, their option, and the right that they take."""
 
 
-def explain(error: "SetupError", joins: "Joins", machine: Machine) -> str | None:
+def why(error: "SetupError", joins: "Joins", host: Host) -> str | None:
     """Return one sentence that says why a join failed and what to do, None where unknown."""
     if error.syscall == "pidfd_open":
         return _no_process(error, joins)
@@ -41,13 +41,13 @@ def explain(error: "SetupError", joins: "Joins", machine: Machine) -> str | None
         and error.syscall is None
         and any(words in error.step for words in _ELSEWHERE)
     ):
-        return _below(joins.pid, machine)
+        return _below(joins.pid, host)
     if error.syscall == "chdir" and error.errno in _PATHS and joins.enters_files:
         return f"the path is looked up inside: name another directory with {mark('--workdir')}"
     if joins.target is not None and error.errno == errno.ENOENT:
         return _no_file(error.path or "", joins.target)
     if error.errno in _DENIED and (error.path or "").startswith("/proc/"):
-        return _not_ours(error.path or "", machine)
+        return _not_ours(error.path or "", host)
     if error.syscall == "setns":
         return _not_joined(error, joins)
     if error.syscall in _IDS:
@@ -70,7 +70,7 @@ def not_found(error: "SetupError", joins: "Joins", program: str) -> str | None:
     )
 
 
-def _below(pid: int, machine: Machine) -> str | None:
+def _below(pid: int, host: Host) -> str | None:
     """Name the process below this one that is in the most namespaces which aren't ours.
 
     Whoever makes a container stays outside, as `pyspawn` does, and theirs is the pid that a shell
@@ -79,30 +79,30 @@ def _below(pid: int, machine: Machine) -> str | None:
     best, most = 0, 0
     level = [pid]
     while level:
-        level = [child for parent in level for child in _children(parent, machine)]
-        found = [(_strange(child, machine), index) for index, child in enumerate(level)]
+        level = [child for parent in level for child in _children(parent, host)]
+        found = [(_strange(child, host), index) for index, child in enumerate(level)]
         if found and max(found)[0] > most:
             most, index = max(found)
             best = level[index]
     if not best:
         return None
-    name = shown((machine.read(f"/proc/{best}/comm") or "").strip())
+    name = shown((host.read(f"/proc/{best}/comm") or "").strip())
     inside = f"process {best} ({name}), which it has started"
     return f"{inside}, is elsewhere: `pyspawn exec {best} -- ...`"
 
 
-def _children(pid: int, machine: Machine) -> list[int]:
+def _children(pid: int, host: Host) -> list[int]:
     """Return the children of a process, the youngest of each thread's last, proc_pid_task(5)."""
-    files = [f"/proc/{pid}/task/{task}/children" for task in machine.names(f"/proc/{pid}/task")]
-    return [int(word) for file in files for word in (machine.read(file) or "").split()]
+    files = [f"/proc/{pid}/task/{task}/children" for task in host.names(f"/proc/{pid}/task")]
+    return [int(word) for file in files for word in (host.read(file) or "").split()]
 
 
-def _strange(pid: int, machine: Machine) -> int:
+def _strange(pid: int, host: Host) -> int:
     """Return in how many namespaces a process is that aren't ours, as far as we may look."""
     count = 0
     for kind in KINDS.values():
-        its = machine.link(f"/proc/{pid}/ns/{kind.file}")
-        count += its is not None and its != machine.link(f"/proc/self/ns/{kind.file}")
+        its = host.link(f"/proc/{pid}/ns/{kind.file}")
+        count += its is not None and its != host.link(f"/proc/self/ns/{kind.file}")
     return count
 
 
@@ -130,10 +130,10 @@ def _no_process(error: "SetupError", joins: "Joins") -> str | None:
     return None
 
 
-def _not_ours(path: str, machine: Machine) -> str | None:
+def _not_ours(path: str, host: Host) -> str | None:
     """Say who a process belongs to that may not be looked into, ptrace(2)."""
     number = path.split("/")[2]
-    owner, own = _user(machine, number), _user(machine, "self")
+    owner, own = _user(host, number), _user(host, "self")
     if owner is None:
         return None
     if owner != own:
@@ -152,9 +152,9 @@ def _not_ours(path: str, machine: Machine) -> str | None:
     )
 
 
-def _user(machine: Machine, process: str) -> str | None:
+def _user(host: Host, process: str) -> str | None:
     """Return the effective user id of a process, None where that doesn't show."""
-    status = proc.fields(machine.read(f"/proc/{process}/status") or "")
+    status = proc.fields(host.read(f"/proc/{process}/status") or "")
     return "".join(status.get("Uid", "").split()[1:2]) or None
 
 

@@ -76,7 +76,7 @@ def no_process(case: Case) -> str | None:
 
 def _full_groups(case: Case) -> "Iterator[tuple[str, int]]":
     """Yield directory and pids.max of each of our control groups that is full, cgroups(7)."""
-    lines = (case.machine.read("/proc/self/cgroup") or "").splitlines()
+    lines = (case.host.read("/proc/self/cgroup") or "").splitlines()
     for mount in case.mounts():
         for line in lines:
             controllers, _, path = line.partition(":")[2].partition(":")
@@ -91,8 +91,8 @@ def _full_groups(case: Case) -> "Iterator[tuple[str, int]]":
             inside = path.removeprefix(mount.root).strip("/")
             directory = (mount.below + inside).rstrip("/")
             while f"{directory}/".startswith(mount.below):
-                most = number(case.machine.read(f"{directory}/pids.max"))
-                now = number(case.machine.read(f"{directory}/pids.current"))
+                most = number(case.host.read(f"{directory}/pids.max"))
+                now = number(case.host.read(f"{directory}/pids.current"))
                 if most is not None and now is not None and now + _ENDED_SINCE >= most:
                     yield directory, most
                 directory = directory.rpartition("/")[0]

@@ -22,15 +22,15 @@ def no_proc(case: Case) -> str | None:
     """Find that there's no /proc, or one that shows another PID namespace."""
     if not case.path.startswith("/proc"):
         return None
-    own = case.machine.link("/proc/self")
+    own = case.host.link("/proc/self")
     if own is None:
-        missing = case.machine.stat("/proc") == errno.ENOENT
+        missing = case.host.stat("/proc") == errno.ENOENT
         first = "there is no directory /proc here" if missing else "/proc isn't mounted here"
         return (
             f"{first}, and pyspawn needs it: {'`mkdir /proc` and ' if missing else ''}"
             "`mount -t proc proc /proc` as root"
         )
-    if own != str(case.machine.pid()):
+    if own != str(case.host.pid()):
         return (
             "/proc shows another PID namespace than the one that pyspawn runs in: mount its own "
             "first, `mount -t proc proc /proc` (unshare has --mount-proc for that)"
@@ -40,8 +40,8 @@ def no_proc(case: Case) -> str | None:
 
 def born_elsewhere(case: Case) -> str | None:
     """Find a PID namespace for children that whoever started us unshared without a fork."""
-    own = case.machine.link("/proc/self/ns/pid")
-    for_children = case.machine.link("/proc/self/ns/pid_for_children")
+    own = case.host.link("/proc/self/ns/pid")
+    for_children = case.host.link("/proc/self/ns/pid_for_children")
     # Once pyspawn itself has unshared there is one of its own, which has no link before its first
     # process: so only what shows that something was there before counts.
     before = case.making("pid") if case.syscall == "unshare" else for_children is not None
@@ -57,11 +57,11 @@ def born_elsewhere(case: Case) -> str | None:
 
 def no_kind(case: Case) -> str | None:
     """Find a kind of namespace that this kernel was built without."""
-    if isinstance(case.machine.stat("/proc/self/ns"), int):
+    if isinstance(case.host.stat("/proc/self/ns"), int):
         return None
     for kind in case.kinds:
         file = f"/proc/self/ns/{KINDS[kind].file}"
-        if case.making(kind) and case.machine.stat(file) == errno.ENOENT:
+        if case.making(kind) and case.host.stat(file) == errno.ENOENT:
             return (
                 f"{case.release} has no {kind} namespaces (no {file}): do without, "
                 f"`{mark(f'--share {kind}')}`, or boot a kernel that has them"

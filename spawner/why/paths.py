@@ -94,14 +94,14 @@ def _obstacle(case: Case) -> tuple[int, str] | None:
         if _refusing(case, place):
             return errno.EACCES, place
         here, place = place, f"{place.rstrip('/')}/{word}"
-        found = case.machine.stat(place)
+        found = case.host.stat(place)
         if isinstance(found, int):
             return found, place
         if found.st_mode & FORMAT == LINK:
             links += 1
             if links > MOST_LINKS:
                 return errno.ELOOP, case.path
-            target = case.machine.link(place) or ""
+            target = case.host.link(place) or ""
             place = "/" if target.startswith("/") else here
             rest = target.split("/") + rest
         elif found.st_mode & FORMAT != DIRECTORY and (
@@ -119,7 +119,7 @@ def _refusing(case: Case, place: str) -> str | None:
     Capabilities are left aside: they don't reach files of users without a mapping,
     capabilities(7), and the kernel has refused.
     """
-    found = case.machine.stat(place)
+    found = case.host.stat(place)
     if case.errno != errno.EACCES or isinstance(found, int) or case.uid is None:
         return None
     letter, bit = "o", 0o001
@@ -141,7 +141,7 @@ def _noexec(case: Case, place: str) -> bool:
 def _closed(case: Case, place: str) -> str:
     """Return why `place` can't be entered or executed, and how it could be."""
     name = shown(place)
-    found = case.machine.stat(place)
+    found = case.host.stat(place)
     if isinstance(found, int):
         return f"user id {case.uid} can't see {name}: open the directories above it"
     letter = _refusing(case, place)

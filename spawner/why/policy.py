@@ -18,7 +18,7 @@ def apparmor_userns(case: Case) -> str | None:
         return None
     if case.profile not in (None, "unconfined"):
         return None
-    program = shown(case.machine.link("/proc/self/exe") or "the Python that runs pyspawn")
+    program = shown(case.host.link("/proc/self/exe") or "the Python that runs pyspawn")
     return (
         "kernel.apparmor_restrict_unprivileged_userns is 1, which leaves user namespaces to "
         f"programs whose AppArmor profile has `userns,`: give {program} one, or as root "
@@ -42,9 +42,9 @@ def apparmor(case: Case) -> str | None:
 
 def selinux(case: Case) -> str | None:
     """Find that SELinux is enforcing its policy."""
-    if not _policed(case) or number(case.machine.read("/sys/fs/selinux/enforce")) != 1:
+    if not _policed(case) or number(case.host.read("/sys/fs/selinux/enforce")) != 1:
         return None
-    context = (case.machine.read("/proc/self/attr/current") or "").strip("\n\0")
+    context = (case.host.read("/proc/self/attr/current") or "").strip("\n\0")
     return (
         f"SELinux is enforcing ({shown(context)}), and most likely refuses {case.syscall}: start "
         "the container with --security-opt label=disable, or allow what `ausearch -m avc` shows"

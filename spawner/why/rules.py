@@ -14,7 +14,7 @@ import errno
 
 from spawner.errors import INIT
 from spawner.why import limits, missing, mounts, paths, policy, users
-from spawner.why.evidence import Case, Machine
+from spawner.why.evidence import Case, Host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from spawner.spec import Spec
 
 
-def explain(error: "SetupError", spec: "Spec | None", machine: Machine | None = None) -> str | None:
+def why(error: "SetupError", spec: "Spec | None", host: Host | None = None) -> str | None:
     """Return one sentence that says why `error` happened and what to do, None where unknown.
 
     `spec` is what was asked for, as far as that is known. Never raises.
     """
-    machine = machine or Machine()
+    host = host or Host()
     if spec is not None and spec.joins is not None:
         from spawner.why import joins
 
-        found = joins.explain(error, spec.joins, machine)
+        found = joins.why(error, spec.joins, host)
         if found or error.hint or error.stage == INIT:  # whose paths are others' by now
             return found
-    case = Case(error, spec, machine)
+    case = Case(error, spec, host)
     for errnos, rule in _RULES:
         if case.errno in errnos:
             found = rule(case)

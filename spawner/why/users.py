@@ -13,7 +13,7 @@ def no_mapping(case: Case) -> str | None:
         return None
     for name, field in (("uid", "Uid"), ("gid", "Gid")):
         own = number(" ".join(case.status(field)[1:]))
-        extents = case.machine.read(f"/proc/self/{name}_map")
+        extents = case.host.read(f"/proc/self/{name}_map")
         if own is not None and extents is not None and not _mapped(own, extents):
             return (
                 f"{name} {own} has no mapping in the user namespace that pyspawn runs in, and "

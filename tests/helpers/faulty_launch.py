@@ -78,7 +78,7 @@ def launch(case: dict[str, Any]) -> dict[str, Any]:
     kinds = {"late": Late, "lost": Lost}
     kernel = kinds.get(case.get("how"), kernels.Faulty)(None if refused is None else tuple(refused))
     Lost.launcher = os.getpid()
-    run = Launch(kernel, spec, caller.look(mask), events, kept=before)
+    run = Launch(kernel, spec, caller.look(mask), events, spared=before)
     told: dict[str, Any] = {"error": None, "status": None}
     try:
         told["status"] = run.run().status

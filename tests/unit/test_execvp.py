@@ -82,21 +82,21 @@ def test_a_foreign_binary_does_not_go_to_the_shell(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOEXEC
 
 
-def explain(path: Path | str, number: int) -> tuple[int, str, str | None]:
+def why(path: Path | str, number: int) -> tuple[int, str, str | None]:
     name = os.fsencode(path)
-    return execerror.explain(name, execvp.ExecError(number, name), b"/bin:/usr/bin")
+    return execerror.why(name, execvp.ExecError(number, name), b"/bin:/usr/bin")
 
 
 def test_missing_interpreters_are_named(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#! /no/such/interpreter -x\n")
-    assert explain(script, errno.ENOENT) == (
+    assert why(script, errno.ENOENT) == (
         127,
         "its interpreter /no/such/interpreter is not there",
         None,
     )
     script.write_bytes(b"#!/bin/sh\r\necho\r\n")
-    assert "\\r\\n" in explain(script, errno.ENOENT)[1]
+    assert "\\r\\n" in why(script, errno.ENOENT)[1]
 
 
 def test_a_missing_loader_is_named(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_missing_loader_is_named(tmp_path: Path) -> None:
     data[at : at + 27] = b"/lib64/no-such-loader.so.99"
     binary = tmp_path / "binary"
     binary.write_bytes(data)
-    code, reason, _ = explain(binary, errno.ENOENT)
+    code, reason, _ = why(binary, errno.ENOENT)
     assert code == 127
     assert "/lib64/no-such-loader.so.99 is not there" in reason
 
@@ -125,13 +125,13 @@ def test_a_missing_loader_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_reasons(name: str, number: int, code: int, reason: str) -> None:
-    assert explain(name, number)[:2] == (code, reason)
+    assert why(name, number)[:2] == (code, reason)
 
 
 def test_hints(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("#!/bin/sh\n")
-    assert explain(plain, errno.EACCES)[2] == f"make the file executable: chmod +x {plain}"
+    assert why(plain, errno.EACCES)[2] == f"make the file executable: chmod +x {plain}"
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_what_was_meant_by_a_program_that_is_not_there(
     (tmp_path / "here").touch()
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path)
-    code, _, found = explain(name, errno.ENOENT)
+    code, _, found = why(name, errno.ENOENT)
     assert code == 127
     assert found == hint if hint is None or found is None else found.endswith(hint)
 
 
 @given(number=st.integers(1, 133))
 def test_every_errno_has_a_status_and_words(number: int) -> None:
-    code, reason, _ = explain("/bin/ls", number)
+    code, reason, _ = why("/bin/ls", number)
     assert code in (NOT_FOUND, NOT_EXECUTABLE)
     assert reason
 
@@ -215,6 +215,6 @@ def test_a_command_line_in_one_long_word_is_answered(size: int) -> None:
 def test_broken_files_are_looked_at_without_harm(tmp_path: Path, content: bytes) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(content)
-    code, reason, _ = explain(broken, errno.ENOENT)
+    code, reason, _ = why(broken, errno.ENOENT)
     assert code == 127
     assert reason

@@ -31,7 +31,7 @@ from spawner.linux import Kernel
 from spawner.planning import plan
 from spawner.spec import Namespaces, Spec
 from spawner.why import joins as joinprobe
-from spawner.why.evidence import Machine
+from spawner.why.evidence import Host
 
 NONE = Namespaces(())
 KINDS = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time")
@@ -396,11 +396,11 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
     ],
 )
 def test_hints(error: SetupError, joins: Joins, words: str | None) -> None:
-    found = joinprobe.explain(error, joins, Machine())
+    found = joinprobe.why(error, joins, Host())
     assert found is None if words is None else words in unmarked(found or "")
 
 
-class Users(Machine):
+class Users(Host):
     """A machine on which we are user `own`, and every other process is user `owner`'s."""
 
     def __init__(self, owner: int | None, own: int) -> None:
@@ -424,7 +424,7 @@ class Users(Machine):
 )
 def test_whose_process_it_is(owner: int | None, own: int, words: str | None) -> None:
     error = failure("join process 5", "openat", errno.EACCES, "/proc/5/ns/user")
-    found = joinprobe.explain(error, Joins("5"), Users(owner, own))
+    found = joinprobe.why(error, Joins("5"), Users(owner, own))
     assert found is None if words is None else words in unmarked(found or "")
 
 

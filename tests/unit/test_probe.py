@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError, unmarked
 from spawner.spec import NAMESPACES, Namespaces, Spec
 from spawner.why import rules
-from spawner.why.evidence import Machine
+from spawner.why.evidence import Host
 
 NO_CAPS = "0" * 16
 ALL_CAPS = "000001ffffffffff"
@@ -25,7 +25,7 @@ def without(*bits: int) -> str:
     return f"{int(ALL_CAPS, 16) & ~sum(1 << bit for bit in bits):016x}"
 
 
-class Fake(Machine):
+class Fake(Host):
     """A machine as an ordinary user sees it, where nothing is wrong; tests change that."""
 
     def __init__(self, uid: int = 1000, **status: str) -> None:
@@ -124,11 +124,9 @@ def failed(
     return SetupError(step, stage=stage, syscall=syscall, errno=number, path=path)
 
 
-def why(
-    machine: Machine, error: SetupError, kinds: Iterable[str] = DEFAULTS, **more: object
-) -> str:
+def why(host: Host, error: SetupError, kinds: Iterable[str] = DEFAULTS, **more: object) -> str:
     """Return the explanation, after checking that it is one line and one sentence."""
-    found = unmarked(rules.explain(error, spec(*kinds, **more), machine) or "")
+    found = unmarked(rules.why(error, spec(*kinds, **more), host) or "")
     assert found
     assert found.isprintable()
     assert not found.endswith(".")
@@ -145,9 +143,9 @@ def userns_refused(number: int = errno.EPERM) -> SetupError:
 
 @pytest.mark.parametrize("kind", NAMESPACES)
 def test_a_limit_of_zero(kind: str) -> None:
-    machine = Fake()
-    machine.limit(kind, 0)
-    found = why(machine, failed(errno.ENOSPC, "unshare"), NAMESPACES)
+    host = Fake()
+    host.limit(kind, 0)
+    found = why(host, failed(errno.ENOSPC, "unshare"), NAMESPACES)
     file = "mnt" if kind == "mount" else kind
     assert found.startswith(f"user.max_{file}_namespaces is 0, ")
     assert f"`sysctl -w user.max_{file}_namespaces=10000`" in found
@@ -155,17 +153,17 @@ def test_a_limit_of_zero(kind: str) -> None:
 
 
 def test_a_limit_of_a_kind_that_the_step_does_not_name_is_not_blamed() -> None:
-    machine = Fake()
-    machine.limit("net", 0)
-    machine.limit("uts", 0)
+    host = Fake()
+    host.limit("net", 0)
+    host.limit("uts", 0)
     error = failed(errno.ENOSPC, "unshare", "make the new mount, uts namespaces")
-    assert "max_uts_namespaces" in why(machine, error, NAMESPACES)
+    assert "max_uts_namespaces" in why(host, error, NAMESPACES)
 
 
 def test_a_limit_of_a_kind_that_was_not_asked_for_is_not_blamed() -> None:
-    machine = Fake()
-    machine.limit("net", 0)
-    assert "net" not in why(machine, failed(errno.ENOSPC, "unshare"))
+    host = Fake()
+    host.limit("net", 0)
+    assert "net" not in why(host, failed(errno.ENOSPC, "unshare"))
 
 
 @pytest.mark.parametrize("kind", NAMESPACES)
@@ -177,24 +175,24 @@ def test_a_limit_that_is_used_up_or_a_depth(kind: str) -> None:
 
 
 def test_no_space_for_something_else_is_not_explained() -> None:
-    assert rules.explain(failed(errno.ENOSPC, "write"), spec(*DEFAULTS), Fake()) is None
+    assert rules.why(failed(errno.ENOSPC, "write"), spec(*DEFAULTS), Fake()) is None
 
 
 # User namespaces.
 
 
 def test_unprivileged_userns_clone() -> None:
-    machine = Fake()
-    machine.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
-    found = why(machine, userns_refused())
+    host = Fake()
+    host.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
+    found = why(host, userns_refused())
     assert found.startswith("kernel.unprivileged_userns_clone is 0")
     assert "`sysctl -w kernel.unprivileged_userns_clone=1`" in found
 
 
 def test_unprivileged_userns_clone_does_not_stop_root() -> None:
-    machine = Fake(0)
-    machine.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
-    assert "unprivileged_userns_clone" not in why(machine, userns_refused())
+    host = Fake(0)
+    host.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
+    assert "unprivileged_userns_clone" not in why(host, userns_refused())
 
 
 @pytest.mark.parametrize(
@@ -210,53 +208,53 @@ def test_unprivileged_userns_clone_does_not_stop_root() -> None:
 def test_apparmor_restricts_user_namespaces(
     number: int, syscall: str, path: str | None, profile: str | None
 ) -> None:
-    machine = Fake()
-    machine.files["/proc/sys/kernel/apparmor_restrict_unprivileged_userns"] = "1\n"
-    machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
+    host = Fake()
+    host.files["/proc/sys/kernel/apparmor_restrict_unprivileged_userns"] = "1\n"
+    host.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
     if profile:
-        machine.files["/proc/self/attr/apparmor/current"] = profile
-    found = why(machine, failed(number, syscall, path=path))
+        host.files["/proc/self/attr/apparmor/current"] = profile
+    found = why(host, failed(number, syscall, path=path))
     assert found.startswith("kernel.apparmor_restrict_unprivileged_userns is 1")
     assert "give /usr/bin/python3.11 one" in found
     assert "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`" in found
 
 
 def test_apparmor_does_not_restrict_root_or_a_program_with_a_profile() -> None:
-    for machine in (Fake(0), Fake()):
-        machine.files["/proc/sys/kernel/apparmor_restrict_unprivileged_userns"] = "1\n"
-        machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
-        machine.files["/proc/self/attr/current"] = "podman (enforce)\n"
-        assert "restrict_unprivileged" not in why(machine, userns_refused())
+    for host in (Fake(0), Fake()):
+        host.files["/proc/sys/kernel/apparmor_restrict_unprivileged_userns"] = "1\n"
+        host.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
+        host.files["/proc/self/attr/current"] = "podman (enforce)\n"
+        assert "restrict_unprivileged" not in why(host, userns_refused())
 
 
 @pytest.mark.parametrize("file", ["apparmor/current", "current"])
 def test_a_confining_profile(file: str) -> None:
-    machine = Fake(0)
-    machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
-    machine.files[f"/proc/self/attr/{file}"] = "docker-default (enforce)\n"
-    found = why(machine, failed(errno.EACCES, "mount", path="/"), ROOTS)
+    host = Fake(0)
+    host.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
+    host.files[f"/proc/self/attr/{file}"] = "docker-default (enforce)\n"
+    found = why(host, failed(errno.EACCES, "mount", path="/"), ROOTS)
     assert found.startswith("the AppArmor profile docker-default (enforce) is in force")
     assert "--security-opt apparmor=unconfined" in found
 
 
 def test_a_complaining_profile_is_not_blamed() -> None:
-    machine = Fake(0)
-    machine.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
-    machine.files["/proc/self/attr/current"] = "app (complain)\n"
+    host = Fake(0)
+    host.files["/sys/module/apparmor/parameters/enabled"] = "Y\n"
+    host.files["/proc/self/attr/current"] = "app (complain)\n"
     error = failed(errno.EACCES, "mount", path="/")
-    assert rules.explain(error, spec(*ROOTS), machine) is None
+    assert rules.why(error, spec(*ROOTS), host) is None
 
 
 def test_selinux() -> None:
-    machine = Fake()
-    machine.files["/sys/fs/selinux/enforce"] = "1"
-    machine.files["/proc/self/attr/current"] = "system_u:system_r:container_t:s0:c1,c2\0"
-    found = why(machine, failed(errno.EACCES, "mount", path="/proc"))
+    host = Fake()
+    host.files["/sys/fs/selinux/enforce"] = "1"
+    host.files["/proc/self/attr/current"] = "system_u:system_r:container_t:s0:c1,c2\0"
+    found = why(host, failed(errno.EACCES, "mount", path="/proc"))
     assert "SELinux is enforcing (system_u:system_r:container_t:s0:c1,c2)" in found
     assert "label=disable" in found
-    machine.files["/sys/fs/selinux/enforce"] = "0"
+    host.files["/sys/fs/selinux/enforce"] = "0"
     error = failed(errno.EACCES, "mount", path="/proc")
-    assert rules.explain(error, spec(*DEFAULTS), machine) is None
+    assert rules.why(error, spec(*DEFAULTS), host) is None
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
@@ -264,8 +262,8 @@ def test_selinux() -> None:
     ("syscall", "kinds"), [("unshare", DEFAULTS), ("mount", ROOTS), ("sethostname", ROOTS)]
 )
 def test_a_seccomp_filter(number: int, syscall: str, kinds: tuple[str, ...]) -> None:
-    machine = Fake(0, Seccomp="2")
-    found = why(machine, failed(number, syscall), kinds)
+    host = Fake(0, Seccomp="2")
+    found = why(host, failed(number, syscall), kinds)
     assert found.startswith("a seccomp filter is in force")
     assert f"refuses {syscall}" in found
     assert "--security-opt seccomp=unconfined" in found
@@ -273,46 +271,46 @@ def test_a_seccomp_filter(number: int, syscall: str, kinds: tuple[str, ...]) -> 
 
 
 def test_a_seccomp_filter_with_no_new_privs() -> None:
-    machine = Fake(Seccomp="2", NoNewPrivs="1")
-    assert "sudo doesn't help" in why(machine, userns_refused())
+    host = Fake(Seccomp="2", NoNewPrivs="1")
+    assert "sudo doesn't help" in why(host, userns_refused())
 
 
 def test_a_seccomp_filter_is_not_blamed_for_what_surely_has_another_cause() -> None:
-    machine = Fake(Seccomp="2")
-    machine.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
-    assert "seccomp" not in why(machine, userns_refused())
+    host = Fake(Seccomp="2")
+    host.files["/proc/sys/kernel/unprivileged_userns_clone"] = "0\n"
+    assert "seccomp" not in why(host, userns_refused())
 
 
 @pytest.mark.parametrize("extents", ["", "0 100000 65536\n", "0 0 1000\n1001 1001 10\n"])
 @pytest.mark.parametrize("name", ["uid", "gid"])
 def test_an_id_without_a_mapping(name: str, extents: str) -> None:
-    machine = Fake(100000 if "65536" in extents else 1000)
-    machine.files[f"/proc/self/{name}_map"] = extents
-    found = why(machine, userns_refused())
-    assert found.startswith(f"{name} {machine.status['Uid'].split()[0]} has no mapping")
+    host = Fake(100000 if "65536" in extents else 1000)
+    host.files[f"/proc/self/{name}_map"] = extents
+    found = why(host, userns_refused())
+    assert found.startswith(f"{name} {host.status['Uid'].split()[0]} has no mapping")
     assert "--map-root-user" in found
 
 
 @pytest.mark.parametrize("extents", ["1000 0 1\n", "0 0 1\n1 1 999\n1000 5 1\n", "a b c\n", "\n"])
 def test_an_id_with_a_mapping_or_an_unreadable_map(extents: str) -> None:
-    machine = Fake()
-    machine.files["/proc/self/uid_map"] = extents
-    assert "mapping" not in why(machine, userns_refused())
+    host = Fake()
+    host.files["/proc/self/uid_map"] = extents
+    assert "mapping" not in why(host, userns_refused())
 
 
 def test_a_chroot_into_a_plain_directory() -> None:
-    machine = Fake()
-    machine.mounts("26 25 0:22 / /proc rw - proc proc rw")
-    found = why(machine, userns_refused())
+    host = Fake()
+    host.mounts("26 25 0:22 / /proc rw - proc proc rw")
+    found = why(host, userns_refused())
     assert found.startswith("in a chroot nobody can make a user namespace")
     assert "outside" in found
     assert "pivot_root" in found
 
 
 def test_a_chroot_of_root_that_needs_no_user_namespace() -> None:
-    machine = Fake(0)
-    machine.mounts("26 25 0:22 / /proc rw - proc proc rw")
-    assert "leave out --user" in why(machine, userns_refused())
+    host = Fake(0)
+    host.mounts("26 25 0:22 / /proc rw - proc proc rw")
+    assert "leave out --user" in why(host, userns_refused())
 
 
 def test_a_chroot_is_what_is_left() -> None:
@@ -322,9 +320,9 @@ def test_a_chroot_is_what_is_left() -> None:
 
 
 def test_root_without_setfcap() -> None:
-    machine = Fake(0, CapEff=without(31))
+    host = Fake(0, CapEff=without(31))
     error = failed(errno.EPERM, "write", path="/proc/17/uid_map", stage=LAUNCHER)
-    found = why(machine, error)
+    found = why(host, error)
     assert "CAP_SETFCAP" in found
     assert "--cap-add SETFCAP" in found
     assert "leave out --user" in found
@@ -343,23 +341,23 @@ def test_a_read_only_proc_takes_no_maps(name: str) -> None:
 
 @pytest.mark.parametrize("syscall", ["unshare", "mount", "sethostname"])
 def test_root_without_sys_admin(syscall: str) -> None:
-    machine = Fake(0, CapEff=without(21))
-    found = why(machine, failed(errno.EPERM, syscall), ROOTS)
+    host = Fake(0, CapEff=without(21))
+    found = why(host, failed(errno.EPERM, syscall), ROOTS)
     assert found.startswith("root has no CAP_SYS_ADMIN")
     assert "--cap-add SYS_ADMIN" in found
     assert "add --user" in found
 
 
 def test_root_without_sys_admin_under_a_filter_that_refuses_user_namespaces_as_well() -> None:
-    machine = Fake(0, CapEff=without(21), Seccomp="2")
-    found = why(machine, failed(errno.EPERM, "unshare"), ROOTS)
+    host = Fake(0, CapEff=without(21), Seccomp="2")
+    found = why(host, failed(errno.EPERM, "unshare"), ROOTS)
     assert "--cap-add SYS_ADMIN" in found
     assert "--user" not in found
 
 
 def test_root_without_net_admin() -> None:
-    machine = Fake(0, CapEff=without(12))
-    found = why(machine, failed(errno.EPERM, "ioctl", stage=INIT), ["net"])
+    host = Fake(0, CapEff=without(12))
+    found = why(host, failed(errno.EPERM, "ioctl", stage=INIT), ["net"])
     assert "CAP_NET_ADMIN" in found
 
 
@@ -374,9 +372,9 @@ def test_a_user_who_shares_the_user_namespace() -> None:
 
 @pytest.mark.parametrize("kind", NAMESPACES)
 def test_a_kernel_without_a_kind_of_namespace(kind: str) -> None:
-    machine = Fake()
-    del machine.stats[f"/proc/self/ns/{'mnt' if kind == 'mount' else kind}"]
-    found = why(machine, failed(errno.EINVAL, "unshare"), NAMESPACES)
+    host = Fake()
+    del host.stats[f"/proc/self/ns/{'mnt' if kind == 'mount' else kind}"]
+    found = why(host, failed(errno.EINVAL, "unshare"), NAMESPACES)
     assert found.startswith(f"this kernel (6.1.0-fake) has no {kind} namespaces")
     assert f"--share {kind}" in found
 
@@ -387,20 +385,20 @@ def test_a_kernel_without_a_system_call() -> None:
 
 
 def test_no_proc() -> None:
-    machine = Fake()
-    del machine.links["/proc/self"]
+    host = Fake()
+    del host.links["/proc/self"]
     error = failed(errno.ENOENT, "openat", path="/proc/17/uid_map")
-    found = why(machine, error)
+    found = why(host, error)
     assert found.startswith("/proc isn't mounted here")
     assert "`mount -t proc proc /proc`" in found
-    del machine.stats["/proc"]
-    assert "`mkdir /proc` and `mount" in why(machine, error)
+    del host.stats["/proc"]
+    assert "`mkdir /proc` and `mount" in why(host, error)
 
 
 def test_the_proc_of_another_pid_namespace() -> None:
-    machine = Fake()
-    machine.links["/proc/self"] = "17"
-    found = why(machine, failed(errno.EPERM, "write", path="/proc/2/uid_map"))
+    host = Fake()
+    host.links["/proc/self"] = "17"
+    found = why(host, failed(errno.EPERM, "write", path="/proc/2/uid_map"))
     assert found.startswith("/proc shows another PID namespace")
     assert "--mount-proc" in found
 
@@ -417,11 +415,11 @@ def test_the_proc_of_another_pid_namespace() -> None:
 def test_children_that_are_born_in_another_pid_namespace(
     number: int, syscall: str, step: str, target: str | None
 ) -> None:
-    machine = Fake()
-    del machine.links["/proc/self/ns/pid_for_children"]
+    host = Fake()
+    del host.links["/proc/self/ns/pid_for_children"]
     if target:
-        machine.links["/proc/self/ns/pid_for_children"] = target
-    found = why(machine, failed(number, syscall, step))
+        host.links["/proc/self/ns/pid_for_children"] = target
+    found = why(host, failed(number, syscall, step))
     assert "halfway into another PID namespace" in found
     assert "add --fork" in found
 
@@ -437,11 +435,11 @@ def test_children_that_are_born_in_another_pid_namespace(
 def test_the_pid_namespace_that_pyspawn_itself_unshared_is_not_blamed(
     number: int, syscall: str, step: str, target: str | None
 ) -> None:
-    machine = Fake(0)
-    del machine.links["/proc/self/ns/pid_for_children"]
+    host = Fake(0)
+    del host.links["/proc/self/ns/pid_for_children"]
     if target:
-        machine.links["/proc/self/ns/pid_for_children"] = target
-    assert rules.explain(failed(number, syscall, step), spec(*ROOTS), machine) is None
+        host.links["/proc/self/ns/pid_for_children"] = target
+    assert rules.why(failed(number, syscall, step), spec(*ROOTS), host) is None
 
 
 # Descriptors and processes.
@@ -454,10 +452,10 @@ def test_no_descriptor_left() -> None:
 
 
 def test_no_descriptor_left_not_even_for_us() -> None:
-    machine = Fake()
-    machine.files.clear()
-    machine.links.clear()
-    assert "`ulimit -n`" in why(machine, failed(errno.EMFILE, "openat", path="/proc/17/uid_map"))
+    host = Fake()
+    host.files.clear()
+    host.links.clear()
+    assert "`ulimit -n`" in why(host, failed(errno.EMFILE, "openat", path="/proc/17/uid_map"))
 
 
 def test_no_open_file_left_on_the_machine() -> None:
@@ -470,57 +468,57 @@ def test_arguments_that_leave_no_room_for_the_inits() -> None:
 
 @pytest.mark.parametrize("current", ["48", "49", "50"])
 def test_pids_max_of_a_group_above(current: str) -> None:
-    machine = Fake()
-    machine.files["/sys/fs/cgroup/user.slice/run-1/pids.max"] = "max\n"
-    machine.files["/sys/fs/cgroup/user.slice/run-1/pids.current"] = "5\n"
-    machine.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
-    machine.files["/sys/fs/cgroup/user.slice/pids.current"] = f"{current}\n"
-    found = why(machine, failed(errno.EAGAIN, "fork"))
+    host = Fake()
+    host.files["/sys/fs/cgroup/user.slice/run-1/pids.max"] = "max\n"
+    host.files["/sys/fs/cgroup/user.slice/run-1/pids.current"] = "5\n"
+    host.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
+    host.files["/sys/fs/cgroup/user.slice/pids.current"] = f"{current}\n"
+    found = why(host, failed(errno.EAGAIN, "fork"))
     assert found.startswith("pids.max of /sys/fs/cgroup/user.slice is 50, and reached: ")
     assert "pyspawn zombies" in found
 
 
 def test_pids_max_of_the_first_version_mounted_from_a_group() -> None:
-    machine = Fake()
-    machine.files["/proc/self/cgroup"] = "9:name=systemd:/x\n8:cpu,pids:/docker/abc/app\n0::/\n"
-    machine.mounted("40 25 0:36 /docker/abc /sys/fs/cgroup/pids rw - cgroup cgroup rw,cpu,pids")
-    machine.files["/sys/fs/cgroup/pids/app/pids.max"] = "10\n"
-    machine.files["/sys/fs/cgroup/pids/app/pids.current"] = "9\n"
-    found = why(machine, failed(errno.EAGAIN, "fork"))
+    host = Fake()
+    host.files["/proc/self/cgroup"] = "9:name=systemd:/x\n8:cpu,pids:/docker/abc/app\n0::/\n"
+    host.mounted("40 25 0:36 /docker/abc /sys/fs/cgroup/pids rw - cgroup cgroup rw,cpu,pids")
+    host.files["/sys/fs/cgroup/pids/app/pids.max"] = "10\n"
+    host.files["/sys/fs/cgroup/pids/app/pids.current"] = "9\n"
+    found = why(host, failed(errno.EAGAIN, "fork"))
     assert found.startswith("pids.max of /sys/fs/cgroup/pids/app is 10, and reached: ")
 
 
 def test_pids_max_at_a_mount_point_on_the_root() -> None:
-    machine = Fake()
-    machine.mounts("1 1 0:26 / / rw - cgroup2 cgroup2 rw")
-    machine.files["/pids.max"] = machine.files["/pids.current"] = "3\n"
-    assert "is 3, and reached" in why(machine, failed(errno.EAGAIN, "fork"))
+    host = Fake()
+    host.mounts("1 1 0:26 / / rw - cgroup2 cgroup2 rw")
+    host.files["/pids.max"] = host.files["/pids.current"] = "3\n"
+    assert "is 3, and reached" in why(host, failed(errno.EAGAIN, "fork"))
 
 
 def test_a_limit_on_the_processes_of_a_user() -> None:
-    machine = Fake()
-    machine.files["/proc/self/limits"] = "Max processes             7        9     processes \n"
+    host = Fake()
+    host.files["/proc/self/limits"] = "Max processes             7        9     processes \n"
     for pid, uid, threads in ((10, 1000, 1), (11, 1000, 4), (12, 1001, 50)):
-        machine.files[f"/proc/{pid}/status"] = f"Uid:\t{uid}\t0\t0\t0\nThreads:\t{threads}\n"
-    found = why(machine, failed(errno.EAGAIN, "fork"))
+        host.files[f"/proc/{pid}/status"] = f"Uid:\t{uid}\t0\t0\t0\nThreads:\t{threads}\n"
+    found = why(host, failed(errno.EAGAIN, "fork"))
     assert found.startswith("user id 1000 may have 7 processes")
     assert "`ulimit -u`" in found
 
 
 @pytest.mark.parametrize("name", ["pid_max", "threads-max"])
 def test_a_limit_on_the_processes_of_the_machine(name: str) -> None:
-    machine = Fake()
-    machine.files[f"/proc/sys/kernel/{name}"] = "98\n"
-    found = why(machine, failed(errno.EAGAIN, "fork"))
+    host = Fake()
+    host.files[f"/proc/sys/kernel/{name}"] = "98\n"
+    found = why(host, failed(errno.EAGAIN, "fork"))
     assert found.startswith(f"kernel.{name} is 98, and reached")
     assert f"`sysctl -w kernel.{name}=196`" in found
 
 
 def test_a_limit_on_processes_that_does_not_show() -> None:
-    machine = Fake()
-    machine.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
-    machine.files["/sys/fs/cgroup/user.slice/pids.current"] = "5\n"
-    found = why(machine, failed(errno.EAGAIN, "fork"))
+    host = Fake()
+    host.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
+    host.files["/sys/fs/cgroup/user.slice/pids.current"] = "5\n"
+    found = why(host, failed(errno.EAGAIN, "fork"))
     assert found.startswith("a limit on processes is reached: ")
     assert "`ulimit -u`" in found
     assert "pids.max" in found
@@ -534,10 +532,10 @@ def proc_refused() -> SetupError:
 
 
 def test_a_masked_proc() -> None:
-    machine = Fake()
+    host = Fake()
     for number, name in enumerate(("acpi", "kcore", "keys", "sys")):
-        machine.mounted(f"{30 + number} 26 0:40 / /proc/{name} ro - tmpfs tmpfs ro")
-    found = why(machine, proc_refused())
+        host.mounted(f"{30 + number} 26 0:40 / /proc/{name} ro - tmpfs tmpfs ro")
+    found = why(host, proc_refused())
     assert "(/proc/acpi, /proc/kcore, /proc/keys, …)" in found
     assert "systempaths=unconfined" in found
     assert "unmask=ALL" in found
@@ -545,30 +543,30 @@ def test_a_masked_proc() -> None:
 
 
 def test_a_second_proc_that_is_whole_takes_the_blame_from_the_masks() -> None:
-    machine = Fake()
-    machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
-    machine.mounted("31 25 0:22 / /mnt/proc rw - proc proc rw")
-    assert rules.explain(proc_refused(), spec(*DEFAULTS), machine) is None
+    host = Fake()
+    host.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
+    host.mounted("31 25 0:22 / /mnt/proc rw - proc proc rw")
+    assert rules.why(proc_refused(), spec(*DEFAULTS), host) is None
 
 
 def test_a_mount_on_a_directory_that_is_always_empty_masks_nothing() -> None:
-    assert rules.explain(proc_refused(), spec(*DEFAULTS), Fake()) is None
+    assert rules.why(proc_refused(), spec(*DEFAULTS), Fake()) is None
 
 
 def test_no_whole_proc_to_be_seen() -> None:
-    machine = Fake()
-    machine.mounts("25 1 8:1 / / rw - ext4 /dev/sda1 rw",
+    host = Fake()
+    host.mounts("25 1 8:1 / / rw - ext4 /dev/sda1 rw",
                    "26 25 0:22 /1 /proc rw - proc proc rw")  # fmt: skip
-    found = why(machine, proc_refused())
+    found = why(host, proc_refused())
     assert "only where a whole one is visible" in found
     assert "`mount -t proc proc /proc`" in found
 
 
 def test_a_read_only_proc() -> None:
-    machine = Fake()
-    machine.mounts("25 1 8:1 / / rw - ext4 /dev/sda1 rw",
+    host = Fake()
+    host.mounts("25 1 8:1 / / rw - ext4 /dev/sda1 rw",
                    "26 25 0:22 / /proc ro,nosuid - proc proc rw")  # fmt: skip
-    assert "`mount -o remount,bind,rw /proc`" in why(machine, proc_refused())
+    assert "`mount -o remount,bind,rw /proc`" in why(host, proc_refused())
 
 
 def test_the_proc_of_a_pid_namespace_that_is_not_ours() -> None:
@@ -578,11 +576,11 @@ def test_the_proc_of_a_pid_namespace_that_is_not_ours() -> None:
 
 
 def test_a_masked_proc_and_one_that_was_to_go_elsewhere() -> None:
-    machine = Fake()
-    machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
+    host = Fake()
+    host.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
     error = failed(errno.EPERM, "mount", "mount proc on /x", "/x", INIT)
-    assert "parts of /proc are masked (/proc/kcore)" in why(machine, error, mount_proc="/x")
-    assert rules.explain(error, spec(*DEFAULTS), machine) is None
+    assert "parts of /proc are masked (/proc/kcore)" in why(host, error, mount_proc="/x")
+    assert rules.why(error, spec(*DEFAULTS), host) is None
 
 
 @pytest.mark.parametrize(
@@ -593,33 +591,33 @@ def test_a_masked_proc_and_one_that_was_to_go_elsewhere() -> None:
     ],
 )
 def test_a_directory_for_proc_that_is_none(mode: int | None, number: int, words: str) -> None:
-    machine = Fake()
+    host = Fake()
     if mode is not None:
-        machine.add("/x", mode)
-    found = why(machine, failed(number, "openat", "mount proc on /x", "/x", INIT), mount_proc="/x")
+        host.add("/x", mode)
+    found = why(host, failed(number, "openat", "mount proc on /x", "/x", INIT), mount_proc="/x")
     assert found.startswith(words)
     assert found.endswith("--mount-proc")
 
 
 def test_masks_count_for_root_of_a_user_namespace_entered_before() -> None:
-    machine = Fake(0)
-    machine.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
-    assert "parts of /proc are masked (/proc/kcore)" in why(machine, proc_refused(), ROOTS)
-    machine.status["Seccomp"] = "2"
-    assert "a seccomp filter" in why(machine, proc_refused(), ROOTS)
+    host = Fake(0)
+    host.mounted("30 26 0:40 / /proc/kcore ro - tmpfs tmpfs ro")
+    assert "parts of /proc are masked (/proc/kcore)" in why(host, proc_refused(), ROOTS)
+    host.status["Seccomp"] = "2"
+    assert "a seccomp filter" in why(host, proc_refused(), ROOTS)
 
 
 def test_a_root_directory_that_is_no_mount_point() -> None:
-    machine = Fake(0)
-    machine.mounts("26 25 0:22 / /proc rw - proc proc rw")
-    found = why(machine, failed(errno.EINVAL, "mount", path="/", stage=INIT), ROOTS)
+    host = Fake(0)
+    host.mounts("26 25 0:22 / /proc rw - proc proc rw")
+    found = why(host, failed(errno.EINVAL, "mount", path="/", stage=INIT), ROOTS)
     assert found.startswith("the root directory is not a mount point")
     assert "`mount --bind DIR DIR` before `chroot DIR`" in found
 
 
 def test_an_invalid_mount_elsewhere_is_not_explained() -> None:
     error = failed(errno.EINVAL, "mount", path="/")
-    assert rules.explain(error, spec(*ROOTS), Fake(0)) is None
+    assert rules.why(error, spec(*ROOTS), Fake(0)) is None
 
 
 # Clocks and names.
@@ -640,19 +638,19 @@ def test_a_host_name_that_is_too_long() -> None:
 
 
 def test_a_working_directory_that_is_missing() -> None:
-    machine = Fake()
-    machine.add("/srv")
-    found = why(machine, failed(errno.ENOENT, "chdir", path="/srv/a/b"))
+    host = Fake()
+    host.add("/srv")
+    found = why(host, failed(errno.ENOENT, "chdir", path="/srv/a/b"))
     assert found.startswith("/srv/a does not exist: ")
     assert "--workdir" in found
 
 
 def test_a_working_directory_below_a_file() -> None:
-    machine = Fake()
-    machine.add("/etc")
-    machine.add("/etc/passwd", stat.S_IFREG | 0o644)
+    host = Fake()
+    host.add("/etc")
+    host.add("/etc/passwd", stat.S_IFREG | 0o644)
     for path in ("/etc/passwd", "/etc/passwd/", "/etc/passwd/x"):
-        found = why(machine, failed(errno.ENOTDIR, "chdir", path=path))
+        found = why(host, failed(errno.ENOTDIR, "chdir", path=path))
         assert found.startswith("/etc/passwd is not a directory: ")
 
 
@@ -668,69 +666,69 @@ def test_a_working_directory_below_a_file() -> None:
     ],
 )
 def test_a_directory_that_refuses_is_named(mode: int, uid: int, gid: int, letter: str) -> None:
-    machine = Fake()
-    machine.add("/a")
-    machine.add("/a/b", stat.S_IFDIR | mode, uid, gid)
-    machine.add("/a/b/c")
-    found = why(machine, failed(errno.EACCES, "chdir", path="/a//./b/c/"))
+    host = Fake()
+    host.add("/a")
+    host.add("/a/b", stat.S_IFDIR | mode, uid, gid)
+    host.add("/a/b/c")
+    found = why(host, failed(errno.EACCES, "chdir", path="/a//./b/c/"))
     assert f"user id 1000 can't enter /a/b (mode {mode:04o}, owner {uid})" in found
     assert f"`chmod {letter}+x /a/b`" in found
     assert "--workdir" in found
 
 
 def test_a_relative_working_directory() -> None:
-    machine = Fake()
-    machine.add(".", stat.S_IFDIR | 0o755)
-    machine.add("./b", stat.S_IFDIR | 0o700)
-    assert "./b" in why(machine, failed(errno.EACCES, "chdir", path="b"))
+    host = Fake()
+    host.add(".", stat.S_IFDIR | 0o755)
+    host.add("./b", stat.S_IFDIR | 0o700)
+    assert "./b" in why(host, failed(errno.EACCES, "chdir", path="b"))
 
 
 @pytest.mark.parametrize("target", ["/root/python", "../root/python"])
 def test_an_interpreter_behind_a_link_into_a_closed_directory(target: str) -> None:
-    machine = Fake()
-    machine.add("/usr")
-    machine.link_to("/usr/python3", target)
-    machine.add("/root", stat.S_IFDIR | 0o700)
-    machine.add("/usr/..")
-    machine.add("/usr/../root", stat.S_IFDIR | 0o700)
-    machine.stats["/root/python"] = errno.EACCES
-    found = why(machine, failed(errno.EACCES, "execve", path="/usr/python3", stage=INIT), init="")
+    host = Fake()
+    host.add("/usr")
+    host.link_to("/usr/python3", target)
+    host.add("/root", stat.S_IFDIR | 0o700)
+    host.add("/usr/..")
+    host.add("/usr/../root", stat.S_IFDIR | 0o700)
+    host.stats["/root/python"] = errno.EACCES
+    found = why(host, failed(errno.EACCES, "execve", path="/usr/python3", stage=INIT), init="")
     assert "root (mode 0700, owner 0)" in found
     assert "another Python, such as /usr/bin/python3" in found
 
 
 def test_an_init_that_is_not_executable() -> None:
-    machine = Fake()
-    machine.add("/init", stat.S_IFREG | 0o644)
+    host = Fake()
+    host.add("/init", stat.S_IFREG | 0o644)
     error = failed(errno.EACCES, "execve", path="/init", stage=INIT)
-    found = why(machine, error, init="/init")
+    found = why(host, error, init="/init")
     assert "can't execute /init (mode 0644, owner 0)" in found
     assert "`chmod o+x /init`" in found
     assert "--init=PATH" in found
 
 
 def test_a_program_on_a_file_system_mounted_noexec() -> None:
-    machine = Fake()
-    machine.mounted("40 25 0:50 / /mnt/a\\040b rw,nosuid,noexec - tmpfs tmpfs rw")
-    machine.add("/mnt")
-    machine.add("/mnt/a b")
-    machine.add("/mnt/a b/app", stat.S_IFREG | 0o755)
-    found = why(machine, failed(errno.EACCES, "execve", path="/mnt/a b/app", stage=INIT))
+    host = Fake()
+    host.mounted("40 25 0:50 / /mnt/a\\040b rw,nosuid,noexec - tmpfs tmpfs rw")
+    host.add("/mnt")
+    host.add("/mnt/a b")
+    host.add("/mnt/a b/app", stat.S_IFREG | 0o755)
+    found = why(host, failed(errno.EACCES, "execve", path="/mnt/a b/app", stage=INIT))
     assert found.startswith("/mnt/a b/app lies on a file system mounted noexec")
 
 
 def test_a_circle_of_links() -> None:
-    machine = Fake()
-    machine.link_to("/a", "b")
-    machine.link_to("/b", "/a")
-    found = why(machine, failed(errno.ELOOP, "chdir", path="/a"))
+    host = Fake()
+    host.link_to("/a", "b")
+    host.link_to("/b", "/a")
+    found = why(host, failed(errno.ELOOP, "chdir", path="/a"))
     assert found.startswith("/a leads in a circle of symbolic links")
 
 
 def test_a_directory_that_cannot_be_looked_into_from_here() -> None:
-    machine = Fake()
-    machine.stats["/fuse"] = errno.EACCES
-    found = why(machine, failed(errno.EACCES, "chdir", path="/fuse/x"))
+    host = Fake()
+    host.stats["/fuse"] = errno.EACCES
+    found = why(host, failed(errno.EACCES, "chdir", path="/fuse/x"))
     assert "can't see /fuse" in found
 
 
@@ -739,11 +737,11 @@ def test_a_path_with_a_line_break_stays_on_one_line() -> None:
 
 
 def test_a_path_that_is_in_order_by_now_is_not_explained() -> None:
-    machine = Fake()
-    machine.add("/srv")
+    host = Fake()
+    host.add("/srv")
     for number in (errno.ENOENT, errno.EACCES, errno.ENOTDIR):
         error = failed(number, "chdir", path="/srv")
-        assert rules.explain(error, spec(*DEFAULTS), machine) is None
+        assert rules.why(error, spec(*DEFAULTS), host) is None
 
 
 # In general.
@@ -751,39 +749,39 @@ def test_a_path_that_is_in_order_by_now_is_not_explained() -> None:
 
 def test_an_error_without_an_errno_is_not_explained() -> None:
     error = SetupError("the launcher has gone", stage=STAGE)
-    assert rules.explain(error, None, Fake()) is None
+    assert rules.why(error, None, Fake()) is None
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.EINVAL, errno.ECHILD])
 def test_what_is_unknown_is_not_guessed(number: int) -> None:
-    assert rules.explain(failed(number, "unshare"), spec(*DEFAULTS), Fake()) is None
+    assert rules.why(failed(number, "unshare"), spec(*DEFAULTS), Fake()) is None
 
 
 def test_the_real_machine_answers() -> None:
     """Every question to it, about what is there and what isn't."""
-    machine = Machine()
-    assert machine.pid() == os.getpid()
-    assert machine.link("/proc/self") == str(os.getpid())
-    assert "Seccomp:" in (machine.read("/proc/self/status") or "")
-    assert str(os.getpid()) in machine.names("/proc")
-    found = machine.stat("/")
+    host = Host()
+    assert host.pid() == os.getpid()
+    assert host.link("/proc/self") == str(os.getpid())
+    assert "Seccomp:" in (host.read("/proc/self/status") or "")
+    assert str(os.getpid()) in host.names("/proc")
+    found = host.stat("/")
     assert not isinstance(found, int)
     assert stat.S_ISDIR(found.st_mode)
     for path in ("/nonexistent", "/nul\0", "/proc/self/mem", "/etc/passwd/x"):
-        assert machine.read(path) is None
-        assert machine.link(path) is None
-        assert machine.names(path) == []
-    assert machine.stat("/nonexistent") == errno.ENOENT
-    assert machine.stat("/nul\0") == errno.EINVAL
+        assert host.read(path) is None
+        assert host.link(path) is None
+        assert host.names(path) == []
+    assert host.stat("/nonexistent") == errno.ENOENT
+    assert host.stat("/nul\0") == errno.EINVAL
 
 
 def test_a_link_is_looked_at_itself(tmp_path: os.PathLike[str]) -> None:
     place = os.path.join(tmp_path, "link")
     os.symlink("nowhere", place)
-    assert not isinstance(Machine().stat(place), int)
+    assert not isinstance(Host().stat(place), int)
 
 
-class Mad(Machine):
+class Mad(Host):
     """A machine whose every answer is drawn."""
 
     def __init__(self, data: st.DataObject) -> None:
@@ -835,5 +833,5 @@ def test_it_never_raises_and_says_one_line(
 ) -> None:
     error = SetupError("step", stage=STAGE, syscall=syscall, errno=number, path=path)
     wanted = spec(*kinds) if kinds is not None else None
-    found = rules.explain(error, wanted, Mad(data))
+    found = rules.why(error, wanted, Mad(data))
     assert found is None or (unmarked(found).isprintable() and found)
