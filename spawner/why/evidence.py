@@ -131,13 +131,6 @@ class Case:
         """Return the number in a file below /proc/sys: `sysctl("kernel/pid_max")`."""
         return number(self.host.read(f"/proc/sys/{name}"))
 
-    def limit(self, name: str) -> int | None:
-        """Return a soft limit of /proc/self/limits; None for "unlimited"."""
-        for line in (self.host.read("/proc/self/limits") or "").splitlines():
-            if line.startswith(name):
-                return number(line[len(name) :])
-        return None
-
     def lacks(self, capability: str) -> bool:
         """Say whether this process is known not to have a capability, capabilities(7)."""
         return proc.holds(self._status(), capability) is False
@@ -176,20 +169,6 @@ class Case:
             except ValueError:
                 continue
         return found
-
-    def tasks(self) -> int | None:
-        """Return how many threads the machine has: "0.20 0.18 0.12 1/80 11206", proc_loadavg(5)."""
-        return number((self.host.read("/proc/loadavg") or "").partition("/")[2])
-
-    def tasks_of(self, uid: int) -> int:
-        """Return how many threads the processes of a user have, as far as they show."""
-        count = 0
-        for name in self.host.names("/proc"):
-            if name.isdigit():
-                found = proc.fields(self.host.read(f"/proc/{name}/status") or "")
-                if number(found.get("Uid")) == uid:
-                    count += number(found.get("Threads")) or 1
-        return count
 
 
 def number(words: str | None) -> int | None:

@@ -12,14 +12,11 @@ _ENDED_SINCE = 2
 """Processes of ours that have ended between the failure and the look at a limit: stage, init."""
 
 
-def no_descriptor(case: Case) -> str:
+def no_descriptor(_: Case) -> str:
     """Explain EMFILE: the limit on this process's own descriptors, getrlimit(2)."""
-    # Without a free descriptor the limit can't be read either: it's named where it can.
-    limit = case.limit("Max open files")
-    known = f" ({limit})" if limit is not None else ""
     return (
-        f"pyspawn has no file descriptor left below its limit{known}: raise it with `ulimit -n`, "
-        "or let pyspawn inherit fewer open files"
+        "pyspawn has no file descriptor left below its limit: raise it with `ulimit -n`, or let "
+        "pyspawn inherit fewer open files"
     )
 
 
@@ -54,23 +51,10 @@ def no_process(case: Case) -> str | None:
             f"pids.max of {shown(directory)} is {limit}, and reached: raise it (a container's "
             "--pids-limit, a unit's TasksMax=), or see with `pyspawn zombies` who doesn't reap"
         )
-    mine = case.limit("Max processes")
-    if case.uid and mine is not None and case.tasks_of(case.uid) + _ENDED_SINCE >= mine:
-        return (
-            f"user id {case.uid} may have {mine} processes and threads, and has them: end some, "
-            "or raise the limit with `ulimit -u`"
-        )
-    tasks = case.tasks()
-    for name in ("kernel.pid_max", "kernel.threads-max"):
-        most = case.sysctl(name.replace(".", "/"))
-        if tasks is not None and most is not None and tasks + _ENDED_SINCE >= most:
-            return (
-                f"{name} is {most}, and reached: end some processes, or raise it as root, "
-                f"`sysctl -w {name}={2 * most}`"
-            )
     return (
-        "a limit on processes is reached: see `ulimit -u`, and pids.max of the control group and "
-        "of those above it (a container's --pids-limit, a unit's TasksMax=)"
+        "a limit on processes is reached: see `ulimit -u`, pids.max of the control group and of "
+        "those above it (a container's --pids-limit, a unit's TasksMax=), and `sysctl "
+        "kernel.pid_max kernel.threads-max`"
     )
 
 

@@ -562,7 +562,6 @@ resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
     )
     ended = inside(code)
     hint = refused(ended, "fork the stage: Resource temporarily unavailable (EAGAIN)")
-    assert "may have 1 processes and threads" in hint
     assert "`ulimit -u`" in hint
 
 
@@ -602,7 +601,7 @@ def test_a_working_directory_that_is_missing(tmp_path: Path) -> None:
     ended = run(pyspawn("--workdir", f"{place}/b"))
     message = f"change to the directory {place}/b: No such file or directory (ENOENT)"
     hint = refused(ended, message)
-    assert f"{place} does not exist" in hint
+    assert f"`namei -l {place}/b` shows which part of it isn't there" in hint
     (place / "b").mkdir(parents=True)
     assert run(pyspawn("--workdir", f"{place}/b")).out == b"ran\n"
 
@@ -612,7 +611,8 @@ def test_a_working_directory_that_is_a_file(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.touch()
     message = f"change to the directory {place}: Not a directory (ENOTDIR)"
-    assert f"{place} is not a directory" in refused(run(pyspawn("--workdir", str(place))), message)
+    hint = refused(run(pyspawn("--workdir", str(place))), message)
+    assert f"`namei -l {place}` shows which part of it is not a directory" in hint
 
 
 def test_a_working_directory_that_is_closed(tmp_path: Path) -> None:
@@ -625,8 +625,7 @@ def test_a_working_directory_that_is_closed(tmp_path: Path) -> None:
     ended = inside(BECOME_ORDINARY, "--workdir", f"{place}/below")
     message = f"change to the directory {place}/below: Permission denied (EACCES)"
     hint = refused(ended, message)
-    assert f"user id 64999 can't enter {place} (mode 0700, owner 0)" in hint
-    assert f"`chmod o+x {place}`" in hint
+    assert f"`namei -l {place}/below` shows the mode and the owner of each part" in hint
     place.chmod(0o701)
     assert inside(BECOME_ORDINARY, "--workdir", f"{place}/below").out == b"ran\n"
 
@@ -643,7 +642,7 @@ def test_an_interpreter_that_the_mapped_root_cannot_reach(tmp_path: Path) -> Non
     ended = run([f"{place}/python3", *rest])
     message = f"execute the init {place}/python3: Permission denied (EACCES)"
     hint = refused(ended, message)
-    assert f"can't enter {place} (mode 0700, owner 65534)" in hint
+    assert f"`namei -l {place}/python3` shows the mode and the owner of each part" in hint
     assert "another Python, such as /usr/bin/python3" in hint
 
 
@@ -662,7 +661,7 @@ mount(None, "/mnt", None, REMOUNT)
     ended = inside(code, "--init=/mnt/init")
     assert (ended.status, ended.out) == (0, b"125\n"), ended
     hint = refusal(ended.errors, "execute the init /mnt/init: Permission denied (EACCES)")
-    assert "/mnt/init lies on a file system mounted noexec" in hint
+    assert "on a file system that isn't mounted noexec" in hint
 
 
 @pytest.mark.parametrize("options", [[], ["--init"], ["--user"], ["--share=pid"]], ids=" ".join)

@@ -113,7 +113,7 @@ def test_what_is_no_target(target: str, words: tuple[str, ...], message: str) ->
     [
         (("exec", "/nonesuch", "true"), "there is no /nonesuch: name a process by its pid"),
         (("exec", "/usr", "--net", "true"), "`ls /usr` shows"),
-        (("--net=/nonesuch", "true"), "/nonesuch does not exist: name another path"),
+        (("--net=/nonesuch", "true"), "`namei -l /nonesuch` shows which part of it isn't there"),
         (("release", "/nonesuch"), "`grep pyspawn-persist /proc/self/mounts` shows"),
     ],
 )

@@ -68,7 +68,7 @@ def test_no_such_directory(tmp_path: Path) -> None:
     require("pidns")
     reason, hint = refused(tmp_path / "a/b")
     assert reason == "No such file or directory (ENOENT)"
-    assert f"{tmp_path}/a does not exist" in hint
+    assert f"`namei -l {tmp_path}/a/b` shows which part of it isn't there" in hint
     assert "--mount-proc" in hint
     (tmp_path / "a/b").mkdir(parents=True)
     assert sh("echo ran", f"--mount-proc={tmp_path}/a/b").out == b"ran\n"
@@ -80,7 +80,7 @@ def test_no_directory(tmp_path: Path, below: str) -> None:
     (tmp_path / "a").touch()
     reason, hint = refused(f"{tmp_path}/a{below}")
     assert reason == "Not a directory (ENOTDIR)"
-    assert f"{tmp_path}/a is not a directory" in hint
+    assert f"`namei -l {tmp_path}/a{below}` shows which part of it is not a directory" in hint
 
 
 @pytest.mark.parametrize("below", ["", "/b"])

@@ -32,19 +32,10 @@ class Fake(Host):
         self.own = 4242
         self.files: dict[str, str] = {
             "/proc/sys/kernel/osrelease": "6.1.0-fake\n",
-            "/proc/sys/kernel/pid_max": "4194304\n",
-            "/proc/sys/kernel/threads-max": "96365\n",
             "/proc/sys/fs/file-max": "100000\n",
-            "/proc/loadavg": "0.03 0.10 0.04 2/97 16595\n",
             "/proc/self/uid_map": "         0          0 4294967295\n",
             "/proc/self/gid_map": "         0          0 4294967295\n",
             "/proc/self/cgroup": "0::/user.slice/run-1\n",
-            "/proc/self/limits": (
-                "Limit                     Soft Limit           Hard Limit           Units     \n"
-                "Max processes             4096                 4096                 processes \n"
-                "Max open files            1024                 524288               files     \n"
-                "Max stack size            8388608              unlimited            bytes     \n"
-            ),
         }
         for kind in NAMESPACES:
             self.limit(kind, 96365)
@@ -63,7 +54,6 @@ class Fake(Host):
         self.status = {
             "Uid": "\t".join([str(uid)] * 4),
             "Gid": "\t".join([str(uid)] * 4),
-            "Groups": "27 1000 ",
             "CapEff": NO_CAPS if uid else ALL_CAPS,
             "NoNewPrivs": "0",
             "Seccomp": "0",
@@ -81,10 +71,6 @@ class Fake(Host):
 
     def add(self, path: str, mode: int = stat.S_IFDIR | 0o755, uid: int = 0, gid: int = 0) -> None:
         self.stats[path] = os.stat_result((mode, len(self.stats), 1, 1, uid, gid, 0, 0, 0, 0))
-
-    def link_to(self, path: str, target: str) -> None:
-        self.add(path, stat.S_IFLNK | 0o777)
-        self.links[path] = target
 
     def pid(self) -> int:
         return self.own
@@ -446,9 +432,7 @@ def test_the_pid_namespace_that_pyspawn_itself_unshared_is_not_blamed(
 
 
 def test_no_descriptor_left() -> None:
-    found = why(Fake(), failed(errno.EMFILE, "pipe2", stage=LAUNCHER))
-    assert "(1024)" in found
-    assert "`ulimit -n`" in found
+    assert "`ulimit -n`" in why(Fake(), failed(errno.EMFILE, "pipe2", stage=LAUNCHER))
 
 
 def test_no_descriptor_left_not_even_for_us() -> None:
@@ -493,25 +477,6 @@ def test_pids_max_at_a_mount_point_on_the_root() -> None:
     host.mounts("1 1 0:26 / / rw - cgroup2 cgroup2 rw")
     host.files["/pids.max"] = host.files["/pids.current"] = "3\n"
     assert "is 3, and reached" in why(host, failed(errno.EAGAIN, "fork"))
-
-
-def test_a_limit_on_the_processes_of_a_user() -> None:
-    host = Fake()
-    host.files["/proc/self/limits"] = "Max processes             7        9     processes \n"
-    for pid, uid, threads in ((10, 1000, 1), (11, 1000, 4), (12, 1001, 50)):
-        host.files[f"/proc/{pid}/status"] = f"Uid:\t{uid}\t0\t0\t0\nThreads:\t{threads}\n"
-    found = why(host, failed(errno.EAGAIN, "fork"))
-    assert found.startswith("user id 1000 may have 7 processes")
-    assert "`ulimit -u`" in found
-
-
-@pytest.mark.parametrize("name", ["pid_max", "threads-max"])
-def test_a_limit_on_the_processes_of_the_machine(name: str) -> None:
-    host = Fake()
-    host.files[f"/proc/sys/kernel/{name}"] = "98\n"
-    found = why(host, failed(errno.EAGAIN, "fork"))
-    assert found.startswith(f"kernel.{name} is 98, and reached")
-    assert f"`sysctl -w kernel.{name}=196`" in found
 
 
 def test_a_limit_on_processes_that_does_not_show() -> None:
@@ -584,18 +549,15 @@ def test_a_masked_proc_and_one_that_was_to_go_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "number", "words"),
+    ("number", "words"),
     [
-        (None, errno.ENOENT, "/x does not exist: make it, or name another directory with "),
-        (stat.S_IFREG | 0o644, errno.ENOTDIR, "/x is not a directory: name another directory with"),
+        (errno.ENOENT, "which part of it isn't there: make it, or name another directory with"),
+        (errno.ENOTDIR, "which part of it is not a directory: name another directory with"),
     ],
 )
-def test_a_directory_for_proc_that_is_none(mode: int | None, number: int, words: str) -> None:
-    host = Fake()
-    if mode is not None:
-        host.add("/x", mode)
-    found = why(host, failed(number, "openat", "mount proc on /x", "/x", INIT), mount_proc="/x")
-    assert found.startswith(words)
+def test_a_directory_for_proc_that_is_none(number: int, words: str) -> None:
+    found = why(Fake(), failed(number, "openat", "mount proc on /x", "/x", INIT), mount_proc="/x")
+    assert found.startswith(f"`namei -l /x` shows {words}")
     assert found.endswith("--mount-proc")
 
 
@@ -637,111 +599,36 @@ def test_a_host_name_that_is_too_long() -> None:
 # Paths.
 
 
-def test_a_working_directory_that_is_missing() -> None:
-    host = Fake()
-    host.add("/srv")
-    found = why(host, failed(errno.ENOENT, "chdir", path="/srv/a/b"))
-    assert found.startswith("/srv/a does not exist: ")
-    assert "--workdir" in found
-
-
-def test_a_working_directory_below_a_file() -> None:
-    host = Fake()
-    host.add("/etc")
-    host.add("/etc/passwd", stat.S_IFREG | 0o644)
-    for path in ("/etc/passwd", "/etc/passwd/", "/etc/passwd/x"):
-        found = why(host, failed(errno.ENOTDIR, "chdir", path=path))
-        assert found.startswith("/etc/passwd is not a directory: ")
-
-
 @pytest.mark.parametrize(
-    ("mode", "uid", "gid", "letter"),
+    ("number", "words"),
     [
-        (0o700, 0, 0, "o"),
-        (0o750, 0, 0, "o"),
-        (0o700, 0, 1000, "g"),
-        (0o707, 0, 27, "g"),
-        (0o600, 1000, 1000, "u"),
-        (0o077, 1000, 1000, "u"),
+        (errno.ENOENT, "which part of it isn't there"),
+        (errno.ENOTDIR, "which part of it is not a directory"),
+        (errno.EACCES, "the mode and the owner of each part"),
+        (errno.ELOOP, "a circle of symbolic links"),
     ],
 )
-def test_a_directory_that_refuses_is_named(mode: int, uid: int, gid: int, letter: str) -> None:
-    host = Fake()
-    host.add("/a")
-    host.add("/a/b", stat.S_IFDIR | mode, uid, gid)
-    host.add("/a/b/c")
-    found = why(host, failed(errno.EACCES, "chdir", path="/a//./b/c/"))
-    assert f"user id 1000 can't enter /a/b (mode {mode:04o}, owner {uid})" in found
-    assert f"`chmod {letter}+x /a/b`" in found
+def test_a_working_directory_on_whose_way_something_refuses(number: int, words: str) -> None:
+    found = why(Fake(), failed(number, "chdir", path="/srv/a/b"))
+    assert "`namei -l /srv/a/b`" in found
+    assert words in found
     assert "--workdir" in found
-
-
-def test_a_relative_working_directory() -> None:
-    host = Fake()
-    host.add(".", stat.S_IFDIR | 0o755)
-    host.add("./b", stat.S_IFDIR | 0o700)
-    assert "./b" in why(host, failed(errno.EACCES, "chdir", path="b"))
-
-
-@pytest.mark.parametrize("target", ["/root/python", "../root/python"])
-def test_an_interpreter_behind_a_link_into_a_closed_directory(target: str) -> None:
-    host = Fake()
-    host.add("/usr")
-    host.link_to("/usr/python3", target)
-    host.add("/root", stat.S_IFDIR | 0o700)
-    host.add("/usr/..")
-    host.add("/usr/../root", stat.S_IFDIR | 0o700)
-    host.stats["/root/python"] = errno.EACCES
-    found = why(host, failed(errno.EACCES, "execve", path="/usr/python3", stage=INIT), init="")
-    assert "root (mode 0700, owner 0)" in found
-    assert "another Python, such as /usr/bin/python3" in found
 
 
 def test_an_init_that_is_not_executable() -> None:
-    host = Fake()
-    host.add("/init", stat.S_IFREG | 0o644)
     error = failed(errno.EACCES, "execve", path="/init", stage=INIT)
-    found = why(host, error, init="/init")
-    assert "can't execute /init (mode 0644, owner 0)" in found
-    assert "`chmod o+x /init`" in found
+    found = why(Fake(), error, init="/init")
+    assert "noexec" in found
     assert "--init=PATH" in found
 
 
-def test_a_program_on_a_file_system_mounted_noexec() -> None:
-    host = Fake()
-    host.mounted("40 25 0:50 / /mnt/a\\040b rw,nosuid,noexec - tmpfs tmpfs rw")
-    host.add("/mnt")
-    host.add("/mnt/a b")
-    host.add("/mnt/a b/app", stat.S_IFREG | 0o755)
-    found = why(host, failed(errno.EACCES, "execve", path="/mnt/a b/app", stage=INIT))
-    assert found.startswith("/mnt/a b/app lies on a file system mounted noexec")
-
-
-def test_a_circle_of_links() -> None:
-    host = Fake()
-    host.link_to("/a", "b")
-    host.link_to("/b", "/a")
-    found = why(host, failed(errno.ELOOP, "chdir", path="/a"))
-    assert found.startswith("/a leads in a circle of symbolic links")
-
-
-def test_a_directory_that_cannot_be_looked_into_from_here() -> None:
-    host = Fake()
-    host.stats["/fuse"] = errno.EACCES
-    found = why(host, failed(errno.EACCES, "chdir", path="/fuse/x"))
-    assert "can't see /fuse" in found
+def test_an_interpreter_in_a_closed_directory() -> None:
+    error = failed(errno.EACCES, "execve", path="/root/python", stage=INIT)
+    assert "another Python, such as /usr/bin/python3" in why(Fake(), error, init="")
 
 
 def test_a_path_with_a_line_break_stays_on_one_line() -> None:
     assert r"/a\nb" in why(Fake(), failed(errno.ENOENT, "chdir", path="/a\nb"))
-
-
-def test_a_path_that_is_in_order_by_now_is_not_explained() -> None:
-    host = Fake()
-    host.add("/srv")
-    for number in (errno.ENOENT, errno.EACCES, errno.ENOTDIR):
-        error = failed(number, "chdir", path="/srv")
-        assert rules.why(error, spec(*DEFAULTS), host) is None
 
 
 # In general.
@@ -792,7 +679,7 @@ class Mad(Host):
             st.text(max_size=40),
             st.sampled_from(
                 ["26 25 0:22 / /proc ro - proc proc rw", "0 0 0", "0::/x", "8:pids:/", "CapEff: x",
-                 "1 1 1:1 / / rw - cgroup cgroup pids", "Max processes 9", "1/2", "9" * 5000, "²",
+                 "1 1 1:1 / / rw - cgroup cgroup pids", "1/2", "9" * 5000, "²",
                  "Uid: 0 0", "Seccomp: 2"]
             ),
         )  # fmt: skip
