@@ -157,8 +157,8 @@ def test_pure_rooms_import_only_tables(room: str, may_import: set[str]) -> None:
     assert {i.imported for i in REAL if i.importer == room} <= may_import
 
 
-def circles(arrows: Iterable[tuple[str, str]]) -> list[set[str]]:
-    """Return the sets of modules in which each leads to each other."""
+def reached(arrows: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Return all that each module leads to."""
     leads: dict[str, set[str]] = {}
     for importer, imported in arrows:
         leads.setdefault(importer, set()).add(imported)
@@ -172,10 +172,14 @@ def circles(arrows: Iterable[tuple[str, str]]) -> list[set[str]]:
             queue += new
         return found
 
-    reached = {name: reachable(name) for name in leads}
+    return {name: reachable(name) for name in leads}
+
+
+def circles(arrows: Iterable[tuple[str, str]]) -> list[set[str]]:
+    """Return the sets of modules in which each leads to each other."""
+    leads = reached(arrows)
     found = {
-        frozenset(other for other in reached[name] if name in reached.get(other, ()))
-        for name in leads
+        frozenset(other for other in leads[name] if name in leads.get(other, ())) for name in leads
     }
     return sorted(map(set, found - {frozenset()}), key=sorted)
 
@@ -203,6 +207,46 @@ def test_a_circle_that_is_put_in_is_found(arrow: tuple[str, str], circle: set[st
 def test_circles_are_told_apart() -> None:
     made_up = ["ab", "bc", "ca", "cd", "de", "ed", "ef", "gg"]
     assert circles((a, b) for a, b in made_up) == [{"a", "b", "c"}, {"d", "e"}, {"g"}]
+
+
+WINGS = {"ids", "joining", "life", "mount", "net", "terminal"}
+"""Folders of the spawner that are each a subject. They stand on `host`, as the launcher does."""
+
+ABOVE = {"__main__", "aio", "api", "cli", "command", "launch", "planning", "pytest_plugin", "tell",
+         "why"}  # fmt: skip
+"""What knows of wings, and no wing of it: the fronts, what they tell, the launch and its plan."""
+
+
+def room(module: str) -> str:
+    """Return the folder of a module of the spawner, or its name if it stands in none."""
+    return module.split(".")[1] if module.startswith("spawner.") else module
+
+
+def test_every_folder_is_a_wing_or_what_stands_above_or_below() -> None:
+    folders = {name.split(".")[1] for name in MODULES if name.startswith("spawner.")
+               and name.count(".") == 2}  # fmt: skip
+    assert folders <= WINGS | ABOVE | {"host"}
+
+
+def test_no_wing_reaches_what_stands_above() -> None:
+    wrong = [
+        (name, other)
+        for name, others in reached(ARROWS).items()
+        if room(name) in WINGS | {"host"}
+        for other in others
+        if room(other) in ABOVE or other == "spawner"
+    ]
+    assert wrong == []
+
+
+def test_no_wing_opens_another() -> None:
+    """But a join takes the steps by which one becomes another user."""
+    found = {
+        (room(name), other)
+        for name, other in ARROWS
+        if room(name) in WINGS | {"host"} and room(other) in WINGS - {room(name)}
+    }
+    assert found == {("joining", "spawner.ids.credentials")}
 
 
 def test_only_the_command_lines_end_a_process_or_print() -> None:
