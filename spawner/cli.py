@@ -159,10 +159,10 @@ def _run(
 def _meant(spec: Spec, error: ExecError) -> str | None:
     """Return the hint for a program that could not be executed: the error has its file's own."""
     try:
-        if spec.joins is not None:
+        if spec.enters:
             from spawner.why import joins
 
-            if found := joins.not_found(error, spec.joins, spec.arguments[0]):
+            if found := joins.not_found(error, spec):
                 return found
         from spawner.command import meant
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
-    from spawner.spec import Spec
+    from spawner.spec import Spec, Wish
     from spawner.steps import Look, Part, Step, Steps
 
 
@@ -38,7 +38,7 @@ def is_staged(spec: "Spec") -> bool:
     And where namespaces are joined, which the launcher itself may not enter.
     """
     wanted = spec.namespaces.wanted
-    return "user" in wanted or "pid" not in wanted or spec.joins is not None
+    return "user" in wanted or "pid" not in wanted or bool(spec.enters)
 
 
 def find(
@@ -51,8 +51,9 @@ def find(
     """
     found: list[Part] = []
     try:
-        for look in _finders(spec, caller):
-            part = look(kernel, spec, caller, lifelines)
+        for wish in _wishes(spec, caller):
+            look = __import__(wish.door, fromlist=("find",)).find
+            part: Part | None = look(wish, kernel, spec, caller, lifelines)
             if part is not None:
                 found.append(part)
     except BaseException:
@@ -62,28 +63,13 @@ def find(
     return tuple(found)
 
 
-def _finders(spec: "Spec", caller: "Caller") -> "Iterator[Callable[..., Part | None]]":
-    """Yield what finds each part, in the order in which a refusal is told."""
-    if spec.names_ids or (caller.user == 0 and "user" in spec.namespaces.wanted):
-        from spawner.ids import part as idspart
+def _wishes(spec: "Spec", caller: "Caller") -> "Iterable[Wish]":
+    """Return what is wanted; root, who may map any id, looks at what there is to be mapped."""
+    if caller.user or "user" not in spec.namespaces.wanted:
+        return spec.wishes
+    from spawner.ids.identity import Identity
 
-        yield idspart.find
-    if spec.joins is not None:
-        from spawner.joining import part as joinpart
-
-        yield joinpart.find
-    if spec.persist is not None:
-        from spawner.life import persist
-
-        yield persist.find
-    if spec.network is not None:
-        from spawner.net import part as netpart
-
-        yield netpart.find
-    if spec.names_mounts:
-        from spawner.mount import part as mountpart
-
-        yield mountpart.find
+    return spec.wishes if spec.wish(Identity) else (Identity(), *spec.wishes)
 
 
 def plan(
@@ -140,14 +126,9 @@ def _user(spec: "Spec", _: "Caller") -> "Iterator[Step]":
 
 
 def _maps(spec: "Spec", caller: "Caller") -> "Iterator[Step]":
-    """Yield what fills the new user namespace with ids; groups first, as long as root is outside.
-
-    The only map that the kernel takes from a process without privileges is of its own id.
-    """
+    """Yield what makes the caller root in the new user namespace."""
     if "user" in spec.namespaces.wanted:
-        yield steps.deny_setgroups()
-        yield steps.map_ids("gid", f"{spec.map_group} {caller.group} 1")
-        yield steps.map_ids("uid", f"{spec.map_user} {caller.user} 1")
+        yield from steps.map_own(users=f"0 {caller.user} 1", groups=f"0 {caller.group} 1")
 
 
 def _children(spec: "Spec", _: "Caller") -> "Iterator[Step]":

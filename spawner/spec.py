@@ -10,9 +10,11 @@ from spawner.errors import INIT, STAGE, SpecError, mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from dataclasses import KW_ONLY
-    from typing import Any, ClassVar, NoReturn, dataclass_transform
+    from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
+
+    AWish = TypeVar("AWish", bound="Wish")
 
     @dataclass_transform(frozen_default=True)
     class _Value:
@@ -132,15 +134,6 @@ ALL = "all"
 STOP_TIMEOUT = 10.0
 """Seconds between the stop signal and SIGKILL, as `docker stop` has it."""
 
-PRIVATE, SLAVE, SHARED, UNCHANGED = "private", "slave", "shared", "unchanged"
-"""How mounts spread between the new mount namespace and the old one, in unshare(1)'s words."""
-
-MAX_ID = 4294967294
-"""The greatest user or group id: the one above it, (uid_t) -1, means none, credentials(7)."""
-
-NGROUPS_MAX = 65536
-"""Supplementary groups that a process can have, linux/limits.h."""
-
 HOST_NAME_MAX = 64
 """Bytes in a host name, sethostname(2), linux/utsname.h (__NEW_UTS_LEN)."""
 
@@ -256,46 +249,91 @@ def choose(
     return Namespaces(required - {ALL}, optional - {ALL})
 
 
+class Choice:
+    """Which namespaces the options name, to which what else they ask for may add.
+
+    `unshare`, `share` and `attempt` are as for `choose`; `joined` are those of others, path by
+    kind. `user` and `group` are the ids of the caller.
+    """
+
+    def __init__(
+        self,
+        user: int,
+        group: int,
+        *,
+        unshare: "Iterable[str]" = (),
+        share: "Iterable[str]" = (),
+        attempt: "Iterable[str]" = (),
+        joined: "Mapping[str, str] | None" = None,
+    ) -> None:
+        self.user = user
+        self.group = group
+        self.unshare = list(unshare)
+        self.share = list(share)
+        self.attempt = list(attempt)
+        self.joined = dict(joined or {})
+
+    def namespaces(self) -> Namespaces:
+        """Return what is new then; raises SpecError."""
+        return choose(self.unshare, self.share, self.attempt, privileged=self.user == 0)
+
+
+class Wish(Frozen):
+    """What is wanted of one subject beyond a plain run: a value that checks itself.
+
+    `door` names the module whose `find` looks up what that takes. The rest are facts, by which one
+    wish judges whether it goes with others: it knows no more of them.
+    """
+
+    door = ""
+
+    @property
+    def enters(self) -> frozenset[str]:
+        """The kinds of namespaces of others that the container enters, or may enter."""
+        return frozenset()
+
+    @property
+    def meets_others(self) -> bool:
+        """Whether the program may be one that somebody else has put where it is found."""
+        return False
+
+    @property
+    def spreads(self) -> str:
+        """The option by which what is mounted inside would appear outside, "" where it won't."""
+        return ""
+
+    @property
+    def needs(self) -> "Iterable[tuple[str, str]]":
+        """The kinds of namespaces that have to be new, and for each what says so in an error."""
+        return ()
+
+    def check(self, spec: "Spec") -> None:
+        """Raise SpecError where this doesn't go with the rest of `spec`."""
+        for kind, message in self.needs:
+            if kind not in spec.namespaces.required:
+                raise SpecError(message, f"add {mark(f'--{kind}')}")
+
+
 class Spec(Frozen):
     """One program and the container around it; frozen.
 
-    `arguments` is the program's argv. `namespaces` says what is new. `network` is what a new net
-    namespace is connected to, None for nothing but its loopback interface. `map_user` and
-    `map_group` are the ids that the caller has inside a new user namespace, None for no other than
-    the maps `user_map` and `group_map` give; with `auto_users` and `auto_groups` the caller's
-    subordinate ranges fill what these leave free. `setgroups` is "allow" or "deny" for setgroups(2)
-    inside, None for what has to be. `user`, `group` and `groups` (supplementary) are who the
-    program is inside, None for the caller. `propagation` says how mounts spread, and `mount_proc`
-    where a proc file system goes, None for on /proc if the PID and mount namespaces are new. `init`
-    is None where the program itself is PID 1, "" for pyinit, else the path of another init.
-    `hostname`, `monotonic` and `boottime` (clock offsets in whole seconds) need their namespace.
-    `workdir` is where the program starts, None for here. `environment` holds (name, value) pairs
-    set on top of the caller's variables, or on top of none where `clear_environment`. `stop_signal`
-    is what a SIGTERM becomes; `stop_timeout` is in seconds, None for no end. With `die_with_parent`
-    the container ends with the process that started the launcher. `joins`
-    are namespaces of others that it enters, None for none. `persist` is a directory, not there
-    yet, in which the new namespaces are kept.
+    `arguments` is the program's argv. `namespaces` says what is new. `wishes` are what is wanted
+    beyond what stands here, in the order in which it is looked up. `init` is None where the program
+    itself is PID 1, "" for pyinit, else the path of another init. `hostname`, `monotonic` and
+    `boottime` (clock offsets in whole seconds) need their namespace. `workdir` is where the program
+    starts, None for here. `environment` holds (name, value) pairs set on top of the caller's
+    variables, or on top of none where `clear_environment`. `stop_signal` is what a SIGTERM becomes;
+    `stop_timeout` is in seconds, None for no end. With `die_with_parent` the container ends with
+    the process that started the launcher.
 
     Raises SpecError, which says why.
     """
 
     arguments: tuple[str, ...]
     namespaces: Namespaces
-    network: "Any"
-    map_user: int | None
-    map_group: int | None
-    user_map: "Any"
-    group_map: "Any"
-    auto_users: bool
-    auto_groups: bool
-    setgroups: str | None
-    user: int | None
-    group: int | None
-    groups: tuple[int, ...] | None
+    wishes: tuple[Wish, ...]
     init: str | None
     hostname: str | None
-    propagation: str
-    mount_proc: str | None
     monotonic: int | None
     boottime: int | None
     workdir: str | None
@@ -304,29 +342,15 @@ class Spec(Frozen):
     stop_signal: int
     stop_timeout: float | None
     die_with_parent: bool
-    joins: "Any"
-    persist: str | None
 
     def __init__(
         self,
         arguments: "Sequence[str]",
         *,
         namespaces: Namespaces,
-        network: "Any" = None,
-        map_user: int | None = 0,
-        map_group: int | None = 0,
-        user_map: "Any" = None,
-        group_map: "Any" = None,
-        auto_users: bool = False,
-        auto_groups: bool = False,
-        setgroups: str | None = None,
-        user: int | None = None,
-        group: int | None = None,
-        groups: "Iterable[int] | None" = None,
+        wishes: "Iterable[Wish]" = (),
         init: str | None = None,
         hostname: str | None = None,
-        propagation: str = PRIVATE,
-        mount_proc: str | None = None,
         monotonic: int | None = None,
         boottime: int | None = None,
         workdir: str | None = None,
@@ -335,90 +359,51 @@ class Spec(Frozen):
         stop_signal: int = _signal.SIGTERM,
         stop_timeout: float | None = STOP_TIMEOUT,
         die_with_parent: bool = False,
-        joins: "Any" = None,
-        persist: str | None = None,
     ) -> None:
         self._set(
             arguments=tuple(arguments),
-            environment=tuple(environment),
             namespaces=namespaces,
-            network=network,
-            map_user=map_user,
-            map_group=map_group,
-            user_map=user_map,
-            group_map=group_map,
-            auto_users=auto_users,
-            auto_groups=auto_groups,
-            setgroups=setgroups,
-            user=user,
-            group=group,
-            groups=None if groups is None else tuple(groups),
+            wishes=tuple(wishes),
             init=init,
             hostname=hostname,
-            propagation=propagation,
-            mount_proc=mount_proc,
             monotonic=monotonic,
             boottime=boottime,
             workdir=workdir,
+            environment=tuple(environment),
             clear_environment=clear_environment,
             stop_signal=stop_signal,
             stop_timeout=stop_timeout,
             die_with_parent=die_with_parent,
-            joins=joins,
-            persist=persist,
         )
         self._check()
 
-    @property
-    def names_ids(self) -> bool:
-        """Whether there's more to be known about ids than the one that the caller has inside."""
-        return bool(
-            self.map_user is None
-            or self.map_group is None
-            or self.user_map is not None
-            or self.group_map is not None
-            or self.auto_users
-            or self.auto_groups
-            or self.setgroups is not None
-            or self.user is not None
-            or self.group is not None
-            or self.groups is not None
-        )
+    def wish(self, kind: "type[AWish]") -> "AWish | None":
+        """Return what is wanted of one kind, None where nothing is."""
+        return next((wish for wish in self.wishes if isinstance(wish, kind)), None)
 
     @property
-    def names_mounts(self) -> bool:
-        """Whether there's more to be known about mounts than that they're private."""
-        return self.propagation != PRIVATE or self.mount_proc is not None
+    def enters(self) -> frozenset[str]:
+        """The kinds of namespaces of others that the container enters, or may enter."""
+        return frozenset().union(*(wish.enters for wish in self.wishes))
 
     def _check(self) -> None:
         """Raise SpecError for what can't be meant, before the kernel can say EINVAL."""
         if not self.arguments:
             raise SpecError("no program was given", "pyspawn [OPTIONS] -- PROGRAM [ARG...]")
         for word in self.arguments:
-            _check_text("an argument", word)
-        self._check_ids()
-        if self.joins is not None:
-            self.joins.check(self.namespaces)
-        if self.persist is not None:
-            _check_text("the directory to keep namespaces in", self.persist)
-            if not self.namespaces.wanted - {"pid"}:
-                raise SpecError(
-                    "there is no new namespace to keep (a PID namespace ends with its process 1)",
-                    f"add one, as {mark('--net')}",
-                )
+            check_text("an argument", word)
+        for wish in self.wishes:
+            wish.check(self)
         self._check_hostname()
-        self._check_mounts()
         self._check_clocks()
-        if self.network is not None:
-            self.network.check(self)
         if self.init is not None:
-            _check_text("the path of the init", self.init)
+            check_text("the path of the init", self.init)
         if self.workdir is not None:
-            _check_text("the working directory", self.workdir)
+            check_text("the working directory", self.workdir)
             if not self.workdir:
                 raise SpecError("the working directory is an empty path")
         for name, value in self.environment:
-            _check_text("an environment variable", name + value)
+            check_text("an environment variable", name + value)
             if not name or "=" in name:
                 raise SpecError(f"{name!r} can't be the name of an environment variable")
         if self.stop_signal not in _signal.valid_signals():
@@ -426,65 +411,13 @@ class Spec(Frozen):
         if self.stop_timeout is not None and not self.stop_timeout >= 0:
             raise SpecError(f"the stop time-out can't be {self.stop_timeout} seconds")
 
-    def _check_ids(self) -> None:
-        for kind, mapped, chosen in (
-            ("user", (self.map_user,), (self.user,)),
-            ("group", (self.map_group,), (self.group, *(self.groups or ()))),
-        ):
-            for number in (*mapped, *chosen):
-                if number is not None and not 0 <= number <= MAX_ID:
-                    raise SpecError(f"{number} can't be a {kind} id: they go from 0 to {MAX_ID}")
-            if mapped[0] and "user" not in self.namespaces.wanted:
-                raise SpecError(
-                    f"{kind} id {mapped[0]} can only be mapped in a new user namespace",
-                    f"add {mark('--user')}",
-                )
-        if self.names_ids:
-            self._check_named_ids()
-
-    def _check_named_ids(self) -> None:
-        if self.groups is not None and len(self.groups) > NGROUPS_MAX:
-            raise SpecError(f"a process has at most {NGROUPS_MAX} supplementary groups")
-        for what, kind, own, whole, auto in (
-            ("user ids", "user", self.map_user, self.user_map, self.auto_users),
-            ("group ids", "group", self.map_group, self.group_map, self.auto_groups),
-        ):
-            if whole is not None or auto:
-                self._check_needed(f"a map of {what}", "user")
-            elif own is None:
-                hint = f"add {mark(f'--map-{kind}')} or {mark(f'--map-{kind}s')}"
-                raise SpecError(f"no {kind} id is mapped", hint)
-        if self.setgroups is not None:
-            self._check_needed("to allow or deny setgroups", "user")
-            if self.setgroups not in ("allow", "deny"):
-                raise SpecError(f"setgroups is allow or deny, not {self.setgroups!r}")
-        chosen = self.user is not None or self.group is not None or self.groups is not None
-        if chosen and "user" in self.namespaces.optional:
-            # Without it the numbers would be other people.
-            self._check_needed("to be another user or group, here by an id inside,", "user")
-
     def _check_hostname(self) -> None:
         if self.hostname is None:
             return
-        _check_text("the host name", self.hostname)
+        check_text("the host name", self.hostname)
         if not 0 < len(self.hostname.encode("utf-8", "surrogateescape")) <= HOST_NAME_MAX:
             raise SpecError(f"a host name has 1 to {HOST_NAME_MAX} bytes: {self.hostname!r}")
         self._check_needed("a host name", "uts")
-
-    def _check_mounts(self) -> None:
-        if self.propagation != PRIVATE:
-            known = (PRIVATE, SLAVE, SHARED, UNCHANGED)
-            if self.propagation not in known:
-                raise SpecError(
-                    f"the propagation of mounts can't be {self.propagation!r}",
-                    f"it is one of {', '.join(known)}",
-                )
-            self._check_needed(f"to have mounts {self.propagation}", "mount")
-        if self.mount_proc is not None:
-            _check_text("the directory for proc", self.mount_proc)
-            if not self.mount_proc:
-                raise SpecError("the directory for proc is an empty path")
-            self._check_needed(f"to mount proc on {self.mount_proc}", "mount")
 
     def _check_clocks(self) -> None:
         for clock, offset in (("monotonic", self.monotonic), ("boottime", self.boottime)):
@@ -500,7 +433,7 @@ class Spec(Frozen):
             raise SpecError(f"{what} needs a new {kind} namespace", f"add {mark(f'--{kind}')}")
 
 
-def _check_text(what: str, text: str) -> None:
+def check_text(what: str, text: str) -> None:
     """Refuse what no C string can hold."""
     if "\0" in text:
         raise SpecError(f"{what} contains a NUL: {text!r}")

@@ -248,6 +248,14 @@ def map_ids(kind: str, text: str) -> Step:
     )
 
 
+def map_own(*, users: str, groups: str) -> "tuple[Step, ...]":
+    """Map the caller's own ids alone, as the kernel lets any process, user_namespaces(7).
+
+    Groups first, as long as root is outside.
+    """
+    return deny_setgroups(), map_ids("gid", groups), map_ids("uid", users)
+
+
 def set_clock(clock: str, seconds: int, where: str) -> Step:
     """Set a clock of the new time namespace ahead or back by seconds, time_namespaces(7).
 

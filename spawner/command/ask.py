@@ -150,7 +150,7 @@ def _launch(
             return _dry_run(spec, found, form)
         except SpawnerError as error:
             return report.failed(error, spec)
-    if spec.joins is not None and spec.joins.enters_files:
+    if any(wish.meets_others for wish in spec.wishes):
         from spawner.joining import sealed
 
         sealed.restart(Kernel(), found, [each for each in (report.status, lifeline) if each])

@@ -3,7 +3,7 @@
 from pyinit.cmdline import Option, UsageError, descriptor, parse
 from spawner.command import run
 from spawner.joining.target import Joins
-from spawner.spec import KINDS, Namespaces, Spec
+from spawner.spec import KINDS, Choice, Namespaces, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,8 +97,14 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     """
     if not program:
         raise UsageError("no target was given", "pyspawn exec PID -- PROGRAM [ARG...]")
-    del user, group
     kinds = [kind for kind in KINDS if values.get(kind)]
+    joins = Joins(
+        program[0],
+        kinds=kinds or None,
+        environment=values.get("target_env", False),
+        passed=values.get("pass_fd", ()),
+    )
+    wishes = (*run.wishes(values, Choice(user, group)), joins)
     given = {
         name: values[name]
         for name in ("workdir", "stop_signal", "stop_timeout", "die_with_parent")
@@ -107,15 +113,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     return Spec(
         program[1:] or [run.shell()],
         namespaces=Namespaces(()),
-        joins=Joins(
-            program[0],
-            kinds=kinds or None,
-            environment=values.get("target_env", False),
-            passed=values.get("pass_fd", ()),
-        ),
-        user=values.get("setuid"),
-        group=values.get("setgid"),
-        groups=values.get("groups"),
+        wishes=wishes,
         environment=values.get("env", ()),
         clear_environment=values.get("clearenv", False),
         **given,

@@ -3,9 +3,8 @@
 import posix
 
 from pyinit import cmdline
-from pyinit.cmdline import Option, UsageError
-from spawner.errors import mark
-from spawner.spec import KINDS, STOP_TIMEOUT, Spec, choose, kind_of
+from pyinit.cmdline import Option
+from spawner.spec import KINDS, STOP_TIMEOUT, Choice, Spec, kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
 
     from spawner.ids.idmap import Extent
     from spawner.ids.names import User
-    from spawner.joining.target import Joins
-    from spawner.net.network import Network
+    from spawner.spec import Wish
 
 USAGE = """\
 Usage: pyspawn [run] [OPTIONS] [--] [PROGRAM [ARG...]]
@@ -134,35 +132,7 @@ FLAGS = tuple(
 )
 """The flags of unshare(1), in its spelling."""
 
-TABLE = (
-    Option(
-        "init",
-        metavar="PATH",
-        optional=True,
-        help="Put pyinit, or the init at PATH, in front of PROGRAM as PID 1.",
-    ),
-    *FLAGS,
-    Option(
-        "unshare",
-        metavar="LIST",
-        convert=_names,
-        many=True,
-        help="Make these namespaces new as well.",
-    ),
-    Option(
-        "share",
-        metavar="LIST",
-        convert=_names,
-        many=True,
-        help="Keep these namespaces as they are for pyspawn.",
-    ),
-    Option(
-        "unshare-try",
-        metavar="LIST",
-        convert=_names,
-        many=True,
-        help="Make these new if the kernel agrees, go on without them if not, and say so.",
-    ),
+NETWORK = (
     Option(
         "network",
         metavar="KIND",
@@ -175,6 +145,10 @@ TABLE = (
         many=True,
         help="Have what listens inside on the last PORT answer on this machine's. Repeatable.",
     ),
+)
+"""What a network is asked for by."""
+
+IDS = (
     Option(
         "map-root-user",
         "r",
@@ -228,6 +202,10 @@ TABLE = (
         convert=_groups,
         help="Give PROGRAM these supplementary groups; none for an empty list.",
     ),
+)
+"""What maps, and who the program is, are asked for by."""
+
+MOUNTS = (
     Option(
         "propagation",
         metavar="HOW",
@@ -240,12 +218,52 @@ TABLE = (
         optional=True,
         help="Mount proc on DIR in place of /proc, in a new mount namespace.",
     ),
+)
+"""What mounts are asked for by."""
+
+KEEP = (
     Option(
         "persist",
         metavar="DIR",
         help="As root, keep the new namespaces as files in DIR, for others to join, until pyspawn "
         "release.",
     ),
+)
+"""What is kept is asked for by this."""
+
+TABLE = (
+    Option(
+        "init",
+        metavar="PATH",
+        optional=True,
+        help="Put pyinit, or the init at PATH, in front of PROGRAM as PID 1.",
+    ),
+    *FLAGS,
+    Option(
+        "unshare",
+        metavar="LIST",
+        convert=_names,
+        many=True,
+        help="Make these namespaces new as well.",
+    ),
+    Option(
+        "share",
+        metavar="LIST",
+        convert=_names,
+        many=True,
+        help="Keep these namespaces as they are for pyspawn.",
+    ),
+    Option(
+        "unshare-try",
+        metavar="LIST",
+        convert=_names,
+        many=True,
+        help="Make these new if the kernel agrees, go on without them if not, and say so.",
+    ),
+    *NETWORK,
+    *IDS,
+    *MOUNTS,
+    *KEEP,
     Option("hostname", metavar="NAME", help="Set the host name inside."),
     Option(
         "monotonic",
@@ -319,65 +337,76 @@ TABLE = (
 BY_NAME = {option.long: option for option in TABLE}
 
 
+WISHES = {
+    "spawner.ids.identity": IDS,
+    "spawner.life.persist": KEEP,
+    "spawner.mount.tree": MOUNTS,
+    "spawner.net.network": NETWORK,
+}
+"""The options of each subject, by the module whose `wish` says what they ask for.
+
+They stand here, and not there, since each start with options reads all of them.
+"""
+
+
 def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: int) -> Spec:
     """Return what the parsed options and the program add up to, for a caller with these ids.
 
     Raises UsageError and SpecError.
     """
     values = _in_our_words(values)
-    unshare = [flag.name for flag in FLAGS if values.get(flag.name) is True]
     joined = {flag.name: values[flag.name] for flag in FLAGS if _is_file(values.get(flag.name))}
-    unshare += [name for names in values.get("unshare", ()) for name in names]
-    share = [name for names in values.get("share", ()) for name in names] + list(joined)
-    share += values.get("as_host", ())
-    attempt = [name for names in values.get("unshare_try", ()) for name in names]
-    mappings = [name for name in ("map_root_user", "map_current_user") if values.get(name)]
-    if len(mappings) > 1:
-        raise UsageError(
-            f"{mark('--map-root-user')} and {mark('--map-current-user')} exclude each other"
-        )
-    for name in ("map_user", "map_group"):
-        if name in values:
-            mappings.append(name)
-            if values.get("map_current_user") or values.get("map_root_user"):
-                chosen, other = mappings[0].replace("_", "-"), name.replace("_", "-")
-                raise UsageError(
-                    f"{mark(f'--{chosen}')} and {mark(f'--{other}')} exclude each other"
-                )
-    mapped = _maps(values, user, group)
-    mappings += [name for name in ("map_auto", "map_users", "map_groups") if values.get(name)]
-    if mappings and "user" not in attempt:
-        unshare.append("user")
-    mount_proc = values.get("mount_proc")
-    if mount_proc is not None and "mount" not in (*share, *attempt):
-        unshare.append("mount")
-    network = _network(values)
-    if network is not None:
-        network.choose(unshare, share, attempt, joined)
+    choice = Choice(
+        user,
+        group,
+        unshare=[
+            *(flag.name for flag in FLAGS if values.get(flag.name) is True),
+            *_all(values, "unshare"),
+        ],
+        share=[*_all(values, "share"), *joined, *values.get("as_host", ())],
+        attempt=_all(values, "unshare_try"),
+        joined=joined,
+    )
+    wanted = wishes(values, choice)
     given = {
         name: values[name]
-        for name in ("hostname", "propagation", "monotonic", "boottime", "workdir", "stop_signal",
-                     "stop_timeout", "die_with_parent")
+        for name in ("hostname", "monotonic", "boottime", "workdir", "stop_signal", "stop_timeout",
+                     "die_with_parent")
         if name in values
     }  # fmt: skip
     init = values.get("init")
     return Spec(
         program or [shell()],
-        namespaces=choose(unshare, share, attempt, privileged=user == 0),
-        network=network,
-        **mapped,
-        setgroups=values.get("setgroups"),
-        user=values.get("setuid"),
-        group=_chosen_group(values),
-        groups=values.get("groups"),
+        namespaces=choice.namespaces(),
+        wishes=wanted,
         init="" if init is True else init,
-        joins=_joins(joined),
-        persist=values.get("persist"),
-        mount_proc="/proc" if mount_proc is True else mount_proc,
         environment=values.get("env", ()),
         clear_environment=values.get("clearenv", False),
         **given,
     )
+
+
+def wishes(values: "Mapping[str, Any]", choice: Choice) -> "list[Wish]":
+    """Return what the options ask for beyond a plain run; it may add to `choice`.
+
+    Raises UsageError and SpecError.
+    """
+    found: list[Wish] = []
+    if choice.joined:
+        from spawner.joining.target import Joins
+
+        found.append(Joins(files=choice.joined))
+    for home, options in WISHES.items():
+        if any(option.name in values for option in options):
+            wish: Wish | None = __import__(home, fromlist=("wish",)).wish(values, choice)
+            if wish is not None:
+                found.append(wish)
+    return found
+
+
+def _all(values: "Mapping[str, Any]", name: str) -> list[str]:
+    """Return the kinds in all lists that an option was given."""
+    return [kind for kinds in values.get(name, ()) for kind in kinds]
 
 
 def shell() -> str:
@@ -401,61 +430,6 @@ def _in_our_words(values: "Mapping[str, Any]") -> "dict[str, Any]":
     return found
 
 
-def _chosen_group(values: "Mapping[str, Any]") -> int | None:
-    """Return the group that was named, or that comes with a user who was."""
-    if "setgid" in values or "setuid" not in values:
-        return values.get("setgid")
-    user: User = values["setuid"]
-    return user.group
-
-
 def _is_file(value: "str | bool | None") -> bool:
     """Tell whether the flag of a namespace names one to join."""
     return isinstance(value, str)
-
-
-def _joins(files: dict[str, str]) -> "Joins | None":
-    """Return the namespaces that are joined, None for none."""
-    if not files:
-        return None
-    from spawner.joining.target import Joins
-
-    return Joins(files=files)
-
-
-def _network(values: "Mapping[str, Any]") -> "Network | None":
-    """Return the network that the options name, if any; raises SpecError."""
-    if "network" not in values and "publish" not in values:
-        return None
-    from spawner.net import network
-
-    if "network" not in values:
-        return network.unnamed()
-    return network.parse(values["network"], values.get("publish", ()))
-
-
-def _maps(values: "Mapping[str, Any]", user: int, group: int) -> "dict[str, Any]":
-    """Return what the options say of maps; the caller has the id 0 inside unless they say else.
-
-    Named extents are the whole map: the caller's own id is part of it only where it's named, or
-    comes with the subordinate range.
-    """
-    found: dict[str, Any] = {}
-    for kind, own in (("user", user), ("group", group)):
-        extents = values.get(f"map_{kind}s", ())
-        auto = values.get("map_auto", False) or "auto" in extents
-        named = [extent for extent in extents if extent != "auto"]
-        inner: int | None
-        if values.get("map_current_user"):
-            inner = own
-        elif named and not auto and not values.get("map_root_user"):
-            inner = values.get(f"map_{kind}")
-        else:
-            inner = values.get(f"map_{kind}", 0)
-        found |= {f"map_{kind}": inner, f"auto_{kind}s": auto}
-        if named:
-            from spawner.ids.idmap import Extent, IdMap
-
-            IdMap([*([] if inner is None else [Extent(inner, own)]), *named])
-            found[f"{kind}_map"] = IdMap(named)
-    return found

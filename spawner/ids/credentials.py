@@ -7,6 +7,7 @@ another user or group: they'd be the caller's. Only where setgroups(2) is denied
 
 from spawner.errors import INIT, LAUNCHER, SetupError, mark
 from spawner.ids import helpers
+from spawner.ids.identity import Identity
 from spawner.ids.subid import FILES, is_link
 from spawner.steps import Step
 
@@ -78,20 +79,25 @@ def _hint(name: str, kind: str, said: str) -> str:
     )
 
 
-def become(spec: "Spec", *, groups_stay: bool) -> "Iterator[Step]":
+def named(spec: "Spec") -> Identity:
+    """Return who the program is to be, by the wish for it if there is one."""
+    return spec.wish(Identity) or Identity()
+
+
+def become(identity: Identity, *, groups_stay: bool) -> "Iterator[Step]":
     """Yield the steps by which the init takes the ids that the program shall have.
 
     With `groups_stay` the supplementary groups can't be dropped.
     """
-    groups = spec.groups
-    if groups is None and (spec.user is not None or spec.group is not None):
+    groups = identity.groups
+    if groups is None and (identity.user is not None or identity.group is not None):
         groups = None if groups_stay else ()
     if groups is not None:
         yield set_groups(groups)
-    if spec.group is not None:
-        yield set_group(spec.group)
-    if spec.user is not None:
-        yield set_user(spec.user)
+    if identity.group is not None:
+        yield set_group(identity.group)
+    if identity.user is not None:
+        yield set_user(identity.user)
 
 
 def set_groups(groups: tuple[int, ...]) -> Step:

@@ -6,7 +6,10 @@ who writes the map.
 """
 
 from spawner.errors import SpecError
-from spawner.spec import MAX_ID, Frozen
+from spawner.spec import Frozen
+
+MAX_ID = 4294967294
+"""The greatest user or group id: the one above it, (uid_t) -1, means none, credentials(7)."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

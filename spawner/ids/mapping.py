@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.host.running import Answer
+    from spawner.ids.identity import Identity
     from spawner.ids.subid import Ask
     from spawner.linux import Kernel
     from spawner.spec import Spec
@@ -51,8 +52,14 @@ class Maps(Frozen):
     watched: frozenset[int] = frozenset()
 
 
-def find(kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()) -> Maps:
-    """Return the maps that `spec` wants for `caller`; raises SetupError and SpecError.
+def find(
+    kernel: "Kernel",
+    identity: "Identity",
+    spec: "Spec",
+    caller: "Caller",
+    lifelines: "Iterable[int]" = (),
+) -> Maps:
+    """Return the maps that `identity` wants for `caller`; raises SetupError and SpecError.
 
     `lifelines` are descriptors that become readable when nobody waits for the container any more.
     """
@@ -62,7 +69,7 @@ def find(kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[
         return helpers.ask(kernel, arguments, watched)
 
     who = Who(ask, caller)
-    return attempt(LAUNCHER, "look up the ids to map", lambda: _find(who, spec, watched))
+    return attempt(LAUNCHER, "look up the ids to map", lambda: _find(who, identity, spec, watched))
 
 
 class Who:
@@ -92,33 +99,33 @@ class Who:
         return programs.find(name, self.caller.search_path)
 
 
-def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
+def _find(who: Who, identity: "Identity", spec: "Spec", watched: "frozenset[int]") -> Maps:
     caller = who.caller
     status = proc.status()
     denied = proc.contents("/proc/self/setgroups").strip() == "deny"
     if "user" not in spec.namespaces.wanted:
-        _check_rights(spec, caller, status, denied=denied)
+        _check_rights(identity, spec, caller, status, denied=denied)
         return Maps(groups_stay=denied)
     for kind, own in (("uid", caller.user), ("gid", caller.group)):
         _check_mapped(kind, own)
-    users = _whole(who, spec, status, "uid")
-    groups = _whole(who, spec, status, "gid")
+    users = _whole(who, identity, status, "uid")
+    groups = _whole(who, identity, status, "gid")
     user_helper = _helper("uid", users, caller.user, who, status)
     group_helper = _helper("gid", groups, caller.group, who, status)
     alone = group_helper is None and not _holds(status, "gid")
-    if alone and spec.setgroups == "allow":
+    if alone and identity.setgroups == "allow":
         raise _refused(
             "setgroups can't stay allowed where an ordinary user maps one group",
             f"leave out {mark('--setgroups')}, or map a subordinate range as well, {_AUTO}",
         )
-    if denied and spec.setgroups == "allow":
+    if denied and identity.setgroups == "allow":
         raise _refused(
             "setgroups can't be allowed, since it is denied in the user namespace that pyspawn "
             "runs in",
             f"leave out {mark('--setgroups')}, or start pyspawn where it is allowed",
         )
-    deny = alone or spec.setgroups == "deny"
-    if spec.groups is not None and (deny or denied):
+    deny = alone or identity.setgroups == "deny"
+    if identity.groups is not None and (deny or denied):
         raise _refused(
             "the supplementary groups can't be set, since setgroups is denied in the user "
             "namespace",
@@ -126,7 +133,7 @@ def _find(who: Who, spec: "Spec", watched: "frozenset[int]") -> Maps:
             if alone
             else f"leave out {_GROUPS}, or don't have setgroups denied",
         )
-    _check_program(spec, caller, users, groups)
+    _check_program(identity, caller, users, groups)
     return Maps(
         users=_split(users, "uid"),
         groups=_split(groups, "gid"),
@@ -156,14 +163,16 @@ def _around(kind: str) -> IdMap | None:
     return idmap.parse(text) if text else None
 
 
-def _whole(who: Who, spec: "Spec", status: dict[str, str], kind: str) -> IdMap:
+def _whole(who: Who, identity: "Identity", status: dict[str, str], kind: str) -> IdMap:
     """Return the map that the options add up to."""
     caller = who.caller
     if kind == "uid":
-        own, outer, named, auto = spec.map_user, caller.user, spec.user_map, spec.auto_users
+        inner, outer = identity.map_user, caller.user
+        named, auto = identity.user_map, identity.auto_users
     else:
-        own, outer, named, auto = spec.map_group, caller.group, spec.group_map, spec.auto_groups
-    extents = [] if own is None else [Extent(own, outer)]
+        inner, outer = identity.map_group, caller.group
+        named, auto = identity.group_map, identity.auto_groups
+    extents = [] if inner is None else [Extent(inner, outer)]
     if named is not None:
         extents += named.extents
     if not auto:
@@ -257,11 +266,11 @@ def _split(wanted: IdMap, kind: str) -> IdMap:
     return wanted if around is None else wanted.split(around)
 
 
-def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) -> None:
+def _check_program(identity: "Identity", caller: "Caller", users: IdMap, groups: IdMap) -> None:
     """Refuse a map with a gap where the program is to be."""
     for kind, wanted, chosen, own, auto in (
-        ("uid", users, spec.user, caller.user, spec.auto_users),
-        ("gid", groups, spec.group, caller.group, spec.auto_groups),
+        ("uid", users, identity.user, caller.user, identity.auto_users),
+        ("gid", groups, identity.group, caller.group, identity.auto_groups),
     ):
         word = _WORDS[kind]
         mapped_id = f"--set{kind} {wanted.extents[0].inner}"
@@ -280,8 +289,8 @@ def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) 
                 f"{mark(f'--map-{word}s {chosen}:OUTER:COUNT')}{or_auto}, or choose one that is "
                 f"mapped, {mark(mapped_id)}",
             )
-    or_auto = "" if spec.auto_groups else f" or {_AUTO}"
-    for group in spec.groups or ():
+    or_auto = "" if identity.auto_groups else f" or {_AUTO}"
+    for group in identity.groups or ():
         if groups.to_outer(group) is None:
             raise _refused(
                 f"{_GROUPS}: there's no group {group} inside, by the map {groups}",
@@ -289,12 +298,14 @@ def _check_program(spec: "Spec", caller: "Caller", users: IdMap, groups: IdMap) 
             )
 
 
-def _check_rights(spec: "Spec", caller: "Caller", status: dict[str, str], *, denied: bool) -> None:
+def _check_rights(
+    identity: "Identity", spec: "Spec", caller: "Caller", status: dict[str, str], *, denied: bool
+) -> None:
     """Refuse ids outside of a new user namespace to those who may not change theirs."""
-    changes_group = spec.groups is not None or spec.group not in (None, caller.group)
-    changes_user = spec.user not in (None, caller.user)
+    changes_group = identity.groups is not None or identity.group not in (None, caller.group)
+    changes_user = identity.user not in (None, caller.user)
     hint = f"add {_AUTO}, for a user namespace in which you have it"
-    if spec.joins is not None and spec.joins.target is not None:
+    if spec.enters and not spec.namespaces.wanted:
         hint = (
             f"name {mark('--user')} as well, where the target's is one in which you have it, or "
             "join as root"
@@ -305,7 +316,7 @@ def _check_rights(spec: "Spec", caller: "Caller", status: dict[str, str], *, den
                 f"becoming another {_WORDS[kind]} takes CAP_SET{kind.upper()}",
                 hint,
             )
-    if spec.groups is not None and denied:
+    if identity.groups is not None and denied:
         raise _refused(
             "the supplementary groups can't be set, since setgroups is denied in the user "
             "namespace that pyspawn runs in",

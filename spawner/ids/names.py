@@ -11,8 +11,8 @@ from spawner.errors import LAUNCHER
 from spawner.host import programs
 from spawner.host.proc import contents
 from spawner.ids import helpers, idmap
+from spawner.ids.idmap import MAX_ID
 from spawner.linux import Kernel
-from spawner.spec import MAX_ID
 from spawner.steps import attempt
 
 _FILES = {"passwd": "/etc/passwd", "group": "/etc/group"}

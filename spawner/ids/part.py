@@ -1,7 +1,6 @@
 """Finds the maps of ids, and who the program is by them."""
 
 from spawner import steps
-from spawner.ids import credentials, mapping
 from spawner.steps import IDS, MAPS, Part
 
 TYPE_CHECKING = False
@@ -9,17 +8,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from spawner.caller import Caller
+    from spawner.ids.identity import Identity
     from spawner.ids.mapping import Maps
     from spawner.linux import Kernel
     from spawner.spec import Spec
     from spawner.steps import Step
 
 
+class Own(Part):
+    """The own ids of an ordinary caller under other numbers: the only maps that take no right."""
+
+    def __init__(self, identity: "Identity", caller: "Caller") -> None:
+        self._users = f"{identity.map_user} {caller.user} 1"
+        self._groups = f"{identity.map_group} {caller.group} 1"
+
+    @property
+    def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
+        """Where maps are written."""
+        return {MAPS: lambda: steps.map_own(users=self._users, groups=self._groups)}
+
+
 class Ids(Part):
     """The maps of a new user namespace, where there's one, and the program's credentials."""
 
-    def __init__(self, spec: "Spec", maps: "Maps") -> None:
-        self._spec = spec
+    def __init__(self, identity: "Identity", maps: "Maps") -> None:
+        self._identity = identity
         self._maps = maps
 
     @property
@@ -31,10 +44,14 @@ class Ids(Part):
         return found
 
     def _become(self) -> "Iterator[Step]":
-        return credentials.become(self._spec, groups_stay=self._maps.groups_stay)
+        from spawner.ids import credentials
+
+        return credentials.become(self._identity, groups_stay=self._maps.groups_stay)
 
     def _write(self) -> "Iterator[Step]":
         """Yield what fills the new user namespace with ids: groups first, as in a plain run."""
+        from spawner.ids import credentials
+
         maps = self._maps
         if maps.deny:
             yield steps.deny_setgroups()
@@ -51,7 +68,11 @@ class Ids(Part):
 
 
 def find(
-    kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
+    identity: "Identity",
+    kernel: "Kernel",
+    spec: "Spec",
+    caller: "Caller",
+    lifelines: "Iterable[int]" = (),
 ) -> Part | None:
     """Return the maps and the credentials; raises SetupError and SpecError where there are none.
 
@@ -59,6 +80,10 @@ def find(
     that is found.
     """
     new = "user" in spec.namespaces.wanted
-    if not new and spec.joins is not None and spec.joins.may_enter_user:
+    if not new and "user" in spec.enters:
         return None
-    return Ids(spec, mapping.find(kernel, spec, caller, lifelines))
+    if new and caller.user and identity.is_own:
+        return Own(identity, caller)
+    from spawner.ids import mapping
+
+    return Ids(identity, mapping.find(kernel, identity, spec, caller, lifelines))

@@ -8,7 +8,7 @@ line `subid:` of nsswitch.conf(5) names it, and getsubids(1) asks it.
 import posix
 
 from spawner.host.proc import contents
-from spawner.spec import MAX_ID
+from spawner.ids.idmap import MAX_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from spawner.caller import Caller
+    from spawner.ids.identity import Identity
     from spawner.joining.scout import Scout
     from spawner.joining.target import Joins
     from spawner.linux import Kernel
-    from spawner.spec import Spec
     from spawner.steps import Look
 
 _FLAG_NAMES = (
@@ -158,23 +158,28 @@ class Held:
             posix.close(root)
 
 
-def find(kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()) -> Held:
-    """Return hold of all that `spec` joins; raises SetupError.
+def find(
+    joins: "Joins",
+    named: "Identity",
+    kernel: "Kernel",
+    caller: "Caller",
+    lifelines: "Iterable[int]" = (),
+) -> Held:
+    """Return hold of all that `joins` says, for a program that is `named`; raises SetupError.
 
     `lifelines` are descriptors whose becoming readable ends the start.
     """
     place = attempt(
         LAUNCHER, "open /proc", lambda: kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
     )
-    joins: Joins = spec.joins
     held = Held(joins, place)
     try:
         # Or /proc would be closed by the time that it's needed for that.
         attempt(LAUNCHER, "see which mount /proc is", lambda: held.mount(kernel, place))
         _open(kernel, held, frozenset(lifelines))
         if held.enters_user:
-            _choose_who(kernel, held, spec, caller, frozenset(lifelines))
-        elif joins.may_enter_user:
+            _choose_who(kernel, held, named, caller, frozenset(lifelines))
+        elif "user" in joins.enters:
             held.groups_stay = proc.contents("/proc/self/setgroups").strip() == "deny"
     except BaseException:
         held.let_go()
@@ -207,12 +212,12 @@ def _open(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> None:
 
 
 def _choose_who(
-    kernel: "Kernel", held: Held, spec: "Spec", caller: "Caller", lifelines: frozenset[int]
+    kernel: "Kernel", held: Held, named: "Identity", caller: "Caller", lifelines: frozenset[int]
 ) -> None:
     """Find out who the program is in the user namespace; raises SetupError."""
     maps = held.maps or _maps_of_file(kernel, held, lifelines)
     drops = caller.user == 0 and held.privileged and not held.denied
-    held.who = inside.choose(spec, caller, maps, drops=drops)
+    held.who = inside.choose(named, caller, maps, drops=drops)
 
 
 def _maps_of_file(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> inside.Maps:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spawner.caller import Caller
-    from spawner.spec import Spec
+    from spawner.ids.identity import Identity
 
 
 class Ids:
@@ -77,21 +77,21 @@ def look(read: "Callable[[str], bytes]", process: str) -> Maps:
     return Maps(read(f"/proc/{process}/uid_map"), groups, denied=denied)
 
 
-def choose(spec: "Spec", caller: "Caller", maps: Maps, *, drops: bool) -> Who:
-    """Return who the program is: root, or else the lowest id that there is, unless `spec` says it.
+def choose(named: "Identity", caller: "Caller", maps: Maps, *, drops: bool) -> Who:
+    """Return who the program is: who is `named`, or else root, or the lowest id that there is.
 
     Where setgroups is denied, an ordinary caller's ids that are mapped stay. `drops` says that the
     caller's supplementary groups are dropped before the namespace is entered. Raises SetupError
     where an id has no mapping inside.
     """
     own = caller.user if maps.denied and caller.user else None
-    user = _one(maps.users, spec.user, own, "user", caller.user)
+    user = _one(maps.users, named.user, own, "user", caller.user)
     own = caller.group if maps.denied and caller.user else None
-    group = _one(maps.groups, spec.group, own, "group", caller.group)
-    for each in spec.groups or ():
+    group = _one(maps.groups, named.group, own, "group", caller.group)
+    for each in named.groups or ():
         _check(maps.groups, each, "group", "--groups")
-    if spec.groups is not None or not maps.denied:
-        return Who(user, group, spec.groups or ())
+    if named.groups is not None or not maps.denied:
+        return Who(user, group, named.groups or ())
     stays = maps.users.inner(caller.user) == user and maps.groups.inner(caller.group) == group
     if not drops and not stays:
         _check_groups(maps.groups)

@@ -17,28 +17,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from spawner.caller import Caller
+    from spawner.ids.identity import Identity
     from spawner.joining.hold import Held
+    from spawner.joining.target import Joins
     from spawner.linux import Kernel
     from spawner.spec import Spec
 
 
 def find(
-    kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
+    joins: "Joins",
+    kernel: "Kernel",
+    spec: "Spec",
+    caller: "Caller",
+    lifelines: "Iterable[int]" = (),
 ) -> "Joined":
-    """Return what enters all that `spec` joins, and has hold of it; raises SetupError.
+    """Return what enters all that `joins` says, and has hold of it; raises SetupError.
 
     `lifelines` are descriptors whose becoming readable ends the start.
     """
-    return Joined(spec, caller, hold.find(kernel, spec, caller, lifelines))
+    named = credentials.named(spec)
+    return Joined(spec, named, caller, hold.find(joins, named, kernel, caller, lifelines))
 
 
 class Joined(Part):
-    """Enters what is `held`; with `closes` the program doesn't get the caller's descriptors."""
+    """Enters what is `held`; with `closes` the program doesn't get the caller's descriptors.
+
+    `named` is who the program is to be.
+    """
 
     strays = True
 
-    def __init__(self, spec: "Spec", caller: "Caller", held: "Held") -> None:
+    def __init__(self, spec: "Spec", named: "Identity", caller: "Caller", held: "Held") -> None:
         self.spec = spec
+        self.named = named
         self.held = held
         self.looks = held.looks
         self.closes = held.joins.target is not None
@@ -61,8 +72,8 @@ class Joined(Part):
             found[LISTENERS] = tuple
         if self.held.enters_user:
             found[IDS] = lambda: (steps.become(self.held.who),)
-        elif self.held.joins.may_enter_user:
-            found[IDS] = lambda: credentials.become(self.spec, groups_stay=self.held.groups_stay)
+        elif "user" in self.held.joins.enters:
+            found[IDS] = lambda: credentials.become(self.named, groups_stay=self.held.groups_stay)
         return found
 
     def search_path(self, found: bytes | None) -> bytes | None:

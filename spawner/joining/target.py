@@ -1,14 +1,16 @@
 """Which namespaces of others a container enters: a frozen value, checked with words."""
 
 from spawner.errors import SpecError
-from spawner.spec import Frozen, Namespaces
+from spawner.spec import KINDS, Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from spawner.spec import Spec
 
-class Joins(Frozen):
+
+class Joins(Wish):
     """Namespaces to enter: those of `target`, and those that `files` name, path by kind.
 
     `target` is a pid, the path of a namespace file, or that of a directory of them. `kinds` are
@@ -16,6 +18,8 @@ class Joins(Frozen):
     target's variables in place of the caller's; only a process has some. `passed` are descriptors
     that the program gets besides the standard ones; it gets all where there's no target.
     """
+
+    door = "spawner.joining.part"
 
     target: str | None
     files: tuple[tuple[str, str], ...]
@@ -49,18 +53,19 @@ class Joins(Frozen):
         return int(word[:18])  # what is too long for int() is too large all the same
 
     @property
-    def enters_files(self) -> bool:
+    def meets_others(self) -> bool:
         """Whether the program may be one that somebody else has put where it is found."""
         return self.target is not None or "mount" in dict(self.files)
 
     @property
-    def may_enter_user(self) -> bool:
-        """Whether rights and ids may be others inside: the user namespace is entered, or may be."""
-        named = self.target is not None and (self.kinds is None or "user" in self.kinds)
-        return named or "user" in dict(self.files)
+    def enters(self) -> frozenset[str]:
+        """The kinds that are named, or may be the target's."""
+        named = frozenset(KINDS) if self.kinds is None else self.kinds
+        return frozenset(dict(self.files)) | (frozenset() if self.target is None else named)
 
-    def check(self, new: Namespaces) -> None:
-        """Raise SpecError for what can't be meant, with these namespaces new."""
+    def check(self, spec: "Spec") -> None:
+        """Raise SpecError for what can't be meant, with the namespaces that are new."""
+        new = spec.namespaces
         if self.target == "":
             raise SpecError("the target is an empty word", "name a pid, or a path")
         for word in (self.target or "", *(path for _, path in self.files)):

@@ -14,18 +14,19 @@ import errno
 import posix
 
 from spawner import linux
-from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
+from spawner.errors import LAUNCHER, SetupError, SpecError, SyscallError, mark
 from spawner.host import proc, programs
-from spawner.spec import KINDS
+from spawner.spec import KINDS, Wish, check_text
 from spawner.steps import KEPT, Part, Step, attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
-    from spawner.spec import Spec
+    from spawner.spec import Choice, Spec
 
 _SOURCE = "pyspawn-persist"
 """What /proc/self/mounts shows as the source of a directory of ours."""
@@ -40,6 +41,29 @@ _NOT_OLDER = (
     "them by processor, so that a newer one may count as older: try again, on one processor "
     f"(taskset), or leave it out, {mark('--share mount')}"
 )
+
+
+class Keep(Wish):
+    """The namespaces are to be kept as files in the directory `path`, which isn't there yet."""
+
+    door = "spawner.life.persist"
+
+    path: str
+
+    def check(self, spec: Spec) -> None:
+        """Raise SpecError where there's nothing to keep."""
+        check_text("the directory to keep namespaces in", self.path)
+        if not spec.namespaces.wanted - {"pid"}:
+            raise SpecError(
+                "there is no new namespace to keep (a PID namespace ends with its process 1)",
+                f"add one, as {mark('--net')}",
+            )
+
+
+def wish(values: Mapping[str, Any], choice: Choice) -> Keep:
+    """Return what the options want kept."""
+    del choice
+    return Keep(values["persist"])
 
 
 class Kept(Part):
@@ -150,10 +174,12 @@ class Kept(Part):
             kernel.rmdir(self._path)
 
 
-def find(kernel: Kernel, spec: Spec, caller: Caller, lifelines: Iterable[int] = ()) -> Kept:
+def find(
+    keep: Keep, kernel: Kernel, spec: Spec, caller: Caller, lifelines: Iterable[int] = ()
+) -> Kept:
     """Return what keeps the namespaces of the container."""
     del kernel, caller, lifelines
-    return Kept(spec, spec.persist or "")
+    return Kept(spec, keep.path)
 
 
 def _place(descriptor: int) -> str:

@@ -9,7 +9,7 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
-from spawner.spec import PRIVATE, SHARED, SLAVE, UNCHANGED
+from spawner.mount.tree import PRIVATE, SHARED, SLAVE, UNCHANGED
 from spawner.steps import Step
 
 TYPE_CHECKING = False
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spawner.linux import Kernel
-    from spawner.spec import Spec
+    from spawner.mount.tree import Tree
 
 _FLAGS = {PRIVATE: "MS_PRIVATE", SLAVE: "MS_SLAVE", SHARED: "MS_SHARED"}
 _PROC_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 
-def inside(spec: "Spec") -> "Iterator[Step]":
+def inside(tree: "Tree") -> "Iterator[Step]":
     """Yield the steps that give the new mount namespace its propagation and its /proc."""
-    if spec.propagation != UNCHANGED:
-        yield propagate(spec.propagation)
-    apart = spec.propagation in (SHARED, UNCHANGED)
-    if spec.mount_proc is not None:
-        yield mount_proc(spec.mount_proc, needs=("mount",), apart=apart)
+    if tree.propagation != UNCHANGED:
+        yield propagate(tree.propagation)
+    apart = tree.propagation in (SHARED, UNCHANGED)
+    if tree.mount_proc is not None:
+        yield mount_proc(tree.mount_proc, needs=("mount",), apart=apart)
     else:
         yield mount_proc("/proc", needs=("mount", "pid"), apart=apart)
 

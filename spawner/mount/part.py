@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
+    from spawner.mount.tree import Tree
     from spawner.spec import Spec
     from spawner.steps import Step
 
@@ -16,16 +17,22 @@ if TYPE_CHECKING:
 class Mounts(Part):
     """The mounts inside."""
 
-    def __init__(self, spec: "Spec") -> None:
-        self._spec = spec
+    def __init__(self, tree: "Tree") -> None:
+        self._tree = tree
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
         """Where the new mount namespace gets its propagation and its /proc."""
-        return {MOUNTS: lambda: mounts.inside(self._spec)}
+        return {MOUNTS: lambda: mounts.inside(self._tree)}
 
 
-def find(kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()) -> Part:
+def find(
+    tree: "Tree",
+    kernel: "Kernel",
+    spec: "Spec",
+    caller: "Caller",
+    lifelines: "Iterable[int]" = (),
+) -> Part:
     """Return what is to be done about mounts."""
-    del kernel, caller, lifelines
-    return Mounts(spec)
+    del kernel, spec, caller, lifelines
+    return Mounts(tree)

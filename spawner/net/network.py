@@ -11,15 +11,15 @@ The kinds:
 
 from spawner.errors import SpecError, mark
 from spawner.linux import IFNAMSIZ
-from spawner.spec import ALL, PRIVATE, SLAVE, Frozen
+from spawner.spec import ALL, Frozen, Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Iterable, Mapping
     from ipaddress import IPv4Interface, IPv6Interface
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
-    from spawner.spec import Spec
+    from spawner.spec import Choice, Spec
 
 KINDS = ("host", "none", "loopback", "slirp4netns", "pasta", "veth")
 """Every kind of network."""
@@ -127,7 +127,7 @@ def _is_number(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) <= 5
 
 
-class Network(Frozen):
+class Network(Wish):
     """The network of a container; frozen.
 
     `kind` is one of KINDS. `publish` are ports of the machine's that lead inside. A `veth` needs
@@ -136,6 +136,8 @@ class Network(Frozen):
 
     Raises SpecError, which says why.
     """
+
+    door = "spawner.net.part"
 
     kind: str
     publish: tuple[Publish, ...]
@@ -244,15 +246,10 @@ class Network(Frozen):
         if gateway not in own.network or gateway == own.ip:
             raise SpecError(f"the gateway {gateway} is not another address in {own.network}")
 
-    def choose(
-        self,
-        unshare: "list[str]",
-        share: "list[str]",
-        tried: "Sequence[str]",
-        joined: "Container[str]" = (),
-    ) -> None:
+    def choose(self, choice: "Choice") -> None:
         """Add to the namespaces that are named what this network asks for; raises SpecError."""
-        if "net" in joined:
+        unshare, share, tried = choice.unshare, choice.share, choice.attempt
+        if "net" in choice.joined:
             raise SpecError(
                 f"{mark(f'--network {self.kind}')} says what the network is, and "
                 f"{mark('--net=FILE')} names another",
@@ -276,35 +273,46 @@ class Network(Frozen):
             )
         unshare.append("net")
 
+    @property
+    def needs(self) -> "Iterable[tuple[str, str]]":
+        """The net namespace, and that of mounts for a resolver."""
+        if self.kind != "host":
+            yield "net", f"the network {self.kind} needs a new net namespace"
+        if self.kind in HELPED:
+            why = "for its own /etc/resolv.conf"
+            yield "mount", f"the network {self.kind} needs a new mount namespace {why}"
+
     def check(self, spec: "Spec") -> None:
         """Raise SpecError where what else is wanted doesn't go with this network."""
-        namespaces = spec.namespaces
         if self.kind == "host":
-            if "net" in namespaces.wanted:
+            if "net" in spec.namespaces.wanted:
                 raise SpecError("the host's network and a new net namespace exclude each other")
             return
-        for kind in ("net", "mount") if self.kind in HELPED else ("net",):
-            if kind not in namespaces.required:
-                why = " for its own /etc/resolv.conf" if kind == "mount" else ""
-                raise SpecError(
-                    f"the network {self.kind} needs a new {kind} namespace{why}",
-                    f"add {mark(f'--{kind}')}",
-                )
+        super().check(spec)
         if self.kind not in HELPED:
             return
-        if spec.joins is not None:
+        if spec.enters:
             raise SpecError(
                 f"{self.kind} can't reach into a container that joins a namespace of others, since "
                 "that is kept from everybody's sight",
                 "make all its namespaces new, or connect it as root, "
                 f"{mark('--network veth:BRIDGE')}",
             )
-        if spec.propagation not in (PRIVATE, SLAVE):
+        for spreads in filter(None, (wish.spreads for wish in spec.wishes)):
             raise SpecError(
                 f"the network {self.kind} needs an /etc/resolv.conf of its own, which would "
-                f"spread to the machine with {mark(f'--propagation {spec.propagation}')}",
-                f"take {mark(f'--propagation {PRIVATE}')} or {SLAVE}",
+                f"spread to the machine with {spreads}",
+                f"take {mark('--propagation private')} or slave",
             )
+
+
+def wish(values: "Mapping[str, Any]", choice: "Choice") -> Network:
+    """Return the network that the options name; raises SpecError."""
+    if "network" not in values:
+        unnamed()
+    found = parse(values["network"], values.get("publish", ()))
+    found.choose(choice)
+    return found
 
 
 def unnamed() -> "NoReturn":

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
+    from spawner.net.network import Network
     from spawner.spec import Spec
     from spawner.steps import Step
 
@@ -22,11 +23,14 @@ class Bare(Part):
 
 
 def find(
-    kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
+    network: "Network",
+    kernel: "Kernel",
+    spec: "Spec",
+    caller: "Caller",
+    lifelines: "Iterable[int]" = (),
 ) -> Part | None:
     """Return what connects the network, None where nothing has to; raises SetupError."""
     del kernel, lifelines
-    network = spec.network
     if network.kind == "none":
         return Bare()
     if network.kind == "veth":

@@ -13,6 +13,7 @@ import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from spawner.errors import INIT, LAUNCHER, SCOUT, STAGE
+from spawner.joining.target import Joins
 from spawner.planning import is_staged
 
 if TYPE_CHECKING:
@@ -601,7 +602,8 @@ end tells that the launcher is gone."""
 def introduction(spec: Spec) -> str:
     """Return what is said before the first step."""
     processes = _THREE if is_staged(spec) else _TWO
-    if spec.joins is not None and spec.joins.target is not None:
+    joins = spec.wish(Joins)
+    if joins is not None and joins.target is not None:
         processes = _JOINING
     paragraphs = (_ALL, processes, _BEFORE)
     return "".join(f"{_fill(each)}\n\n" for each in paragraphs)

@@ -32,7 +32,7 @@ class Telling(Kernel):
     def __init__(self, spec: Spec) -> None:
         self._introduction = explain.introduction(spec)
         self._keeping = "pid" not in spec.namespaces.wanted
-        self._joins = spec.joins is not None
+        self._joins = bool(spec.enters)
         self._where = LAUNCHER
         self._in_step = self._unheard = False
         # By its own descriptor alone: each process of a launch closes others, and has other files.

@@ -108,7 +108,10 @@ class Case:
     @property
     def names_proc(self) -> bool:
         """Whether it is about the directory that --mount-proc names."""
-        return self.spec is not None and self.path == self.spec.mount_proc
+        from spawner.mount.tree import Tree
+
+        tree = None if self.spec is None else self.spec.wish(Tree)
+        return tree is not None and self.path == tree.mount_proc
 
     @property
     def lacks_root_mount(self) -> bool:

@@ -8,13 +8,14 @@ import errno
 from pyinit import NOT_FOUND
 from spawner.errors import mark
 from spawner.host import proc
+from spawner.joining.target import Joins
 from spawner.spec import KINDS
 from spawner.why.evidence import Host, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.errors import SetupError
-    from spawner.joining.target import Joins
+    from spawner.spec import Spec
 
 _DENIED = (errno.EACCES, errno.EPERM)
 
@@ -32,7 +33,7 @@ _IDS = {
 """The calls that make the program somebody, their option, and the right that they take."""
 
 
-def why(error: "SetupError", joins: "Joins", host: Host) -> str | None:
+def why(error: "SetupError", joins: Joins, host: Host) -> str | None:
     """Return one sentence that says why a join failed and what to do, None where unknown."""
     if error.syscall == "pidfd_open":
         return _no_process(error, joins)
@@ -42,7 +43,7 @@ def why(error: "SetupError", joins: "Joins", host: Host) -> str | None:
         and any(words in error.step for words in _ELSEWHERE)
     ):
         return _below(joins.pid, host)
-    if error.syscall == "chdir" and error.errno in _PATHS and joins.enters_files:
+    if error.syscall == "chdir" and error.errno in _PATHS and joins.meets_others:
         return f"the path is looked up inside: name another directory with {mark('--workdir')}"
     if joins.target is not None and error.errno == errno.ENOENT:
         return _no_file(error.path or "", joins.target)
@@ -60,9 +61,12 @@ def why(error: "SetupError", joins: "Joins", host: Host) -> str | None:
     return None
 
 
-def not_found(error: "SetupError", joins: "Joins", program: str) -> str | None:
+def not_found(error: "SetupError", spec: "Spec") -> str | None:
     """Return what to do about a program that isn't in the caller's PATH, None for another error."""
-    if error.status != NOT_FOUND or joins.pid is None or joins.environment or "/" in program:
+    joins = spec.wish(Joins)
+    if joins is None or joins.pid is None or joins.environment:
+        return None
+    if error.status != NOT_FOUND or "/" in spec.arguments[0]:
         return None
     return (
         "it was looked up in your PATH: the target's, with all of its environment, is taken by "

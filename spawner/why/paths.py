@@ -3,6 +3,7 @@
 import errno
 
 from spawner.errors import mark
+from spawner.joining.target import Joins
 from spawner.spec import KINDS
 from spawner.why.evidence import Case, shown
 
@@ -41,7 +42,7 @@ def _word(case: Case) -> str | None:
     """Return what to do about a word that is no path: of an init in PATH, of a process."""
     if case.spec is None:
         return None
-    init, joins = case.spec.init, case.spec.joins
+    init, joins = case.spec.init, case.spec.wish(Joins)
     if case.syscall == "execve" and init and "/" not in init:
         return f"{shown(init)} is in no directory of PATH: install it, or name it by its path"
     for kind, path in () if joins is None else joins.files:

@@ -13,6 +13,7 @@ or with None.
 import errno
 
 from spawner.errors import INIT
+from spawner.joining.target import Joins
 from spawner.why import limits, missing, mounts, paths, policy, users
 from spawner.why.evidence import Case, Host
 
@@ -30,10 +31,11 @@ def why(error: "SetupError", spec: "Spec | None", host: Host | None = None) -> s
     `spec` is what was asked for, as far as that is known. Never raises.
     """
     host = host or Host()
-    if spec is not None and spec.joins is not None:
+    wanted = None if spec is None else spec.wish(Joins)
+    if wanted is not None:
         from spawner.why import joins
 
-        found = joins.why(error, spec.joins, host)
+        found = joins.why(error, wanted, host)
         if found or error.hint or error.stage == INIT:  # whose paths are others' by now
             return found
     case = Case(error, spec, host)

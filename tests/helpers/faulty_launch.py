@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from helpers import children, kernels
+from helpers.specs import specified
 from spawner import caller
 from spawner.errors import INIT, SpawnerError
 from spawner.joining.target import Joins
 from spawner.launch import Launch
 from spawner.made import Observer
-from spawner.spec import Namespaces, Spec
+from spawner.spec import Namespaces
 
 
 class Events(Observer):
@@ -67,7 +68,7 @@ def launch(case: dict[str, Any]) -> dict[str, Any]:
     refused = case["refused"]
     if "joins" in case["more"]:
         case["more"]["joins"] = Joins(**case["more"]["joins"])
-    spec = Spec(
+    spec = specified(
         case["arguments"],
         namespaces=Namespaces(case["required"], case["optional"]),
         init=case["init"],

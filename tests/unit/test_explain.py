@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.programs import PLACE
+from helpers.specs import specified
 
 from spawner.caller import Caller
 from spawner.life.persist import Kept
@@ -84,7 +85,7 @@ def test_the_words_are_whole_sentences_with_a_manual_page(topic: str) -> None:
 
 
 def spec(kinds: str, **more: object) -> Spec:
-    return Spec(["true"], namespaces=Namespaces(kinds), init="", **more)  # type: ignore[arg-type]
+    return specified(["true"], namespaces=Namespaces(kinds), init="", **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kinds", ["", "pid", "all", "mount,pid", "user,mount"])

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from spawner.errors import SpecError
 from spawner.ids import idmap
-from spawner.ids.idmap import AUTO, MAX_EXTENTS, Extent, IdMap
-from spawner.spec import MAX_ID
+from spawner.ids.idmap import AUTO, MAX_EXTENTS, MAX_ID, Extent, IdMap
 
 RUNS = st.tuples(st.integers(0, 60), st.integers(1, 20))
 """Few ids, so that they meet."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from helpers.capabilities import require
 from helpers.kernels import Recording
+from helpers.specs import specified
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,13 +24,14 @@ from pyinit.execvp import ExecError
 from spawner.caller import Caller
 from spawner.command import exec as joinoptions
 from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError, unmarked
+from spawner.ids.identity import Identity
 from spawner.joining import hold, inside, part
 from spawner.joining.inside import Ids
 from spawner.joining.part import Joined
 from spawner.joining.target import Joins
 from spawner.linux import Kernel
 from spawner.planning import plan
-from spawner.spec import Namespaces, Spec
+from spawner.spec import Namespaces
 from spawner.why import joins as joinprobe
 from spawner.why.evidence import Host
 
@@ -84,7 +86,7 @@ def test_what_has_no_options_behind_the_target_is_left_as_it_is(words: list[str]
 )
 def test_what_can_not_be_meant(joins: Joins, new: Namespaces, words: str) -> None:
     with pytest.raises(SpecError, match=words):
-        Spec(["true"], namespaces=new, joins=joins)
+        specified(["true"], namespaces=new, joins=joins)
 
 
 def test_joins_are_values() -> None:
@@ -131,9 +133,9 @@ def chosen(
     drops: bool = False,
     **given: Any,
 ) -> tuple[int, int, tuple[int, ...] | None]:
-    spec = Spec(["true"], namespaces=NONE, joins=Joins("1"), **given)
+    named = Identity(**given)
     maps = inside.Maps(users, groups, denied=denied)
-    who = inside.choose(spec, Caller(user=caller[0], group=caller[1]), maps, drops=drops)
+    who = inside.choose(named, Caller(user=caller[0], group=caller[1]), maps, drops=drops)
     return who.user, who.group, who.groups
 
 
@@ -215,13 +217,13 @@ def test_an_environment_may_hold_anything(wanted: dict[bytes, bytes], junk: byte
 
 
 def joined(kinds: tuple[str, ...], *, privileged: bool, first: bool = False) -> Joined:
-    spec = Spec(["true"], namespaces=NONE, joins=Joins("1"))
-    assert spec.joins is not None
-    held = hold.Held(spec.joins, 100)
+    joins = Joins("1")
+    spec = specified(["true"], namespaces=NONE, joins=joins)
+    held = hold.Held(joins, 100)
     held.privileged = privileged
     held.namespaces = {kind: 101 + at for at, kind in enumerate(kinds)}
     held.first = 99 if first else None
-    return Joined(spec, Caller(user=0 if privileged else 1000, group=0), held)
+    return Joined(spec, Identity(), Caller(user=0 if privileged else 1000, group=0), held)
 
 
 @given(
@@ -256,7 +258,7 @@ def test_order(kinds: tuple[str, ...], privileged: bool, nested: bool) -> None:
 def test_every_descriptor_is_hidden_from_the_working_directory() -> None:
     """What is held is closed before a path is followed that may lead through a descriptor."""
     found = joined(("mount", "pid"), privileged=True)
-    spec = Spec(["true"], namespaces=NONE, joins=Joins("1"), workdir="/x")
+    spec = specified(["true"], namespaces=NONE, joins=Joins("1"), workdir="/x")
     found.spec = spec
     whats = [step.describe() for step in plan(spec, Caller(user=0, group=0), [found])]
     closing = whats.index("close the descriptors of the namespaces")
@@ -287,10 +289,10 @@ def test_a_process_that_ends_meanwhile(word: str) -> None:
     """Whatever was opened since could be another's, with the same pid."""
     before = sorted(os.listdir("/proc/self/fd"))
     with subprocess.Popen(["sleep", "1000"]) as process:
-        spec = Spec(["true"], namespaces=NONE, joins=Joins(str(process.pid)))
-        assert spec.joins is not None
+        joins = Joins(str(process.pid))
+        spec = specified(["true"], namespaces=NONE, joins=joins)
         with pytest.raises(SetupError, match=f"join process {process.pid}: it has ended"):
-            part.find(Ending(process, word), spec, Caller(user=0, group=0))
+            part.find(joins, Ending(process, word), spec, Caller(user=0, group=0))
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
@@ -338,10 +340,10 @@ def test_a_process_that_enters_namespaces_meanwhile(way: str, tmp_path: Path) ->
             "directory": Joins(place),
             "files": Joins(files={"user": f"{place}/user", "mount": f"{place}/mnt"}),
         }[way]
-        spec = Spec(["true"], namespaces=NONE, joins=joins)
+        spec = specified(["true"], namespaces=NONE, joins=joins)
         try:
             with pytest.raises(SetupError, match="it has entered other namespaces meanwhile"):
-                part.find(Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
+                part.find(joins, Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
         finally:
             process.kill()
     assert sorted(os.listdir("/proc/self/fd")) == before
@@ -353,10 +355,9 @@ def test_what_is_found_is_let_go() -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     with subprocess.Popen(["sleep", "1000"]) as process:
         joins = Joins(str(process.pid), kinds=KINDS, environment=True)
-        spec = Spec(["true"], namespaces=NONE, joins=joins)
-        assert spec.joins is not None
+        spec = specified(["true"], namespaces=NONE, joins=joins)
         with pytest.raises(SetupError, match="the namespaces that are named are yours as well"):
-            part.find(Kernel(), spec, Caller(user=0, group=0))
+            part.find(joins, Kernel(), spec, Caller(user=0, group=0))
         process.send_signal(signal.SIGKILL)
     assert sorted(os.listdir("/proc/self/fd")) == before
 

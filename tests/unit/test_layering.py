@@ -240,13 +240,16 @@ def test_no_wing_reaches_what_stands_above() -> None:
 
 
 def test_no_wing_opens_another() -> None:
-    """But a join takes the steps by which one becomes another user."""
+    """But a join takes who the program is to be, and the steps by which it becomes that."""
     found = {
         (room(name), other)
         for name, other in ARROWS
         if room(name) in WINGS | {"host"} and room(other) in WINGS - {room(name)}
     }
-    assert found == {("joining", "spawner.ids.credentials")}
+    assert found == {
+        ("joining", "spawner.ids.credentials"),
+        ("joining", "spawner.ids.identity"),
+    }
 
 
 def test_only_the_command_lines_end_a_process_or_print() -> None:

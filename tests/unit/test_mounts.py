@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.kernels import Recording
+from helpers.specs import specified
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from spawner.caller import Caller
 from spawner.errors import SetupError, SpecError, SyscallError
 from spawner.linux import Kernel
 from spawner.mount import mounts
+from spawner.mount.tree import Tree
 from spawner.planning import find, plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
 
@@ -24,7 +26,7 @@ PROC = ("mount", "proc", ".", "proc", 0xE, None)
 
 def make(**fields: object) -> Spec:
     given = {"namespaces": Namespaces({"pid", "mount"}), **fields}
-    return Spec(["true"], **given)  # type: ignore[arg-type]
+    return specified(["true"], **given)  # type: ignore[arg-type]
 
 
 class Placing(Recording):
@@ -47,7 +49,7 @@ def _duplicate() -> int:
 
 def calls(spec: Spec) -> list[tuple[Any, ...]]:
     kernel = Placing()
-    for step in mounts.inside(spec):
+    for step in mounts.inside(spec.wish(Tree) or Tree()):
         step.run(kernel)
     return [call for call in kernel.calls if call[0] in ("mount", "open_directory")]
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+from helpers.specs import specified
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from spawner.linux import Kernel
 from spawner.net import aside, carrier, network, resolver, slirpapi
 from spawner.net.network import KINDS, Network, Publish, parse, publish
 from spawner.planning import find, plan
-from spawner.spec import Namespaces, Spec
+from spawner.spec import Choice, Namespaces
 from spawner.steps import Part
 
 PORTS = st.integers(1, 65535)
@@ -165,9 +166,9 @@ def test_the_same_port_of_two_addresses_or_protocols() -> None:
 
 @pytest.mark.parametrize("kind", ["none", "loopback", "slirp4netns", "pasta"])
 def test_a_network_of_ones_own_makes_its_namespace(kind: str) -> None:
-    unshare: list[str] = []
-    Network(kind).choose(unshare, [], [])
-    assert unshare == ["net"]
+    choice = Choice(1000, 100)
+    Network(kind).choose(choice)
+    assert choice.unshare == ["net"]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_namespaces_that_contradict_the_network(
     kind: str, unshare: list[str], share: list[str], tried: list[str]
 ) -> None:
     with pytest.raises(SpecError):
-        Network(kind).choose(unshare, share, tried)
+        Network(kind).choose(Choice(0, 0, unshare=unshare, share=share, attempt=tried))
 
 
 @pytest.mark.parametrize(
@@ -201,13 +202,13 @@ def test_a_spec_whose_namespaces_do_not_go_with_its_network(
     kind: str, required: list[str], optional: list[str]
 ) -> None:
     with pytest.raises(SpecError):
-        Spec(["true"], namespaces=Namespaces(required, optional), network=Network(kind))
+        specified(["true"], namespaces=Namespaces(required, optional), network=Network(kind))
 
 
 @pytest.mark.parametrize("how", ["shared", "unchanged"])
 def test_mounts_that_would_spread(how: str) -> None:
     with pytest.raises(SpecError, match=r"/etc/resolv\.conf"):
-        Spec(
+        specified(
             ["true"],
             namespaces=Namespaces(["net", "mount"]),
             network=Network("pasta"),
@@ -220,7 +221,9 @@ def test_mounts_that_would_spread(how: str) -> None:
 
 def planned(kind: str) -> list[str]:
     wanted = Network(kind)
-    spec = Spec(["true"], namespaces=Namespaces(["user", "pid", "mount", "net"]), network=wanted)
+    spec = specified(
+        ["true"], namespaces=Namespaces(["user", "pid", "mount", "net"]), network=wanted
+    )
     if kind in network.HELPED:
         parts: tuple[Part, ...] = (carrier.Carrier(wanted, f"/usr/bin/{kind}"),)
     else:

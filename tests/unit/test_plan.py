@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.kernels import Recording
+from helpers.specs import specified
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from pyinit.execvp import ExecError as ExecFailure
 from spawner import steps
 from spawner.caller import Caller
 from spawner.errors import INIT, LAUNCHER, STAGE, SetupError, SyscallError
+from spawner.ids.identity import Identity
 from spawner.ids.idmap import IdMap
 from spawner.ids.mapping import Maps
 from spawner.ids.part import Ids
@@ -43,7 +45,7 @@ def specs(draw: st.DrawFn) -> Spec:
     required = draw(KINDS)
     optional = draw(KINDS) - required
     has_uts, has_time = "uts" in required, "time" in required
-    return Spec(
+    return specified(
         draw(st.lists(st.text("ab "), min_size=1, max_size=3)),
         namespaces=Namespaces(required, optional),
         init=draw(st.sampled_from([None, "", "/sbin/tini"])),
@@ -74,7 +76,8 @@ def unshared(planned: Steps) -> list[str]:
 
 @given(specs(), st.none() | st.just(5), st.none() | st.just(9))
 def test_order(spec: Spec, terminal: int | None, notice: int | None) -> None:
-    parts = [Ids(spec, Maps(groups_stay=True))]
+    identity = spec.wish(Identity) or Identity()
+    parts = [Ids(identity, Maps(groups_stay=True))]
     planned = plan(spec, CALLER, parts, terminal=terminal, notice=notice)
     kinds = unshared(planned)
     wanted = spec.namespaces.wanted
@@ -122,7 +125,7 @@ def test_order(spec: Spec, terminal: int | None, notice: int | None) -> None:
     assert all(step.last_act for step in planned[last + 1 :])
     assert [what for what in order if what.startswith("become")] == [
         f"become {kind} {number}"
-        for kind, number in (("group", spec.group), ("user", spec.user))
+        for kind, number in (("group", identity.group), ("user", identity.user))
         if number is not None
     ]
     assert planned[-1].how.startswith("execvp(")
@@ -161,7 +164,7 @@ def test_lines(spec: Spec) -> None:
 
 
 def make(**fields: object) -> Spec:
-    return Spec(("app", "-x"), **{"namespaces": Namespaces({"pid"}), **fields})  # type: ignore[arg-type]
+    return specified(("app", "-x"), **{"namespaces": Namespaces({"pid"}), **fields})  # type: ignore[arg-type]
 
 
 def calls(planned: Steps) -> list[tuple[Any, ...]]:
@@ -227,7 +230,7 @@ def test_the_program_is_looked_up_in_its_own_path(
 
 def test_maps() -> None:
     spec = make(namespaces=Namespaces({"user", "pid"}), map_user=7, map_group=8)
-    assert calls(plan(spec, CALLER)[1:4]) == [
+    assert calls(plan(spec, CALLER, find(Recording(), spec, CALLER))[1:4]) == [
         ("write_file", "/proc/self/setgroups", b"deny"),
         ("write_file", "/proc/self/gid_map", b"8 100 1"),
         ("write_file", "/proc/self/uid_map", b"7 1000 1"),
@@ -241,7 +244,7 @@ RANGES = {"users": IdMap([(0, 1000, 1), (1, 100000, 9)]), "groups": IdMap([(0, 1
 def test_maps_that_helpers_write(deny: bool) -> None:
     maps = Maps(**RANGES, user_helper="/bin/newuidmap", deny=deny, watched=frozenset({9}))  # type: ignore[arg-type]
     spec = make(namespaces=Namespaces({"user", "pid"}))
-    planned = plan(spec, CALLER, [Ids(spec, maps)])
+    planned = plan(spec, CALLER, [Ids(Identity(), maps)])
     planned = tuple(step for step in planned if step.where == LAUNCHER)
     kernel = Helping()
     for step in planned:
@@ -287,7 +290,9 @@ def test_credentials_come_last_and_death_with_the_parent_after_them(
     chosen: dict[str, object], stay: bool, expected: list[tuple[Any, ...]]
 ) -> None:
     spec = make(**chosen)
-    called = calls(plan(spec, CALLER, [Ids(spec, Maps(groups_stay=stay))]))
+    called = calls(
+        plan(spec, CALLER, [Ids(spec.wish(Identity) or Identity(), Maps(groups_stay=stay))])
+    )
     found = [call for call in called if call[0] in CREDENTIALS]
     assert found == [*expected, *LAST]
     assert called.index(found[0]) == len(called) - len(found) - 2  # the signals, and the exec

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 
 import pytest
+from helpers.specs import specified
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,7 +94,7 @@ class Fake(Host):
 
 
 def spec(*kinds: str, **more: object) -> Spec:
-    return Spec(["true"], namespaces=Namespaces(kinds), **more)  # type: ignore[arg-type]
+    return specified(["true"], namespaces=Namespaces(kinds), **more)  # type: ignore[arg-type]
 
 
 DEFAULTS = ("user", "pid", "mount", "ipc", "uts", "cgroup")

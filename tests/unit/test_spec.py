@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import pytest
+from helpers.specs import specified
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,15 +16,15 @@ from pyinit import cmdline
 from spawner.caller import Caller
 from spawner.command import run
 from spawner.errors import SpecError, unmarked
-from spawner.ids.idmap import Extent, IdMap
+from spawner.ids.identity import NGROUPS_MAX, Identity
+from spawner.ids.idmap import MAX_ID, Extent, IdMap
+from spawner.mount.tree import Tree
 from spawner.spec import (
     ALL,
     DEFAULT_NAMESPACES,
     HOST_NAME_MAX,
     KTIME_SEC_MAX,
-    MAX_ID,
     NAMESPACES,
-    NGROUPS_MAX,
     STOP_TIMEOUT,
     Namespaces,
     Spec,
@@ -36,7 +37,7 @@ MAP = IdMap([(0, 1000, 1)])
 
 
 def make(arguments: tuple[str, ...] = ("true",), **fields: object) -> Spec:
-    return Spec(arguments, **{"namespaces": EVERY, **fields})  # type: ignore[arg-type]
+    return specified(arguments, **{"namespaces": EVERY, **fields})  # type: ignore[arg-type]
 
 
 def test_defaults_of_root_and_of_an_ordinary_user() -> None:
@@ -157,7 +158,8 @@ def test_what_can_not_be_meant_is_refused_with_words(fields: dict[str, object], 
 
 def test_what_a_container_is_unasked() -> None:
     spec = make()
-    assert (spec.map_user, spec.map_group, spec.init) == (0, 0, None)
+    assert (spec.wishes, spec.init) == ((), None)
+    assert (Identity().map_user, Identity().map_group, Tree().propagation) == (0, 0, "private")
     assert (spec.stop_signal, spec.stop_timeout) == (signal.SIGTERM, STOP_TIMEOUT)
     assert make(stop_timeout=None).stop_timeout is None
     assert make(hostname="x" * HOST_NAME_MAX, monotonic=-KTIME_SEC_MAX).hostname
@@ -211,7 +213,7 @@ def test_namespaces_that_make_no_sense(required: Any, optional: Any, message: st
 
 
 def test_every_frozen_value_pickles() -> None:
-    spec = Spec(["a"], namespaces=Namespaces("user"), user_map=IdMap("0:5:1"), init="")
+    spec = specified(["a"], namespaces=Namespaces("user"), user_map=IdMap("0:5:1"), init="")
     for value in (
         spec,
         Extent(1, 2, 3),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawner.ids import subid
-from spawner.spec import MAX_ID
+from spawner.ids.idmap import MAX_ID
 
 OWNERS = ("alice", "1000")
 

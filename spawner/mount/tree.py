@@ -1,0 +1,68 @@
+"""The tree of mounts inside: a value, checked with words."""
+
+from spawner.errors import SpecError, mark
+from spawner.spec import Wish, check_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from dataclasses import KW_ONLY
+    from typing import Any
+
+    from spawner.spec import Choice
+
+PRIVATE, SLAVE, SHARED, UNCHANGED = "private", "slave", "shared", "unchanged"
+"""How mounts spread between the new mount namespace and the old one, in unshare(1)'s words."""
+
+
+class Tree(Wish):
+    """What a new mount namespace shows.
+
+    `propagation` says how mounts spread, and `mount_proc` where a proc file system goes, None for
+    on /proc if the PID namespace is new, too.
+    """
+
+    door = "spawner.mount.part"
+
+    _: "KW_ONLY"
+    propagation: str = PRIVATE
+    mount_proc: str | None = None
+
+    @property
+    def needs(self) -> "Iterable[tuple[str, str]]":
+        """The mount namespace, for whatever isn't as in a plain run."""
+        if self.propagation != PRIVATE:
+            yield "mount", f"to have mounts {self.propagation} needs a new mount namespace"
+        if self.mount_proc is not None:
+            yield "mount", f"to mount proc on {self.mount_proc} needs a new mount namespace"
+
+    @property
+    def spreads(self) -> str:
+        """The option by which what is mounted inside would appear on the machine."""
+        if self.propagation in (PRIVATE, SLAVE):
+            return ""
+        return mark(f"--propagation {self.propagation}")
+
+    def _check(self) -> None:
+        known = (PRIVATE, SLAVE, SHARED, UNCHANGED)
+        if self.propagation not in known:
+            raise SpecError(
+                f"the propagation of mounts can't be {self.propagation!r}",
+                f"it is one of {', '.join(known)}",
+            )
+        if self.mount_proc is not None:
+            check_text("the directory for proc", self.mount_proc)
+            if not self.mount_proc:
+                raise SpecError("the directory for proc is an empty path")
+
+
+def wish(values: "Mapping[str, Any]", choice: "Choice") -> Tree | None:
+    """Return what the options say of mounts, None for what a plain run does; raises SpecError."""
+    proc = values.get("mount_proc")
+    if proc is not None and "mount" not in (*choice.share, *choice.attempt):
+        choice.unshare.append("mount")
+    found = Tree(
+        propagation=values.get("propagation", PRIVATE),
+        mount_proc="/proc" if proc is True else proc,
+    )
+    return None if found == Tree() else found

@@ -1,0 +1,28 @@
+"""Specifications by the fields of their wishes: `specified(["true"], namespaces=..., user=5)`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spawner.ids.identity import Identity
+from spawner.life.persist import Keep
+from spawner.mount.tree import Tree
+from spawner.spec import Spec, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def specified(arguments: Sequence[str], **fields: Any) -> Spec:
+    """Return a specification; each field goes to the wish that has one of its name."""
+    wishes: list[Wish] = []
+    if "groups" in fields and fields["groups"] is not None:
+        fields["groups"] = tuple(fields["groups"])
+    for kind in (Identity, Tree):
+        own = {name: fields.pop(name) for name in kind._fields if name in fields}
+        if own:
+            wishes.append(kind(**own))
+    if "persist" in fields:
+        wishes.append(Keep(fields.pop("persist")))
+    wishes += [fields.pop(name) for name in ("joins", "network") if name in fields]
+    return Spec(arguments, wishes=wishes, **fields)
