@@ -281,15 +281,16 @@ def _check_elsewhere(held: Held, joins: "Joins") -> None:
         raise SetupError(
             f"{what}: {which} are yours as well",
             stage=LAUNCHER,
-            hint="name a process of the container: `lsns -t pid` shows the first of each",
+            hint="name a process of the container: `lsns -t pid` shows the first of each"
+            + ("" if joins.pid is None else f", `pgrep -lP {joins.pid}` what this one has started"),
         )
     for kind in held.ahead:
         if joins.kinds is None or kind not in held.namespaces:
             raise SetupError(
                 f"{what}: only its children are in the {kind} namespace that it has made",
                 stage=LAUNCHER,
-                hint="name one of them: `ps --ppid` shows them; or name the other namespaces by "
-                f"their flags, {mark('--mount')} and so on",
+                hint=f"name one of them: `pgrep -lP {joins.pid}` shows them; or name the other "
+                f"namespaces by their flags, {mark('--mount')} and so on",
             )
 
 

@@ -59,13 +59,6 @@ class Host:
         except ValueError:
             return errno.EINVAL
 
-    def names(self, path: str) -> list[str]:
-        """Return the names in a directory."""
-        try:
-            return posix.listdir(path)
-        except (OSError, ValueError):
-            return []
-
 
 class Mount:
     """A line of /proc/self/mountinfo, proc_pid_mountinfo(5)."""

@@ -9,7 +9,6 @@ from pyinit import NOT_FOUND
 from spawner.errors import mark
 from spawner.host import proc
 from spawner.joining.target import Joins
-from spawner.spec import KINDS
 from spawner.why.evidence import Host, shown
 
 TYPE_CHECKING = False
@@ -21,9 +20,6 @@ _DENIED = (errno.EACCES, errno.EPERM)
 
 _PATHS = (errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR)
 """What a path may meet, path_resolution(7)."""
-
-_ELSEWHERE = ("are yours as well", "only its children are")
-"""What is said of a process that isn't where whoever named it thinks."""
 
 _IDS = {
     "setresuid": ("--setuid", "CAP_SETUID"),
@@ -37,12 +33,6 @@ def why(error: "SetupError", joins: Joins, host: Host) -> str | None:
     """Return one sentence that says why a join failed and what to do, None where unknown."""
     if error.syscall == "pidfd_open":
         return _no_process(error, joins)
-    if (
-        joins.pid is not None
-        and error.syscall is None
-        and any(words in error.step for words in _ELSEWHERE)
-    ):
-        return _below(joins.pid, host)
     if error.syscall == "chdir" and error.errno in _PATHS and joins.meets_others:
         return f"the path is looked up inside: name another directory with {mark('--workdir')}"
     if joins.target is not None and error.errno == errno.ENOENT:
@@ -72,42 +62,6 @@ def not_found(error: "SetupError", spec: "Spec") -> str | None:
         "it was looked up in your PATH: the target's, with all of its environment, is taken by "
         f"{mark('--target-env')}"
     )
-
-
-def _below(pid: int, host: Host) -> str | None:
-    """Name the process below this one that is in the most namespaces which aren't ours.
-
-    Whoever makes a container stays outside, as `pyspawn` does, and theirs is the pid that a shell
-    knows. Of several the youngest: who helps with the network was there before.
-    """
-    best, most = 0, 0
-    level = [pid]
-    while level:
-        level = [child for parent in level for child in _children(parent, host)]
-        found = [(_strange(child, host), index) for index, child in enumerate(level)]
-        if found and max(found)[0] > most:
-            most, index = max(found)
-            best = level[index]
-    if not best:
-        return None
-    name = shown((host.read(f"/proc/{best}/comm") or "").strip())
-    inside = f"process {best} ({name}), which it has started"
-    return f"{inside}, is elsewhere: `pyspawn exec {best} -- ...`"
-
-
-def _children(pid: int, host: Host) -> list[int]:
-    """Return the children of a process, the youngest of each thread's last, proc_pid_task(5)."""
-    files = [f"/proc/{pid}/task/{task}/children" for task in host.names(f"/proc/{pid}/task")]
-    return [int(word) for file in files for word in (host.read(file) or "").split()]
-
-
-def _strange(pid: int, host: Host) -> int:
-    """Return in how many namespaces a process is that aren't ours, as far as we may look."""
-    count = 0
-    for kind in KINDS.values():
-        its = host.link(f"/proc/{pid}/ns/{kind.file}")
-        count += its is not None and its != host.link(f"/proc/self/ns/{kind.file}")
-    return count
 
 
 def _no_file(path: str, target: str) -> str | None:

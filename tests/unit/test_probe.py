@@ -87,11 +87,6 @@ class Fake(Host):
     def stat(self, path: str) -> os.stat_result | int:
         return self.stats.get(path, errno.ENOENT)
 
-    def names(self, path: str) -> list[str]:
-        start = f"{path}/"
-        return sorted({name[len(start) :].split("/")[0] for name in self.files
-                       if name.startswith(start)})  # fmt: skip
-
 
 def spec(*kinds: str, **more: object) -> Spec:
     return specified(["true"], namespaces=Namespaces(kinds), **more)  # type: ignore[arg-type]
@@ -651,14 +646,12 @@ def test_the_real_machine_answers() -> None:
     assert host.pid() == os.getpid()
     assert host.link("/proc/self") == str(os.getpid())
     assert "Seccomp:" in (host.read("/proc/self/status") or "")
-    assert str(os.getpid()) in host.names("/proc")
     found = host.stat("/")
     assert not isinstance(found, int)
     assert stat.S_ISDIR(found.st_mode)
     for path in ("/nonexistent", "/nul\0", "/proc/self/mem", "/etc/passwd/x"):
         assert host.read(path) is None
         assert host.link(path) is None
-        assert host.names(path) == []
     assert host.stat("/nonexistent") == errno.ENOENT
     assert host.stat("/nul\0") == errno.EINVAL
 
@@ -699,9 +692,6 @@ class Mad(Host):
             kinds, st.integers(0, 0o777), st.integers(0, 2),
         )  # fmt: skip
         return self.data.draw(st.one_of(st.sampled_from([errno.ENOENT, errno.EACCES]), made))
-
-    def names(self, path: str) -> list[str]:
-        return self.data.draw(st.lists(st.sampled_from(["1", "x", "²"]), max_size=3))
 
 
 @given(
