@@ -78,17 +78,24 @@ def reap(pid: int, seconds: float = LIMIT) -> int | None:
     None where it lives on, or somebody else has reaped it.
     """
     until = time.monotonic() + seconds
-    while True:
-        try:
-            found, changed = posix.waitpid(pid, posix.WNOHANG | WALL)
-        except ChildProcessError:
-            return None
-        if found == pid:
-            return changed
+    while (reaped := _reap(pid)) is None:
         if is_gone(pid):
             return reap_gone(pid)
         if not wait((pid,), until - time.monotonic()):
             return None
+    return reaped[0]
+
+
+def _reap(pid: int) -> tuple[int | None] | None:
+    """Return the wait status of a child that has ended, None for one that hasn't.
+
+    In place of a status there's None where somebody else has reaped it.
+    """
+    try:
+        found, changed = posix.waitpid(pid, posix.WNOHANG | WALL)
+    except ChildProcessError:
+        return (None,)
+    return (changed,) if found == pid else None
 
 
 def reap_gone(pid: int) -> int | None:
@@ -98,16 +105,11 @@ def reap_gone(pid: int) -> int | None:
     status is read from what everybody may read. None where somebody else has reaped it.
     """
     until = time.monotonic() + _TRACER
-    while True:
-        try:
-            found, changed = posix.waitpid(pid, posix.WNOHANG | WALL)
-        except ChildProcessError:
-            return None
-        if found == pid:
-            return changed
+    while (reaped := _reap(pid)) is None:
         if time.monotonic() >= until:
             return _exit_code(pid)
         time.sleep(_AGAIN)
+    return reaped[0]
 
 
 def _exit_code(pid: int) -> int:

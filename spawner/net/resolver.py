@@ -9,6 +9,7 @@ from errno import ENOENT
 
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError
+from spawner.host import proc
 from spawner.spec import KINDS
 from spawner.steps import Step
 
@@ -141,14 +142,7 @@ def _bind(kernel: "Kernel", server: str) -> None:
 def _read(place: int) -> str:
     """Return what the file of the descriptor `place` says; nothing if we may not read it."""
     try:
-        descriptor = posix.open(
-            f"/proc/self/fd/{place}", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
-        )
-    except OSError:
+        found = proc.read(f"/proc/self/fd/{place}", most=_LONGEST)
+    except SyscallError:
         return ""
-    try:
-        return posix.read(descriptor, _LONGEST).decode("utf-8", "surrogateescape")
-    except OSError:
-        return ""
-    finally:
-        posix.close(descriptor)
+    return found.decode("utf-8", "surrogateescape")
