@@ -1,12 +1,8 @@
-"""Networks as values and words, and what the helpers are told."""
+"""Networks as values and words, the namespaces they take, and their steps."""
 
 from __future__ import annotations
 
-import errno
-import os
 from ipaddress import ip_address
-from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 from helpers.specs import specified
@@ -16,7 +12,7 @@ from hypothesis import strategies as st
 from spawner.caller import Caller
 from spawner.errors import SpecError
 from spawner.linux import Kernel
-from spawner.net import aside, carrier, network, resolver, slirpapi
+from spawner.net import carrier, network
 from spawner.net.network import KINDS, Network, Publish, parse, publish
 from spawner.planning import find, plan
 from spawner.spec import Choice, Namespaces
@@ -24,15 +20,12 @@ from spawner.steps import Part
 
 PORTS = st.integers(1, 65535)
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
+
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.", min_size=1, max_size=15).filter(
     lambda name: name not in (".", "..")
 )
 
-
 CALLER = Caller(user=1000, group=100, search_path=b"/bin")
-
-
-# Words and values.
 
 
 @given(PORTS, PORTS, ADDRESSES, st.sampled_from(["tcp", "udp"]))
@@ -161,9 +154,6 @@ def test_the_same_port_of_two_addresses_or_protocols() -> None:
     assert len(parse("slirp4netns", ["80", "192.0.2.1:80/udp", "192.0.2.1:80"]).publish) == 3
 
 
-# Namespaces.
-
-
 @pytest.mark.parametrize("kind", ["none", "loopback", "slirp4netns", "pasta"])
 def test_a_network_of_ones_own_makes_its_namespace(kind: str) -> None:
     choice = Choice(1000, 100)
@@ -216,9 +206,6 @@ def test_mounts_that_would_spread(how: str) -> None:
         )
 
 
-# Steps.
-
-
 def planned(kind: str) -> list[str]:
     wanted = Network(kind)
     spec = specified(
@@ -241,113 +228,3 @@ def test_the_helper_starts_between_the_namespaces_and_the_mounts(kind: str) -> N
 def test_loopback_comes_up_but_for_none() -> None:
     assert "bring-up-loopback" in planned("loopback")
     assert "bring-up-loopback" not in planned("none")
-
-
-# What the helpers are told.
-
-
-def test_slirp4netns_is_shut_in() -> None:
-    shared = ["/bin/s", "--configure", "--ready-fd=5", "--exit-fd=6", "--disable-host-loopback",
-              "--enable-seccomp"]  # fmt: skip
-    words = carrier.slirp4netns("/bin/s", "42", ready="5", end="6", root=False, api="/tmp/a")
-    assert words == [*shared, "--api-socket=/tmp/a", "42", "tap0"]
-    words = carrier.slirp4netns("/bin/s", "42", ready="5", end="6", root=True)
-    place = ["--netns-type=path", "/proc/42/ns/net", "tap0"]
-    assert words == [*shared, "--enable-sandbox", *place]
-
-
-def test_pasta_forwards_what_is_published_and_nothing_else() -> None:
-    ports = [Publish(8080, 80), Publish(80, address="::1"), Publish(53, protocol="udp")]
-    words = carrier.pasta("/bin/p", users="/proc/42/ns/user", ports=ports, root=False)
-    pairs = list(pairwise(words))
-    assert [value for name, value in pairs if name == "--tcp-ports"] == [
-        "127.0.0.1/8080:80",
-        "::1/80:80",
-    ]
-    assert [value for name, value in pairs if name == "--udp-ports"] == ["127.0.0.1/53:53"]
-    for name in ("--tcp-ns", "--udp-ns"):
-        assert (name, "none") in pairs
-    assert "--runas" not in words
-    none = carrier.pasta("/bin/p", users=None, ports=[], root=True)
-    pairs = list(pairwise(none))
-    assert {("--tcp-ports", "none"), ("--udp-ports", "none"), ("--runas", "0:0")} <= set(pairs)
-    assert "--userns" not in none
-
-
-@given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1), min_size=1))
-def test_words_arrive_as_they_were_sent(words: list[str]) -> None:
-    kept = [word.encode("utf-8", "replace") for word in words]
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, b"".join(word + b"\0" for word in kept) + b"\0")
-        assert aside.read_words(reader) == kept
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
-@pytest.mark.parametrize("sent", [b"", b"a", b"a\0", b"a\0b"])
-def test_words_of_a_launcher_that_died_are_none(sent: bytes) -> None:
-    reader, writer = os.pipe()
-    os.write(writer, sent)
-    os.close(writer)
-    try:
-        assert aside.read_words(reader) == []
-    finally:
-        os.close(reader)
-
-
-def test_what_slirp4netns_is_asked() -> None:
-    assert slirpapi.hostfwd(Publish(8080, 80)) == {
-        "execute": "add_hostfwd",
-        "arguments": {
-            "proto": "tcp",
-            "host_addr": "127.0.0.1",
-            "host_port": 8080,
-            "guest_addr": "10.0.2.100",
-            "guest_port": 80,
-        },
-    }
-
-
-# The resolver.
-
-
-def test_the_resolver_keeps_all_but_the_servers() -> None:
-    machine = "# by hand\nnameserver 127.0.0.53\nsearch a.example b.example\n\noptions  edns0\nx\n"
-    assert resolver.text(machine, "10.0.2.3") == (
-        "nameserver 10.0.2.3\nsearch a.example b.example\noptions  edns0\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("links", "leads"),
-    [
-        ({}, False),
-        ({"/etc/resolv.conf": "../run/stub.conf"}, False),
-        ({"/etc/resolv.conf": "/run/stub.conf"}, False),
-        ({"/etc/resolv.conf": "static", "/etc/static": "/nix/conf"}, True),
-        ({"/etc/resolv.conf": "/var/run/conf", "/var/run": "/run"}, True),
-        ({"/etc/resolv.conf": "../../nonesuch"}, True),
-        ({"/etc/resolv.conf": "resolv.conf"}, True),
-        ({"/etc/resolv.conf": "/etcetera/conf"}, True),
-        ({"/etc/resolv.conf": "/run/a", "/run/a": "b", "/run/b": "../etc/./c"}, False),
-    ],
-)
-def test_where_the_machines_resolver_leads(
-    monkeypatch: pytest.MonkeyPatch, links: dict[str, str], leads: bool
-) -> None:
-    def readlink(path: str) -> str:
-        if path not in links:
-            raise OSError(errno.EINVAL, "no link")
-        return links[path]
-
-    monkeypatch.setattr(resolver, "posix", SimpleNamespace(readlink=readlink))
-    assert resolver.leads_out("/etc/resolv.conf") is leads
-
-
-@given(st.text())
-def test_any_file_of_the_machines_leaves_one_server(machine: str) -> None:
-    lines = resolver.text(machine, "10.0.2.3").splitlines()
-    assert lines[0] == "nameserver 10.0.2.3"
-    assert not any(line.split()[:1] == ["nameserver"] for line in lines[1:])
