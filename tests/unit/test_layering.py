@@ -36,12 +36,13 @@ COMMAND_LINES = {"pyinit.__main__", "pyinit.cli", "spawner.__main__", "spawner.c
 
 
 class Import(NamedTuple):
-    """One imported module, where, and whether only type checkers follow it."""
+    """One imported module, where, and whether only type checkers follow it, or only a call."""
 
     importer: str
     imported: str
     line: int
     typing_only: bool
+    late: bool = False
 
 
 def modules() -> dict[str, Path]:
@@ -62,16 +63,17 @@ def imports(importer: str, tree: ast.Module) -> Iterator[Import]:
     is_package = MODULES[importer].name == "__init__.py"
     package = importer if is_package else importer.rpartition(".")[0]
 
-    def walk(node: ast.AST, typing_only: bool) -> Iterator[Import]:
+    def walk(node: ast.AST, typing_only: bool, late: bool) -> Iterator[Import]:
+        late = late or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         if isinstance(node, ast.If) and _is_type_checking(node.test):
             for child in node.body:
-                yield from walk(child, True)
+                yield from walk(child, True, late)
             for child in node.orelse:
-                yield from walk(child, typing_only)
+                yield from walk(child, typing_only, late)
             return
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(importer, alias.name, node.lineno, typing_only)
+                yield Import(importer, alias.name, node.lineno, typing_only, late)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -80,12 +82,12 @@ def imports(importer: str, tree: ast.Module) -> Iterator[Import]:
             for alias in node.names:
                 whole = f"{base}.{alias.name}"
                 yield Import(
-                    importer, whole if whole in MODULES else base, node.lineno, typing_only
+                    importer, whole if whole in MODULES else base, node.lineno, typing_only, late
                 )
         for child in ast.iter_child_nodes(node):
-            yield from walk(child, typing_only)
+            yield from walk(child, typing_only, late)
 
-    yield from walk(tree, False)
+    yield from walk(tree, False, False)
 
 
 def _is_type_checking(test: ast.expr) -> bool:
@@ -184,11 +186,30 @@ def circles(arrows: Iterable[tuple[str, str]]) -> list[set[str]]:
     return sorted(map(set, found - {frozenset()}), key=sorted)
 
 
+def named(importer: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield what a module has imported by name: doors by the plan, all else by itself."""
+    doors = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "door"
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value in MODULES and "." in node.value:
+            yield ("spawner.planning" if node in doors else importer), node.value
+
+
 ARROWS = {(i.importer, i.imported) for i in ALL if i.imported in MODULES}
+ARROWS |= {arrow for name, tree in TREES.items() for arrow in named(name, tree)}
+"""Who leads to whom: imports for types, too, and those that wait until a function is called."""
+
+
+def test_modules_that_are_imported_by_name_are_seen() -> None:
+    assert ("spawner.planning", "spawner.net.part") in ARROWS
+    assert ("spawner.command.run", "spawner.net.network") in ARROWS
+    assert ("spawner", "spawner.api.process") in ARROWS
 
 
 def test_no_circle_of_imports() -> None:
-    """Counted are those for types, too, and those that wait until a function is called."""
     assert circles(ARROWS) == []
 
 
@@ -237,6 +258,25 @@ def test_no_wing_reaches_what_stands_above() -> None:
         if room(other) in ABOVE or other == "spawner"
     ]
     assert wrong == []
+
+
+def test_what_a_plain_start_reads_opens_no_folder_when_it_is_read() -> None:
+    """What lies in none is read by every start, but for two faces, whose names are public."""
+    faces = {"spawner.aio", "spawner.pytest_plugin"}
+    wrong = [
+        i
+        for i in REAL
+        if not i.late
+        and _lies_flat(i.importer)
+        and i.importer not in faces
+        and i.imported.startswith("spawner")
+        and not _lies_flat(i.imported)
+    ]
+    assert wrong == []
+
+
+def _lies_flat(module: str) -> bool:
+    return module.startswith("spawner") and MODULES[module].parent.name == "spawner"
 
 
 def test_no_wing_opens_another() -> None:

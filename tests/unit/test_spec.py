@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
 import signal
 from typing import Any
@@ -18,7 +19,10 @@ from spawner.command import run
 from spawner.errors import SpecError, unmarked
 from spawner.ids.identity import NGROUPS_MAX, Identity
 from spawner.ids.idmap import MAX_ID, Extent, IdMap
+from spawner.joining.target import Joins
+from spawner.life.persist import Keep
 from spawner.mount.tree import Tree
+from spawner.net.network import Network
 from spawner.spec import (
     ALL,
     DEFAULT_NAMESPACES,
@@ -232,3 +236,21 @@ def test_a_kind_goes_by_each_of_its_names(names: str) -> None:
     values, program = cmdline.parse(run.TABLE, [f"--share={names}", "--", "a"])
     assert "mount" not in run.spec(values, program, user=0, group=0).namespaces.wanted
     assert Namespaces("ALL") == Namespaces("all")
+
+
+def test_every_wish_has_a_door_and_its_options_what_they_ask_for() -> None:
+    """Both are named, and imported only where they're needed."""
+    for kind in (Identity, Joins, Keep, Network, Tree):
+        assert callable(importlib.import_module(kind.door).find)
+    for home, options in run.WISHES.items():
+        assert callable(importlib.import_module(home).wish)
+        assert set(options) <= set(run.TABLE)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--map-root-user"], ["--propagation=private"], ["--map-user=0"], ["--user", "--map-group=0"]],
+)
+def test_what_a_plain_run_does_is_no_wish(words: list[str]) -> None:
+    values, program = cmdline.parse(run.TABLE, [*words, "--", "a"])
+    assert run.spec(values, program, user=1000, group=100).wishes == ()
