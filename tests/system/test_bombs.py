@@ -115,7 +115,7 @@ def call(group: Group, how: str, what: str) -> contextlib.AbstractContextManager
 
 @pytest.mark.parametrize("how", HOW)
 def test_a_time_out_ends_a_bomb(group: Group, how: str) -> None:
-    with call(group, how, "spawner.run(args, pass_fds=fds, share='pid', timeout=2)") as running:
+    with call(group, how, "spawner.run(args, pass_fds=fds, share='pid', timeout=4)") as running:
         assert running.line() == "full"
         group.go()
         assert running.line() == "time is over"
@@ -129,7 +129,7 @@ def test_a_time_out_ends_a_bomb_that_has_joined(group: Group, how: str) -> None:
         target.write(b"here\n")
         assert target.line() == "here"
         (pid,) = children.of(target.pid)
-        what = f"spawner.join({pid}, args, pass_fds=fds, timeout=2, namespaces=['uts'])"
+        what = f"spawner.join({pid}, args, pass_fds=fds, timeout=4, namespaces=['uts'])"
         with call(group, how, what) as running:
             assert running.line() == "full"
             group.go()
@@ -143,7 +143,7 @@ def test_a_time_out_ends_a_bomb_in_another_pid_namespace(group: Group) -> None:
         target.write(b"here\n")
         assert target.line() == "here"
         (pid,) = children.of(target.pid)
-        what = f"spawner.join({pid}, args, pass_fds=fds, timeout=2)"
+        what = f"spawner.join({pid}, args, pass_fds=fds, timeout=4)"
         with call(group, "plain", what) as running:
             assert running.line() == "full"
             group.go()

@@ -15,19 +15,20 @@ from helpers.running import Running
 
 import spawner
 from spawner import lean
+from spawner.spec import KINDS
 
 STOPPED = {
-    "the init": "CLONE_NEWUTS",
-    "the stage": "CLONE_NEWUSER",
-    "the stage before it forks": "CLONE_NEWPID",
+    "the init": "uts",
+    "the stage": "user",
+    "the stage before it forks": "pid",
 }
 """Who stops itself, by what it has just unshared."""
 
-each_moment = pytest.mark.parametrize("flag", STOPPED.values(), ids=list(STOPPED))
+each_moment = pytest.mark.parametrize("kind", STOPPED.values(), ids=list(STOPPED))
 
 
-def stopping(flag: str) -> list[str]:
-    """Return the argv of a pyspawn whose process stops itself once it has unshared `flag`."""
+def stopping(kind: str) -> list[str]:
+    """Return the argv of a pyspawn whose process stops itself once it has unshared `kind`."""
     return lean.lean(
         f"""
 import _signal, posix
@@ -35,7 +36,7 @@ from spawner import linux
 unshare = linux.Kernel.unshare
 def stop(self, flags):
     unshare(self, flags)
-    if flags == linux.{flag}:
+    if flags == {KINDS[kind].number}:
         posix.write(2, b"stopped\\n")
         if posix.getpid() == 1:  # nothing of ours stops that one
             _signal.pause()
@@ -48,9 +49,9 @@ main()
 
 
 @contextmanager
-def begun(flag: str, *words: Word, pass_fds: Iterable[int] = ()) -> Iterator[Running]:
+def begun(kind: str, *words: Word, pass_fds: Iterable[int] = ()) -> Iterator[Running]:
     require("userns", "pidns")
-    argv = [*stopping(flag), "--user", "--uts", *words, "--", "/bin/true"]
+    argv = [*stopping(kind), "--user", "--uts", *words, "--", "/bin/true"]
     with Running(argv, pass_fds=pass_fds) as running:
         children.wait_until(lambda: "stopped" in running.errors(), "the stop")
         yield running
@@ -58,8 +59,8 @@ def begun(flag: str, *words: Word, pass_fds: Iterable[int] = ()) -> Iterator[Run
 
 @each_moment
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_it(flag: str, number: signal.Signals) -> None:
-    with begun(flag, "--stop-timeout=0.1") as running:
+def test_a_signal_ends_it(kind: str, number: signal.Signals) -> None:
+    with begun(kind, "--stop-timeout=0.1") as running:
         below = children.below(running.pid)
         running.send(number)
         assert running.wait() == 128 + number
@@ -67,9 +68,9 @@ def test_a_signal_ends_it(flag: str, number: signal.Signals) -> None:
         assert f"make the container: got {number.name} meanwhile" in running.errors()
 
 
-@pytest.mark.parametrize("flag", ["CLONE_NEWUSER", "CLONE_NEWPID"])
-def test_a_signal_is_forwarded_if_it_goes_on_in_time(flag: str) -> None:
-    with begun(flag) as running:
+@pytest.mark.parametrize("kind", ["user", "pid"])
+def test_a_signal_is_forwarded_if_it_goes_on_in_time(kind: str) -> None:
+    with begun(kind) as running:
         (stage,) = children.below(running.pid)
         children.wait_state(stage, "T")
         running.send(signal.SIGTERM)
@@ -80,12 +81,12 @@ def test_a_signal_is_forwarded_if_it_goes_on_in_time(flag: str) -> None:
 @each_moment
 @pytest.mark.parametrize("share", ["", "pid"])
 def test_a_time_out_of_the_api_ends_it(
-    flag: str, share: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, share: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require("userns", "pidns")
-    if share and flag == "CLONE_NEWPID":
+    if share and kind == "pid":
         return  # there's none
-    monkeypatch.setattr(lean, "pyspawn", lambda: stopping(flag))
+    monkeypatch.setattr(lean, "pyspawn", lambda: stopping(kind))
     before = children.of(os.getpid())
     with pytest.raises(spawner.TimeoutExpired):
         spawner.Process(["true"], unshare="user,uts", share=share, start_timeout=1)
@@ -93,9 +94,9 @@ def test_a_time_out_of_the_api_ends_it(
 
 
 @each_moment
-def test_so_does_the_end_of_the_caller(flag: str) -> None:
+def test_so_does_the_end_of_the_caller(kind: str) -> None:
     reader, writer = os.pipe()
-    with begun(flag, f"--lifeline={reader}", pass_fds=[reader]) as running:
+    with begun(kind, f"--lifeline={reader}", pass_fds=[reader]) as running:
         os.close(writer)
         assert running.wait() == 125
     os.close(reader)
