@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from helpers import children, loops
+from helpers import children, descriptors, loops
 from helpers.capabilities import MISSING, require
 from helpers.places import Place
 from helpers.terminal import Shell, Terminal
@@ -88,6 +88,21 @@ def inside() -> Place:
 def outside() -> Place:
     """Give the place where pyinit is a child like any other."""
     return Place("child")
+
+
+@pytest.fixture
+def no_descriptor_left() -> Iterator[None]:
+    """Fail a test that leaves a descriptor open, once the garbage is collected."""
+    with descriptors.none_left():
+        yield
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fail a test that leaves a descriptor open, be it to the garbage collector, or a process."""
+    before = descriptors.held(), children.of(os.getpid())
+    yield
+    assert (descriptors.held(), children.of(os.getpid())) == before
 
 
 @pytest.fixture

@@ -10,21 +10,16 @@ import math
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from unittest import mock
 
 import pytest
-from helpers import children, descriptors
+from helpers import children
 from helpers.fake_launcher import COUNTER, PATIENT, launcher
 
 import spawner
 from spawner import SetupError, TimeoutExpired
 
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_left() -> Iterator[None]:
-    with descriptors.none_left():
-        yield
+pytestmark = pytest.mark.usefixtures("no_descriptor_left")
 
 
 def test_signals_go_through_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

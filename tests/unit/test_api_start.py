@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from helpers import descriptors
@@ -15,11 +15,7 @@ from helpers.fake_launcher import launcher
 import spawner
 from spawner import SetupError, TimeoutExpired
 
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_left() -> Iterator[None]:
-    with descriptors.none_left():
-        yield
+pytestmark = pytest.mark.usefixtures("no_descriptor_left")
 
 
 def test_it_returns_when_the_exec_has_happened(monkeypatch: pytest.MonkeyPatch) -> None:

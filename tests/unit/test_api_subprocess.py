@@ -6,21 +6,16 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import descriptors
 from helpers.fake_launcher import launcher
 
 import spawner
 from spawner import TimeoutExpired, aio
 
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_left() -> Iterator[None]:
-    with descriptors.none_left():
-        yield
+pytestmark = pytest.mark.usefixtures("no_descriptor_left")
 
 
 def test_a_start_has_a_limit_of_its_own_in_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
 
 import pytest
 from helpers import descriptors
@@ -14,11 +13,7 @@ from helpers.fake_launcher import PATIENT, launcher
 import spawner
 from spawner import TimeoutExpired
 
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_left() -> Iterator[None]:
-    with descriptors.none_left():
-        yield
+pytestmark = pytest.mark.usefixtures("no_descriptor_left")
 
 
 def test_all_threads_that_communicate_get_the_output(monkeypatch: pytest.MonkeyPatch) -> None:

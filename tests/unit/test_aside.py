@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from helpers import children
 from helpers.backends import Acting
-from helpers.kernels import open_descriptors
 
 from spawner.errors import SetupError, SyscallError
 from spawner.linux import Kernel
 from spawner.net import aside
 from spawner.net.aside import Ends
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 class Refusing(Kernel):
@@ -39,14 +40,6 @@ class Refusing(Kernel):
     def fork_aside(self) -> int:
         self._asked("fork_aside")
         return super().fork_aside()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    descriptors, processes = open_descriptors(), children.of(os.getpid())
-    yield
-    assert open_descriptors() == descriptors
-    assert children.of(os.getpid()) == processes
 
 
 def started(act: Callable[[Ends], object], *words: str) -> str:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers import children
 from helpers.backends import Acting
-from helpers.kernels import Recording, open_descriptors
+from helpers.kernels import Recording
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,13 +20,7 @@ from spawner.errors import SetupError, SyscallError
 from spawner.linux import Kernel
 from spawner.net import resolver
 
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    descriptors, processes = open_descriptors(), children.of(os.getpid())
-    yield
-    assert open_descriptors() == descriptors
-    assert children.of(os.getpid()) == processes
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_the_resolver_keeps_all_but_the_servers() -> None:

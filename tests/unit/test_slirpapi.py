@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import posix
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import children
-from helpers.kernels import open_descriptors
 
 from spawner.errors import SetupError, SyscallError
 from spawner.linux import Kernel
@@ -19,13 +15,7 @@ from spawner.making import Ear
 from spawner.net import slirpapi
 from spawner.net.network import Publish
 
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    descriptors, processes = open_descriptors(), children.of(os.getpid())
-    yield
-    assert open_descriptors() == descriptors
-    assert children.of(os.getpid()) == processes
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_the_directory_of_the_socket_is_private_and_removed() -> None:
