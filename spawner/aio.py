@@ -123,7 +123,7 @@ class Process(Container, Generic[AnyStr]):
     ) -> None:
         """Take down what to start."""
         if options.get("bufsize", -1) not in (-1, 0):
-            raise ValueError("bufsize: streams of asyncio have buffers of their own, see limit")
+            raise ValueError("bufsize: asyncio's streams have buffers of their own: see limit")
         self.args = args
         self._line = line
         self._options = options
@@ -170,7 +170,7 @@ class Process(Container, Generic[AnyStr]):
     async def _start(self) -> Process[AnyStr]:
         """Start the program and return once its exec has happened."""
         if self._begun:
-            raise RuntimeError("a Process is started once")
+            raise RuntimeError("a Process can be started only once")
         self._begun = True
         pass_fds = keywords.descriptors(self._options.get("pass_fds", ()))
         with contextlib.ExitStack() as undo:

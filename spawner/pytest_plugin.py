@@ -46,7 +46,7 @@ _known: pytest.StashKey[dict[str, str | None]] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare what a configuration file can say."""
     for name in _NAMES:
-        parser.addini(f"isolated_{name}", f"{name}= of every isolated call", "args", [])
+        parser.addini(f"isolated_{name}", f"{name}= for every isolated call", "args", [])
     parser.addini("isolated_timeout", "seconds that an isolated call may take", "string", "")
     parser.addini(
         "isolated_unavailable",
@@ -135,7 +135,9 @@ class Isolated:
         """
         __tracebackhide__ = True
         if inspect.iscoroutinefunction(function):
-            raise TypeError("a coroutine can't be awaited elsewhere: pass lambda: asyncio.run(...)")
+            raise TypeError(
+                "a coroutine can't be awaited in another process: pass lambda: asyncio.run(...)"
+            )
         result: T = self._call(functools.wraps(function)(lambda _: function(*args, **kwargs)))
         return result
 
@@ -239,7 +241,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not isinstance(item, pytest.Function) or (
         isinstance(case, type) and issubclass(case, unittest.TestCase)
     ):
-        pytest.fail("the mark isolated is for test functions of pytest's", pytrace=False)
+        pytest.fail("the mark isolated is only for pytest's test functions", pytrace=False)
     if inspect.iscoroutinefunction(item.obj):
         pytest.fail("a coroutine can't be isolated: call asyncio.run in the test", pytrace=False)
 

@@ -402,7 +402,7 @@ def pass_listeners() -> Step:
     """Say that descriptors to listen on are meant for the program, sd_listen_fds(3)."""
     return Step(
         INIT,
-        "name the program as the one who listens",
+        "name the program as the process that listens",
         'setenv("LISTEN_PID", getpid(), 1)',
         lambda kernel, _: kernel.set_variable("LISTEN_PID", str(posix.getpid())),
         topic="pass-listeners",

@@ -145,7 +145,8 @@ def call(
         try:
             if "pid" not in _new(container):
                 raise SpecError(
-                    "a function is isolated in a PID namespace of its own, so that nothing is left",
+                    "a function is isolated in a PID namespace of its own, so that no process "
+                    "of it is left behind",
                     "don't share pid",
                 )
             guest = _Guest(container, options.get("cwd"), on_pause)
@@ -319,7 +320,7 @@ class _Guest:
 def _copy(copies: contextlib.ExitStack, descriptor: int | None) -> int:
     """Return a copy of a descriptor above the standard ones, which `copies` closes."""
     if descriptor is None:
-        raise IsolatedError("what holds the namespaces has ended")
+        raise IsolatedError("the process that holds the namespaces has ended")
     copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
     copies.callback(os.close, copy)
     return copy
@@ -432,7 +433,7 @@ def _fork_another(naming: int) -> int:
         if answered:
             return child
         if status:
-            raise IsolatedError("what holds the namespaces has ended")
+            raise IsolatedError("the process that holds the namespaces has ended")
 
 
 def _reaped(child: int) -> int:
@@ -547,7 +548,7 @@ def _name(function: Any) -> str:
 def _ending(status: int | None) -> str:
     """Say how the guest ended; a signal of its child's is 128 + n, of its own -n."""
     if status is None:
-        return "ended its process, with a status that somebody else took: who ignores SIGCHLD?"
+        return "ended its process, and something else took the exit status: is SIGCHLD ignored?"
     code = os.waitstatus_to_exitcode(status)
     number = -code if code < 0 else code - 128
     if number in signal.valid_signals():

@@ -285,7 +285,7 @@ def _finite(seconds: float, lowest: float = 0.0) -> float:
     if math.isnan(found) or math.isinf(found):
         raise ValueError(f"{seconds!r} isn't a number of seconds; None means no limit")
     if found < lowest:
-        raise ValueError(f"{seconds!r} seconds are less than none")
+        raise ValueError(f"{seconds!r} is a negative number of seconds")
     return min(found, cmdline.LONGEST)
 
 

@@ -408,8 +408,8 @@ def _no_launcher(error: OSError) -> SetupError:
     hint = "sys.executable has to be the path of a Python interpreter"
     if error.errno == errno.E2BIG:
         hint = (
-            "arguments and environment are too long together, or one of them is, execve(2): give "
-            "the program what is long through stdin or a file"
+            "the arguments and the environment are too long, together or one of them alone, "
+            "execve(2): pass what is long through stdin or a file"
         )
     return SetupError(
         f"start the launcher with {error.filename}",

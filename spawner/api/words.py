@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _WINDOWS = "it is for another system"
 _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
     "shell": ((False,), "a line for a shell is ['sh', '-c', line]"),
-    "executable": ((None,), "what is executed is the first of args"),
+    "executable": ((None,), "the program is the first of args"),
     "preexec_fn": (
         (None,),
         "no Python runs between fork and exec: start a program that does it, then executes yours",
     ),
-    "close_fds": ((True,), "nothing goes along but the streams and what pass_fds names"),
+    "close_fds": ((True,), "the program gets only the standard streams and what pass_fds names"),
     "restore_signals": (
         (True,),
         "to ignore a signal, put in front ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
@@ -63,7 +63,7 @@ def command(args: Command, given: Mapping[str, Any]) -> list[str]:
     if given.get("namespaces") is not None:
         for name in ("unshare", "share", "unshare_try"):
             if given.get(name):
-                message = f"namespaces says all: there's no need for {name}"
+                message = f"namespaces can't be given together with {name}"
                 raise spec_error(SpecError(message, "name it in one"))
     for name, keyword in keywords.TABLE.items():
         if name in given:
@@ -208,7 +208,7 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
 def _meant(name: str, names: Sequence[str]) -> str:
     """Return what a keyword was probably meant to be, as the end of a sentence."""
     if name in keywords.TABLE:
-        return ": that is for what is made new"
+        return ": that is only for new containers"
     if name in NAMESPACES and "unshare" in names:
         return f": a new one is unshare={name!r}"
     found = _BY_OPTION.get(name)
@@ -218,5 +218,5 @@ def _meant(name: str, names: Sequence[str]) -> str:
 
         found = "".join(difflib.get_close_matches(name, (*names, *_NOT_OURS), 1))
     if found in _NOT_OURS and found not in names:
-        return f": did you mean {found!r}? There is none here: {_NOT_OURS[found][1]}"
+        return f": did you mean {found!r}? There is no such keyword here: {_NOT_OURS[found][1]}"
     return f": did you mean {found!r}?" if found else ""

@@ -123,7 +123,7 @@ def _known_elsewhere(error: UsageError, front: "ModuleType") -> str | None:
     if front is run:
         return foreign.RUN.get(error.unknown)
     if error.unknown[2:] in {option.long for option in run.TABLE if not option.hidden}:
-        return "that is for pyspawn run: what is joined is taken as it is"
+        return "only pyspawn run takes that option: what pyspawn exec joins stays as it is"
     return foreign.EXEC.get(error.unknown)
 
 
@@ -191,7 +191,7 @@ def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) ->
         option = name.replace("_", "-")
         raise UsageError(
             f"--{option} {descriptor}: {errno_text(error.errno or 0)}",
-            f"open it in who starts pyspawn: {descriptor}>FILE",
+            f"open the descriptor where pyspawn is started, as by {descriptor}>FILE in a shell",
         ) from None
     if descriptor > 2:
         posix.set_inheritable(descriptor, False)

@@ -56,8 +56,8 @@ def _id(word: str, database: str) -> int:
 
     if word.isascii() and not word.isdigit() and word.replace("-", "").isidentifier():
         raise ValueError(
-            f"{word!r} is not an id, and only TARGET's own files say whose name it is, which "
-            f"pyspawn doesn't read: `pyspawn exec TARGET -- getent {database} {word}` shows it"
+            f"{word!r} is not an id, and pyspawn doesn't read the files of TARGET that say whose "
+            f"name it is: `pyspawn exec TARGET -- getent {database} {word}` shows the id"
         )
     return idmap.identity(word)
 
@@ -82,7 +82,7 @@ OWN = (
         metavar="FD",
         convert=descriptor,
         many=True,
-        help="Give PROGRAM descriptor FD of yours, too. Repeatable.",
+        help="Give PROGRAM your descriptor FD as well. Repeatable.",
     ),
 )
 """What is said only here, or means something else."""

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 _NO_NEED = "leave it out"
 
-_INSIDE = "mounts are made inside, where they stay: `sh -c 'mount ... && exec PROGRAM'`"
+_INSIDE = "make mounts inside, where they stay: `sh -c 'mount ... && exec PROGRAM'`"
 
-_LIMITS = "limits are the shell's (ulimit), or those of the control group that pyspawn starts in"
+_LIMITS = "set limits in the shell (ulimit), or on the control group in which pyspawn is started"
 
 _CAPABILITIES = "put `setpriv` in front of PROGRAM: it drops capabilities, setpriv(1)"
 
@@ -39,26 +39,27 @@ def _variable(name: str, value: str) -> str:
 
 _MORE = {
     **dict.fromkeys(
-        ("--env-file", "--env-host"), "put `env $(cat FILE)` in front of pyspawn, or --env for each"
+        ("--env-file", "--env-host"),
+        "put `env $(cat FILE)` in front of pyspawn, or use --env for each variable",
     ),
     **dict.fromkeys(
         ("--label", "--restart", "--log-driver", "--cidfile", "--pull", "--platform"),
-        f"there's no image and no daemon here: {_NO_NEED}",
+        f"pyspawn has no images and no daemon: {_NO_NEED}",
     ),
-    "--group-add": "it is --groups GROUP,... here",
+    "--group-add": "use --groups GROUP,...",
     **dict.fromkeys(
         ("--security-opt", "--seccomp", "--add-seccomp-fd"),
-        "seccomp filters are what pyspawn was started with: put what sets one in front of PROGRAM",
+        "pyspawn sets no seccomp filter: put a program that does in front of PROGRAM",
     ),
     "--no-new-privileges": "put `setpriv` in front of PROGRAM: it sets no_new_privs, setpriv(1)",
     **dict.fromkeys(("--symlink", "--dir", "--file", "--bind-try", "--mqueue"), _INSIDE),
     "--block-fd": "have PROGRAM wait itself: `sh -c 'read line <&FD; exec PROGRAM'`",
-    "--sync-fd": "it is --json-status FD here, which says when PROGRAM runs and how it ended",
+    "--sync-fd": "use --json-status FD, which tells when PROGRAM has started and how it ended",
     "--forward-signals": f"every signal is forwarded: {_NO_NEED}",
-    "--preserve-credentials": f"without --setuid and --setgid they stay: {_NO_NEED}",
-    "--wdns": "it is --workdir DIR here, which is a place inside",
-    "--follow-context": f"the security context is the program's own: {_NO_NEED}",
-    "--join-cgroup": "control groups aren't joined: start pyspawn in the one that is meant",
+    "--preserve-credentials": f"without --setuid and --setgid they stay as they are: {_NO_NEED}",
+    "--wdns": "use --workdir DIR, with a directory inside",
+    "--follow-context": f"PROGRAM has a security context of its own: {_NO_NEED}",
+    "--join-cgroup": "control groups aren't joined: start pyspawn in the one for PROGRAM",
 }
 """What tools have that few ask for."""
 
@@ -71,54 +72,54 @@ _BOTH = {
     "--interactive": f"PROGRAM has the terminal that pyspawn has: {_NO_NEED}",
     "--tty": f"PROGRAM has the terminal that pyspawn has: {_NO_NEED}",
     "--rm": f"nothing is left behind: {_NO_NEED}",
-    "--wd": "it is --workdir DIR here",
-    "--chdir": "it is --workdir DIR here",
-    "--cwd": "it is --workdir DIR here",
-    "--pwd": "it is --workdir DIR here",
-    "--setenv": "it is --env NAME=VALUE here",
+    "--wd": "use --workdir DIR",
+    "--chdir": "use --workdir DIR",
+    "--cwd": "use --workdir DIR",
+    "--pwd": "use --workdir DIR",
+    "--setenv": "use --env NAME=VALUE",
     "--unsetenv": "put `env -u NAME` in front of PROGRAM",
     "--timeout": "put `timeout SECONDS` in front of pyspawn",
-    "--uid": "it is --setuid UID here",
-    "--gid": "it is --setgid GID here",
+    "--uid": "use --setuid UID",
+    "--gid": "use --setgid GID",
     "--cap-drop": _CAPABILITIES,
     "--keep-caps": f"root keeps its capabilities: {_NO_NEED}",
     "--new-session": "put `setsid` in front of PROGRAM",
-    "--status-fd": "it is --json-status FD here",
-    "--json-status-fd": "it is --json-status FD here",
-    "--info-fd": "it is --json-status FD here",
-    "--json": "it is --json-status FD here",
+    "--status-fd": "use --json-status FD",
+    "--json-status-fd": "use --json-status FD",
+    "--info-fd": "use --json-status FD",
+    "--json": "use --json-status FD",
 }
 
 RUN: "Mapping[str, str]" = {
     **_BOTH,
-    "--dns": "it is --network here, whose name server works inside, or a mount on /etc/resolv.conf",
-    "--cgroupns": "it is --cgroup here, or --share cgroup for the machine's",
-    "--map-subids": "it is --map-auto here",
+    "--dns": "use --network, which brings a name server, or mount a file on /etc/resolv.conf",
+    "--cgroupns": "use --cgroup, or --share cgroup for the machine's",
+    "--map-subids": "use --map-auto",
     "-f": f"pyspawn forks where it has to: {_NO_NEED}",
     "--fork": f"pyspawn forks where it has to: {_NO_NEED}",
     "--kill-child": f"nothing outlives pyspawn: {_NO_NEED}",
     "-t": f"PROGRAM has the terminal that pyspawn has: {_NO_NEED}; `pyspawn exec PID` joins",
     "--target": "`pyspawn exec PID -- PROGRAM` joins a container that runs",
     **{f"--{name}": _variable(name, value) for name, value in _PYINIT.items()},
-    "--unshare-all": "it is --unshare all here",
-    **{f"--unshare-{kind}": f"it is --{kind} here" for kind in NAMESPACES},
-    **{f"--unshare-{kind}-try": f"it is --unshare-try {kind} here" for kind in ("user", "cgroup")},
+    "--unshare-all": "use --unshare all",
+    **{f"--unshare-{kind}": f"use --{kind}" for kind in NAMESPACES},
+    **{f"--unshare-{kind}-try": f"use --unshare-try {kind}" for kind in ("user", "cgroup")},
     **dict.fromkeys(
         ("--bind", "--ro-bind", "--dev-bind", "--dev", "--tmpfs", "--volume", "--read-only"),
         _INSIDE,
     ),
-    "--proc": "/proc is mounted unasked; --mount-proc=DIR puts it elsewhere",
+    "--proc": "proc is mounted on /proc anyway; --mount-proc=DIR mounts it elsewhere",
     "--as-pid-1": f"PROGRAM is PID 1 unless there's --init: {_NO_NEED}",
-    "--userns": "it is --user here, and --map-current-user for podman's keep-id",
+    "--userns": "use --user, or --map-current-user for podman's keep-id",
     "--entrypoint": f"PROGRAM is the entry point: {_NO_NEED}",
-    "--name": "containers have no names, and --hostname NAME is the host name inside",
+    "--name": "containers have no names; --hostname NAME sets the host name inside",
     "--privileged": f"root keeps its rights: {_NO_NEED}",
     "--cap-add": f"root keeps its capabilities: {_NO_NEED}",
     **dict.fromkeys(("--memory", "--cpus", "--pids-limit", "--ulimit"), _LIMITS),
-    "--share-net": "it is --share net here, or nothing: the network is shared unless you say --net",
-    "-R": "PROGRAM has your root: put `chroot DIR` in front of it",
-    "--root": "PROGRAM has your root: put `chroot DIR` in front of it",
-    "-e": "it is --env NAME=VALUE here",
+    "--share-net": "use --share net, or nothing at all: the network is shared unless you say --net",
+    "-R": "PROGRAM has pyspawn's root directory: put `chroot DIR` in front of PROGRAM",
+    "--root": "PROGRAM has pyspawn's root directory: put `chroot DIR` in front of PROGRAM",
+    "-e": "use --env NAME=VALUE",
 }
 """What to say of an option that `pyspawn run` doesn't know, by its spelling."""
 
@@ -128,18 +129,18 @@ EXEC: "Mapping[str, str]" = {
     "--target": "the target is named without an option: pyspawn exec PID -- PROGRAM [ARG...]",
     "-a": f"every namespace of the target is joined, unless some are named: {_NO_NEED}",
     "--all": f"every namespace of the target is joined, unless some are named: {_NO_NEED}",
-    "-r": f"the root of a process is joined with its mounts: {_NO_NEED}",
-    "--root": f"the root of a process is joined with its mounts: {_NO_NEED}",
-    "-e": "it is --env NAME=VALUE here, and --target-env for all of the target's",
+    "-r": f"the root directory of a process is joined with its mounts: {_NO_NEED}",
+    "--root": f"the root directory of a process is joined with its mounts: {_NO_NEED}",
+    "-e": "use --env NAME=VALUE, or --target-env for all variables of the target",
 }
 """The same for `pyspawn exec`."""
 
 TAKEN: "Mapping[str, str]" = {
-    "-u": "it is --uts here, without a value; who PROGRAM is: --setuid UID",
-    "--user": "it is the user namespace here, without a value; who PROGRAM is: --setuid UID",
-    "-p": "it is --pid here, without a value; ports: --network pasta --publish PORT",
-    "-v": f"it is --verbose here, without a value; {_INSIDE}",
-    "--mount": f"it is the mount namespace here; {_INSIDE}",
-    "-m": f"it is --mount here, without a value; {_LIMITS}",
+    "-u": "-u is --uts here and takes no value; the user of PROGRAM is --setuid UID",
+    "--user": "--user is the user namespace here; the user of PROGRAM is --setuid UID",
+    "-p": "-p is --pid here and takes no value; ports are --network pasta --publish PORT",
+    "-v": f"-v is --verbose here and takes no value; {_INSIDE}",
+    "--mount": f"--mount is the mount namespace here; {_INSIDE}",
+    "-m": f"-m is --mount here and takes no value; {_LIMITS}",
 }
 """What to say of an option that means something else here, and has no value in the next word."""

@@ -32,7 +32,7 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     otherwise = foreign.TAKEN.get(option)
     # Not for what may be the name of a program, mistyped.
     if otherwise and (word[:1].isdigit() or ":" in word or "," in word):
-        return f"if {word} was to be the value of {option}: {otherwise}"
+        return f"if {word} was meant as the value of {option}: {otherwise}"
     table = exec.TABLE if before[0] == "exec" else run.TABLE
     for known in table:
         if not known.optional or option not in (f"--{known.long}", f"-{known.short}"):
@@ -40,7 +40,7 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
         if known.long in NAMESPACES and word.isdigit():
             return f"to join process {word}: `pyspawn exec {word} -- PROGRAM`"
         if "/" in word and (known.long in NAMESPACES or not found):
-            return f"if {word} was to be the value of {option}: --{known.long}={word}"
+            return f"if {word} was meant as the value of {option}: --{known.long}={word}"
     return found
 
 

@@ -38,7 +38,7 @@ def main(words: list[str]) -> int:
     except SetupError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             command = programs.as_root(f"release {_shown(rest[0])}")
-            error.hint = f"only root lets go of mounts: {command}"
+            error.hint = f"only root can unmount them: {command}"
         elif error.errno is not None and not (error.path or "").startswith("/proc/self/"):
             error.hint = WHERE
         return report.failed(error)

@@ -79,7 +79,7 @@ def _allow_or_deny(word: str) -> str:
 
 def _json(word: str) -> str:
     if word != "json":
-        raise ValueError(f"{word!r} is not json, the only form beside the plain one")
+        raise ValueError(f"{word!r} is not json, the only other form")
     return word
 
 
@@ -143,7 +143,8 @@ NETWORK = (
         "publish",
         metavar="[ADDRESS:]PORT[:PORT][/udp]",
         many=True,
-        help="Have what listens inside on the last PORT answer on this machine's. Repeatable.",
+        help="Publish the last PORT, which is inside, at the first PORT of this machine. "
+        "Repeatable.",
     ),
 )
 """What a network is asked for by."""
@@ -172,7 +173,7 @@ IDS = (
         metavar="INNER:OUTER:COUNT",
         convert=_extent,
         many=True,
-        help="Map COUNT users from OUTER on to those from INNER on, or auto. Repeatable.",
+        help="Map COUNT users, from OUTER on outside to INNER on inside; or auto. Repeatable.",
     ),
     Option(
         "map-groups",
@@ -193,7 +194,7 @@ IDS = (
         metavar="USER",
         convert=_user,
         help="Run PROGRAM as this user, as seen inside. A name brings its login group along; a "
-        "number leaves the group as it is, without --setgid.",
+        "number leaves the group as it is, unless there is --setgid.",
     ),
     Option("setgid", "G", metavar="GROUP", convert=_group, help="Run PROGRAM as this group."),
     Option(
@@ -209,8 +210,8 @@ MOUNTS = (
     Option(
         "propagation",
         metavar="HOW",
-        help="Let mounts spread to the new mount namespace (slave), both ways (shared), not at all "
-        "(private, the default), or leave that unchanged.",
+        help="Let mounts spread to the new mount namespace (slave), both ways (shared) or not at "
+        "all (private, the default); or leave that as it is (unchanged).",
     ),
     Option(
         "mount-proc",
@@ -225,8 +226,8 @@ KEEP = (
     Option(
         "persist",
         metavar="DIR",
-        help="As root, keep the new namespaces as files in DIR, for others to join, until pyspawn "
-        "release.",
+        help="As root, keep the new namespaces as files in DIR, for others to join, until "
+        "`pyspawn release DIR`.",
     ),
 )
 """What is kept is asked for by this."""
@@ -251,14 +252,14 @@ TABLE = (
         metavar="LIST",
         convert=_names,
         many=True,
-        help="Keep these namespaces as they are for pyspawn.",
+        help="Share these namespaces with pyspawn: they aren't new.",
     ),
     Option(
         "unshare-try",
         metavar="LIST",
         convert=_names,
         many=True,
-        help="Make these new if the kernel agrees, go on without them if not, and say so.",
+        help="Make these new if the kernel agrees; if not, say so and go on without them.",
     ),
     *NETWORK,
     *IDS,
@@ -290,7 +291,7 @@ TABLE = (
         "stop-signal",
         metavar="SIGNAL",
         convert=_signal,
-        help="Send SIGNAL where pyspawn gets SIGTERM, by name or number.",
+        help="Send SIGNAL, a name or a number, when pyspawn gets SIGTERM.",
     ),
     Option(
         "stop-timeout",
@@ -303,23 +304,25 @@ TABLE = (
         "json-status",
         metavar="FD",
         convert=cmdline.descriptor,
-        help="Write what happens to descriptor FD, a JSON object a line.",
+        help="Tell on descriptor FD what happens, as JSON, one object a line.",
     ),
     Option(
         "dry-run",
         metavar="json",
         optional=True,
         convert=_json,
-        help="Print the steps in their order, and take none; or as JSON, an object a line.",
+        help="Print the steps in their order, and take none; with =json as JSON, one object a "
+        "line.",
     ),
     Option(
         "explain",
-        help="Tell of each step as it is taken, on stderr: the call, what it does, and why now.",
+        help="Explain on stderr each step as it is taken: the call, what it does, and why now.",
     ),
     Option("verbose", "v", help="Say on stderr what happens."),
     Option(
         "background",
-        help="Keep the terminal's foreground until PROGRAM needs it: who starts us may go on.",
+        help="Leave the terminal's foreground to the process that started us until PROGRAM needs "
+        "it.",
         hidden=True,
     ),
     Option("quiet", help="Print no messages; failures only go to --json-status.", hidden=True),

@@ -48,10 +48,10 @@ Usage: pyspawn zombies [OPTIONS] [PID...]
 List zombies by the process that isn't reaping them, and say what to do about it; with PIDs, only
 those held by these processes and their descendants."""
 
-_FOOTER = """\
-OLDEST is the time since the oldest zombie started: the kernel doesn't keep when it ended.
-
-Exit status: 0 there are no zombies, 1 there are, 125 bad usage or no answer."""
+_FOOTER = (
+    "OLDEST is the time since the oldest zombie started: the kernel doesn't record when it "
+    "ended.\n\nExit status: 0 there are no zombies, 1 there are, 125 bad usage or no answer."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +98,18 @@ class Parent:
         if self.stopped:
             return f"it is stopped: `kill -CONT {self.pid}` lets it go on and reap"
         if self.tracer:
-            return "it traces them and has not waited: once it has, or has ended, others can reap"
+            return (
+                "it traces them and has not waited for them: once it has waited or ended, "
+                "others can reap them"
+            )
         if self.init:
             return (
                 "it is PID 1 and doesn't reap: put pyinit in front of it (`pyinit -- PROGRAM` as "
                 "the entrypoint, or `pyspawn --init`)"
             )
         return (
-            "no other process can reap them: it must wait(2) for its children or ignore SIGCHLD; "
-            "ended, it leaves them to its init"
+            "no other process can reap them: it has to wait(2) for its children or ignore "
+            "SIGCHLD; once it has ended, its init reaps them"
         )
 
 
@@ -255,8 +258,8 @@ def main(arguments: list[str]) -> int:
         return _fail(f"there is no process {error.filename}", None)
     except ImportError as error:
         hint = (
-            "`pip install psutil` into pyspawn's virtual environment, or, where it runs from the "
-            "system's Python, the package of the distribution (Debian: python3-psutil)"
+            "`pip install psutil` in pyspawn's virtual environment, or, where pyspawn runs with "
+            "the system's Python, install the distribution's package (Debian: python3-psutil)"
         )
         return _fail(str(error), hint)
     except OSError as error:

@@ -142,9 +142,9 @@ def told(pid: int) -> str:
     why = {
         "D": "in an uninterruptible sleep (state D)",
         "t": "held by a tracer (state t)",
-        "S": "waiting for one that has ended and that a tracer holds (state S)",
+        "S": "waiting for a process that has ended and is held by a tracer (state S)",
     }.get(state(pid), f"in state {state(pid) or 'X'}")
-    return f"{pid} ({name}) is left behind: killed, but {why}"
+    return f"{pid} ({name}) is left behind: it was killed, but is {why}"
 
 
 def _name(pid: int) -> str:

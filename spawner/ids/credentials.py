@@ -57,24 +57,24 @@ def _hint(name: str, kind: str, said: str) -> str:
     path = FILES[kind]
     if is_link(path):
         return (
-            f"{path} is a symbolic link, and {name} follows none there: put the file itself in its "
-            f"place, as root, `cp --remove-destination $(readlink -f {path}) {path}`"
+            f"{path} is a symbolic link, which {name} doesn't follow: put the file itself in the "
+            f"link's place, as root, `cp --remove-destination $(readlink -f {path}) {path}`"
         )
     if "not allowed" in said:
         return (
-            f"{name} maps your own id, and ranges that /etc/sub{kind} gives to you (see "
-            f"`getsubids{' -g' if kind == 'gid' else ''}`): take those, or have root add more, "
-            f"`usermod --add-sub{kind}s FIRST-LAST USER`"
+            f"{name} maps only your own id and the ranges that /etc/sub{kind} gives you "
+            f"(`getsubids{' -g' if kind == 'gid' else ''}` lists them): use those, or have root "
+            f"add more, `usermod --add-sub{kind}s FIRST-LAST USER`"
         )
     if "different user" in said:
         return (
-            f"{name} serves you in your login group alone, unless /etc/login.defs says "
-            "`GRANT_AUX_GROUP_SUBIDS yes`: start pyspawn in that group (`newgrp` without a name "
-            "goes back to it)"
+            f"{name} serves you only while you are in your login group, unless /etc/login.defs "
+            "says `GRANT_AUX_GROUP_SUBIDS yes`: start pyspawn in that group (`newgrp` without a "
+            "name takes you back to it)"
         )
     return (
-        f"{name} refused to write the map: it needs root's rights, of which a container or a "
-        "security module may have taken some, or map your own id alone, "
+        f"{name} refused to write the map: it needs root's rights, and a container or a security "
+        "module may have taken some of them away; mapping only your own id needs none, "
         f"{mark('--map-root-user')}"
     )
 

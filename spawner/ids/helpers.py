@@ -26,7 +26,7 @@ def ask(kernel: "Kernel", arguments: "Sequence[str]", watched: "Iterable[int]" =
     try:
         return kernel.run_helper(arguments, ear.wait)
     except SetupError as error:
-        error.hint = f"if {name} hangs, a directory service that it asks may not answer"
+        error.hint = f"if {name} hangs, a directory service that it asks may not be answering"
         raise
     finally:
         ear.close()

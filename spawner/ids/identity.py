@@ -66,7 +66,7 @@ class Identity(Wish):
             if whole is not None or auto:
                 yield "user", f"a map of {kind} ids needs a new user namespace"
         if self.setgroups is not None:
-            yield "user", "to allow or deny setgroups needs a new user namespace"
+            yield "user", "allowing or denying setgroups needs a new user namespace"
 
     def _check(self) -> None:
         for kind, numbers in (
@@ -93,14 +93,14 @@ class Identity(Wish):
         for kind, mapped in (("user", self.map_user), ("group", self.map_group)):
             if mapped and "user" not in spec.namespaces.wanted:
                 raise SpecError(
-                    f"{kind} id {mapped} can only be mapped in a new user namespace",
+                    f"{kind} id {mapped} can be mapped only in a new user namespace",
                     f"add {mark('--user')}",
                 )
         super().check(spec)
         if self.chooses and "user" in spec.namespaces.optional:
             # Without it the numbers would be other people.
             raise SpecError(
-                "to be another user or group, here by an id inside, needs a new user namespace",
+                "being another user or group, by an id inside, needs a new user namespace",
                 f"add {mark('--user')}",
             )
 

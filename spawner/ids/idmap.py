@@ -114,8 +114,8 @@ def _count(word: str) -> int:
 
 
 _UNSHARES = {
-    "all": f"name the ids, as root 0:0:{MAX_ID + 1}",
-    "subids": "auto maps them, to the ids from the lowest free one on",
+    "all": f"name the ids: for root, 0:0:{MAX_ID + 1}",
+    "subids": "auto maps them, from the lowest free id on",
 }
 """What unshare(1) takes besides, and what to do here."""
 
@@ -123,7 +123,7 @@ _UNSHARES = {
 def extent_or_auto(word: str) -> Extent | str:
     """Return the extent in `INNER:OUTER:COUNT`, or AUTO; raises ValueError."""
     if word in _UNSHARES:
-        raise ValueError(f"{word!r} is a word of unshare's alone: {_UNSHARES[word]}")
+        raise ValueError(f"{word!r} is a word that only unshare knows: {_UNSHARES[word]}")
     return AUTO if word == AUTO else extent(word)
 
 
@@ -145,8 +145,8 @@ class IdMap(Frozen):
             raise SpecError("an id map without extents maps nothing")
         if len(made) > MAX_EXTENTS:
             raise SpecError(
-                f"an id map has {MAX_EXTENTS} extents at most, user_namespaces(7), and this would "
-                "have more",
+                f"an id map has at most {MAX_EXTENTS} extents, user_namespaces(7), and this one "
+                "would have more",
                 "name fewer and longer ones",
             )
         for side in ("inner", "outer"):
@@ -159,7 +159,7 @@ class IdMap(Frozen):
             if start <= end:
                 where = "inside" if side == "inner" else "outside"
                 raise SpecError(
-                    f"the id {start} {where} would be mapped twice, by the map {self}",
+                    f"the id {start} {where} would be mapped twice by the map {self}",
                     "name extents that don't overlap, as INNER:OUTER:COUNT",
                 )
             end = start + item.count - 1
@@ -202,10 +202,10 @@ class IdMap(Frozen):
                 count = _together(parent, item.outer + done)
                 if not count:
                     raise SpecError(
-                        f"the id {item.outer + done}, outside, has no mapping in the user "
-                        f"namespace that pyspawn runs in, whose map is {parent}: so {self} "
-                        "can't be mapped",
-                        "take ids that are there, or start pyspawn where these are",
+                        f"{self} can't be mapped: the id {item.outer + done}, outside, has no "
+                        "mapping in the user namespace that pyspawn runs in, whose map is "
+                        f"{parent}",
+                        "name ids that have one, or start pyspawn where these have one",
                     )
                 count = min(count, item.count - done)
                 found.append(item.part(done, count))

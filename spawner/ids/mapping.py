@@ -115,7 +115,7 @@ def _find(who: Who, identity: "Identity", spec: "Spec", watched: "frozenset[int]
     alone = group_helper is None and not _holds(status, "gid")
     if alone and identity.setgroups == "allow":
         raise _refused(
-            "setgroups can't stay allowed where an ordinary user maps one group",
+            "setgroups can't stay allowed where an ordinary user maps only one group",
             f"leave out {mark('--setgroups')}, or map a subordinate range as well, {_AUTO}",
         )
     if denied and identity.setgroups == "allow":
@@ -131,7 +131,7 @@ def _find(who: Who, identity: "Identity", spec: "Spec", watched: "frozenset[int]
             "namespace",
             f"leave out {_GROUPS}, or map a subordinate range as well, {_AUTO}"
             if alone
-            else f"leave out {_GROUPS}, or don't have setgroups denied",
+            else f"leave out {_GROUPS}, or leave setgroups allowed",
         )
     _check_program(identity, caller, users, groups)
     return Maps(
@@ -151,8 +151,8 @@ def _check_mapped(kind: str, own: int) -> None:
     seen = posix.access(f"/proc/self/{kind}_map", posix.F_OK)
     if seen and (around is None or around.to_outer(own) is None):
         raise _refused(
-            f"{kind} {own} has no mapping in the user namespace that pyspawn runs in, and without "
-            "one nobody can make another",
+            f"{kind} {own} has no mapping in the user namespace that pyspawn runs in, and "
+            "without one no user namespace can be made",
             f"have its {kind}_map written first (unshare has --map-root-user for that)",
         )
 
@@ -190,8 +190,8 @@ def _ranges(who: Who, status: dict[str, str], kind: str) -> "list[idmap.Run]":
     if subid.elsewhere():
         raise _refused(
             f"{owner} has no subordinate {_WORDS[kind]} ids",
-            "they come from what the line `subid:` of /etc/nsswitch.conf names, so have a range "
-            "added there",
+            "the service that the line `subid:` of /etc/nsswitch.conf names gives them: have a "
+            "range added there",
         )
     raise _refused(
         f"{owner} has no subordinate {_WORDS[kind]} ids in {subid.FILES[kind]}",
@@ -218,22 +218,22 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
     what = f"map {_WORDS[kind]} ids with {name}"
     if not _shows_us():
         raise _refused(
-            f"{what}: it would find another process, or none, by the /proc that is mounted here",
+            f"{what}: the /proc that is mounted here would lead it to another process, or to none",
             "mount one of this PID namespace first, `mount -t proc proc /proc` (unshare has "
             "--mount-proc for that)",
         )
     path = programs.find(name, who.caller.search_path)
     if path is None:
         raise _refused(
-            f"{what}: there's no such program in PATH",
-            "install the package uidmap (shadow-utils on Fedora), or map your own id alone, "
+            f"{what}: the program isn't in PATH",
+            "install the package uidmap (shadow-utils on Fedora), or map only your own id, "
             f"{_OWN_ID}",
         )
     if status.get("NoNewPrivs") == "1":
         raise _refused(
             f"{what}: it would run without root's rights, since no_new_privs is set",
-            "start pyspawn where it isn't (NoNewPrivileges=no in a unit, no `setpriv "
-            f"--no-new-privs`), or map your own id alone, {_OWN_ID}",
+            "start pyspawn where it isn't set (NoNewPrivileges=no in a unit, no `setpriv "
+            f"--no-new-privs`), or map only your own id, {_OWN_ID}",
         )
     reason = programs.powerless(path)
     if reason is not None:
@@ -254,9 +254,9 @@ def _check_name(kind: str, who: Who) -> None:
     if len(who.owners()) == 1:
         user = who.caller.user
         raise _refused(
-            f"map {_WORDS[kind]} ids with new{kind}map: it serves nobody without a name, and user "
-            f"{user} has none in passwd(5)",
-            f"have root add one, `useradd --uid {user} NAME`, or map your own id alone, {_OWN_ID}",
+            f"map {_WORDS[kind]} ids with new{kind}map: it serves only users who have a name, "
+            f"and user {user} has none in passwd(5)",
+            f"have root add one, `useradd --uid {user} NAME`, or map only your own id, {_OWN_ID}",
         )
 
 
@@ -284,7 +284,7 @@ def _check_program(identity: "Identity", caller: "Caller", users: IdMap, groups:
             )
         if chosen is not None and wanted.to_outer(chosen) is None:
             raise _refused(
-                f"{word} {chosen}: there's no such {word} inside, by the map {wanted}",
+                f"{word} {chosen}: the map {wanted} has no such {word} inside",
                 f"map it, {mark(f'--map-{word} {chosen}')} or "
                 f"{mark(f'--map-{word}s {chosen}:OUTER:COUNT')}{or_auto}, or choose one that is "
                 f"mapped, {mark(mapped_id)}",
@@ -293,7 +293,7 @@ def _check_program(identity: "Identity", caller: "Caller", users: IdMap, groups:
     for group in identity.groups or ():
         if groups.to_outer(group) is None:
             raise _refused(
-                f"{_GROUPS}: there's no group {group} inside, by the map {groups}",
+                f"{_GROUPS}: the map {groups} has no group {group} inside",
                 f"map it, {mark(f'--map-groups {group}:OUTER:COUNT')}{or_auto}, or leave it out",
             )
 
@@ -304,11 +304,11 @@ def _check_rights(
     """Refuse ids outside of a new user namespace to those who may not change theirs."""
     changes_group = identity.groups is not None or identity.group not in (None, caller.group)
     changes_user = identity.user not in (None, caller.user)
-    hint = f"add {_AUTO}, for a user namespace in which you have it"
+    hint = f"add {_AUTO}, for a user namespace in which you have that right"
     if spec.enters and not spec.namespaces.wanted:
         hint = (
-            f"name {mark('--user')} as well, where the target's is one in which you have it, or "
-            "join as root"
+            f"name {mark('--user')} as well, if you have that right in the target's, or join as "
+            "root"
         )
     for kind, changes in (("gid", changes_group), ("uid", changes_user)):
         if changes and not _holds(status, kind):

@@ -289,8 +289,8 @@ def _check_elsewhere(held: Held, joins: "Joins") -> None:
             raise SetupError(
                 f"{what}: only its children are in the {kind} namespace that it has made",
                 stage=LAUNCHER,
-                hint=f"name one of them: `pgrep -lP {joins.pid}` shows them; or name the other "
-                f"namespaces by their flags, {mark('--mount')} and so on",
+                hint=f"name one of its children (`pgrep -lP {joins.pid}` shows them), or name the "
+                f"other namespaces by their flags, {mark('--mount')} and so on",
             )
 
 
@@ -385,7 +385,8 @@ def _check_unchanged(what: str, opened: dict[int, str]) -> None:
                 f"{what}: it has entered other namespaces meanwhile",
                 stage=LAUNCHER,
                 path=path,
-                hint="as a container does at its start: try again, if you know who it is",
+                hint="a container does that while it starts: try again, if you know which "
+                "process it is",
             )
 
 
@@ -403,7 +404,7 @@ def _place(kernel: "Kernel", what: str, pid: int, pidfd: int) -> str:
         raise SetupError(
             f"{what}: it doesn't show in /proc",
             stage=LAUNCHER,
-            hint="/proc is of another PID namespace, or mounted with hidepid: ask as root",
+            hint="/proc belongs to another PID namespace, or is mounted with hidepid: try as root",
         ) from None
     fields = proc.after_name(proc.drain(descriptor, f"{place}/stat"))
     if int(fields[6]) & _PF_KTHREAD:
@@ -500,7 +501,8 @@ def _of_path(kernel: "Kernel", held: Held, path: str) -> dict[str, int]:
             f"{what}: there is no namespace in this directory",
             stage=LAUNCHER,
             path=path,
-            hint=f"its files are called {names}, as `pyspawn --persist` and /proc/PID/ns have them",
+            hint=f"the files of namespaces are called {names}, as in /proc/PID/ns and by `pyspawn "
+            "--persist`",
         )
     return found
 
@@ -526,7 +528,7 @@ def _of_file(kernel: "Kernel", held: Held, path: str, kind: str | None) -> int:
             f"{what}: it is a {actual} namespace, not a {kind} namespace",
             stage=LAUNCHER,
             path=path,
-            hint=f"give it to {mark(f'--{actual}')}",
+            hint=f"name the file by {mark(f'--{actual}=FILE')}",
         )
     return descriptor
 
@@ -588,7 +590,8 @@ def _below_ours(kernel: "Kernel", descriptor: int) -> int | None:
                 stage=LAUNCHER,
                 syscall=error.syscall,
                 errno=error.errno,
-                hint="only root, its maker and those above it can join a user namespace",
+                hint="a user namespace can be joined only by its maker, from one above it, or by "
+                "root",
             ) from None
         if _is_ours(parent, "user"):
             posix.close(parent)

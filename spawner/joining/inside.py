@@ -128,7 +128,8 @@ def _empty(word: str, otherwise: str) -> SetupError:
     return SetupError(
         f"join the user namespace: no {word} is mapped in it",
         stage=LAUNCHER,
-        hint=f"its {file} is empty, and {otherwise}: join it once whoever makes it has written one",
+        hint=f"its {file} is empty, and {otherwise}: join the namespace once its maker has "
+        "written the map",
     )
 
 
@@ -139,6 +140,6 @@ def _check_groups(ids: Ids) -> None:
             raise SetupError(
                 f"join the user namespace: your supplementary group {group} isn't mapped in it",
                 stage=LAUNCHER,
-                hint="the program would keep it, since setgroups is denied in there: start the "
-                "container with setgroups allowed, or join as root",
+                hint="the program would keep that group, since setgroups is denied inside: start "
+                "the container with setgroups allowed, or join as root",
             )

@@ -110,11 +110,14 @@ class Scout:
         """Close it, and return what to do about a look that doesn't end."""
         left = self.close()
         hint = (
-            "it seems to lie on a file system that doesn't answer, a program's (FUSE) or across a "
-            "network: `umount -f` or `umount -l` that"
+            "it seems to lie on a file system that doesn't answer, one of a program (FUSE) or "
+            "of another machine: unmount that, with `umount -f` or `umount -l`"
         )
         if left:
-            hint += f"; process {left}, which asked it, can't be killed until then, and is left"
+            hint += (
+                f"; process {left}, which asked for it, can't be killed until then, and is left "
+                "behind"
+            )
         return hint
 
 

@@ -90,7 +90,7 @@ def _copy(source: int, size: int) -> int:
         if copy >= 0:
             posix.close(copy)
         raise SetupError(
-            "copy our interpreter into memory, so that nobody inside gets at its file",
+            "copy our interpreter into memory, so that nothing inside can get at its file",
             stage=LAUNCHER,
             syscall="memfd_create",
             errno=error.errno,
@@ -107,7 +107,7 @@ def _hint(number: int | None) -> str | None:
             "who can't write its interpreter"
         )
     if number == errno.EFBIG:
-        return "it counts for the limit on the size of files, too: `ulimit -f unlimited`"
+        return "the copy counts towards the limit on the size of files: `ulimit -f unlimited`"
     return None
 
 

@@ -31,7 +31,7 @@ def hide() -> Step:
     """Hide the processes that enter, before they do."""
     return Step(
         STAGE,
-        "hide from those inside",
+        "hide from the processes inside",
         "prctl(PR_SET_DUMPABLE, 0)",
         lambda kernel, _: kernel.hide(),
         topic="hide",
@@ -247,7 +247,7 @@ def _check_directory(kernel: "Kernel", held: "Held", path: str | None) -> None:
             stage=INIT,
             syscall="chdir",
             path=path,
-            hint=f"name one that is inside: {mark('--workdir /')}",
+            hint=f"name a directory that is inside: {mark('--workdir /')}",
         )
 
 

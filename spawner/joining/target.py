@@ -80,12 +80,12 @@ class Joins(Wish):
         for kind in joined:
             if kind in new.wanted:
                 raise SpecError(
-                    f"the {kind} namespace can't be new and that of {joined[kind]}, both",
+                    f"the {kind} namespace can't be both new and that of {joined[kind]}",
                     "name it once",
                 )
         if "mount" in joined and new.wanted and ("user" in joined or "user" in new.wanted):
             raise SpecError(
-                "new namespaces can't be made around a mount namespace and a user namespace that "
-                "is joined or new",
-                "join both by `pyspawn exec DIR`, where none is new",
+                "no namespace can be new where a mount namespace is joined and the user "
+                "namespace is joined or new",
+                "`pyspawn exec DIR` joins both, and makes none",
             )

@@ -37,9 +37,9 @@ WHERE = f"`grep {_SOURCE} /proc/self/mounts` shows where they are"
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 _NOT_OLDER = (
-    "the kernel keeps a mount namespace only in one that it takes for older; Linux 6.18 numbers "
-    "them by processor, so that a newer one may count as older: try again, on one processor "
-    f"(taskset), or leave it out, {mark('--share mount')}"
+    "the kernel keeps a mount namespace only in one that it takes for older, and Linux 6.18 "
+    "numbers them by processor, so that a newer one may count as older: try again on one "
+    f"processor (taskset), or share the mount namespace, {mark('--share mount')}"
 )
 
 
@@ -116,7 +116,7 @@ class Kept(Part):
                 kernel.mount(_SOURCE, _place(below), "tmpfs", _FLAGS, options)
             except SyscallError as error:
                 command = programs.as_root("--persist DIR ...")
-                hint = f"it takes root to mount outside of a namespace: {command}"
+                hint = f"only root can mount outside of a new namespace: {command}"
                 raise self._refused(error, hint) from None
             self._mounted = True
             top = kernel.open_directory(path)
@@ -124,11 +124,12 @@ class Kept(Part):
                 posix.close(top)
                 self._mounted = self._made = False  # what is there isn't ours
                 raise SetupError(
-                    f"keep the namespaces in {path}: somebody has put something else there",
+                    f"keep the namespaces in {path}: something else has been put there",
                     stage=LAUNCHER,
                     path=path,
-                    hint="take a directory in one that is yours alone, and unmount the other: "
-                    f"`grep {_SOURCE} /proc/self/mounts` shows where it is now",
+                    hint="name a directory in a place where only you can write, and unmount the "
+                    f"one that was moved: `grep {_SOURCE} /proc/self/mounts` shows where it "
+                    "is now",
                 )
             self._top = top
         finally:

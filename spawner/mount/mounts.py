@@ -120,8 +120,8 @@ def _open(kernel: "Kernel", what: str, path: str) -> int:
         hint = None
         if error.errno == errno.ELOOP:
             hint = (
-                f"{error.path} is a symbolic link, and whoever made it chose where it leads: name "
-                f"the directory itself, as `realpath {path}` shows it"
+                f"{error.path} is a symbolic link, and whoever made it decides where it leads: "
+                f"name the directory itself, as `realpath {path}` shows it"
             )
         raise SetupError(
             what, stage=INIT, syscall=error.syscall, errno=error.errno, path=path, hint=hint

@@ -32,9 +32,12 @@ class Tree(Wish):
     def needs(self) -> "Iterable[tuple[str, str]]":
         """The mount namespace, for whatever isn't as in a plain run."""
         if self.propagation != PRIVATE:
-            yield "mount", f"to have mounts {self.propagation} needs a new mount namespace"
+            yield (
+                "mount",
+                f"the propagation of mounts {self.propagation!r} needs a new mount namespace",
+            )
         if self.mount_proc is not None:
-            yield "mount", f"to mount proc on {self.mount_proc} needs a new mount namespace"
+            yield "mount", f"mounting proc on {self.mount_proc} needs a new mount namespace"
 
     @property
     def spreads(self) -> str:

@@ -39,7 +39,8 @@ PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
 _HINTS = {
     EACCES: (
         "ordinary users may not listen on ports below the sysctl "
-        "net.ipv4.ip_unprivileged_port_start (1024): publish a higher one, or lower that as root"
+        "net.ipv4.ip_unprivileged_port_start (normally 1024): publish a higher port, or lower "
+        "the sysctl as root"
     ),
     EADDRINUSE: "publish another port, or end the program that listens there (`ss -lnp`)",
     EADDRNOTAVAIL: "publish on an address that this machine has (`ip address`)",
@@ -149,9 +150,8 @@ class Carrier(Backend):
         error = super()._failed(why)
         if "xternal interface" in error.step:
             error.hint = (
-                "pasta gives the addresses of the interface with the default route to the inside, "
-                "and finds none: have a default route, or use "
-                f"{mark('--network slirp4netns')}"
+                "pasta copies the addresses of the interface that has the default route, and "
+                f"there is no default route: add one, or use {mark('--network slirp4netns')}"
             )
         return error
 
@@ -187,9 +187,9 @@ def find(network: "Network", caller: "Caller", *, users: bool) -> Carrier:
     program = programs.find(kind, caller.search_path)
     if program is None:
         raise SetupError(
-            f"start {kind}: there's no such program in PATH",
+            f"start {kind}: the program isn't in PATH",
             stage=LAUNCHER,
-            hint=f"install the package {PACKAGES[kind]}, or do without, "
+            hint=f"install the package {PACKAGES[kind]}, or do without it, "
             f"{mark('--network loopback')}",
         )
     _check_tun(kind)
@@ -268,7 +268,7 @@ def _check_tun(kind: str) -> None:
                 f"in a container, add `--device {TUN}`"
             )
         elif error.errno in (ENODEV, ENXIO):
-            hint = "the kernel has no such device: as root, `modprobe tun`"
+            hint = "the kernel doesn't have that device yet: as root, `modprobe tun`"
         from pyinit import errno_text
 
         raise SetupError(

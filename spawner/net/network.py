@@ -95,7 +95,7 @@ def _interface(address: str) -> "IPv4Interface | IPv6Interface":
             return ip_interface(address)
     except ValueError:
         pass
-    raise SpecError(f"{address!r} is not an address with the length of its prefix", _VETH)
+    raise SpecError(f"{address!r} is not an address with a prefix length", _VETH)
 
 
 def publish(word: str) -> Publish:
@@ -228,7 +228,7 @@ class Network(Wish):
 
     def _check_veth(self) -> None:
         if not self.bridge:
-            raise SpecError("a veth needs the bridge that it shall be a port of", _VETH)
+            raise SpecError("a veth needs the bridge that it is to be a port of", _VETH)
         raw = self.bridge.encode("utf-8", "surrogateescape")
         if len(raw) >= IFNAMSIZ or set(raw) & set(b"/:, \t\n\0") or raw in (b".", b".."):
             raise SpecError(f"{self.bridge!r} can't be the name of an interface")
@@ -268,7 +268,7 @@ class Network(Wish):
             option = mark("--share" if "net" in share else "--unshare-try")
             raise SpecError(
                 f"{mark(f'--network {self.kind}')} needs a new net namespace, and {option} names "
-                "it",
+                "net",
                 f"leave net out of {option}",
             )
         unshare.append("net")
@@ -293,9 +293,9 @@ class Network(Wish):
             return
         if spec.enters:
             raise SpecError(
-                f"{self.kind} can't reach into a container that joins a namespace of others, since "
-                "that is kept from everybody's sight",
-                "make all its namespaces new, or connect it as root, "
+                f"{self.kind} can't reach into a container that joins a namespace of others, "
+                "since nothing may look into such a container",
+                "make all of its namespaces new, or connect the container as root, "
                 f"{mark('--network veth:BRIDGE')}",
             )
         for spreads in filter(None, (wish.spreads for wish in spec.wishes)):
@@ -318,7 +318,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Network:
 def unnamed() -> "NoReturn":
     """Refuse ports that are published where no network is named."""
     raise SpecError(
-        "a port can be published only into a network of its own",
+        "a port can be published only into a network of the container's own",
         f"add {mark('--network slirp4netns')} or {mark('--network pasta')}",
     )
 
@@ -336,9 +336,9 @@ def parse(word: str, ports: "Iterable[str]" = ()) -> Network:
         for pair in pairs:
             name, equals, value = pair.partition("=")
             if not equals or name not in ("address", "gateway"):
-                raise SpecError(f"{pair!r} says nothing of a network", _VETH)
+                raise SpecError(f"{pair!r} is not a setting of a network", _VETH)
             if name in found:
-                raise SpecError(f"{word!r} has two of {name}", _VETH)
+                raise SpecError(f"{word!r} sets {name} twice", _VETH)
             found[name] = value
     return Network(
         kind,

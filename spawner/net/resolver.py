@@ -123,7 +123,7 @@ def _bind(kernel: "Kernel", server: str) -> None:
         if error.errno != ENOENT:
             raise
         raise SetupError(
-            f"there's no {PATH} to put one over",
+            f"there is no {PATH} to mount one over",
             stage=INIT,
             path=PATH,
             hint=f"as root, `touch {PATH}`, or what it's a symbolic link to",

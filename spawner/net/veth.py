@@ -33,7 +33,7 @@ INNER = "eth0"
 
 _NO_PYROUTE2 = "pyroute2 can't be imported"
 _NO_BRIDGE = "there's no bridge"
-_OTHER = "but another interface"
+_OTHER = "only another kind of interface"
 
 
 class Pair(Backend):
@@ -59,7 +59,9 @@ class Pair(Backend):
     def ended(self, changed: int) -> str:
         """Take the process's end, by its wait status; return what to tell."""
         self.pid = 0
-        return f"the process that would delete the veth pair {how(changed)}: the kernel will"
+        return (
+            f"the process that would delete the veth pair {how(changed)}: the kernel will delete it"
+        )
 
     def _begin(self, kernel: "Kernel") -> None:
         super()._begin(kernel)
@@ -141,11 +143,11 @@ def _bridge(machine: "Any", name: str) -> int | None:
     """Return the index of a bridge; complain where there's none of that name."""
     found = machine.link_lookup(ifname=name)
     if not found:
-        complain(f"{_NO_BRIDGE} of the name {name}")
+        complain(f"{_NO_BRIDGE} named {name}")
         return None
     kind = machine.get_links(found[0])[0].get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
     if kind != "bridge":
-        complain(f"{_NO_BRIDGE} of the name {name}, {_OTHER}")
+        complain(f"{_NO_BRIDGE} named {name}, {_OTHER}")
         return None
     index: int = found[0]
     return index
@@ -175,8 +177,9 @@ def _hint(what: str, network: "Network") -> str | None:
     """Return what to do about a failure."""
     if _NO_PYROUTE2 in what:
         return (
-            "`pip install pyroute2` into pyspawn's virtual environment, or, where it runs from the "
-            "system's Python, the package of the distribution (Debian: python3-pyroute2)"
+            "`pip install pyroute2` in pyspawn's virtual environment, or, where pyspawn runs "
+            "with the system's Python, install the distribution's package (Debian: "
+            "python3-pyroute2)"
         )
     if _NO_BRIDGE in what and what.endswith(_OTHER):
         return "name one that `ip link show type bridge` shows"

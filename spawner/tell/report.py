@@ -101,7 +101,11 @@ class Report(Observer):
         self._waits = False
         from pyinit import signames
 
-        then = f"all of it is killed in {seconds:g} s" if seconds is not None else "it goes on"
+        then = (
+            f"everything is killed in {seconds:g} s"
+            if seconds is not None
+            else "the program goes on"
+        )
         name = signames.name(number)
         self.say(f"{name} does nothing to a program that is PID 1 and doesn't handle it: {then}")
         self._line(

@@ -59,8 +59,8 @@ def not_found(error: "SetupError", spec: "Spec") -> str | None:
     if error.status != NOT_FOUND or "/" in spec.arguments[0]:
         return None
     return (
-        "it was looked up in your PATH: the target's, with all of its environment, is taken by "
-        f"{mark('--target-env')}"
+        f"{shown(spec.arguments[0])} was looked up in your PATH: {mark('--target-env')} takes the "
+        "target's, with the rest of its environment"
     )
 
 
@@ -79,12 +79,12 @@ def _no_file(path: str, target: str) -> str | None:
 def _no_process(error: "SetupError", joins: "Joins") -> str | None:
     if error.errno == errno.ESRCH:
         return (
-            f"no process {joins.target} is to be seen from here: a pid counts in its own PID "
+            f"process {joins.target} can't be seen from here: a pid counts only in its own PID "
             "namespace (`lsns -t pid` shows what is running, `podman inspect -f "
-            "'{{.State.Pid}}' NAME` the one of a container)"
+            f"'{{{{.State.Pid}}}}' NAME` the pid of a container)"
         )
     if error.errno in (errno.EINVAL, errno.ENOENT):
-        return f"{joins.target} is one thread of a process: name the process, its Tgid"
+        return f"{joins.target} is one thread of a process: name the process, by its Tgid"
     return None
 
 
@@ -97,7 +97,7 @@ def _not_ours(path: str, host: Host) -> str | None:
     if owner != own:
         return (
             f"the process runs as user id {owner}, and you are {own}: join as that user, as the "
-            "one who made its user namespace, or as root"
+            "user who made its user namespace, or as root"
         )
     if own == "0":
         return (
@@ -134,16 +134,16 @@ def _not_joined(error: "SetupError", joins: "Joins") -> str | None:
     if error.errno == errno.EPERM:
         if joins.kinds is not None and "user" not in joins.kinds:
             return (
-                "it takes rights over the user namespace that this one belongs to: name "
+                "joining takes rights over the user namespace that owns this namespace: name "
                 f"{mark('--user')} as well, or join as root"
             )
         return (
-            "it takes CAP_SYS_ADMIN over the namespace, and in your own user namespace: join as "
-            "the one who made the container, with its user namespace, or as root"
+            "joining takes CAP_SYS_ADMIN over the namespace, and in your own user namespace: "
+            "join as the user who made the container, with its user namespace, or as root"
         )
     if error.errno == errno.EINVAL and "pid namespace" in error.step:
         return (
-            "a PID namespace can only be joined from one above it, pid_namespaces(7): do it there, "
-            "on the host for instance, or leave it out"
+            "a PID namespace can be joined only from one above it, pid_namespaces(7): join it "
+            "there, on the host for instance, or leave it out"
         )
     return None

@@ -26,9 +26,9 @@ def too_long(case: Case) -> str | None:
         return None
     # execve(2): a quarter of the stack's limit, up to 6 MiB.
     return (
-        "the program's arguments and environment are too long, together with the init's own: pass "
-        "what is long through a file, or raise the limit, a quarter of that of the stack: "
-        "`ulimit -s 24576`"
+        "the program's arguments and environment, with the init's own, are too long: pass what "
+        "is long through a file, or raise the limit, which is a quarter of the stack's: `ulimit "
+        "-s 24576`"
     )
 
 
@@ -48,8 +48,9 @@ def no_process(case: Case) -> str | None:
         return None
     for directory, limit in _full_groups(case):
         return (
-            f"pids.max of {shown(directory)} is {limit}, and reached: raise it (a container's "
-            "--pids-limit, a unit's TasksMax=), or see with `pyspawn zombies` who doesn't reap"
+            f"pids.max of {shown(directory)} is {limit}, which is reached: raise it (a "
+            "container's --pids-limit, a unit's TasksMax=), or see with `pyspawn zombies` which "
+            "process doesn't reap"
         )
     return (
         "a limit on processes is reached: see `ulimit -u`, pids.max of the control group and of "
@@ -99,7 +100,7 @@ def no_namespace(case: Case) -> str | None:
 
 def _raise(kind: str, name: str) -> str:
     way = f"raise it as root of this user namespace, `sysctl -w {name}=10000`"
-    return way if kind == "user" else f"{way}, or do without, `{mark(f'--share {kind}')}`"
+    return way if kind == "user" else f"{way}, or do without a new one, `{mark(f'--share {kind}')}`"
 
 
 def no_key(case: Case) -> str | None:
@@ -109,9 +110,9 @@ def no_key(case: Case) -> str | None:
     limit = case.sysctl("kernel/keys/maxkeys")
     known = f", {limit}" if limit is not None else ""
     return (
-        "each container has a session keyring, and its user has as many keys as one may have"
-        f"{known}: run fewer at once, or raise it as root, `sysctl -w kernel.keys.maxkeys=20000 "
-        "kernel.keys.maxbytes=2000000`"
+        "each container has a session keyring, and its user has as many keys as the limit "
+        f"allows{known}: run fewer at once, or raise the limit as root, `sysctl -w "
+        "kernel.keys.maxkeys=20000 kernel.keys.maxbytes=2000000`"
     )
 
 

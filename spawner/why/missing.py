@@ -13,8 +13,8 @@ def no_number(case: Case) -> str | None:
         return None
     return (
         "pyspawn doesn't know the number of keyctl(2) on this kind of machine (see `uname -m`), "
-        "and without it the program would have your keys, keyrings(7): it has to be added to "
-        "spawner/linux.py"
+        "and without that call the program would have your keys, keyrings(7): the number has to "
+        "be added to spawner/linux.py"
     )
 
 
@@ -32,8 +32,8 @@ def no_proc(case: Case) -> str | None:
         )
     if own != str(case.host.pid()):
         return (
-            "/proc shows another PID namespace than the one that pyspawn runs in: mount its own "
-            "first, `mount -t proc proc /proc` (unshare has --mount-proc for that)"
+            "/proc shows another PID namespace than the one that pyspawn runs in: mount the "
+            "right one first, `mount -t proc proc /proc` (unshare has --mount-proc for that)"
         )
     return None
 
@@ -50,8 +50,8 @@ def born_elsewhere(case: Case) -> str | None:
     if case.syscall not in ("unshare", "fork", "waitpid"):
         return None
     return (
-        "pyspawn was started halfway into another PID namespace, which holds for its children "
-        "only, as by `unshare --pid` without --fork: add --fork there"
+        "pyspawn was started with a new PID namespace for its children only, as by `unshare "
+        "--pid` without --fork: add --fork there"
     )
 
 
@@ -63,7 +63,7 @@ def no_kind(case: Case) -> str | None:
         file = f"/proc/self/ns/{KINDS[kind].file}"
         if case.making(kind) and case.host.stat(file) == errno.ENOENT:
             return (
-                f"{case.release} has no {kind} namespaces (no {file}): do without, "
+                f"{case.release} has no {kind} namespaces (no {file}): do without them, "
                 f"`{mark(f'--share {kind}')}`, or boot a kernel that has them"
             )
     return None

@@ -12,7 +12,7 @@ def read_only_proc(case: Case) -> str | None:
     if not case.path.startswith("/proc"):
         return None
     return (
-        "/proc is mounted read-only, and pyspawn sets up new namespaces by files in it: "
+        "/proc is mounted read-only, and pyspawn sets up new namespaces through files in it: "
         "`mount -o remount,bind,rw /proc` as root"
     )
 
@@ -27,8 +27,9 @@ def fresh_proc(case: Case) -> str | None:
         return None
     if "user" in case.wanted and "pid" not in case.wanted:
         return (
-            "a new user namespace has no right to the PID namespace around it, and a /proc would "
-            f"show that: make a new one, {mark('--pid')}, or leave out {mark('--mount-proc')}"
+            "a new user namespace has no rights over the PID namespace around it, which a new "
+            f"/proc would show: make a new PID namespace, {mark('--pid')}, or leave out "
+            f"{mark('--mount-proc')}"
         )
     if "user" not in case.wanted and case.filtered:
         return None
@@ -36,7 +37,7 @@ def fresh_proc(case: Case) -> str | None:
     procs = [mount for mount in mounts if mount.kind == "proc" and mount.root == "/"]
     if not procs:
         return (
-            "a user namespace can mount /proc only where a whole one is visible already: "
+            "a user namespace can mount /proc only where an unmasked one is visible already: "
             "`mount -t proc proc /proc` as root, before pyspawn"
         )
     masks = [_masks(proc, mounts) for proc in procs]
@@ -64,6 +65,6 @@ def plain_root(case: Case) -> str | None:
     if case.syscall != "mount" or case.path != "/" or not case.lacks_root_mount:
         return None
     return (
-        "the root directory is not a mount point, as after a chroot, so nothing can be mounted "
-        f"in private: `mount --bind DIR DIR` before `chroot DIR`, or `{mark('--share mount')}`"
+        "the root directory is not a mount point, as after a chroot, so mounts can't be made "
+        f"private: `mount --bind DIR DIR` before `chroot DIR`, or `{mark('--share mount')}`"
     )

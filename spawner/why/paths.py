@@ -44,7 +44,7 @@ def _word(case: Case) -> str | None:
         return None
     init, joins = case.spec.init, case.spec.wish(Joins)
     if case.syscall == "execve" and init and "/" not in init:
-        return f"{shown(init)} is in no directory of PATH: install it, or name it by its path"
+        return f"{shown(init)} isn't in any directory of PATH: install it, or name it by its path"
     for kind, path in () if joins is None else joins.files:
         if case.syscall == "openat" and path == case.path:
             return _in_other_words(kind, path)
@@ -58,18 +58,18 @@ def _in_other_words(kind: str, path: str) -> str | None:
     name, _, more = path.partition(":")
     if kind == "user" and "/" not in path and not more:
         return (
-            f"for who PROGRAM is: {mark(f'--setuid {path}')}; for a user namespace: "
-            f"{mark('--user=/proc/PID/ns/user')}"
+            f"to run PROGRAM as another user: {mark(f'--setuid {path}')}; to join a user "
+            f"namespace: {mark('--user=/proc/PID/ns/user')}"
         )
     if kind == "net" and name in network.KINDS:
-        return f"a kind of network is named by {mark(f'--network {path}')}"
+        return f"to choose a kind of network: {mark(f'--network {path}')}"
     if not path.isdigit() and not (name == "container" and more):
         return None
     file = KINDS[kind].file
     if path.isdigit():
-        return f"for that of process {path}: {mark(f'--{kind}=/proc/{path}/ns/{file}')}"
+        return f"to join that of process {path}: {mark(f'--{kind}=/proc/{path}/ns/{file}')}"
     pid = f"$(podman inspect -f '{{{{.State.Pid}}}}' {shown(more)})"
-    return f"for that of a container: {mark(f'--{kind}=/proc/{pid}/ns/{file}')}"
+    return f"to join that of a container: {mark(f'--{kind}=/proc/{pid}/ns/{file}')}"
 
 
 def _other(case: Case) -> str:
@@ -81,7 +81,7 @@ def _other(case: Case) -> str:
     if case.syscall == "openat":
         return "name another path"
     if case.spec is None or case.spec.init == "":
-        return "run pyspawn by another Python, such as /usr/bin/python3"
+        return "run pyspawn with another Python, such as /usr/bin/python3"
     if case.spec.init is None:
         return "run another program"
     return f"name another init, {mark('--init=PATH')}"

@@ -21,8 +21,8 @@ def apparmor_userns(case: Case) -> str | None:
     program = shown(case.host.link("/proc/self/exe") or "the Python that runs pyspawn")
     return (
         "kernel.apparmor_restrict_unprivileged_userns is 1, which leaves user namespaces to "
-        f"programs whose AppArmor profile has `userns,`: give {program} one, or as root "
-        "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+        f"programs whose AppArmor profile has `userns,`: give {program} such a profile, or, as "
+        "root, `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
     )
 
 

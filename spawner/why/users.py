@@ -17,8 +17,8 @@ def no_mapping(case: Case) -> str | None:
         if own is not None and extents is not None and not _mapped(own, extents):
             return (
                 f"{name} {own} has no mapping in the user namespace that pyspawn runs in, and "
-                f"without one nobody can make another: have its {name}_map written first (unshare "
-                "has --map-root-user for that)"
+                f"without one no user namespace can be made: have its {name}_map written first "
+                "(unshare has --map-root-user for that)"
             )
     return None
 
@@ -36,7 +36,7 @@ def chroot(case: Case) -> str | None:
     """Find that this process surely runs in a chroot."""
     if not case.making("user") or not case.lacks_root_mount:
         return None
-    return f"in a chroot nobody can make a user namespace, user_namespaces(7): {_leave(case)}"
+    return f"in a chroot no process can make a user namespace, user_namespaces(7): {_leave(case)}"
 
 
 def _leave(case: Case) -> str:
@@ -82,7 +82,7 @@ def no_right(case: Case) -> str | None:
         return None
     if case.uid != 0:
         return (
-            f"without a new user namespace this takes {needed}, root's: leave out "
+            f"without a new user namespace this takes {needed}, which only root has: leave out "
             f"{mark('--share user')}, or add {mark('--user')} to {mark('--share all')}"
         )
     # A container's filter that refuses the one mostly refuses the other as well.
@@ -98,6 +98,6 @@ def perhaps_chroot(case: Case) -> str | None:
     if not case.making("user"):
         return None
     return (
-        "nothing that shows here forbids a user namespace, so this is most likely a chroot, in "
-        f"which nobody can make one, user_namespaces(7): {_leave(case)}"
+        "nothing that can be seen here forbids a user namespace, so this is most likely a "
+        f"chroot, in which no process can make one, user_namespaces(7): {_leave(case)}"
     )

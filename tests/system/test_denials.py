@@ -216,7 +216,7 @@ def test_a_chroot() -> None:
     require("userns")
     code = PLAIN_ROOT + "os.chroot('/mnt/root')\nos.chdir('/')\n"
     hint = refused(inside(code, "--user"), f"make a new user namespace: {EPERM}")
-    assert "in a chroot nobody can make a user namespace" in hint
+    assert "in a chroot no process can make a user namespace" in hint
     assert "leave out --user" in hint
     ended = inside(code, "--share", "mount")
     assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
@@ -525,7 +525,7 @@ write("{group}/cgroup.procs", "0")
         ended = inside(code, "--user")
         message = f"{step}: Resource temporarily unavailable (EAGAIN)"
         hint = mended(ended, message)
-        assert f"pids.max of {group} is {limit}, and reached" in hint
+        assert f"pids.max of {group} is {limit}, which is reached" in hint
         assert (group / "cgroup.procs").read_text() == ""
 
 
@@ -547,7 +547,7 @@ os.execv(sys.argv[1], sys.argv[1:])
         assert message == (
             "pyspawn: fork the program's process: Resource temporarily unavailable (EAGAIN)"
         )
-        assert f"pids.max of {group} is 2, and reached" in hint
+        assert f"pids.max of {group} is 2, which is reached" in hint
         assert (group / "cgroup.procs").read_text() == ""
 
 

@@ -455,7 +455,7 @@ def test_what_can_not_be_meant(words: list[str], message: str) -> None:
 def test_an_option_of_run() -> None:
     message, hint = refused(run([*lean.pyspawn(), "exec", "1", "--hostname", "x", "true"]))
     assert message == "unknown option --hostname"
-    assert hint.startswith("that is for pyspawn run")
+    assert hint.startswith("only pyspawn run takes that option")
 
 
 @pytest.mark.parametrize("words", [[], ["-t", "1", "true"], ["--target", "1", "true"]])
@@ -800,7 +800,7 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
         f"launcher: open the pid namespace of process {target}",
         f"launcher: open the root of process {target}",
         f"launcher: open the working directory of process {target}",
-        "stage: hide from those inside",
+        "stage: hide from the processes inside",
         "stage: join the user namespace",
         "stage: join the pid namespace",
         "stage: fork the init",
@@ -853,7 +853,7 @@ def test_a_program_in_the_path_of_the_target(tmp_path: Path, owner: bool) -> Non
             ended = join(pid, "--", "theirs", owner=owner)
             assert ended.status == 127
             hint = ended.errors.splitlines()[-1]
-            assert hint.startswith("hint: it was looked up in your PATH")
+            assert hint.startswith("hint: theirs was looked up in your PATH")
             assert "--target-env" in hint
             assert join(pid, "--target-env", "--", "theirs", owner=owner).out == b"here\n"
             for words in (("--target-env", "--", "nonesuch"), ("--", "/theirs")):
@@ -867,8 +867,11 @@ def test_a_name_would_be_one_of_the_targets_own(target: int) -> None:
     for option, database in (("--setuid", "passwd"), ("--setgid", "group"), ("--groups", "group")):
         ended = join(target, option, "root", "--", "/bin/true")
         assert ended.status == 125
-        assert f"{option}: 'root' is not an id, and only TARGET's own" in ended.errors
-        assert f"`pyspawn exec TARGET -- getent {database} root` shows it" in ended.errors
+        assert (
+            f"{option}: 'root' is not an id, and pyspawn doesn't read the files of TARGET"
+            in ended.errors
+        )
+        assert f"`pyspawn exec TARGET -- getent {database} root` shows the id" in ended.errors
 
 
 def test_without_a_program_it_is_the_shell(target: int) -> None:

@@ -230,7 +230,7 @@ def test_a_user_namespace_and_new_ones_in_it() -> None:
         (["--user=/proc/self/ns/user", "--map-root-user"], "the user namespace is named in both"),
         (
             ["--mount=/proc/self/ns/mnt", "--user", "--uts"],
-            "new namespaces can't be made around a mount namespace and a user namespace",
+            "no namespace can be new where a mount namespace is joined",
         ),
     ],
 )
@@ -250,7 +250,7 @@ def test_the_plan_says_what_is_joined() -> None:
     assert joins == [
         ("init", f"join the {kind} namespace") for kind in ("net", "uts", "mount", "user")
     ]
-    assert steps.index(["stage", "hide from those inside"]) < steps.index(list(joins[0]))
+    assert steps.index(["stage", "hide from the processes inside"]) < steps.index(list(joins[0]))
     assert ["init", "import nothing from here on"] in steps
 
 

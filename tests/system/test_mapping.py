@@ -202,7 +202,7 @@ def test_more_ranges_than_a_map_has_room_for() -> None:
     require_mapper()
     lines = "".join(f"mapper:{first}:1\n" for first in range(200001, 201001, 2))
     ended = room(MAPPER, "--map-auto", subuid=lines)
-    message = "an id map has 340 extents at most, user_namespaces(7), and this would have more"
+    message = "an id map has at most 340 extents, user_namespaces(7), and this one would have more"
     assert "fewer" in refused(ended, message)
 
 
@@ -212,7 +212,7 @@ def test_another_group_than_that_of_the_login() -> None:
     assert (ended.status, ended.out) == (125, b"")
     first, second = ended.errors.splitlines()
     assert "newgidmap: Target" in first
-    assert "in your login group alone" in second
+    assert "only while you are in your login group" in second
     grant = {"login.defs": "GRANT_AUX_GROUP_SUBIDS yes\n"}
     assert "GRANT_AUX_GROUP_SUBIDS yes" in second
     assert rows(room("GROUP = 5\nbecome()\n", "--map-auto", more=grant))[0] == f"0 {USER} 1"
@@ -222,8 +222,8 @@ def test_a_user_without_a_name() -> None:
     require_mapper()
     code = "USER = 64996\nbecome()\n"
     message = (
-        "map user ids with newuidmap: it serves nobody without a name, and user 64996 has none in "
-        "passwd(5)"
+        "map user ids with newuidmap: it serves only users who have a name, and user 64996 has "
+        "none in passwd(5)"
     )
     for words in (["--map-auto"], ["--map-users", "0:100000:5", "--setuid", "0"]):
         for lines in ("64996:100000:10\n", ""):
@@ -242,8 +242,8 @@ if pid:
 """
     hint = refused(
         room(code + MAPPER, "--map-auto"),
-        "map user ids with newuidmap: it would find another process, or none, by the /proc that is "
-        "mounted here",
+        "map user ids with newuidmap: the /proc that is mounted here would lead it to another "
+        "process, or to none",
     )
     assert "`mount -t proc proc /proc`" in hint
     heeded = code + "mount('proc', '/proc', 'proc')\n" + MAPPER
@@ -344,7 +344,7 @@ def test_no_newuidmap_in_a_directory_named_from_the_root(path: str) -> None:
     if path == "":
         code += "mount('/mnt/subuid', shutil.which('newuidmap', path=os.defpath), None, BIND)\n"
     ended = room(code + MAPPER, "--map-auto")
-    hint = refused(ended, "map user ids with newuidmap: there's no such program in PATH")
+    hint = refused(ended, "map user ids with newuidmap: the program isn't in PATH")
     assert "install the package uidmap" in hint
     assert rows(room(code + MAPPER, *ALONE)) == [f"0 {USER} 1"]
 
@@ -362,7 +362,7 @@ def test_what_newuidmap_says_is_told() -> None:
     first, second = ended.errors.splitlines()
     assert first.startswith("pyspawn: write the uid map 0 300000 5: newuidmap: ")
     assert "not allowed" in first
-    assert "/etc/subuid gives to you" in second
+    assert "/etc/subuid gives you" in second
 
 
 @pytest.mark.parametrize("kind", ["uid", "gid"])
@@ -383,7 +383,9 @@ mount("/mnt/etc", "/etc", None, BIND)
     assert (ended.status, ended.out) == (125, b"")
     message, hint = ended.errors.splitlines()
     assert message.startswith(f"pyspawn: write the {kind} map ")
-    assert hint.startswith(f"hint: /etc/sub{kind} is a symbolic link, and new{kind}map follows")
+    assert hint.startswith(
+        f"hint: /etc/sub{kind} is a symbolic link, which new{kind}map doesn't follow"
+    )
     command = hint.partition("`")[2].rstrip("`")
     mended = room(f"{code}import subprocess\nsubprocess.run({command!r}, shell=True)\n{become}",
                   "--map-auto", program=("/bin/echo", "ran"))  # fmt: skip
@@ -418,7 +420,7 @@ def test_an_ordinary_user_has_setgroups_denied() -> None:
         found = told(pyspawn("--map-root-user", program=ids()))
         ended = pyspawn("--setgroups", "allow")
     assert found["setgroups"] == "deny"
-    message = "setgroups can't stay allowed where an ordinary user maps one group"
+    message = "setgroups can't stay allowed where an ordinary user maps only one group"
     assert "--map-auto" in refused(ended, message)
 
 
@@ -433,7 +435,7 @@ def test_ids_that_an_ordinary_user_can_not_take() -> None:
 
     own = USER if os.geteuid() == 0 else os.geteuid()
     hint = refused(start("--setuid", "5"),
-                   f"user 5: there's no such user inside, by the map 0:{own}:1")  # fmt: skip
+                   f"user 5: the map 0:{own}:1 has no such user inside")  # fmt: skip
     assert "--map-user 5" in hint
     # The hint, for somebody who is to be the only one inside.
     assert rows(start("--setuid", "5", "--map-user", "5")) == [f"5 {own} 1"]
@@ -499,10 +501,10 @@ def test_names_that_a_directory_service_has() -> None:
 def test_a_name_whose_ids_are_not_mapped() -> None:
     require_room()
     hint = refused(room(MAPPER, "--setuid", "mapper"),
-                   f"user {USER}: there's no such user inside, by the map 0:{USER}:1")  # fmt: skip
+                   f"user {USER}: the map 0:{USER}:1 has no such user inside")  # fmt: skip
     assert f"--map-user {USER}" in hint
     ended = room(MAPPER, "--setuid", "mapper", "--map-user", "mapper")
-    hint = refused(ended, f"group {GROUP}: there's no such group inside, by the map 0:{GROUP}:1")
+    hint = refused(ended, f"group {GROUP}: the map 0:{GROUP}:1 has no such group inside")
     assert "--setgid 0" in hint
 
 
@@ -639,7 +641,7 @@ def test_a_gap_where_the_program_would_be() -> None:
     assert "no group id inside" in pyspawn(*words).errors
     assert "no such group inside" in pyspawn(*words, "--setgid", "4").errors
     hint = refused(pyspawn(*words, "--setgid", "5", "--groups", "6,3"),
-                   "--groups: there's no group 3 inside, by the map 5:100000:9")  # fmt: skip
+                   "--groups: the map 5:100000:9 has no group 3 inside")  # fmt: skip
     assert "--map-groups 3:OUTER:COUNT" in hint
 
 
@@ -647,9 +649,9 @@ def test_a_gap_where_the_program_would_be() -> None:
     ("words", "message"),
     [
         (["--map-users", "0:100000:10", "--map-users", "9:200000:1"],
-         "the id 9 inside would be mapped twice, by the map 0:100000:10 9:200000:1"),
+         "the id 9 inside would be mapped twice by the map 0:100000:10 9:200000:1"),
         (["--map-users", "0:5:10", "--map-users", "20:14:1"],
-         "the id 14 outside would be mapped twice, by the map 0:5:10 20:14:1"),
+         "the id 14 outside would be mapped twice by the map 0:5:10 20:14:1"),
     ],
 )  # fmt: skip
 def test_overlaps(words: list[str], message: str) -> None:
@@ -659,14 +661,14 @@ def test_overlaps(words: list[str], message: str) -> None:
 def test_an_overlap_with_the_callers_own_id() -> None:
     own = os.geteuid()
     ended = pyspawn("--map-root-user", "--map-users", "0:100000:10")
-    refused(ended, f"the id 0 inside would be mapped twice, by the map 0:{own}:1 0:100000:10")
+    refused(ended, f"the id 0 inside would be mapped twice by the map 0:{own}:1 0:100000:10")
 
 
 def test_more_lines_than_the_kernel_takes() -> None:
     require("root", "userns")
     words = [f"--map-users={n}:{n}:1" for n in range(340)]
     assert len(rows(pyspawn(*words, program=("/bin/cat", "/proc/self/uid_map")))) == 340
-    message = "an id map has 340 extents at most, user_namespaces(7), and this would have more"
+    message = "an id map has at most 340 extents, user_namespaces(7), and this one would have more"
     refused(pyspawn(*words, "--map-users=340:340:1"), message)
 
 
@@ -686,10 +688,10 @@ def test_ids_that_the_user_namespace_around_does_not_have() -> None:
     ended = pyspawn(*AROUND, program=(*inner, "/bin/true"))
     hint = refused(
         ended,
-        "the id 20, outside, has no mapping in the user namespace that pyspawn runs in, whose map "
-        "is 0:100000:10 10:200000:10: so 0:15:10 can't be mapped",
+        "0:15:10 can't be mapped: the id 20, outside, has no mapping in the user namespace that "
+        "pyspawn runs in, whose map is 0:100000:10 10:200000:10",
     )
-    assert "take ids that are there" in hint
+    assert "name ids that have one" in hint
 
 
 @pytest.mark.parametrize("words", [["--map-auto"], ["--map-users", "0:0:1"], ["--setgroups=deny"]])
@@ -699,7 +701,7 @@ def test_an_own_id_that_has_no_mapping(words: list[str]) -> None:
     hint = refused(
         run(argv),
         "uid 65534 has no mapping in the user namespace that pyspawn runs in, and without one "
-        "nobody can make another",
+        "no user namespace can be made",
     )
     assert "unshare has --map-root-user" in hint
     heeded = ["unshare", "--map-root-user", *argv[1:3], *lean.pyspawn(), "--user"]

@@ -107,7 +107,7 @@ def test_proc_without_a_mount_namespace_is_refused(option: str) -> None:
     ended = sh("true", "--mount-proc", option)
     assert ended.status == 125
     assert ended.errors.splitlines()[0].endswith(
-        "to mount proc on /proc needs a new mount namespace"
+        "mounting proc on /proc needs a new mount namespace"
     )
 
 

@@ -111,7 +111,8 @@ def test_propagation_needs_a_mount_namespace() -> None:
     ended = sh("true", "--propagation=slave", "--share=mount")
     assert ended.status == 125
     assert ended.errors.splitlines() == [
-        "pyspawn: to have mounts slave needs a new mount namespace", "hint: add --mount",
+        "pyspawn: the propagation of mounts 'slave' needs a new mount namespace",
+        "hint: add --mount",
     ]  # fmt: skip
 
 

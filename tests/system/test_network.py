@@ -224,7 +224,7 @@ def test_no_resolver_to_cover_is_told() -> None:
     require("root", "userns", "tun", "ip", "slirp4netns")
     code = OPEN_TUN + LINKED + "os.unlink('/mnt/run/stub.conf')\n"
     ended = run(nest(code, "--network", "slirp4netns"))
-    hint = refused(ended, r"there's no /etc/resolv.conf to put one over")
+    hint = refused(ended, r"there is no /etc/resolv.conf to mount one over")
     assert "touch" in hint
 
 
@@ -411,7 +411,7 @@ def test_a_missing_program_names_its_package(kind: str, package: str, tmp_path: 
     require("userns")
     environment = {**os.environ, "PATH": str(tmp_path)}
     ended = run([*lean.pyspawn(), "--network", kind, "--", "/bin/true"], environment=environment)
-    hint = refused(ended, f"start {kind}: there's no such program in PATH")
+    hint = refused(ended, f"start {kind}: the program isn't in PATH")
     assert f"package {package}," in hint
 
 
@@ -781,14 +781,14 @@ def test_the_pair_is_gone_with_pyspawn_even_if_the_namespace_is_held(number: int
     ("bridge", "why", "remedy"),
     [
         ("br9", "", "`ip link add br9 type bridge && ip link set br9 up`"),
-        ("nest0", ", but another interface", "`ip link show type bridge`"),
+        ("nest0", ", only another kind of interface", "`ip link show type bridge`"),
     ],
     ids=["none", "other"],
 )
 def test_a_bridge_that_is_none(bridge: str, why: str, remedy: str) -> None:
     require_veth()
     ended = run(nest(BRIDGE, "--network", f"veth:{bridge}"))
-    assert remedy in refused(ended, f"start veth: there's no bridge of the name {bridge}{why}")
+    assert remedy in refused(ended, f"start veth: there's no bridge named {bridge}{why}")
 
 
 def test_an_address_that_the_kernel_refuses_leaves_no_pair() -> None:

@@ -149,7 +149,7 @@ def test_a_status_that_can_not_be_written_is_refused(kind: str, tmp_path: Path) 
     assert ended.status == 125
     assert said(ended) == [
         f"pyspawn: --json-status {descriptor}: Bad file descriptor (EBADF)",
-        f"hint: open it in who starts pyspawn: {descriptor}>FILE",
+        f"hint: open the descriptor where pyspawn is started, as by {descriptor}>FILE in a shell",
     ]
 
 

@@ -55,21 +55,21 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
     [
         (["--", "sh -c true"], 127, "or use `sh -c 'sh -c true'`"),
         (["--init", "--", "sh -c true"], 127, "or use `sh -c 'sh -c true'`"),
-        (["--user", "1000", "id"], 127, "who PROGRAM is: --setuid UID"),
+        (["--user", "1000", "id"], 127, "the user of PROGRAM is --setuid UID"),
         (["--init", "/no/init", "true"], 127, "--init=/no/init"),
         (["--net", "/etc", "true"], 126, "--net=/etc"),
         (["exce", "1", "true"], 127, "did you mean pyspawn exec?"),
         (
             ["--init=nosuch", "true"],
             125,
-            "nosuch is in no directory of PATH: install it, or name it by its path",
+            "nosuch isn't in any directory of PATH: install it, or name it by its path",
         ),
-        (["--net=veth:br0", "true"], 125, "a kind of network is named by --network veth:br0"),
-        (["--user=nobody", "true"], 125, "for a user namespace: --user=/proc/PID/ns/user"),
+        (["--net=veth:br0", "true"], 125, "to choose a kind of network: --network veth:br0"),
+        (["--user=nobody", "true"], 125, "to join a user namespace: --user=/proc/PID/ns/user"),
         (["--net=container:web", "true"], 125, "'{{.State.Pid}}' web)/ns/net"),
         (["--mount", "type=bind,src=/a,dst=/b", "true"], 127, "mount ... && exec PROGRAM'`"),
         (["--ipc=4194305", "true"], 125, "--ipc=/proc/4194305/ns/ipc"),
-        (["exec", "4194304", "--dry-run", "true"], 125, "the one of a container)"),
+        (["exec", "4194304", "--dry-run", "true"], 125, "the pid of a container)"),
     ],
 )
 def test_what_was_meant_by_what_is_no_program(

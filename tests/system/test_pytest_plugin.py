@@ -220,7 +220,7 @@ def test_where_the_mark_would_do_nothing_it_fails(pytester: pytest.Pytester) -> 
     assert outcomes["errors"] + outcomes["failed"] == 6
     assert "un-isolated" not in result.stdout.str()
     for words in (
-        "*test functions of pytest's",
+        "*pytest's test functions",
         "*call asyncio.run in the test",
         "*isolated takes names*",
         "*'nets' is not a kind of namespace",

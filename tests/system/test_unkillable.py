@@ -118,7 +118,9 @@ def test_the_stop_time_out_leaves_and_tells_it(freezer: Freezer, options: list[s
         assert program.wait() == 137
         (line,) = program.errors().splitlines()
         assert line.startswith(f"pyspawn: {pid} (python")
-        assert line.endswith("is left behind: killed, but in an uninterruptible sleep (state D)")
+        assert line.endswith(
+            "is left behind: it was killed, but is in an uninterruptible sleep (state D)"
+        )
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_a_killed_one_that_is_traced_holds_nobody_up(options: list[str]) -> None
             assert program.wait() == 137
             told = program.errors()
     if options == ["--user", "--init"]:  # of those, the PID 1 can't end before the other is reaped
-        assert "waiting for one that has ended and that a tracer holds" in told
+        assert "waiting for a process that has ended and is held by a tracer" in told
     else:
         assert told == ""
 

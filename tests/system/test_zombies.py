@@ -182,7 +182,7 @@ def test_a_tracer_that_does_not_wait_keeps_the_parent_from_reaping() -> None:
         (parent,) = parents(str(tracer))
         assert (parent["pid"], parent["tracer"]) == (tracer, True)
         assert [row["pid"] for row in parent["zombies"]] == [zombie]
-        assert "once it has, or has ended, others can reap" in parent["advice"]
+        assert "once it has waited or ended, others can reap them" in parent["advice"]
         program.close_input()
         assert program.line() == "parent reaped it"
 

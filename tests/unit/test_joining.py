@@ -79,9 +79,13 @@ def test_what_has_no_options_behind_the_target_is_left_as_it_is(words: list[str]
         (Joins("a\0b"), NONE, "contains a NUL"),
         (Joins(files={"net": "a\0b"}), NONE, "contains a NUL"),
         (Joins("/x", environment=True), NONE, "only a process has an environment"),
-        (Joins(files={"net": "/x"}), Namespaces("net"), "can't be new and that of /x, both"),
-        (Joins(files={"mount": "/x"}), Namespaces("user"), "can't be made around a mount"),
-        (Joins(files={"mount": "/x", "user": "/y"}), Namespaces("uts"), "can't be made around"),
+        (Joins(files={"net": "/x"}), Namespaces("net"), "can't be both new and that of /x"),
+        (Joins(files={"mount": "/x"}), Namespaces("user"), "no namespace can be new where a mount"),
+        (
+            Joins(files={"mount": "/x", "user": "/y"}),
+            Namespaces("uts"),
+            "no namespace can be new where",
+        ),
     ],
 )
 def test_what_can_not_be_meant(joins: Joins, new: Namespaces, words: str) -> None:
@@ -250,7 +254,7 @@ def test_order(kinds: tuple[str, ...], privileged: bool, nested: bool) -> None:
         assert whats.index("import nothing from here on") < whats.index("join the mount namespace")
         assert all(step.where != LAUNCHER for step in steps)
     if set(kinds) & {"user", "pid", "mount"}:
-        assert whats[0] == "hide from those inside"
+        assert whats[0] == "hide from the processes inside"
     closing = whats.index("close the descriptors of the namespaces")
     assert all(not what.startswith("join") for what in whats[closing:])
 
@@ -372,7 +376,7 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
 @pytest.mark.parametrize(
     ("error", "joins", "words"),
     [
-        (failure("join process 5", "pidfd_open", errno.ESRCH), Joins("5"), "no process 5 is to be"),
+        (failure("join process 5", "pidfd_open", errno.ESRCH), Joins("5"), "can't be seen"),
         (failure("join process 5", "pidfd_open", errno.EINVAL), Joins("5"), "is one thread"),
         (failure("join process 5", "pidfd_open", errno.EMFILE), Joins("5"), None),
         (failure("join the net namespace", "setns", errno.EPERM), Joins("5"), "CAP_SYS_ADMIN"),

@@ -197,7 +197,7 @@ def test_apparmor_restricts_user_namespaces(
         host.files["/proc/self/attr/apparmor/current"] = profile
     found = why(host, failed(number, syscall, path=path))
     assert found.startswith("kernel.apparmor_restrict_unprivileged_userns is 1")
-    assert "give /usr/bin/python3.11 one" in found
+    assert "give /usr/bin/python3.11 such a profile" in found
     assert "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`" in found
 
 
@@ -284,7 +284,7 @@ def test_a_chroot_into_a_plain_directory() -> None:
     host = Fake()
     host.mounts("26 25 0:22 / /proc rw - proc proc rw")
     found = why(host, userns_refused())
-    assert found.startswith("in a chroot nobody can make a user namespace")
+    assert found.startswith("in a chroot no process can make a user namespace")
     assert "outside" in found
     assert "pivot_root" in found
 
@@ -402,7 +402,7 @@ def test_children_that_are_born_in_another_pid_namespace(
     if target:
         host.links["/proc/self/ns/pid_for_children"] = target
     found = why(host, failed(number, syscall, step))
-    assert "halfway into another PID namespace" in found
+    assert "with a new PID namespace for its children only" in found
     assert "add --fork" in found
 
 
@@ -454,7 +454,7 @@ def test_pids_max_of_a_group_above(current: str) -> None:
     host.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
     host.files["/sys/fs/cgroup/user.slice/pids.current"] = f"{current}\n"
     found = why(host, failed(errno.EAGAIN, "fork"))
-    assert found.startswith("pids.max of /sys/fs/cgroup/user.slice is 50, and reached: ")
+    assert found.startswith("pids.max of /sys/fs/cgroup/user.slice is 50, which is reached: ")
     assert "pyspawn zombies" in found
 
 
@@ -465,14 +465,14 @@ def test_pids_max_of_the_first_version_mounted_from_a_group() -> None:
     host.files["/sys/fs/cgroup/pids/app/pids.max"] = "10\n"
     host.files["/sys/fs/cgroup/pids/app/pids.current"] = "9\n"
     found = why(host, failed(errno.EAGAIN, "fork"))
-    assert found.startswith("pids.max of /sys/fs/cgroup/pids/app is 10, and reached: ")
+    assert found.startswith("pids.max of /sys/fs/cgroup/pids/app is 10, which is reached: ")
 
 
 def test_pids_max_at_a_mount_point_on_the_root() -> None:
     host = Fake()
     host.mounts("1 1 0:26 / / rw - cgroup2 cgroup2 rw")
     host.files["/pids.max"] = host.files["/pids.current"] = "3\n"
-    assert "is 3, and reached" in why(host, failed(errno.EAGAIN, "fork"))
+    assert "is 3, which is reached" in why(host, failed(errno.EAGAIN, "fork"))
 
 
 def test_a_limit_on_processes_that_does_not_show() -> None:
@@ -519,7 +519,7 @@ def test_no_whole_proc_to_be_seen() -> None:
     host.mounts("25 1 8:1 / / rw - ext4 /dev/sda1 rw",
                    "26 25 0:22 /1 /proc rw - proc proc rw")  # fmt: skip
     found = why(host, proc_refused())
-    assert "only where a whole one is visible" in found
+    assert "only where an unmasked one is visible" in found
     assert "`mount -t proc proc /proc`" in found
 
 
@@ -532,7 +532,7 @@ def test_a_read_only_proc() -> None:
 
 def test_the_proc_of_a_pid_namespace_that_is_not_ours() -> None:
     found = why(Fake(), proc_refused(), ["user", "mount"], mount_proc="/proc")
-    assert "no right to the PID namespace around it" in found
+    assert "no rights over the PID namespace around it" in found
     assert "--pid" in found
 
 
