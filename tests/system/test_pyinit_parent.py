@@ -1,4 +1,4 @@
-"""Parent death, `-p`: the workload is told when whoever started pyinit dies."""
+"""Parent death, `-p`: the workload is told when the process that started pyinit dies."""
 
 from __future__ import annotations
 
