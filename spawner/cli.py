@@ -107,7 +107,8 @@ def _plain(words: list[str], found: caller.Caller) -> Spec | None:
     program = words[init + 1 :]
     if words[init : init + 1] != ["--"] or not program:
         return None
-    return Spec(program, namespaces=choose(privileged=found.user == 0), init="" if init else None)
+    namespaces = choose(privileged=found.user == 0)
+    return Spec(tuple(program), namespaces=namespaces, init="" if init else None)
 
 
 def _run(

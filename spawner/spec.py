@@ -10,7 +10,7 @@ from spawner.errors import INIT, STAGE, SpecError, mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from dataclasses import KW_ONLY
     from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
@@ -330,52 +330,19 @@ class Spec(Frozen):
     """
 
     arguments: tuple[str, ...]
+    _: "KW_ONLY"
     namespaces: Namespaces
-    wishes: tuple[Wish, ...]
-    init: str | None
-    hostname: str | None
-    monotonic: int | None
-    boottime: int | None
-    workdir: str | None
-    environment: tuple[tuple[str, str], ...]
-    clear_environment: bool
-    stop_signal: int
-    stop_timeout: float | None
-    die_with_parent: bool
-
-    def __init__(
-        self,
-        arguments: "Sequence[str]",
-        *,
-        namespaces: Namespaces,
-        wishes: "Iterable[Wish]" = (),
-        init: str | None = None,
-        hostname: str | None = None,
-        monotonic: int | None = None,
-        boottime: int | None = None,
-        workdir: str | None = None,
-        environment: "Iterable[tuple[str, str]]" = (),
-        clear_environment: bool = False,
-        stop_signal: int = _signal.SIGTERM,
-        stop_timeout: float | None = STOP_TIMEOUT,
-        die_with_parent: bool = False,
-    ) -> None:
-        self._set(
-            arguments=tuple(arguments),
-            namespaces=namespaces,
-            wishes=tuple(wishes),
-            init=init,
-            hostname=hostname,
-            monotonic=monotonic,
-            boottime=boottime,
-            workdir=workdir,
-            environment=tuple(environment),
-            clear_environment=clear_environment,
-            stop_signal=stop_signal,
-            stop_timeout=stop_timeout,
-            die_with_parent=die_with_parent,
-        )
-        self._check()
+    wishes: tuple[Wish, ...] = ()
+    init: str | None = None
+    hostname: str | None = None
+    monotonic: int | None = None
+    boottime: int | None = None
+    workdir: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    clear_environment: bool = False
+    stop_signal: int = _signal.SIGTERM
+    stop_timeout: float | None = STOP_TIMEOUT
+    die_with_parent: bool = False
 
     def wish(self, kind: "type[AWish]") -> "AWish | None":
         """Return what is wanted of one kind, None where nothing is."""

@@ -111,10 +111,10 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
         if name in values
     }
     return Spec(
-        program[1:] or [run.shell()],
+        tuple(program[1:]) or (run.shell(),),
         namespaces=Namespaces(()),
         wishes=wishes,
-        environment=values.get("env", ()),
+        environment=tuple(values.get("env", ())),
         clear_environment=values.get("clearenv", False),
         **given,
     )

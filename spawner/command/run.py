@@ -379,11 +379,11 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     }  # fmt: skip
     init = values.get("init")
     return Spec(
-        program or [shell()],
+        tuple(program) or (shell(),),
         namespaces=choice.namespaces(),
-        wishes=wanted,
+        wishes=tuple(wanted),
         init="" if init is True else init,
-        environment=values.get("env", ()),
+        environment=tuple(values.get("env", ())),
         clear_environment=values.get("clearenv", False),
         **given,
     )

@@ -9,6 +9,7 @@ is written once: what is read of one that isn't empty holds for ever.
 import posix
 
 from spawner.errors import LAUNCHER, SetupError, mark
+from spawner.spec import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,13 +59,12 @@ class Maps:
         self.denied = denied
 
 
-class Who:
+class Who(Frozen):
     """The ids inside that a program gets; `groups` is None where the supplementary ones stay."""
 
-    def __init__(self, user: int, group: int, groups: tuple[int, ...] | None) -> None:
-        self.user = user
-        self.group = group
-        self.groups = groups
+    user: int
+    group: int
+    groups: tuple[int, ...] | None
 
 
 def look(read: "Callable[[str], bytes]", process: str) -> Maps:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 def specified(arguments: Sequence[str], **fields: Any) -> Spec:
     """Return a specification; each field goes to the wish that has one of its name."""
     wishes: list[Wish] = []
-    if "groups" in fields and fields["groups"] is not None:
-        fields["groups"] = tuple(fields["groups"])
+    for name in ("groups", "environment"):
+        if fields.get(name) is not None:
+            fields[name] = tuple(fields[name])
     for kind in (Identity, Tree):
         own = {name: fields.pop(name) for name in kind._fields if name in fields}
         if own:
@@ -25,4 +26,4 @@ def specified(arguments: Sequence[str], **fields: Any) -> Spec:
     if "persist" in fields:
         wishes.append(Keep(fields.pop("persist")))
     wishes += [fields.pop(name) for name in ("joins", "network") if name in fields]
-    return Spec(arguments, wishes=wishes, **fields)
+    return Spec(tuple(arguments), wishes=tuple(wishes), **fields)

@@ -405,7 +405,7 @@ class Failing(linux.Kernel):
         return super().__getattribute__(name)
 
 process, place, name, turn = sys.argv[2:]
-spec = Spec(["true"], namespaces=Namespaces("net,uts,ipc"))
+spec = Spec(("true",), namespaces=Namespaces("net,uts,ipc"))
 kept = persist.Kept(spec, place)
 try:
     kept.step().run(Failing(name, int(turn)), process)
@@ -444,7 +444,7 @@ from spawner.life import persist
 from spawner.spec import Namespaces, Spec
 
 def keep(place):
-    kept = persist.Kept(Spec(["true"], namespaces=Namespaces("net")), place)
+    kept = persist.Kept(Spec(("true",), namespaces=Namespaces("net")), place)
     kept.step().run(linux.Kernel(), sys.argv[2])
     return kept
 

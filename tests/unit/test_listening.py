@@ -50,7 +50,7 @@ def test_the_last_word_is_heard_though_somebody_else_could_still_speak(
     made.pipes.open(Kernel(), notice=True)
     made.pipes.close("status_reader")
     os.write(made.pipes.notice_writer, b"started 2\n%b\n" % told)
-    spec = Spec(["app"], namespaces=Namespaces(["pid"]), init="")
+    spec = Spec(("app",), namespaces=Namespaces(["pid"]), init="")
     wait = Wait(Kernel(), spec, Observer(), made, making(made))
     ending = wait._conclude(exited << 8)
     assert (ending.status, ending.signal) == (exited, signalled)

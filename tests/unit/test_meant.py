@@ -75,5 +75,5 @@ def test_what_can_not_be_read_costs_the_hint_alone(
     monkeypatch.delattr(command, "meant", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Refusing, *sys.meta_path])
     monkeypatch.setattr(sys, "argv", ["pyspawn", "exce"])
-    spec = Spec(["exce"], namespaces=choose(privileged=True))
+    spec = Spec(("exce",), namespaces=choose(privileged=True))
     assert cli._meant(spec, ExecError("exce", stage=INIT, errno=errno.ENOENT)) is None

@@ -65,7 +65,7 @@ def test_a_directory_that_is_replaced_meanwhile(tmp_path: Path) -> None:
         def mount(self, *words: Any) -> None:
             mounted.append(words[:3])  # and somebody has moved it
 
-    kept = Kept(Spec(["true"], namespaces=Namespaces(["uts"])), str(tmp_path / "x"))
+    kept = Kept(Spec(("true",), namespaces=Namespaces(["uts"])), str(tmp_path / "x"))
     with pytest.raises(SetupError) as raised:
         kept.step().act(Mounting(), "1")
     assert "something else has been put there" in str(raised.value)
