@@ -120,7 +120,7 @@ KINDS = {
 }  # fmt: skip
 """Every kind, by the name that unshare(1) gives it; in the order of making, for each maker.
 
-The user and the PID namespace have no place in a join: each has rules of its own (`joining.part`).
+The user and the PID namespace have no place in a join: each has rules of its own (`joining.enter`).
 """
 
 NAMESPACES = tuple(KINDS)

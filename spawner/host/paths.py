@@ -89,3 +89,8 @@ def _check(descriptor: int) -> None:
     if kind != DIRECTORY:
         number = errno.ELOOP if kind == LINK else errno.ENOTDIR
         raise OSError(number, posix.strerror(number))
+
+
+def identity(status: posix.stat_result) -> tuple[int, int]:
+    """Return what tells a file from all others, inode(7)."""
+    return status.st_dev, status.st_ino

@@ -1,24 +1,28 @@
-"""Enter the namespaces of others: in which order, and what the program gets of the target's.
+"""What joins: found on this machine, and then the steps at each station (`enter`).
 
-The order is the kernel's, setns(2): whoever has no rights here enters the user namespace below ours
-first, whose owner has them all in there; then the others; then the user namespace that is the
-target's, if it's one further below. Whoever has rights enters the user namespace last. The PID
-namespace is entered by the process that forks, for the fork.
+The others are taken to be hostile. Everything is looked up and opened by the launcher, or by a
+scout in its place (`scout`), before any namespace is entered. No path is looked up later that
+somebody inside decides on, but for the program's own.
 """
 
-from spawner.errors import INIT, STAGE
+import _signal
+import posix
+
+from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
+from spawner.host import proc
 from spawner.ids import credentials
-from spawner.joining import hold, steps
-from spawner.spec import KINDS
-from spawner.steps import ENTERED, IDS, JOINED, LISTENERS, PLACE, VARIABLES, Part, Step
+from spawner.joining import files, hold, inside, process
+from spawner.joining.enter import Joined
+from spawner.joining.hold import Held
+from spawner.spec import KINDS, NAMESPACES
+from spawner.steps import attempt, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable
 
     from spawner.caller import Caller
     from spawner.ids.identity import Identity
-    from spawner.joining.hold import Held
     from spawner.joining.target import Joins
     from spawner.linux import Kernel
     from spawner.spec import Spec
@@ -30,137 +34,149 @@ def find(
     spec: "Spec",
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
-) -> "Joined":
+) -> Joined:
     """Return what enters all that `joins` says, and has hold of it; raises SetupError.
 
     `lifelines` are descriptors whose becoming readable ends the start.
     """
     named = credentials.named(spec)
-    return Joined(spec, named, caller, hold.find(joins, named, kernel, caller, lifelines))
+    return Joined(spec, named, caller, _hold(joins, named, kernel, caller, frozenset(lifelines)))
 
 
-class Joined(Part):
-    """Enters what is `held`; with `closes` the program doesn't get the caller's descriptors.
+def _hold(
+    joins: "Joins",
+    named: "Identity",
+    kernel: "Kernel",
+    caller: "Caller",
+    lifelines: frozenset[int],
+) -> Held:
+    """Return hold of all that `joins` says, for a program that is `named`; raises SetupError."""
+    place = attempt(
+        LAUNCHER, "open /proc", lambda: kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
+    )
+    held = Held(joins, place)
+    try:
+        # Or /proc would be closed by the time that it's needed for that.
+        attempt(LAUNCHER, "see which mount /proc is", lambda: held.mount(kernel, place))
+        _open(kernel, held, lifelines)
+        if held.enters_user:
+            _choose_who(kernel, held, named, caller, lifelines)
+        elif "user" in joins.enters:
+            held.groups_stay = proc.contents("/proc/self/setgroups").strip() == "deny"
+    except BaseException:
+        held.let_go()
+        raise
+    return held
 
-    `named` is who the program is to be.
+
+def _open(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> None:
+    """Get hold of all; raises SetupError."""
+    joins = held.joins
+    found: dict[str, int] = {}
+    if joins.pid is not None:
+        found = process.look_up(kernel, held, joins.pid, lifelines)
+    found |= files.look_up(kernel, held, lifelines)
+    for kind in NAMESPACES:
+        descriptor = found.get(kind)
+        if descriptor is None:
+            continue
+        if hold.is_ours(descriptor, kind):
+            held.drop(descriptor)
+        else:
+            held.namespaces[kind] = descriptor
+    if joins.target is not None:
+        _check_elsewhere(held, joins)
+    held.privileged = bool(proc.holds(proc.status(), "CAP_SYS_ADMIN"))
+    if held.enters_user and not held.privileged:
+        held.first = _below_ours(kernel, held.namespaces["user"])
+        if held.first is not None:
+            held.hold(held.first)
+
+
+def _choose_who(
+    kernel: "Kernel", held: Held, named: "Identity", caller: "Caller", lifelines: frozenset[int]
+) -> None:
+    """Find out who the program is in the user namespace; raises SetupError."""
+    maps = held.maps or _maps_of_file(kernel, held, lifelines)
+    drops = caller.user == 0 and held.privileged and not held.denied
+    held.who = inside.choose(named, caller, maps, drops=drops)
+
+
+def _maps_of_file(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> inside.Maps:
+    """Return the maps of a user namespace of which no process is known; raises SetupError.
+
+    A scout enters it, and shows them from there.
     """
+    what = "join the user namespace"
+    place = (
+        [held.namespaces["user"]] if held.first is None else [held.first, held.namespaces["user"]]
+    )
 
-    strays = True
+    def enter() -> dict[str, int]:
+        for descriptor in place:
+            kernel.setns(descriptor, KINDS["user"].number)
+        # The new credentials may have undone both, prctl(2).
+        kernel.hide()
+        kernel.set_parent_death_signal(_signal.SIGKILL)
+        return {}
 
-    def __init__(self, spec: "Spec", named: "Identity", caller: "Caller", held: "Held") -> None:
-        self.spec = spec
-        self.named = named
-        self.held = held
-        self.looks = held.looks
-        self.closes = held.joins.target is not None
-        self._user = caller.user
+    scout = hold.send_scout(kernel, what, enter)
+    try:
+        scout.answer(lifelines)
+        return held.look_at_maps(str(scout.pid))
+    except SyscallError as error:
+        raise failed(LAUNCHER, what, error) from None
+    finally:
+        scout.close()
 
-    def let_go(self) -> None:
-        """Close all that is held; processes that were forked have their own copies."""
-        self.held.let_go()
 
-    @property
-    def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Where it enters, and how the program gets what is the target's."""
-        found: dict[str, Callable[[], Iterable[Step]]] = {
-            JOINED: self.before_fork,
-            ENTERED: self.after_fork,
-            PLACE: self.places,
-            VARIABLES: self.variables,
-        }
-        if self.closes:
-            found[LISTENERS] = tuple
-        if self.held.enters_user:
-            found[IDS] = lambda: (steps.become(self.held.who),)
-        elif "user" in self.held.joins.enters:
-            found[IDS] = lambda: credentials.become(self.named, groups_stay=self.held.groups_stay)
-        return found
+def _check_elsewhere(held: Held, joins: "Joins") -> None:
+    """Refuse a target that isn't elsewhere, or only in part; raises SetupError.
 
-    def search_path(self, found: bytes | None) -> bytes | None:
-        """Return the PATH of the target's environment, where the program gets that."""
-        return found if self.held.environment is None else self.held.environment.get(b"PATH")
-
-    @property
-    def _early(self) -> bool:
-        """Whether all are entered before the fork: a user namespace, and others that are new.
-
-        Those are to be made in it, and what is joined may be out of its reach.
-        """
-        new = self.spec.namespaces.wanted
-        return "user" in new or (self.held.enters_user and bool(new))
-
-    @property
-    def _hostile(self) -> bool:
-        """Whether somebody inside can see the processes that enter."""
-        return (
-            bool(self.held.namespaces.keys() & {"user", "pid", "mount"})
-            or self.held.root is not None
+    The program would run right here, or with half of what is in a container, where whoever named a
+    target meant all of it.
+    """
+    what = f"join {joins.target}" if joins.pid is None else f"join process {joins.pid}"
+    if not held.namespaces and held.root is None:
+        which = "its namespaces" if joins.kinds is None else "the namespaces that are named"
+        raise SetupError(
+            f"{what}: {which} are yours as well",
+            stage=LAUNCHER,
+            hint="name a process of the container: `lsns -t pid` shows the first of each"
+            + ("" if joins.pid is None else f", `pgrep -lP {joins.pid}` what this one has started"),
         )
+    for kind in held.ahead:
+        if joins.kinds is None or kind not in held.namespaces:
+            raise SetupError(
+                f"{what}: only its children are in the {kind} namespace that it has made",
+                stage=LAUNCHER,
+                hint=f"name one of its children (`pgrep -lP {joins.pid}` shows them), or name the "
+                f"other namespaces by their flags, {mark('--mount')} and so on",
+            )
 
-    @property
-    def _checks(self) -> bool:
-        """Whether a working directory is to be looked at that others may have chosen."""
-        chosen = self.spec.workdir is not None or self.held.directory is not None
-        return self._hostile and chosen
 
-    def before_fork(self) -> "Iterator[Step]":
-        """Yield the steps of the stage."""
-        if self._hostile:
-            yield steps.hide()
-        if self._early:
-            yield from self._enter(STAGE)
-        elif self.held.enters_user and not self.held.privileged:
-            yield steps.enter_user(STAGE, self._outermost)
-        if "pid" in self.held.namespaces:
-            yield steps.enter("pid", self.held.namespaces["pid"], STAGE)
+def _below_ours(kernel: "Kernel", descriptor: int) -> int | None:
+    """Return the user namespace between ours and another that is right below ours.
 
-    def after_fork(self) -> "Iterator[Step]":
-        """Yield the steps of the init before the container is made."""
-        if self.closes:
-            yield steps.keep_descriptors_out(self.held.joins.passed)
-        if "mount" in self.held.namespaces or self.held.root is not None:
-            yield steps.import_no_more()
-        if not self._early:
-            yield from self._enter(INIT)
-
-    def places(self) -> "Iterator[Step]":
-        """Yield how the init gets to the root and the working directory."""
-        yield steps.close_namespaces(self._entered())
-        if self.held.root is not None:
-            yield steps.enter_root(self.held.root)
-        if self.spec.workdir is not None:
-            yield steps.change_directory(self.held, self.spec.workdir, checked=self._hostile)
-        elif self.held.directory is not None:
-            yield steps.enter_directory(self.held, self.held.directory, checked=self._hostile)
-
-    def variables(self) -> "Iterator[Step]":
-        """Yield how the program gets the target's environment."""
-        if self.held.environment is not None:
-            yield steps.take_environment(self.held.environment)
-
-    @property
-    def _outermost(self) -> int:
-        return self.held.namespaces["user"] if self.held.first is None else self.held.first
-
-    def _enter(self, where: str) -> "Iterator[Step]":
-        """Yield how namespaces are entered, other than the PID namespace."""
-        entered = not self._early and self.held.enters_user and not self.held.privileged
-        if self._early and self.held.enters_user and not self.held.privileged:
-            yield steps.enter_user(where, self._outermost)
-            entered = True
-        for kind in sorted(self.held.namespaces, key=lambda name: KINDS[name].place):
-            if KINDS[kind].place:
-                yield steps.enter(kind, self.held.namespaces[kind], where)
-        if self.held.enters_user and (not entered or self.held.first is not None):
-            if self._user == 0:
-                yield steps.drop_groups(where, self.held)
-            yield steps.enter_user(where, self.held.namespaces["user"])
-
-    def _entered(self) -> list[int]:
-        """Return the descriptors that aren't needed once all is entered."""
-        held = [*self.held.namespaces.values()]
-        if not (self.held.asks_proc and self._checks):
-            held.append(self.held.proc)
-        if self.held.first is not None:
-            held.append(self.held.first)
-        return held
+    None where that's the other itself. Raises SetupError where it isn't below ours at all.
+    """
+    above: int | None = None
+    at = descriptor
+    while True:
+        try:
+            parent = kernel.parent_namespace(at)
+        except SyscallError as error:
+            raise SetupError(
+                "join the user namespace: it isn't below the caller's",
+                stage=LAUNCHER,
+                syscall=error.syscall,
+                errno=error.errno,
+                hint="a user namespace can be joined only by its maker, from one above it, or by "
+                "root",
+            ) from None
+        if hold.is_ours(parent, "user"):
+            posix.close(parent)
+            return above
+        if above is not None:
+            posix.close(above)
+        above = at = parent

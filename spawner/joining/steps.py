@@ -1,4 +1,4 @@
-"""The steps by which namespaces of others are entered, each for itself; `part` has their order.
+"""The steps by which namespaces of others are entered, each for itself; `enter` has their order.
 
 1. Each process that enters is hidden first (PR_SET_DUMPABLE): nobody inside gets at its memory, its
    descriptors or its program. What the program can reach of the latter is sealed (`sealed`).

@@ -16,6 +16,7 @@ import posix
 from spawner import linux
 from spawner.errors import LAUNCHER, SetupError, SpecError, SyscallError, mark
 from spawner.host import proc, programs
+from spawner.host.paths import identity
 from spawner.spec import KINDS, Wish, check_text
 from spawner.steps import KEPT, Part, Step, attempt
 
@@ -189,14 +190,12 @@ def _place(descriptor: int) -> str:
 
 
 def _is_shared(first: str, second: str) -> bool:
-    found = [posix.stat(path) for path in (first, second)]
-    return (found[0].st_dev, found[0].st_ino) == (found[1].st_dev, found[1].st_ino)
+    return identity(posix.stat(first)) == identity(posix.stat(second))
 
 
 def _is_same(first: int, second: int, name: str) -> bool:
     """Tell whether a name is the same in two open directories."""
-    found = [posix.stat(name, dir_fd=directory) for directory in (first, second)]
-    return (found[0].st_dev, found[0].st_ino) == (found[1].st_dev, found[1].st_ino)
+    return identity(posix.stat(name, dir_fd=first)) == identity(posix.stat(name, dir_fd=second))
 
 
 def release(kernel: Kernel, path: str) -> None:

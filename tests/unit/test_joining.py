@@ -25,9 +25,9 @@ from spawner.caller import Caller
 from spawner.command import exec as joinoptions
 from spawner.errors import LAUNCHER, STAGE, SetupError, SpecError, unmarked
 from spawner.ids.identity import Identity
-from spawner.joining import hold, inside, part
+from spawner.joining import hold, inside, part, process
+from spawner.joining.enter import Joined
 from spawner.joining.inside import Ids
-from spawner.joining.part import Joined
 from spawner.joining.target import Joins
 from spawner.linux import Kernel
 from spawner.planning import plan
@@ -212,9 +212,9 @@ VALUES = st.binary().filter(lambda raw: b"\0" not in raw)
 @given(st.dictionaries(NAMES, VALUES), st.binary().filter(lambda raw: b"=" not in raw))
 def test_an_environment_may_hold_anything(wanted: dict[bytes, bytes], junk: bytes) -> None:
     raw = b"".join(b"%s=%s\0" % pair for pair in wanted.items())
-    assert hold._variables(raw) == wanted
-    assert hold._variables(junk + b"\0" + raw) == wanted
-    assert hold._variables(b"=no name\0" + raw) == wanted
+    assert process._variables(raw) == wanted
+    assert process._variables(junk + b"\0" + raw) == wanted
+    assert process._variables(b"=no name\0" + raw) == wanted
 
 
 # The order.
