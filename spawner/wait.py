@@ -20,7 +20,6 @@ from spawner.machine import Machine
 from spawner.made import Ending
 from spawner.making import keeper_failed
 from spawner.spec import LONGEST_POLL
-from spawner.steps import attempt
 
 SI_USER = 0
 """The si_code of signals that kill(2) sends, asm-generic/siginfo.h."""
@@ -79,7 +78,6 @@ class Wait:
         self._limit: float | None = None
         self._again = 0
         self._keeper_failed = ""
-        self._keeper = -1
         self._overheard_at = -_AT_ONCE
         self._first = self._spec.init is None and not made.keeping  # the program is PID 1
         self._machine = Machine(
@@ -97,11 +95,7 @@ class Wait:
         gc.freeze()
         gc.enable()
         self._let_go()
-        try:
-            return self._conclude(self._loop())
-        finally:
-            if self._keeper >= 0:
-                posix.close(self._keeper)
+        return self._conclude(self._loop())
 
     def _let_go(self) -> None:
         """Close what the caller passed on to the program."""
@@ -124,8 +118,6 @@ class Wait:
         poll = select.poll()
         for descriptor in (self._signals, pipes.status_reader, *self._lifelines):
             poll.register(descriptor, select.POLLIN)
-        end = self._end()
-        poll.register(end, select.POLLIN)
         if pipes.notice_reader >= 0:
             poll.register(pipes.notice_reader, select.POLLIN)
         while True:
@@ -141,8 +133,6 @@ class Wait:
                 self._lifelines.remove(lifeline)
                 self._do(self._machine.lost())
             if self._signals in ready and (ended := self._read_signals()) is not None:
-                return ended
-            if end in ready and (ended := self._reap_ended()) is not None:
                 return ended
             if self._is_over(self._limit) and (ended := self._leave()) is not None:
                 return ended
@@ -160,16 +150,6 @@ class Wait:
 
     def _is_over(self, moment: float | None) -> bool:
         return moment is not None and moment <= time.monotonic()
-
-    def _end(self) -> int:
-        """Return a descriptor that can be read at the end of whom we await, though it's traced."""
-        made = self._made
-        if made.awaited == made.init:
-            return made.pidfd
-        self._keeper = attempt(
-            LAUNCHER, "open a pidfd", lambda: self._kernel.pidfd_open(made.awaited)
-        )
-        return self._keeper
 
     def _read_status(self) -> bool:
         """Take in the init's records; return whether the end of file came."""
@@ -261,18 +241,6 @@ class Wait:
                 continue
             self._made.awaited = self._made.init = 0
             return changed
-
-    def _reap_ended(self) -> int | None:
-        """Reap whom we await, who has ended, also where a tracer that never waits holds it."""
-        ended = self._reap()
-        if ended is None:
-            from spawner.host import ends
-
-            ended = ends.reap_gone(self._made.awaited)
-            if ended is None:
-                raise lost()
-            self._made.awaited = self._made.init = 0
-        return ended
 
     def _leave(self) -> int | None:
         """Leave who hasn't ended in time, though killed; return a wait status for the program.

@@ -4,11 +4,9 @@ SIGKILL ends every process but those that the kernel can't take out of what they
 uninterruptible sleep (state D, as for a file system whose server is dead), a freezer, or a tracer
 that holds it at its exit. What is still there after LIMIT is left, and told.
 
-A process in state Z or X is gone, also where a tracer that never waits keeps its parent from
-reaping it, ptrace(2).
+A process in state Z or X is gone, also where a tracer keeps its parent from reaping it, ptrace(2).
 """
 
-import _signal
 import posix
 import select
 import time
@@ -25,12 +23,6 @@ WALL = 0x40000000
 
 _THREADS = 17
 """Where the number of threads stands in `stat`: the first of them may end before the others."""
-
-_EXIT_CODE = 49
-"""Where the wait status stands in it, for who may trace the process."""
-
-_TRACER = 1.0
-"""Seconds that a tracer has to wait for a process that has ended."""
 
 _AGAIN = 0.05
 """Seconds between two looks, where no descriptor tells of an end."""
@@ -75,53 +67,19 @@ def wait(pids: "Iterable[int]", seconds: float) -> bool:
 def reap(pid: int, seconds: float = LIMIT) -> int | None:
     """Reap a child that is to end, within so many seconds; return its wait status.
 
-    None where it lives on, or somebody else has reaped it.
+    None where it lives on, or somebody else has reaped it, or a tracer holds it.
     """
     until = time.monotonic() + seconds
-    while (reaped := _reap(pid)) is None:
-        if is_gone(pid):
-            return reap_gone(pid)
-        if not wait((pid,), until - time.monotonic()):
+    while True:
+        gone = is_gone(pid)
+        try:
+            found, changed = posix.waitpid(pid, posix.WNOHANG | WALL)
+        except ChildProcessError:
             return None
-    return reaped[0]
-
-
-def _reap(pid: int) -> tuple[int | None] | None:
-    """Return the wait status of a child that has ended, None for one that hasn't.
-
-    In place of a status there's None where somebody else has reaped it.
-    """
-    try:
-        found, changed = posix.waitpid(pid, posix.WNOHANG | WALL)
-    except ChildProcessError:
-        return (None,)
-    return (changed,) if found == pid else None
-
-
-def reap_gone(pid: int) -> int | None:
-    """Reap a child that has ended, though a tracer holds it; return its wait status.
-
-    A tracer that waits for it, as strace(1) does, has a moment to do so. Of one that doesn't, the
-    status is read from what everybody may read. None where somebody else has reaped it.
-    """
-    until = time.monotonic() + _TRACER
-    while (reaped := _reap(pid)) is None:
-        if time.monotonic() >= until:
-            return _exit_code(pid)
-        time.sleep(_AGAIN)
-    return reaped[0]
-
-
-def _exit_code(pid: int) -> int:
-    """Return the wait status of a zombie, that of a SIGKILL where we may not know it."""
-    found = stat(pid)
-    try:
-        ours = posix.stat(f"/proc/{pid}/task/{pid}").st_uid == posix.geteuid()
-    except OSError:
-        ours = False
-    if not found or not (ours or posix.geteuid() == 0):
-        return _signal.SIGKILL
-    return int(found[_EXIT_CODE])
+        if found == pid:
+            return changed
+        if gone or not wait((pid,), until - time.monotonic()):
+            return None
 
 
 def stuck(top: int) -> list[int]:

@@ -12,7 +12,6 @@ import select
 
 from pyinit import status_of_signal, status_of_wait
 from spawner import channel, linux
-from spawner.host import ends
 from spawner.life import descendants
 
 TYPE_CHECKING = False
@@ -29,12 +28,11 @@ def keep(init: int, pipes: "Pipes", news: int) -> int:
     From the descriptor `news` SIGCHLD can be read. What fails is told to the launcher, which has to
     end all of it then.
     """
-    end = _open_end(init)
     pipes.close("status_writer")
     code = status_of_signal(_signal.SIGKILL)
     try:
-        linux.close_all_but({pipes.go_reader, pipes.notice_writer, news, end})
-        code = _watch(init, pipes, news, end)
+        linux.close_all_but({pipes.go_reader, pipes.notice_writer, news})
+        code = _watch(init, pipes, news)
     except Exception as error:
         _tell(pipes.notice_writer, f"{channel.KEEPER_FAILED} {type(error).__name__}: {error}")
         raise
@@ -44,35 +42,21 @@ def keep(init: int, pipes: "Pipes", news: int) -> int:
     return code
 
 
-def _watch(init: int, pipes: "Pipes", news: int, end: int) -> int:
+def _watch(init: int, pipes: "Pipes", news: int) -> int:
     """Wait until the init has ended, or has to; return its exit status."""
     poll = select.poll()
     poll.register(news, select.POLLIN)
     poll.register(pipes.go_reader, 0)  # a hang-up is told unasked
-    if end >= 0:
-        poll.register(end, select.POLLIN)
     while True:
         ended = _reap(init, pipes.notice_writer)
         if ended is not None:
             return ended
-        ready = dict(poll.poll())
-        if pipes.go_reader in ready:
+        if pipes.go_reader in dict(poll.poll()):
             code = status_of_signal(_signal.SIGKILL)
             _tell(pipes.notice_writer, f"{channel.EXITED} {code} {int(_signal.SIGKILL)}")
             descendants.kill_tree(init, seconds=_DYING)
             return code
-        if end in ready:
-            changed = ends.reap_gone(init)  # which a tracer may hold
-            return _tell_end(pipes.notice_writer, changed or 0)
         posix.read(news, 65536)
-
-
-def _open_end(init: int) -> int:
-    """Return a pidfd of the init; -1 where there's none: then a tracer's whim is ours, too."""
-    try:
-        return posix.pidfd_open(init)
-    except OSError:
-        return -1
 
 
 def _reap(init: int, teller: int) -> int | None:
@@ -86,14 +70,9 @@ def _reap(init: int, teller: int) -> int | None:
         if posix.WIFSTOPPED(changed):
             _tell(teller, f"{channel.STOPPED} {posix.WSTOPSIG(changed)}")
             continue
-        return _tell_end(teller, changed)
-
-
-def _tell_end(teller: int, changed: int) -> int:
-    """Tell that the init has ended, with a wait status; return its exit status."""
-    code, signal = status_of_wait(changed)
-    _tell(teller, f"{channel.EXITED} {code} {signal or 0}")
-    return code
+        code, signal = status_of_wait(changed)
+        _tell(teller, f"{channel.EXITED} {code} {signal or 0}")
+        return code
 
 
 def _tell(teller: int, text: str) -> None:

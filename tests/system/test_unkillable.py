@@ -216,18 +216,6 @@ def test_a_killed_one_that_is_traced_holds_nobody_up(options: list[str]) -> None
         assert told == ""
 
 
-@pytest.mark.parametrize("options", [[], ["--share=pid"], ["--user"]])
-def test_one_that_ends_and_is_traced_holds_nobody_up(options: list[str]) -> None:
-    require("pidns", "ptrace")
-    argv = [*impatient(), *options, "--", "/bin/sh", "-c", PROGRAM]
-    with Running(argv) as program:
-        assert program.line() == "on"
-        with held(first(program.pid)):
-            program.write(b"\n")
-            assert program.wait() == 3
-            assert program.errors() == ""
-
-
 DAEMON = f"""
 import ctypes, os, signal, sys
 sys.path[:0] = {[PLACE, str(Path(tracing.__file__).parents[1])]!r}
