@@ -1,4 +1,4 @@
-"""From what is wanted to the steps that make it, in their order; pure.
+"""From what is wanted to the steps that make it, in their order: `find` looks, all else is pure.
 
 The order is the kernel's, namespaces(7):
 
@@ -86,9 +86,10 @@ def plan(
     its foreground; `notice` is the descriptor on which pyinit speaks to the launcher.
     """
     parts = tuple(parts)
+    spoken = [part.stations for part in parts]
     found: list[Step] = []
     for station, plain in STATIONS.items():
-        speakers = [speak for part in parts if (speak := part.stations.get(station))]
+        speakers = [stations[station] for stations in spoken if station in stations]
         if not speakers:
             found += plain(spec, caller)
         for speak in speakers:

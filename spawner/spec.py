@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dataclasses import KW_ONLY
     from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
-    AWish = TypeVar("AWish", bound="Wish")
+    W = TypeVar("W", bound="Wish")
 
     @dataclass_transform(frozen_default=True)
     class _Value:
@@ -344,7 +344,7 @@ class Spec(Frozen):
     stop_timeout: float | None = STOP_TIMEOUT
     die_with_parent: bool = False
 
-    def wish(self, kind: "type[AWish]") -> "AWish | None":
+    def wish(self, kind: "type[W]") -> "W | None":
         """Return what is wanted of one kind, None where nothing is."""
         return next((wish for wish in self.wishes if isinstance(wish, kind)), None)
 

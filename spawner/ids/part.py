@@ -38,7 +38,9 @@ class Ids(Part):
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
         """Where maps are written, and where the init becomes who the program is."""
-        found: dict[str, Callable[[], Iterable[Step]]] = {IDS: self._become}
+        found: dict[str, Callable[[], Iterable[Step]]] = {}
+        if self._identity.chooses:
+            found[IDS] = self._become
         if self._maps.users is not None:
             found[MAPS] = self._write
         return found
@@ -50,8 +52,6 @@ class Ids(Part):
 
     def _write(self) -> "Iterator[Step]":
         """Yield what fills the new user namespace with ids: groups first, as in a plain run."""
-        from spawner.ids import credentials
-
         maps = self._maps
         if maps.deny:
             yield steps.deny_setgroups()
@@ -64,6 +64,8 @@ class Ids(Part):
             if helper is None:
                 yield steps.map_ids(kind, found.text)
             else:
+                from spawner.ids import credentials
+
                 yield credentials.map_ids_by(helper, kind, found, maps.watched)
 
 
