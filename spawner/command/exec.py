@@ -17,16 +17,16 @@ USAGE = """\
 Usage: pyspawn exec TARGET [OPTIONS] [--] [PROGRAM [ARG...]]
 
 Run PROGRAM, or your shell ($SHELL), in the namespaces of TARGET: a process inside (by its pid), a
-namespace file like /proc/PID/ns/net, or a directory of them, such as `pyspawn --persist` makes. Of
-a process also the root and the working directory."""
+namespace file like /proc/PID/ns/net, or a directory of such files, as `pyspawn --persist` makes.
+With a process, PROGRAM also gets the root and the working directory of that process."""
 
 FOOTER = """\
-Without a flag PROGRAM joins every namespace of TARGET that differs from yours; with flags those
-that they name. In a joined user namespace it is root, unless setgroups is denied there, or --setuid
-and --setgid say otherwise; where no id is mapped for it, it isn't started. It gets your
-environment, and none of your descriptors above 2.
+Without a flag PROGRAM joins every namespace of TARGET that differs from yours; with flags, those
+that they name. In a joined user namespace PROGRAM is root, unless setgroups is denied there, or
+--setuid and --setgid say otherwise; where no id is mapped for PROGRAM, it isn't started. It gets
+your environment, and none of your descriptors above 2.
 
-The control groups, the limits, the capabilities and the seccomp filter of TARGET are not PROGRAM's.
+PROGRAM gets none of the control groups, limits, capabilities and seccomp filters of TARGET.
 
 Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found; 126 if it couldn't
 be executed; 125 if pyspawn itself could not do its work. pyspawn forwards every signal that it

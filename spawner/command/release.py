@@ -19,8 +19,8 @@ HELP = "pyspawn release --help"
 USAGE = """\
 Usage: pyspawn release DIR
 
-Let go of the namespaces that `pyspawn --persist DIR` keeps, and remove DIR. A namespace in which
-processes are, or that is kept elsewhere too, lives on."""
+Let go of the namespaces that `pyspawn --persist DIR` keeps, and remove DIR. A namespace that has
+processes in it, or that is kept elsewhere too, lives on."""
 
 
 def main(words: list[str]) -> int:

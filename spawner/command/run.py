@@ -22,17 +22,17 @@ Usage: pyspawn [run] [OPTIONS] [--] [PROGRAM [ARG...]]
        pyspawn zombies [OPTIONS] [PID...]
 
 Run PROGRAM, or your shell ($SHELL), in namespaces of its own: processes, mounts with a /proc of its
-own, IPC, host name and control groups are new, and users too (you are root inside) where you aren't
-root. With --init, pyinit is PID 1 inside: it forwards signals and reaps orphans. Nothing outlives
-pyspawn."""
+own, IPC, host name and control groups are new, and so are users (you are root inside) where you
+aren't root. With --init, pyinit is PID 1 inside: it forwards signals and reaps orphans. Nothing
+outlives pyspawn."""
 
 HELP = "pyspawn --help"
 """What shows it."""
 
 FOOTER = """\
-LIST is one or more of user, pid, mount (or mnt), uts, ipc, net, cgroup, time with commas between
-them, or all, in either case. --unshare adds to the namespaces above and --share takes away; their
-order plays no part, and a namespace named by itself beats all.
+LIST is one or more of user, pid, mount (or mnt), uts, ipc, net, cgroup, time, separated by commas,
+or all; upper or lower case. --unshare adds to the namespaces above and --share takes away from
+them; their order doesn't matter, and a namespace named by itself beats all.
 
 Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found; 126 if it couldn't
 be executed; 125 if pyspawn itself could not do its work. pyspawn forwards every signal that it

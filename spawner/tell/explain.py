@@ -96,18 +96,18 @@ TEXTS = {
         "unshare(2), user_namespaces(7)",
     ),
     "deny-setgroups": Text(
-        "Nobody inside may call setgroups(2) any more, for good.",
+        "No process inside may call setgroups(2) any more, for good.",
         "The next write, of the group map, is refused to an unprivileged process that hasn't given "
-        "this up: a member of a group that a file's mode shuts out could else drop the group, and "
-        "get in.",
+        "this up: a member of a group that a file's mode shuts out could otherwise drop the "
+        "group, and get in.",
         "user_namespaces(7)",
     ),
     "map-gid": Text(
         "The group ids of the new user namespace get a meaning: each line is an id inside, the id "
         "outside that it stands for, and how many follow in a row.",
         "By the launcher, from outside, where the ids are the caller's own; in one write, since a "
-        "map can be written only once. Whether groups or users come first is all the same to the "
-        "kernel.",
+        "map can be written only once. Whether groups or users come first makes no difference to "
+        "the kernel.",
         "user_namespaces(7)",
     ),
     "map-uid": Text(
@@ -135,7 +135,7 @@ TEXTS = {
     ),
     # What is joined.
     "hide": Text(
-        "From now on nobody but root of this machine can trace the process, read its memory, or "
+        "From now on only root of this machine can trace the process, read its memory, or "
         "reach its descriptors and its program through /proc. Forks inherit that.",
         "Before anything is entered: from then on processes in there may see this one, and it has "
         "descriptors of the outside. The exec of the program ends it.",
@@ -177,7 +177,7 @@ TEXTS = {
     ),
     "join-uts": Text(
         "The host name and the NIS domain name are those of the target.",
-        "Before the program asks for them, which nobody does until then.",
+        "Before the program asks for them; no process asks earlier.",
         "setns(2), uts_namespaces(7)",
     ),
     "join-time": Text(
@@ -230,7 +230,7 @@ TEXTS = {
     ),
     "unshare-time": Text(
         "The next child starts in a new time namespace, where CLOCK_MONOTONIC and CLOCK_BOOTTIME "
-        "can be set off. The date and the time of day are the machine's, as before.",
+        "can be set ahead or back. The date and the time of day are the machine's, as before.",
         "Offsets can be written only while the namespace is empty: between this call and the fork.",
         "unshare(2), time_namespaces(7)",
     ),
@@ -296,7 +296,7 @@ TEXTS = {
     ),
     "unshare-uts": Text(
         "The init gets a host name and a domain name of its own, copies of the machine's.",
-        "Before they are set, which would else rename the machine.",
+        "Before they are set, which would otherwise rename the machine.",
         "uts_namespaces(7), unshare(2)",
     ),
     "unshare-ipc": Text(
@@ -391,8 +391,8 @@ TEXTS = {
     ),
     "set-hostname": Text(
         "The container gets its own name.",
-        "The UTS namespace is new, so nobody else is renamed; and whoever makes it, has the right "
-        "to.",
+        "The UTS namespace is new, so nothing else is renamed; and the process that made it has "
+        "the right to.",
         "sethostname(2), uts_namespaces(7)",
     ),
     "bring-up-loopback": Text(
@@ -526,7 +526,7 @@ TEXTS = {
         "to the launcher are closed by that, which is how the launcher knows that it worked.",
         "Nothing is left to do. In a PID namespace of its own the program is process 1 now: it "
         "gets no signal that it has no handler for, and has to wait for every orphan. With --init "
-        "somebody else is, who does all that.",
+        "another process is, which does all that.",
         "execve(2), pid_namespaces(7)",
     ),
     "execute-init": Text(

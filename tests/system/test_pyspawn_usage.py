@@ -84,7 +84,7 @@ def test_as_a_module() -> None:
             "--map-user USER: Be this user",
         ),
         (["--env=A", "true"], "'A' is not NAME=VALUE", "--env NAME=VALUE: Set"),
-        (["--json-status=x", "true"], "'x' is not a file descriptor", "--json-status FD: Write"),
+        (["--json-status=x", "true"], "'x' is not a file descriptor", "--json-status FD: Tell"),
         (["--unshare=pod", "true"], "'pod' is not a kind of namespace", "user, pid, mount"),
         (["--unshare=pid", "--share=pid", "true"], "named in both", "name it in one"),
         (["-p", "--share=pid", "true"], "named in both", "name it in one"),
