@@ -9,10 +9,12 @@ import resource
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers import children, descriptors, loops
 from helpers.capabilities import MISSING, require
+from helpers.joining import container
 from helpers.places import Place
 from helpers.terminal import Shell, Terminal
 from helpers.trees import Tree
@@ -139,3 +141,11 @@ def no_twin_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith((b"TINI_", b"DUMB_INIT_", b"CATATONIT_", b"POSIXLY_CORRECT")):
             monkeypatch.delitem(posix.environ, name)
     monkeypatch.delenv("POSIXLY_CORRECT", raising=False)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[int]:
+    """A container of the ordinary user's, by its program's pid."""
+    require("unshare")
+    with container("unshare", tmp_path) as pid:
+        yield pid
