@@ -1,0 +1,66 @@
+"""Start pyspawn with a network, for whom and by which helper a test asks."""
+
+from __future__ import annotations
+
+import re
+import select
+from pathlib import Path
+
+import pytest
+
+from helpers import children
+from helpers.capabilities import require
+from helpers.nets import OPEN_TUN, ROOT, USER, nest
+from helpers.programs import Word
+from helpers.running import Ended, run
+from spawner import lean
+
+CARRIERS = ["slirp4netns", "pasta"]
+
+CALLERS = {
+    "root": (ROOT, ()),
+    "root in a user namespace": (ROOT, ("--map-root-user",)),
+    "a user": (USER, ()),
+    "a user as themself": (USER, ("--map-current-user",)),
+    "a user with a keeper": (USER, ("--share", "pid")),
+}
+"""Who runs pyspawn, and how: each is another way to the helper's rights."""
+
+carriers = pytest.mark.parametrize("kind", CARRIERS)
+callers = pytest.mark.parametrize("caller", CALLERS)
+SHELL = "/bin/sh"
+
+
+def pyspawn(*words: Word, program: tuple[Word, ...] = ("/bin/echo", "ran")) -> Ended:
+    return run([*lean.pyspawn(), *words, "--", *program])
+
+
+def as_caller(caller: str, kind: str, *words: Word, **more: object) -> list[Word]:
+    """Return the argv of a pyspawn with a network, in a nest; asks for what that takes."""
+    code, how = CALLERS[caller]
+    if code == USER:
+        require("other-user")
+    require("root", "userns", "tun", "ip", "nsenter", *([kind] if kind in CARRIERS else []))
+    return nest(OPEN_TUN + code, "--network", kind, *how, *words, **more)  # type: ignore[arg-type]
+
+
+def refused(ended: Ended, message: str) -> str:
+    """Return the hint of a run that failed as ours do, with one line and one hint."""
+    assert (ended.status, ended.out) == (125, b""), ended
+    first, second, *rest = ended.errors.splitlines()
+    assert re.fullmatch(f"pyspawn: {message}", first), first
+    assert second.startswith("hint: ")
+    assert rest == []
+    return second
+
+
+def gone(pidfd: int) -> bool:
+    """Wait for the end of a process."""
+    return bool(select.select([pidfd], [], [], children.SAFETY_SECONDS)[0])
+
+
+def left_in_tmp() -> list[Path]:
+    """Return the directories of helpers' sockets, but for those of other launches, which pass."""
+    found = set(Path("/tmp").glob("pyspawn-*"))
+    children.wait_until(lambda: not any(map(Path.exists, found)), f"the end of {found}")
+    return [path for path in found if path.exists()]
