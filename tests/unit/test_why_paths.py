@@ -1,0 +1,42 @@
+"""Why the kernel refused: paths."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from helpers.machines import Fake, failed, why
+
+from spawner.errors import INIT
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOENT, "which part of it isn't there"),
+        (errno.ENOTDIR, "which part of it is not a directory"),
+        (errno.EACCES, "the mode and the owner of each part"),
+        (errno.ELOOP, "a circle of symbolic links"),
+    ],
+)
+def test_a_working_directory_on_whose_way_something_refuses(number: int, words: str) -> None:
+    found = why(Fake(), failed(number, "chdir", path="/srv/a/b"))
+    assert "`namei -l /srv/a/b`" in found
+    assert words in found
+    assert "--workdir" in found
+
+
+def test_an_init_that_is_not_executable() -> None:
+    error = failed(errno.EACCES, "execve", path="/init", stage=INIT)
+    found = why(Fake(), error, init="/init")
+    assert "noexec" in found
+    assert "--init=PATH" in found
+
+
+def test_an_interpreter_in_a_closed_directory() -> None:
+    error = failed(errno.EACCES, "execve", path="/root/python", stage=INIT)
+    assert "another Python, such as /usr/bin/python3" in why(Fake(), error, init="")
+
+
+def test_a_path_with_a_line_break_stays_on_one_line() -> None:
+    assert r"/a\nb" in why(Fake(), failed(errno.ENOENT, "chdir", path="/a\nb"))
