@@ -2,7 +2,7 @@
 
 The names are those of this machine: of passwd(5) and group(5), and then of what getent(1) asks, a
 directory service perhaps. That is a program since a look-up of our own could not be ended where
-the service doesn't answer (`helper`).
+the service doesn't answer (`helpers`).
 """
 
 import posix

@@ -2,7 +2,7 @@
 
 1. `find` looks for the program, a /dev/net/tun that this user may open (it's the program who opens
    it, and pasta would wait for ever), and the ports.
-2. The process aside (`backend`) gets SIGKILL when the launcher dies: PR_SET_PDEATHSIG(2const)
+2. The process aside (`aside`) gets SIGKILL when the launcher dies: PR_SET_PDEATHSIG(2const)
    outlasts its exec. It executes its words.
 3. Ready is for slirp4netns --ready-fd, and for pasta the file in which --pid writes. slirp4netns
    also ends with --exit-fd.

@@ -5,7 +5,7 @@ The kinds:
 * `host`: no new network namespace.
 * `none`: a new one with nothing up. `loopback`: with its loopback interface up.
 * `slirp4netns`, `pasta`: a program outside carries the packets of an interface inside, and needs
-  no privileges for it (`backend`).
+  no privileges for it (`aside`).
 * `veth`: a pair of interfaces, one inside and one a port of an existing bridge, by root (`veth`).
 """
 

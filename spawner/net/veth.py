@@ -2,7 +2,7 @@
 
 The kernel takes both away with the network namespace inside, some time after its last process. So
 that it's gone when pyspawn is, and also where somebody else holds the namespace, a process aside
-(`backend`) makes the pair, waits for the end, of the launcher too, and deletes it. pyroute2, which
+(`aside`) makes the pair, waits for the end, of the launcher too, and deletes it. pyroute2, which
 speaks with the kernel about networks, is imported there and nowhere else.
 
 1. Before anything is made, the process looks for pyroute2 and the bridge, and says that it's ready.
