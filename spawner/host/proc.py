@@ -75,8 +75,11 @@ def contents(path: str) -> str:
 
 
 def fields(lines: str) -> dict[str, str]:
-    """Return what stands behind each name in lines of `NAME: VALUE`."""
-    parts = (line.partition(":") for line in lines.splitlines())
+    """Return what stands behind each name in lines of `NAME: VALUE`.
+
+    By line feeds alone: a process's name may hold whatever else ends a line of Python's.
+    """
+    parts = (line.partition(":") for line in lines.split("\n"))
     return {name: value.strip() for name, _, value in parts}
 
 
@@ -94,6 +97,36 @@ def holds(status: dict[str, str], capability: str) -> bool | None:
         return bool(int(status.get("CapEff", ""), 16) >> CAPABILITIES[capability] & 1)
     except ValueError:
         return None
+
+
+class Mount:
+    """A line of proc_pid_mountinfo(5); raises ValueError for anything else."""
+
+    def __init__(self, line: str) -> None:
+        before, _, after = line.partition(" - ")
+        self.number, _, _, self.root, point, options = before.split(" ")[:6]
+        self.kind, self.source, superblock = after.split(" ")[:3]
+        self.options = options.split(",")
+        self.superblock = superblock.split(",")
+        for octal, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            point = point.replace(octal, letter)
+        self.point = point
+
+    @property
+    def below(self) -> str:
+        """The mount point as the beginning of the paths below it: "/", "/proc/"."""
+        return self.point.rstrip("/") + "/"
+
+
+def mounts(lines: str) -> list[Mount]:
+    """Return the mounts in the text of a mountinfo; what isn't one is left out."""
+    found = []
+    for line in lines.split("\n"):
+        try:
+            found.append(Mount(line))
+        except ValueError:
+            continue
+    return found
 
 
 def stat(pid: int) -> list[str]:

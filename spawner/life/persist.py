@@ -234,11 +234,9 @@ def _is_kept(descriptor: int) -> bool:
     Raises SyscallError where /proc doesn't say so.
     """
     number = proc.fields(proc.text(f"/proc/self/fdinfo/{descriptor}")).get("mnt_id")
-    for line in proc.text("/proc/self/mountinfo").splitlines():
-        words, _, rest = line.partition(" - ")
-        fields = words.split(" ")
-        if fields[0] == number:
-            kept = fields[3] == "/" and rest.split(" ")[:2] == ["tmpfs", _SOURCE]
+    for mount in proc.mounts(proc.text("/proc/self/mountinfo")):
+        if mount.number == number:
+            kept = (mount.root, mount.kind, mount.source) == ("/", "tmpfs", _SOURCE)
             return kept and posix.stat("..", dir_fd=descriptor).st_dev != _device(descriptor)
     return False
 

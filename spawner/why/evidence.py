@@ -60,28 +60,6 @@ class Host:
             return errno.EINVAL
 
 
-class Mount:
-    """A line of /proc/self/mountinfo, proc_pid_mountinfo(5)."""
-
-    __slots__ = ("kind", "options", "point", "root", "superblock")
-
-    def __init__(self, line: str) -> None:
-        """Take a line apart; raises ValueError for anything else."""
-        before, _, after = line.partition(" - ")
-        _, _, _, self.root, point, options = before.split(" ")[:6]
-        self.kind, _, superblock = after.split(" ")[:3]
-        self.options = options.split(",")
-        self.superblock = superblock.split(",")
-        for octal, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-            point = point.replace(octal, letter)
-        self.point = point
-
-    @property
-    def below(self) -> str:
-        """The mount point as the beginning of the paths below it: "/", "/proc/"."""
-        return self.point.rstrip("/") + "/"
-
-
 class Case:
     """A refusal, and the machine that it happened on."""
 
@@ -156,15 +134,9 @@ class Case:
         found = (self.host.read("/proc/sys/kernel/osrelease") or "").strip()
         return f"this kernel ({shown(found)})" if found else "this kernel"
 
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[proc.Mount]:
         """Return the mounts that can be reached from the root directory."""
-        found = []
-        for line in (self.host.read("/proc/self/mountinfo") or "").splitlines():
-            try:
-                found.append(Mount(line))
-            except ValueError:
-                continue
-        return found
+        return proc.mounts(self.host.read("/proc/self/mountinfo") or "")
 
 
 def number(words: str | None) -> int | None:

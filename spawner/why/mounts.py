@@ -1,7 +1,8 @@
 """Mounts that are refused."""
 
 from spawner.errors import mark
-from spawner.why.evidence import Case, Mount, shown
+from spawner.host.proc import Mount
+from spawner.why.evidence import Case, shown
 
 _ALWAYS_EMPTY = ("sys/fs/binfmt_misc", "fs/nfsd", "openprom")
 """Directories of /proc on which a mount masks nothing (fs/namespace.c, mnt_already_visible)."""
