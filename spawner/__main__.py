@@ -1,4 +1,4 @@
-"""The first lines that run: every signal is blocked before anything else is imported.
+"""Run first of all: block every signal before anything else is imported.
 
 `python -m spawner` and the installed command come here, and the lean start of `initpath.pyspawn`.
 """

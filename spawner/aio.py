@@ -106,7 +106,7 @@ class Process(Container, Generic[AnyStr]):
         limit: int = _LIMIT,
         **options: Unpack[Options],
     ) -> None:
-        """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
+        """Check what `await` or `async with` is to start; raises for what makes no sense."""
         words.check_names("Process", options)
         line = words.command(args, options)
         text = keywords.is_text(text, universal_newlines)
@@ -121,7 +121,7 @@ class Process(Container, Generic[AnyStr]):
         coding: tuple[str | None, str | None] | None,
         limit: int,
     ) -> None:
-        """Take down what to start."""
+        """Note what is to be started."""
         if options.get("bufsize", -1) not in (-1, 0):
             raise ValueError("bufsize: asyncio's streams have buffers of their own: see limit")
         self.args = args
@@ -141,7 +141,7 @@ class Process(Container, Generic[AnyStr]):
         super()._check_owner()
 
     def _check_started(self) -> None:
-        """Raise RuntimeError until the start has succeeded: it may yet leave nothing."""
+        """Raise RuntimeError before the start has succeeded: until then it may fail."""
         if not self._running:
             raise RuntimeError(_NOT_STARTED)
         self._check_owner()
@@ -215,7 +215,7 @@ class Process(Container, Generic[AnyStr]):
             self._transports.append(reading)
 
     def _give(self, name: str, loop: asyncio.AbstractEventLoop) -> Any:
-        """Return a pipe for the loop, which closes it from now on, also where it's cancelled."""
+        """Hand a pipe over to the loop, which closes it from now on, even if this is cancelled."""
         pipe = getattr(self._launcher, name)
         if _closes_by_number(loop):
             number = fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -225,7 +225,7 @@ class Process(Container, Generic[AnyStr]):
         return pipe
 
     async def _await_start(self) -> None:
-        """Return once the program's exec has happened, or raise what happened instead."""
+        """Wait until the program's exec has happened; raise the failure that came instead."""
         loop = asyncio.get_running_loop()
         deadline = ending(self._start_timeout)
         while not self._report.ended and not self._has_started():
@@ -243,7 +243,7 @@ class Process(Container, Generic[AnyStr]):
             self._has_started()
 
     async def _finish(self) -> None:
-        """Close the streams and wait for the end; whoever cancels that kills, and waits too."""
+        """Close the streams and wait for the end; a cancellation kills everything and waits too."""
         for stream in (*self._transports, *self._pipes()):
             stream.close()
         cancelled: asyncio.CancelledError | None = None
@@ -300,7 +300,7 @@ class Process(Container, Generic[AnyStr]):
         return output[0], output[1]
 
     def _feed(self, data: Any) -> None:
-        """Have the loop write the input, and close stdin after it."""
+        """Write the input by the loop, then close stdin."""
         if self._fed and data:
             raise ValueError(BEGUN)
         if self._fed or self.stdin is None:
@@ -311,14 +311,14 @@ class Process(Container, Generic[AnyStr]):
         self._fed = True
 
     async def _drain(self, name: str, reader: asyncio.StreamReader) -> None:
-        """Read a stream to its end; what was read by now is kept if this is cancelled."""
+        """Read a stream to its end; a cancellation keeps what was read."""
         while block := await reader.read(_LIMIT):
             self._blocks[name].append(block)
 
     async def _wait_for(
         self, names: tuple[str, ...], timeout: float | None, seconds: float | None
     ) -> None:
-        """Wait for the ends of streams and of all; raises TimeoutExpired after `seconds`."""
+        """Wait for the ends of the streams and of the container; raises TimeoutExpired."""
         self._check_started()
         tasks: list[asyncio.Task[None]] = [
             asyncio.ensure_future(self._drain(name, getattr(self, name)))
@@ -345,7 +345,7 @@ class Process(Container, Generic[AnyStr]):
         return decode(data, *self._coding) if self._coding else data
 
     def __del__(self) -> None:
-        """Kill what nobody can wait for any more, and say so with a ResourceWarning.
+        """Kill a container that can't be waited for any more, and warn with a ResourceWarning.
 
         Of what was never started, say that, as of a coroutine.
         """
@@ -414,7 +414,7 @@ class JoinedProcess(Process[AnyStr]):
         limit: int = _LIMIT,
         **options: Unpack[JoinOptions],
     ) -> None:
-        """Say what to start, which `await` or `async with` does; raises for what makes no sense."""
+        """Check what `await` or `async with` is to start; raises for what makes no sense."""
         joined.check_names("JoinedProcess", options)
         options["pass_fds"] = keywords.descriptors(options.get("pass_fds", ()))
         line = joined.command(target, args, options)
@@ -424,7 +424,7 @@ class JoinedProcess(Process[AnyStr]):
 
 
 class _Given:
-    """A descriptor that is the loop's own: to close this does nothing."""
+    """A file whose descriptor belongs to the loop: closing the file does nothing."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -437,7 +437,7 @@ class _Given:
 
 
 def _closes_by_number(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether a loop closes a pipe's descriptor behind the back of its file.
+    """Tell whether a loop closes a pipe's descriptor without its file noticing.
 
     libuv does, and then uvloop closes the file too, or, where it was cancelled, leaves that to us:
     by then the number may be another file's.
@@ -447,7 +447,7 @@ def _closes_by_number(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def _watch(end: Pidfd, launcher: Popen[Any], ended: asyncio.Future[None]) -> Callable[[], None]:
-    """Resolve `ended` when the launcher has ended; return what ends the watch before that.
+    """Resolve `ended` when the launcher has ended; return a function that stops the watch.
 
     It holds no Process, which may be forgotten.
     """
@@ -580,7 +580,7 @@ async def join(
 async def _complete(
     process: Process[Any], data: Any, timeout: float | None, deadline: float | None, *, check: bool
 ) -> CompletedProcess[Any]:
-    """Talk with a process to its end and return how it went."""
+    """Exchange data with a process until it ends; return its outcome."""
     async with process:
         try:
             stdout, stderr = await process.communicate(data, left(deadline))

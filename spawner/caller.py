@@ -1,4 +1,4 @@
-"""What the process that started us had, which the program shall have again.
+"""Look up the signals, ids and locale that pyspawn was started with, for the program to have again.
 
 A Python interpreter changes some of it before any code of ours runs: SIGPIPE and SIGXFSZ become
 ignored, SIGINT gets a handler if it had none, and in a C locale LC_CTYPE is put into the
@@ -34,7 +34,7 @@ class Caller(Frozen):
 
 
 def look(mask: "Iterable[int]") -> Caller:
-    """Return what this process was started with; `mask` is what was blocked at its start."""
+    """Return what this process was started with; `mask` is its first signal mask."""
     return Caller(
         user=posix.geteuid(),
         group=posix.getegid(),
@@ -51,7 +51,7 @@ def endings() -> set[int]:
 
 
 def restore_locale() -> None:
-    """Put LC_CTYPE back to what we were started with, in the C library's environment."""
+    """Set LC_CTYPE in the C library's environment back to its value at our start."""
     if b"LC_CTYPE" in posix.environ:
         from pyinit import coercion
 

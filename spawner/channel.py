@@ -1,4 +1,4 @@
-"""What the processes of one start say to each other, and its form on the pipes.
+"""The messages between the processes of one start, and their form on the pipes.
 
 Three pipes, docs/architecture.md, "Who runs when in pyspawn":
 
@@ -84,7 +84,7 @@ class Pipes:
         self.notice_reader = self.notice_writer = -1
 
     def open(self, kernel: "Kernel", *, notice: bool) -> None:
-        """Open the pipes, with `notice` all three, closed on exec; raises SyscallError.
+        """Open the pipes, closed on exec: two, or with `notice` all three; raises SyscallError.
 
         Nobody who writes a notice may wait for the launcher.
         """
@@ -103,15 +103,15 @@ class Pipes:
                 posix.close(descriptor)
 
     def tell(self, record: bytes) -> None:
-        """Write a whole record; a launcher that is gone needs none."""
+        """Write a whole record to the launcher, unless that is gone."""
         _write(self.status_writer, record)
 
     def tell_missing(self, kind: str, errno: int) -> None:
-        """Tell that an optional namespace was refused."""
+        """Tell the launcher that an optional namespace was refused."""
         self.tell(encode(MISSING, namespace=kind, errno=errno))
 
     def hear(self) -> bytes:
-        """Return the next line from the launcher, which sends one at a time; b"" if it's dead."""
+        """Return the next line from the launcher, which sends one at a time; b"" if it has died."""
         return posix.read(self.go_reader, 64)
 
     def launcher_lives(self) -> bool:
@@ -123,15 +123,15 @@ class Pipes:
             return True
 
     def let_go(self, line: bytes) -> None:
-        """Send a line to the stage or the init; one that is dead needs none."""
+        """Send a line to the stage or the init, unless that has died."""
         _write(self.go_writer, line)
 
     def be_launcher(self) -> None:
-        """Keep only what the launcher uses."""
+        """Close the ends that the launcher doesn't use."""
         self.close("status_writer", "go_reader", "notice_writer")
 
     def be_child(self) -> None:
-        """Keep only what the stage and the init use."""
+        """Close the ends that the stage and the init don't use."""
         self.close("status_reader", "go_writer", "notice_reader")
 
 
@@ -238,7 +238,7 @@ def error_of(record: Record) -> SetupError:
 
 
 def unexpected(error: Exception, stage: str) -> SetupError:
-    """Return the error for what nobody thought of; an import without a descriptor is one of it."""
+    """Return the SetupError for an unexpected exception, such as an import without a descriptor."""
     if isinstance(error, OSError) and error.errno and error.filename:
         path = str(error.filename)
         return SetupError(
@@ -269,7 +269,7 @@ class Notices:
 
 
 class Notice(Frozen):
-    """One notice of pyinit's: its kind, its numbers, and its text and hint if it has them."""
+    """One notice from pyinit: its kind, its numbers, and its text and hint if it has them."""
 
     kind: str
     numbers: list[int]

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class _Silent(Observer):
-    """The observer of a run without reports: it tells only what nobody would find out otherwise."""
+    """The observer of a run without reports: it tells only what would go unnoticed otherwise."""
 
     _report: "Report | None" = None
 
     def left(self, pid: int, how: str) -> None:
-        """Tell of a process that outlives its SIGKILL."""
+        """Report a process that outlives its SIGKILL."""
         if self._report is None:
             from spawner.tell.report import Report
 
@@ -57,7 +57,7 @@ def main(mask: "Iterable[int]", early: "Iterable[int]") -> "NoReturn":
 
 
 def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> int:
-    """Do what the words ask for; return the exit status."""
+    """Do what the command line asks for; return the exit status."""
     parent = posix.getppid()
     _plug()
     found = caller.look(mask)
@@ -86,7 +86,7 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
 
 
 def _seal(found: caller.Caller, early: "Iterable[int]") -> None:
-    """Start anew from a sealed interpreter where a join needs it, before any more is read.
+    """Restart pyspawn from a sealed interpreter if a join needs that, before more modules are read.
 
     What hinders that is told later, when it's known to whom (`command`).
     """
@@ -158,7 +158,7 @@ def _run(
 
 
 def _meant(spec: Spec, error: ExecError) -> str | None:
-    """Return the hint for a program that could not be executed: the error has its file's own."""
+    """Return the hint for a program that could not be executed, or the error's own hint."""
     try:
         if spec.enters:
             from spawner.why import joins
@@ -182,7 +182,7 @@ def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> 
 
 
 def _unexpected(error: Exception) -> int:
-    """Tell of what should not happen, also where there's no memory or descriptor to do it well."""
+    """Report an unexpected exception, even where no memory or descriptor is left to do it well."""
     what = f"unexpected {type(error).__name__}: {error}"
     try:
         return _failed(SpawnerError(what), None, None)
@@ -192,7 +192,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _plug() -> None:
-    """See that no descriptor of ours takes the place of a standard one that is closed.
+    """Fill closed standard descriptors, so that none opened later takes their numbers.
 
     What is opened there can neither be read nor written, and the program doesn't get it, open(2).
     """

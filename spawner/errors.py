@@ -1,4 +1,4 @@
-"""What goes wrong, as data: which process failed at which step, in which system call, and why.
+"""Errors as data: which process failed at which step, in which system call, and why.
 
 The message of each error is one line for people, without a program's name in front; `hint` is a
 second line that says what to do, where that is known. All of them pickle.
@@ -37,12 +37,12 @@ path and no other program's answer can be taken for a mark.
 
 
 def mark(option: str) -> str:
-    """Return an option, as in `--share net`, for a message: each front says it in its own words."""
+    """Return an option, such as `--share net`, marked in a message for each front to spell."""
     return f"{MARK}{option}{MARK}"
 
 
 def unmarked(message: str) -> str:
-    """Return a message as the command line says it: with options as they're typed."""
+    """Return a message with its marks removed: options stand as they're typed on a command line."""
     return message.replace(MARK, "")
 
 
@@ -58,7 +58,7 @@ class SpawnerError(Exception):
 
 
 class SpecError(SpawnerError, ValueError):
-    """What was asked for makes no sense, whatever the machine: found before any step is taken."""
+    """A request that makes no sense on any machine: found before any step is taken."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -99,7 +99,7 @@ class SetupError(SpawnerError, OSError):
 
     @property
     def message(self) -> str:
-        """The line for people, made when it's shown: only then is a descriptor sure to be free."""
+        """The line for people, made only when it's shown: before, no descriptor may be free."""
         if not self.errno:
             return self.step
         from pyinit import errno_text
@@ -144,7 +144,7 @@ def _rebuild(kind: type[SetupError], step: str, fields: "dict[str, Any]") -> Set
 
 
 def lost() -> SetupError:
-    """Return the error for an init that is gone and that wasn't ours to reap."""
+    """Return the error for an init that something else has reaped."""
     from errno import ECHILD
 
     what = "somebody else reaped the container's init"
@@ -152,7 +152,7 @@ def lost() -> SetupError:
 
 
 def how(changed: int) -> str:
-    """Say how a process ended, from its wait status."""
+    """Return how a process ended, in words, from its wait status."""
     from pyinit import status_of_wait
 
     code, signal = status_of_wait(changed)

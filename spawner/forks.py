@@ -16,7 +16,7 @@ def _hold() -> None:
 
 
 def _meet() -> None:
-    """Take, in place of `_go_on`, the exception of a signal that came during the fork.
+    """Catch the exception of a signal that came during the fork, in place of `_go_on`.
 
     Python only prints it. Otherwise this thread would keep the lock, and all others would wait for
     it forever.
@@ -24,7 +24,7 @@ def _meet() -> None:
 
 
 def _go_on() -> None:
-    """Release what this thread holds: nothing, if it was forking when this module was read."""
+    """Release the lock if this thread holds it: not if it was forking when this module was read."""
     try:  # noqa: SIM105  contextlib is more than a command needs
         no_fork.release()
     except RuntimeError:
@@ -32,7 +32,7 @@ def _go_on() -> None:
 
 
 def _anew() -> None:
-    """Make the lock anew, as threading does with its own: its holder may not be here."""
+    """Replace the lock in a fork, as threading does its own: its holder may not exist there."""
     no_fork._at_fork_reinit()  # type: ignore[attr-defined]
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, tell: bool) -> "NoReturn":
-    """Be the init, whose steps are `steps`: the last is the exec.
+    """Run as the init: take `steps`, the last of which is the exec.
 
     With `tell` the inode numbers of its namespaces are told.
     """
@@ -56,7 +56,7 @@ def drop_pending() -> None:
 
 
 def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
-    """Set up the inside, and exec."""
+    """Take the steps of the inside, then exec."""
     complete = False
     for step in steps:
         if step.where != INIT:
@@ -70,7 +70,7 @@ def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
 
 
 def _own_directory() -> int | None:
-    """Return a descriptor of the directory of our namespaces, while /proc is the caller's."""
+    """Return a descriptor of /proc/self/ns, as long as /proc is the caller's."""
     try:
         return posix.open("/proc/self/ns", posix.O_PATH | posix.O_CLOEXEC)
     except OSError:  # there's no /proc

@@ -1,4 +1,4 @@
-"""Where the init lies, and the command line it takes; also how to start `pyspawn` lean."""
+"""The command lines of pyinit as the init, and of a lean start of `pyspawn`."""
 
 import sys
 

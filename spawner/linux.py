@@ -1,4 +1,4 @@
-"""The kernel, and nothing else: its numbers by header, the C library bound once, typed calls.
+"""Typed calls of the kernel: its numbers by header, the C library bound once, nothing else.
 
 Everything that touches ctypes is in here. `_ctypes` is what the `ctypes` package is made of: it
 brings the calls for 0.4 ms of start-up where the package costs 3.4 ms. `dlopen(NULL)` finds the
@@ -110,7 +110,7 @@ class ULong(_SimpleCData):  # type: ignore[type-arg]
 
 
 class String(_SimpleCData):  # type: ignore[type-arg]
-    """A C string, or NULL for None; also a structure that the kernel only reads."""
+    """A C string, NULL for None; also any structure that the kernel only reads."""
 
     _type_ = "z"
 
@@ -219,7 +219,7 @@ def encode(text: str) -> bytes:
 
 
 def _named(syscall: str, do: "Callable[P, T]", *arguments: "P.args", **words: "P.kwargs") -> "T":
-    """Call a function of `posix`, and name the system call in its error."""
+    """Call a function of `posix`; raises SyscallError, which names the system call."""
     try:
         return do(*arguments, **words)
     except OSError as error:
@@ -244,7 +244,7 @@ class Kernel:
         return _named("fork", posix.fork)
 
     def fork_aside(self) -> int:
-        """Do the same for a child that is no part of the container."""
+        """Fork a child that isn't part of the container."""
         return _named("fork", posix.fork)
 
     def pidfd_open(self, pid: int) -> int:
@@ -262,7 +262,7 @@ class Kernel:
         _named("pidfd_send_signal", _signal.pidfd_send_signal, pidfd, number)
 
     def pass_on_signal(self, pidfd: int, number: int) -> None:
-        """Send a signal that came of our terminal, and so marked: SI_PASSED_ON.
+        """Send a signal that came from our terminal, marked as such by SI_PASSED_ON.
 
         Where such marks are refused, it's a signal like any other. See pidfd_send_signal(2).
         """
@@ -281,14 +281,14 @@ class Kernel:
             self.pidfd_send_signal(pidfd, number)
 
     def set_parent_death_signal(self, number: int) -> None:
-        """Have `number` sent to this process when its parent dies, PR_SET_PDEATHSIG(2const).
+        """Let the kernel send us `number` when our parent dies, PR_SET_PDEATHSIG(2const).
 
         The parent is a thread of a process. A set-id exec and a change of credentials clear it.
         """
         call("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
 
     def become_subreaper(self) -> None:
-        """Have orphans below this process re-parented to it, PR_SET_CHILD_SUBREAPER(2const)."""
+        """Become the parent of all orphans below this process, PR_SET_CHILD_SUBREAPER(2const)."""
         call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def make_process_group(self) -> None:
@@ -362,7 +362,7 @@ class Kernel:
             raise SyscallError("openat", error.errno or 0, path) from None
 
     def open_directory(self, path: str) -> int:
-        """Return a descriptor of a directory, to which no part of `path` is a symbolic link."""
+        """Return a descriptor of a directory; no part of `path` may be a symbolic link."""
         from spawner.host import paths
 
         try:
@@ -371,7 +371,7 @@ class Kernel:
             raise SyscallError("openat", error.errno or 0, error.filename) from None
 
     def mount_id(self, descriptor: int) -> int | None:
-        """Return the number of the mount that a descriptor is in, None where nobody tells.
+        """Return the number of the mount of a descriptor, None where the kernel doesn't tell.
 
         It asks no file system, which might not answer. See statx(2), STATX_MNT_ID.
         """
@@ -393,7 +393,7 @@ class Kernel:
         return int.from_bytes(raw[STX_MNT_ID : STX_MNT_ID + 8], sys.byteorder)
 
     def open_directory_above(self, directory: int) -> int:
-        """Return a descriptor of the directory in which an open one lies."""
+        """Return a descriptor of the parent of an open directory."""
         flags = posix.O_PATH | posix.O_DIRECTORY | _CLOEXEC
         try:
             return posix.open("..", flags, dir_fd=directory)
@@ -401,14 +401,14 @@ class Kernel:
             raise SyscallError("openat", error.errno or 0) from None
 
     def fchdir(self, directory: int) -> None:
-        """Change the working directory to an open one.
+        """Change the working directory to an open directory.
 
         See fchdir(2).
         """
         _named("fchdir", posix.fchdir, directory)
 
     def signalfd(self, signals: "Iterable[int]") -> int:
-        """Return a descriptor from which the pending ones of `signals` can be read.
+        """Return a descriptor from which those of `signals` that are pending can be read.
 
         It is closed on exec and doesn't block; the signals must be blocked. See signalfd(2).
         """
@@ -456,7 +456,7 @@ class Kernel:
         call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
 
     def write_file(self, path: str, data: bytes) -> None:
-        """Write `data` into an existing file by one write(2), as files of /proc want it."""
+        """Write `data` into an existing file by one write(2), as files of /proc require."""
         descriptor = self.open(path, posix.O_WRONLY)
         try:
             posix.write(descriptor, data)
@@ -479,7 +479,7 @@ class Kernel:
             raise SyscallError("mount", error.errno or 0, target) from None
 
     def unmount(self, target: str) -> None:
-        """Take away what is mounted last at `target`; what is in use stays until it isn't.
+        """Unmount the last mount at `target`; what is in use stays until it isn't used any more.
 
         See umount2(2), MNT_DETACH.
         """
@@ -489,7 +489,7 @@ class Kernel:
             raise SyscallError("umount2", error.errno or 0, target) from None
 
     def mkdir(self, path: str) -> None:
-        """Make a directory that others may enter, to which no symbolic link leads.
+        """Make a directory that others may enter; no part of its path may be a symbolic link.
 
         See mkdir(2).
         """
@@ -502,7 +502,7 @@ class Kernel:
             posix.close(above)
 
     def rmdir(self, path: str, directory: int | None = None) -> None:
-        """Remove an empty directory to which no link leads, or that of its name in `directory`.
+        """Remove an empty directory by a path without links, or by its name in `directory`.
 
         See rmdir(2).
         """
@@ -563,7 +563,7 @@ class Kernel:
             raise SyscallError("chdir", error.errno or 0, path) from None
 
     def chdir_by_text(self, path: str) -> None:
-        """Change the working directory, where no link of /proc leads to what is open elsewhere.
+        """Change the working directory; links are followed by their text, also those of /proc.
 
         As chdir(2) does otherwise, whose name its errors have.
         """
@@ -594,7 +594,7 @@ class Kernel:
         _named("setenv", posix.putenv, encode(name), encode(value))
 
     def take_foreground(self, terminal: int) -> None:
-        """Make our process group the foreground of `terminal`; SIGTTOU must be blocked.
+        """Make our process group the foreground of `terminal`; SIGTTOU has to be blocked.
 
         See tcsetpgrp(3).
         """
@@ -615,7 +615,7 @@ class Kernel:
             return error
 
     def set_signals(self, ignored: "Iterable[int]", mask: "Iterable[int]") -> None:
-        """Ignore exactly `ignored`, default for the rest, then block exactly `mask`, signal(7)."""
+        """Ignore exactly `ignored`, by default the rest, then block exactly `mask`, signal(7)."""
         ignored = frozenset(ignored)
         valid = _signal.valid_signals()  # all but the C library's own, nptl(7)
         for number in valid - {_signal.SIGKILL, _signal.SIGSTOP}:
@@ -633,7 +633,7 @@ def _name(path: str) -> str:
 
 
 def _keyctl_number() -> int:
-    """Return the number of keyctl(2) on this machine; raises SyscallError where it's not known."""
+    """Return the number of keyctl(2) on this machine; raises SyscallError if it isn't known."""
     machine = posix.uname().machine
     for name, numbers in _KEYCTL.items():
         if machine.startswith(name) and (number := numbers[LONG_SIZE == 4]):
@@ -651,7 +651,7 @@ def _keyctl(number: int, operation: int, key: int) -> None:
 
 
 def _has_session_keys(number: int, errno: int) -> bool:
-    """Tell whether this process can see its session keyring: not, where `errno` comes again."""
+    """Tell whether this process can see its session keyring: not if `errno` comes again."""
     try:
         _keyctl(number, KEYCTL_READ, KEY_SPEC_SESSION_KEYRING)
     except SyscallError as error:
@@ -668,7 +668,7 @@ def _sigset(signals: "Iterable[int]") -> bytes:
 
 
 def _exec_path(words: list[bytes]) -> None:
-    """Exec a program that is named by its path; return where execvp(3) has to say more.
+    """Exec a program that is named by its path; return if execvp(3) has to do more.
 
     So the way to pyinit doesn't take the reading of one more file.
     """
@@ -680,7 +680,7 @@ def _exec_path(words: list[bytes]) -> None:
 
 
 def close_all_but(spared: "Iterable[int]") -> bool:
-    """Close everything that is open above the standard descriptors, and not in `spared`.
+    """Close all descriptors but the standard ones and those in `spared`.
 
     What is meant for the program alone is let go of so, since a reader may wait for its end.
     By their list in /proc, since a range may be a long loop; without one nothing is closed, and

@@ -1,4 +1,4 @@
-"""The launcher's waiting side as a pure machine: what happened comes in, what to do goes out.
+"""The launcher's waiting side as a pure state machine: events come in, actions go out.
 
 No system call and no clock in it, so that every order of events can be tested. `wait.py` carries.
 
@@ -58,7 +58,7 @@ ENDS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT)
 
 
 class Machine:
-    """The state of one wait; each method takes an event and returns the actions due.
+    """The state of one wait; each method takes one event and returns the actions that are due.
 
     `stop_timeout` is in seconds, None for no end. `terminal` says whether there is one,
     `foreground` whether the program's process group has its foreground, and `wants` whether it
@@ -97,7 +97,7 @@ class Machine:
         typed: bool = False,
         lent: bool = False,
     ) -> "list[Action]":
-        """Take a signal from outside.
+        """Take a signal that came from outside.
 
         `in_foreground` says whether our group has the terminal's foreground, `lent` whether the
         program has it from us, and `typed` whether the signal is the kernel's.
@@ -115,16 +115,16 @@ class Machine:
         return self._forward(number, in_foreground, typed)
 
     def end_by(self, now: float) -> None:
-        """Start the stop time-out, unless it runs already."""
+        """Start the stop time-out, unless it's running already."""
         if self.stop_timeout is not None and self.deadline is None and not self.killing:
             self.deadline = now + self.stop_timeout
 
     def overheard(self, number: int) -> None:
-        """Take a signal that the program has got from elsewhere."""
+        """Take a signal that the program has got from somewhere else."""
         self.interrupted = self.interrupted or number == _signal.SIGINT
 
     def executed(self, *, in_foreground: bool = False) -> "list[Action]":
-        """Take the news that the exec has happened: what was held goes out."""
+        """Take the event that the exec has happened: signals that were held go out."""
         held, self._held = self._held or [], None
         return [
             action
@@ -133,7 +133,7 @@ class Machine:
         ]
 
     def stopped_by(self, number: int, *, in_foreground: bool) -> "list[Action]":
-        """Take the program's stop by `number`."""
+        """Take the event that the program was stopped by `number`."""
         if number not in STOPS:
             return []  # SIGSTOP: whoever sent it knows how to continue
         self.stopped = True
@@ -154,7 +154,7 @@ class Machine:
         return actions
 
     def resumed(self, *, continued: bool, in_foreground: bool) -> "list[Action]":
-        """Take our own return from a suspension.
+        """Take the event that we were continued after a suspension.
 
         It was no suspension at all, not `continued`, where the kernel discarded the stop, because
         no shell could ever continue us (an orphaned process group, credentials(7)).
@@ -164,11 +164,11 @@ class Machine:
         return self._regain() if in_foreground else []
 
     def expired(self) -> "list[Action]":
-        """Take the deadline's coming: the time for ending in peace is over."""
+        """Take the event that the stop time-out is over."""
         return self._kill()
 
     def lost(self) -> "list[Action]":
-        """Take the end of a process that the container must not outlive."""
+        """Take the event that a process has ended which the container must not outlive."""
         return self._kill()
 
     def _forward(self, number: int, in_foreground: bool, typed: bool) -> "list[Action]":
@@ -187,12 +187,12 @@ class Machine:
         return [(SEND_TYPED if typed else SEND, number)]
 
     def _yield(self) -> "list[Action]":
-        """Take the terminal from the program, for another of our group that was stopped."""
+        """Take the terminal back from the program, for a process of our group that was stopped."""
         self.foreground = self.wants = False
         return [(TAKE, 0), (CONTINUE_GROUP, _signal.SIGCONT)]
 
     def _regain(self) -> "list[Action]":
-        """Pass the foreground, which we have, on to a program that wants it.
+        """Pass the foreground, which we have, on to the program that wants it.
 
         It may have had it: when somebody stops us, the shell takes it, and `fg` gives it to us.
         """

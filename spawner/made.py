@@ -1,4 +1,4 @@
-"""What the launcher has of a container, and who hears of it: what making and waiting share."""
+"""The launcher's state of a container, and its observer: what making and waiting share."""
 
 import _signal
 import posix
@@ -27,7 +27,7 @@ class Ending(Frozen):
 
 
 class Observer:
-    """Hears how a launch goes; every method may be overridden, and may not raise.
+    """The base of observers, which hear how a launch goes; no method may raise.
 
     `wants_namespaces` says whether `created` shall be told their inode numbers.
     """
@@ -35,35 +35,35 @@ class Observer:
     wants_namespaces = False
 
     def missing(self, refused: dict[str, int]) -> None:
-        """Take the optional namespaces that were refused, and the errno."""
+        """Hear which optional namespaces were refused, and the errno of each."""
 
     def created(self, pid: int, namespaces: dict[str, int]) -> None:
-        """Take the news that the container is made: its first process is `pid`, seen from here."""
+        """Hear that the container is made: its first process is `pid`, as seen from here."""
 
     def started(self) -> None:
-        """Take the news that the program's exec has happened."""
+        """Hear that the program's exec has happened."""
 
     def signalled(self, number: int) -> None:
-        """Take the news that a signal came for the program."""
+        """Hear that a signal came for the program."""
 
     def spared(self, number: int, seconds: float | None) -> None:
-        """Take the news that a signal would have ended the program, were it not PID 1.
+        """Hear that a signal would have ended the program, were it not PID 1.
 
         Everything is killed in `seconds`, None for never.
         """
 
     def disconnected(self, how: str) -> None:
-        """Take the news that the network inside is gone, and how."""
+        """Hear that the network inside is gone, and how."""
 
     def killing(self) -> None:
-        """Take the news that everything in the container is being killed."""
+        """Hear that everything in the container is being killed."""
 
     def left(self, pid: int, how: str) -> None:
-        """Take the news that a process outlives its SIGKILL, and why."""
+        """Hear that a process outlives its SIGKILL, and why."""
 
 
 class Container:
-    """What there is of a container, from the launcher's side.
+    """A container from the launcher's side: its processes, descriptors and parts.
 
     `init` is its first process, and `pidfd` a descriptor of it; `awaited` is the process whose end
     is the end of the container: the init, the stage while it lives, or the keeper where `keeping`.
@@ -93,18 +93,18 @@ class Container:
         self.left: list[int] = []
 
     def refuse(self, kind: str, errno: int) -> None:
-        """Go on without an optional namespace."""
+        """Note that an optional namespace was refused, and go on without it."""
         self.refused[kind] = errno
         if kind == "pid":
             self.keeping = True
 
     def meet_init(self, kernel: "Kernel", pid: int) -> None:
-        """Get hold of the init; raises SetupError."""
+        """Open a pidfd of the init; raises SetupError."""
         self.init = pid
         self.pidfd = attempt(LAUNCHER, "open a pidfd", lambda: kernel.pidfd_open(pid))
 
     def signal(self, kernel: "Kernel", number: int, *, passed_on: bool = False) -> None:
-        """Send a signal to the init; if it's gone, its end is on the way.
+        """Send a signal to the init, unless it's gone: then its end is about to be noticed.
 
         One that is `passed_on` has come of our terminal, which pyinit is to know.
         """
@@ -119,7 +119,7 @@ class Container:
             return
 
     def kill(self, kernel: "Kernel") -> None:
-        """Kill everything: the init and the keeper; `close` kills what they leave behind.
+        """Kill the init and the keeper; `close` kills what they leave behind.
 
         The keeper would kill the rest by itself, had no program that may signal it stopped it. And
         it has to, while there's no hold of the init: no program runs yet then, and a keeper that
@@ -147,7 +147,7 @@ class Container:
                 self.left.append(pid)
 
     def close(self) -> None:
-        """Take the terminal back, see that nothing is left, and close all descriptors."""
+        """Take the terminal back, make sure that nothing is left, and close all descriptors."""
         self.dismiss_witness()
         for part in self.parts:
             self.left += part.stop()
@@ -165,7 +165,7 @@ class Container:
         self.pidfd = self.signals = -1
 
     def tell_left(self, observer: Observer) -> None:
-        """Tell of the processes that are left, though killed."""
+        """Tell the observer of the processes that are left, though killed."""
         left, self.left = self.left, []
         if left:
             from spawner.host import ends

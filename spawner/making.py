@@ -1,4 +1,4 @@
-"""What the launcher hears from the stage and the init while they make a container.
+"""Listen to the stage and the init while they make a container, and do what they ask for.
 
 The launcher's half of the protocol in `launch`; the other halves are `stage` and `init`.
 
@@ -35,7 +35,7 @@ _GRACE = 1.0
 
 
 class Ear:
-    """What the launcher listens to while it waits for others: signals to end, and lifelines.
+    """What can interrupt the launcher while it waits for others: signals to end, and lifelines.
 
     `what` says what is under way. `watched` are descriptors whose becoming readable ends it at
     once; a signal does after PATIENCE, or after `stop_timeout` seconds if that's less.
@@ -57,11 +57,11 @@ class Ear:
         )
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         posix.close(self._signals)
 
     def wait(self, *descriptors: int, seconds: float | None = None) -> set[int]:
-        """Wait for descriptors; return those that can be read, none when so many seconds are over.
+        """Wait for descriptors; return those that can be read, none when the time is over.
 
         Raises SetupError where everything is to end.
         """
@@ -125,7 +125,7 @@ class Making:
         self._gone: SetupError | None = None
 
     def listen(self) -> None:
-        """Listen, and do what is asked for, until the container is made; raises SetupError."""
+        """Listen, and do what records ask for, until the container is made; raises SetupError."""
         made = self._made
         staged = made.awaited != made.init
         pidfd = -1
@@ -150,7 +150,7 @@ class Making:
         self._adopt()
 
     def read(self) -> bool:
-        """Take in the records that have come; return False at the end of the status pipe.
+        """Read the records that have come; return False at the end of the status pipe.
 
         Raises SetupError if one of them is an error.
         """
@@ -167,7 +167,7 @@ class Making:
         return bool(data)
 
     def abort(self) -> None:
-        """Kill everything, and wait until it's gone."""
+        """Kill everything made so far, and wait until it's gone."""
         made = self._made
         made.pipes.be_launcher()
         made.kill(self._kernel)
@@ -189,7 +189,7 @@ class Making:
         made.close()
 
     def _hear_end(self, seconds: float) -> bool:
-        """Listen until nobody speaks any more; False when so many seconds are over."""
+        """Listen until all writers have closed the pipe; return False when the time is over."""
         reader = self._made.pipes.status_reader
         if reader < 0:
             return True
@@ -205,7 +205,7 @@ class Making:
         return False
 
     def _reap(self, pid: int) -> None:
-        """Reap one that was killed; leave it where it doesn't end in time."""
+        """Reap a process that was killed; leave it if it doesn't end in time."""
         try:
             if posix.waitpid(pid, posix.WNOHANG)[0] == pid:
                 return
@@ -217,7 +217,7 @@ class Making:
             self._made.left += ends.stuck(pid)
 
     def _take(self, record: "Record") -> None:
-        """Do what a record asks for, or remember what it tells."""
+        """Handle a record: do what it asks for, or remember what it tells."""
         made = self._made
         if self._aborting and record.kind != channel.FORKED:
             return
@@ -254,7 +254,7 @@ class Making:
             self._observer.created(made.init, self._namespaces)
 
     def _adopt(self) -> None:
-        """Become the init's parent: a stage that isn't a keeper ends."""
+        """Become the init's parent, by letting the stage end unless it's a keeper."""
         made = self._made
         if made.awaited != made.init and not made.keeping:
             posix.kill(made.awaited, _signal.SIGKILL)  # somebody may have stopped it at its end
@@ -262,13 +262,13 @@ class Making:
             made.awaited = made.init
 
     def _gone_with_keeper(self) -> SetupError | None:
-        """Return the error for an init that was gone when we heard of it."""
+        """Return the error for an init that had ended before we heard of it."""
         if self._gone is not None and (failed := self._keeper_failure()):
             return keeper_failed(failed)
         return self._gone
 
     def _keeper_failure(self) -> str:
-        """Return what a keeper has told of its failure, "" if it hasn't."""
+        """Return what a keeper has told about its failure, "" for nothing."""
         reader = self._made.pipes.notice_reader
         if not self._made.keeping or reader < 0:
             return ""
@@ -299,7 +299,7 @@ class Making:
 
 
 def keeper_failed(text: str) -> SetupError:
-    """Return the error for a keeper that has told why it fails."""
+    """Return the error for a keeper that has told about its failure."""
     what = f"keep the container: {text}; what was left of it was killed"
     return SetupError(what, stage=STAGE)
 

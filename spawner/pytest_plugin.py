@@ -1,4 +1,4 @@
-"""A pytest plugin: tests, or parts of them, in namespaces of their own.
+"""A pytest plugin that runs tests, or parts of them, in namespaces of their own.
 
 Opt in by `-p spawner.pytest_plugin`, or by `pytest_plugins = ["spawner.pytest_plugin"]` in the
 top conftest.py. Then the fixture `isolated` calls functions and runs commands isolated, and the
@@ -44,7 +44,7 @@ _known: pytest.StashKey[dict[str, str | None]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare what a configuration file can say."""
+    """Declare the options of the configuration file."""
     for name in _NAMES:
         parser.addini(f"isolated_{name}", f"{name}= for every isolated call", "args", [])
     parser.addini("isolated_timeout", "seconds that an isolated call may take", "string", "")
@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the mark, and check what the configuration says."""
+    """Declare the mark, and check the configuration."""
     config.addinivalue_line(
         "markers",
         "isolated(timeout=None, **options): run the test in namespaces of its own, or choose those "
@@ -74,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _NoSecondLook:
-    """Keeps debuggers from a failure that they have had in the isolated process."""
+    """A report that keeps debuggers from a failure that they had in the isolated process."""
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -101,7 +101,7 @@ _VERDICTS: dict[str, type[Exception]] = {
 
 
 def _judged(function: Callable[[], T]) -> tuple[str | None, Any]:
-    """Call a function; return its result, or after which word of pytest's, and what it said."""
+    """Call a function; return its result, or the outcome of pytest's that it raised."""
     __tracebackhide__ = True
     try:
         return None, function()
@@ -111,7 +111,7 @@ def _judged(function: Callable[[], T]) -> tuple[str | None, Any]:
 
 
 class Isolated:
-    """What the fixture `isolated` is: called with a function and its arguments, it isolates that.
+    """The fixture `isolated`: called with a function and its arguments, it isolates the call.
 
     `options` are the parameters of `spawner.run` that make the namespaces, from the marks and the
     configuration, and `timeout` is in seconds. `missing` says why optional namespaces were not
@@ -142,7 +142,7 @@ class Isolated:
         return result
 
     def _call(self, function: Callable[[brought.Packing], Any]) -> Any:
-        """Call a function isolated, and unpack what it has left."""
+        """Call a function isolated, and unpack what it has left in memory."""
         __tracebackhide__ = True
         packing = brought.Packing(self._item)
 
@@ -168,7 +168,7 @@ class Isolated:
         return value
 
     def _stop_clocks(self) -> None:
-        """Have no time-out end what is being debugged: pytest-timeout's, where that is there."""
+        """Stop the time-outs while a test is being debugged, pytest-timeout's too."""
         cancel = getattr(self._item.ihook, "pytest_timeout_cancel_timer", None)
         if cancel is not None:
             cancel(item=self._item)
@@ -188,7 +188,7 @@ def isolated(request: pytest.FixtureRequest) -> Isolated:
 
 
 def _isolated(item: pytest.Item) -> Isolated:
-    """Return what isolates for a test; skip or fail it where the machine can't."""
+    """Return the Isolated for a test; skip or fail the test if the machine refuses."""
     options: dict[str, Any] = {}
     for name in _NAMES:
         if found := item.config.getini(f"isolated_{name}"):
@@ -206,7 +206,7 @@ def _isolated(item: pytest.Item) -> Isolated:
 
 
 def _refusal(config: pytest.Config, options: Mapping[str, Any]) -> str | None:
-    """Return why this machine makes no such namespaces, None where it does; asked once for each."""
+    """Return why this machine refuses such namespaces, None if it doesn't; tried once for each."""
     known = config.stash[_known]
     key = repr(sorted(options.items()))
     if key not in known:
@@ -223,7 +223,7 @@ def _refusal(config: pytest.Config, options: Mapping[str, Any]) -> str | None:
 
 
 def _fail(reason: str) -> NoReturn:
-    """Fail a test in words alone; not hidden, since pytest says so of what is all hidden."""
+    """Fail a test with a message alone; our frame isn't hidden: pytest would complain."""
     pytest.fail(reason, pytrace=False)
 
 
@@ -234,7 +234,7 @@ def _leave(config: pytest.Config, reason: str) -> NoReturn:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse the mark where nothing would come of it: a test never runs un-isolated by mistake."""
+    """Refuse the mark where it has no effect, so that no test runs un-isolated by mistake."""
     if item.get_closest_marker("isolated") is None:
         return
     case = getattr(item, "cls", None)
@@ -272,7 +272,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def _leads_out(trace: TracebackType | None) -> bool:
-    """Tell whether a traceback ends elsewhere than in this package."""
+    """Tell whether a traceback ends outside of this package."""
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and not _is_ours(trace.tb_frame)
@@ -283,7 +283,7 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def _beginning(item: pytest.Function) -> laststack.Place:
-    """Return where a test function is defined, below its decorators."""
+    """Return the line where a test function is defined, below its decorators."""
     path, line, _ = item.reportinfo()
     below = linecache.getlines(str(path))[line or 0 :]
     decorators = itertools.takewhile(lambda text: "def " not in text, below)
@@ -322,12 +322,12 @@ _ENDS = (pytest.exit.Exception, KeyboardInterrupt)
 
 
 def pytest_enter_pdb() -> None:
-    """Have no time-out end what is being debugged; also by breakpoint()."""
+    """Stop the time-outs while a test is being debugged, also by breakpoint()."""
     isolate.pause()
 
 
 def pytest_leave_pdb() -> None:
-    """Let the time go on."""
+    """Restart the time-outs when debugging ends."""
     isolate.resume()
 
 
@@ -335,7 +335,7 @@ def pytest_leave_pdb() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show of a test that ran isolated what was shown there: its frames are gone."""
+    """Show for a test that ran isolated the report from there, since its frames are gone."""
     report = yield
     told = item.stash.get(_told, None)
     if call.when == "call" and told is not None:

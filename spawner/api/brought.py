@@ -1,4 +1,4 @@
-"""What a test that runs isolated leaves in memory beside its outcome, brought back to pytest.
+"""Bring back to pytest what an isolated test leaves in memory: logs, warnings, output, coverage.
 
 `Luggage` is packed in the isolated process and unpacked in pytest's own: warnings, log records,
 output that is captured in memory, reports of subtests, properties of the test, and the lines that
@@ -27,7 +27,7 @@ _STREAMS = ("stdout", "stderr")
 
 
 class Luggage(NamedTuple):
-    """What is brought back."""
+    """What an isolated test has left in memory, as it's sent to pytest's process."""
 
     warnings: list[tuple[Any, ...]]
     records: list[logging.LogRecord]
@@ -39,7 +39,7 @@ class Luggage(NamedTuple):
 
 
 class Told(NamedTuple):
-    """How a test has ended: as pytest reports it, in the form that it gives to other processes.
+    """How a test has ended: pytest's report of it, in the form that crosses processes.
 
     `debugged` says that debuggers had their turn, and `quits` what whoever quit one of them said.
     """
@@ -50,7 +50,7 @@ class Told(NamedTuple):
 
 
 class Packing:
-    """Gathers what an isolated function leaves, from `gathering` on until it's `packed`."""
+    """Gathers what an isolated function leaves in memory, from `gathering` to `packed`."""
 
     told: Told | None = None
 
@@ -65,7 +65,7 @@ class Packing:
 
     @contextlib.contextmanager
     def gathering(self) -> Iterator[None]:
-        """Gather; in the isolated process, which ends after that, so that most is left as it is."""
+        """Gather, in the isolated process; little is undone, since that process ends next."""
         show: Any = warnings.showwarning
 
         def shown(*details: Any) -> None:
@@ -107,7 +107,7 @@ class Packing:
 
 
 def unpack(luggage: Luggage, item: pytest.Item) -> list[pytest.TestReport]:
-    """Put everything where it would be without the isolation; return the reports of subtests."""
+    """Put everything gathered where it would be without isolation; return the subtests' reports."""
     if _are_recorded():
         for (message, category), filename, line in luggage.warnings:
             warnings.showwarning(message, category, filename, line)
@@ -123,21 +123,21 @@ def unpack(luggage: Luggage, item: pytest.Item) -> list[pytest.TestReport]:
 
 
 def written(item: pytest.Item, report: pytest.TestReport) -> dict[str, Any]:
-    """Return a report in the form that pytest gives to other processes."""
+    """Return a report in the form that pytest sends between processes."""
     write = item.config.hook.pytest_report_to_serializable
     data: dict[str, Any] = write(config=item.config, report=report)
     return data
 
 
 def read(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
-    """Return the report that was `written`."""
+    """Return the report behind what `written` returned."""
     hook = item.config.hook.pytest_report_from_serializable
     report: pytest.TestReport = hook(config=item.config, data=data)
     return report
 
 
 def _report(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
-    """Have a report of a subtest told of, as it would have been."""
+    """Report a subtest as pytest would have without the isolation."""
     report = read(item, data)
     capture = item.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
@@ -146,7 +146,7 @@ def _report(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
 
 
 def _are_recorded() -> bool:
-    """Tell whether warnings go into a list, as pytest has it, or else are on stderr already."""
+    """Tell whether warnings are recorded in a list, as by pytest, and not printed to stderr."""
     return not isinstance(getattr(warnings, "_showwarnmsg_impl", None), FunctionType)
 
 
@@ -159,7 +159,7 @@ def _pickles(value: Any) -> bool:
 
 
 def _portable_warning(message: Any, category: type[Warning]) -> tuple[Any, type[Warning]]:
-    """Return a warning that pickles: its own, or one of the nearest class that does."""
+    """Return a warning that pickles: the same, or one of its nearest class that does."""
     if _pickles((message, category)):
         return message, category
     text = f"{category.__name__}: {message}"
@@ -177,7 +177,7 @@ def _capturing() -> list[LogCaptureHandler]:
 
 
 class _Log(logging.Handler):
-    """Keeps records, in a form that pickles; as logging.handlers.QueueHandler does."""
+    """Keeps log records in a form that pickles, as logging.handlers.QueueHandler does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class _Log(logging.Handler):
 
 
 def _memory(stream: Any) -> io.BytesIO | io.StringIO | None:
-    """Return where a stream's text is kept, if that is in memory."""
+    """Return the buffer that keeps a stream's text, None if it isn't kept in memory."""
     if isinstance(stream, io.StringIO):
         return stream
     buffer = stream.buffer if isinstance(stream, io.TextIOWrapper) else None
@@ -212,7 +212,7 @@ def _length(stream: Any) -> int:
 
 
 def _since(stream: Any, length: int) -> str:
-    """Return what was written after the first `length`; all of it where those were taken out."""
+    """Return what a buffer holds beyond the first `length`, or all if those were taken out."""
     memory = _memory(stream)
     if memory is None or memory.closed or stream.closed:
         return ""
@@ -223,13 +223,13 @@ def _since(stream: Any, length: int) -> str:
 
 
 def _write(stream: Any, text: str) -> None:
-    """Write to what is kept in memory, and nowhere else: a tee has written the rest already."""
+    """Write to the buffer in memory alone: a tee has written to the stream already."""
     if text and (memory := _memory(stream)) is not None:
         (io.StringIO if memory is stream else io.TextIOWrapper).write(stream, text)
 
 
 def _measuring() -> Any:
-    """Return the coverage.Coverage that measures this process, if one does."""
+    """Return the coverage.Coverage that measures this process, None if there's none."""
     coverage = sys.modules.get("coverage")
     current = coverage and coverage.Coverage.current()
     # What is its own affair may change: then it is left alone, and measures none of this.
@@ -239,7 +239,7 @@ def _measuring() -> Any:
 
 
 class _Coverage:
-    """What coverage.py measures: up to the fork, in which it begins anew, in memory.
+    """Coverage.py's measurement of an isolated process: kept in memory, begun anew after the fork.
 
     Its file would be written over there by the first thing that it has to write down.
     """
@@ -266,7 +266,7 @@ class _Coverage:
 
 
 def _add_coverage(packed: bytes) -> None:
-    """Add what was measured elsewhere."""
+    """Add the measurement of an isolated process to this process's."""
     current = _measuring()
     if not packed or not current:
         return

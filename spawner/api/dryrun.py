@@ -1,4 +1,4 @@
-"""The steps that would make a container, as data: what `pyspawn --dry-run` prints.
+"""Return the steps that would make a container, as data: what `pyspawn --dry-run` prints.
 
 The launcher itself plans them, since it alone sees the machine as it will when it takes them: in a
 process of its own, whose threads and privileges aren't the caller's.

@@ -1,4 +1,4 @@
-"""What goes into a program and comes out of it, as far as it has by now; text is bytes until then.
+"""Exchange input and output with a program through pipes; text is bytes until the end.
 
 subprocess forgets what is left of the input where a time-out interrupts `communicate` (before
 Python 3.14), and then waits forever for a program that waits for the end of its input. Here all is
@@ -44,10 +44,10 @@ def decode(data: bytes, encoding: str | None, errors: str | None) -> str:
 
 
 class Exchange:
-    """An exchange with a program through pipes, which can be interrupted and gone on with."""
+    """An exchange with a program through pipes, which can be interrupted and continued."""
 
     def __init__(self, data: Any, stdin: Any, outputs: Sequence[Any]) -> None:
-        """Begin one: `data` is for `stdin`, and `outputs` are stdout and stderr."""
+        """Begin an exchange: `data` is for `stdin`, and `outputs` are stdout and stderr."""
         self._left = memoryview(b"")
         self._stdin = None if stdin is None or stdin.closed else stdin
         self._outputs = outputs
@@ -67,7 +67,7 @@ class Exchange:
 
     @property
     def raw(self) -> list[bytes | None]:
-        """What has come by now from each of the outputs; None for one that isn't ours to read."""
+        """The bytes read so far from each of the outputs; None for one that isn't ours to read."""
         return [
             None if stream is None else b"".join(self._blocks.get(stream, ()))
             for stream in self._outputs
@@ -75,7 +75,7 @@ class Exchange:
 
     @property
     def output(self) -> list[Any]:
-        """What has come, as text from a stream of text."""
+        """The output read so far, as text from a stream of text."""
         return [
             decode(data, stream.encoding, stream.errors)
             if isinstance(stream, io.TextIOBase) and data is not None
@@ -84,7 +84,7 @@ class Exchange:
         ]
 
     def go_on(self, deadline: float | None) -> bool:
-        """Write and read to the ends of all streams; return False at the deadline (monotonic).
+        """Write and read until all streams end; return False when the (monotonic) deadline is over.
 
         What is in the pipes by then is taken, and an end after it; but no more, for a program that
         never stops writing.
@@ -115,13 +115,13 @@ class Exchange:
         return True
 
     def _read(self, stream: Any) -> bool:
-        """Read what is there; tell whether that was all."""
+        """Read what is there; tell whether the stream is at its end."""
         block = os.read(stream.fileno(), _BLOCK)
         self._blocks[stream].append(block)
         return not block
 
     def _write(self, stream: Any) -> bool:
-        """Write as much as never blocks; tell whether that was all."""
+        """Write as much as doesn't block; tell whether all is written."""
         try:
             written = os.write(stream.fileno(), self._left[: select.PIPE_BUF])
         except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Call a Python function in namespaces of its own, for tests: `pytest_plugin` stands on it.
+"""Call a Python function in namespaces of its own, for tests: the base of `pytest_plugin`.
 
 Who does what:
 
@@ -74,28 +74,28 @@ _callers: list[int] = []
 
 
 class IsolatedError(Exception):
-    """What happened to an isolated function, where neither its result nor its exception says so."""
+    """The error for an isolated function that gave neither a result nor an exception."""
 
 
 class _Holder(Process[bytes]):
-    """A container out of the reach of a ^C, which is for who calls the function, and for that."""
+    """A container that a ^C doesn't reach: that is for the function and its caller."""
 
     def _launch(self, *args: Any, **streams: Any) -> None:
         super()._launch(*args, process_group=0, **streams)
 
 
 def holder() -> list[str]:
-    """Return the argv of a program that holds its namespaces, and does nothing else."""
+    """Return the argv of a program that does nothing but hold its namespaces."""
     return [*lean.lean("import pyinit.__main__"), "--pause"]
 
 
 def pause() -> None:
-    """Stop the clock of the time-out, in an isolated function: somebody is debugging it."""
+    """Stop the clock of the time-out, in an isolated function that is being debugged."""
     _tell_of_clock(_PAUSED)
 
 
 def resume() -> None:
-    """Let the clock go on."""
+    """Restart the clock of the time-out that `pause` has stopped."""
     _tell_of_clock(_RESUMED)
 
 
@@ -105,7 +105,7 @@ def _tell_of_clock(word: bytes) -> None:
 
 
 def hold(options: Mapping[str, Any], timeout: float | None = None) -> Process[bytes]:
-    """Make a container to join; raises SetupError, SpecError and subprocess.TimeoutExpired."""
+    """Make a container for guests; raises SetupError, SpecError and subprocess.TimeoutExpired."""
     for name in FOR_PROGRAMS:
         if name in options:
             raise SpecError(f"{name} is for programs, not for a function", "give it to run()")
@@ -160,7 +160,7 @@ def call(
 
 @functools.cache
 def _prepare() -> None:
-    """Import what it takes to tell of an exception, which traceback does only when it has to."""
+    """Import now what traceback imports only when it has to show an exception."""
     try:
         getattr(_pids, _RAISED)
     except AttributeError as error:
@@ -175,7 +175,7 @@ def _converse(
     timeout: float | None,
     deadline: float | None,
 ) -> tuple[str, Any]:
-    """Have a guest call the function; return how that went."""
+    """Let a guest call the function; return the outcome of that."""
     __tracebackhide__ = True
     with contextlib.ExitStack() as ends:
 
@@ -223,7 +223,7 @@ def _converse(
 
 
 class _Guest:
-    """The guest of a container, from before its fork on.
+    """The guest of a container, a process that we fork to join it, from before the fork on.
 
     Read from `news`: the pid of its child, and when that stops the clock. `status` is its wait
     status once it was seen off; None if somebody else has reaped it.
@@ -244,7 +244,7 @@ class _Guest:
         self._partial = b""
 
     def fork(self, telling: int, naming: int, dumping: int, function: Callable[[], Any]) -> None:
-        """Fork it, with copies of its ends of the ties, which a fork closes."""
+        """Fork the guest, with copies of its ends of the ties, which a fork closes."""
         container, place = self._container, self._directory
         new, place = _new(container), os.getcwd() if place is None else place
         with contextlib.ExitStack() as copies:
@@ -255,7 +255,7 @@ class _Guest:
                 _be_guest(pidfd, new, place, ends, function)
 
     def hear(self) -> None:
-        """Take in what its news are."""
+        """Take in the news from the guest."""
         *lines, self._partial = (self._partial + _available(self.news)).split(b"\n")
         for line in lines:
             if line.isdigit():
@@ -266,7 +266,7 @@ class _Guest:
                     self._on_pause()
 
     def ask(self) -> None:
-        """Have its child, which hangs, write where it is, and so end; wait for that for a while.
+        """Make the guest's child, which hangs, dump its stack and end; wait a while for that.
 
         A core file, which nobody wants, is too large for its limit then; core(5).
         """
@@ -287,7 +287,7 @@ class _Guest:
             pidfd.close()
 
     def dumped(self) -> bytes:
-        """Return what its child's faulthandler has written."""
+        """Return what the faulthandler of the guest's child has written."""
         return _available(self.dump)
 
     def see_off(self) -> None:
@@ -307,7 +307,7 @@ class _Guest:
         self.pid = 0
 
     def _reap(self) -> None:
-        """Reap the child of a guest that somebody has killed, if we are its subreaper or PID 1.
+        """Reap the child of a guest that was killed, if we are its subreaper or PID 1.
 
         The end of its PID namespace waits until somebody does, and nobody else will.
         """
@@ -337,7 +337,7 @@ def _available(descriptor: int) -> bytes:
 
 
 def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | None) -> bytes | None:
-    """Return all that comes until the guest has ended, None at the deadline."""
+    """Return all that the guest sends until it has ended, None at the deadline."""
     told = bytearray()
     poller = select.poll()
     for source in (reader, guest.news, pidfd.descriptor):
@@ -371,7 +371,7 @@ def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | Non
 def _be_guest(
     pidfd: int, new: list[str], place: Any, ends: list[int], function: Callable[[], Any]
 ) -> NoReturn:
-    """Join the container, and have a child call the function; end as the child does.
+    """Join the container, fork a child that calls the function, and end as the child does.
 
     All signals are blocked and stay so: who interrupts all of us does it to the caller and to the
     child. Of the `ends`, the first is for the outcome, the second for the child's pid and the
@@ -398,7 +398,7 @@ def _be_guest(
 
 
 def _fork_another(naming: int) -> int:
-    """Fork a process that nobody takes for one of its forebears; return as os.fork().
+    """Fork a process that can't be mistaken for one of its ancestors; return as os.fork().
 
     asyncio, tempfile, multiprocessing and many others tell a fork by its pid, and PID namespaces
     all count from 1. A child with the pid of a forebear ends, and the next one is tried. The child
@@ -468,7 +468,7 @@ def _new(container: Process[bytes]) -> list[str]:
 
 
 def outcome(function: Callable[[], Any]) -> bytes:
-    """Call the function; return how that went, pickled."""
+    """Call the function; return its outcome, pickled."""
     try:
         result = function()
     except BaseException as error:  # noqa: BLE001  whatever it is, the caller gets it
@@ -482,7 +482,7 @@ def outcome(function: Callable[[], Any]) -> bytes:
 
 
 def opened(packed: bytes) -> tuple[str, Any]:
-    """Return how a call went: the kind of its outcome, and the result or the exception."""
+    """Return the kind of a pickled outcome, and the result or the exception in it."""
     kind, value = pickle.loads(packed)  # noqa: S301  by the caller's own function
     return kind, value
 
@@ -497,7 +497,7 @@ def result(packed: bytes) -> Any:
 
 
 def _packed(kind: str, value: Any) -> bytes:
-    """Return an outcome pickled, or in its place what there is to say of it."""
+    """Return an outcome pickled, or a text about it if it doesn't pickle."""
     note = ""
     if kind == _RAISED:
         told = traceback.format_exception(type(value), value, _beyond_us(value.__traceback__))
@@ -546,7 +546,7 @@ def _name(function: Any) -> str:
 
 
 def _ending(status: int | None) -> str:
-    """Say how the guest ended; a signal of its child's is 128 + n, of its own -n."""
+    """Return how the guest ended, in words: -n for its own signal, 128 + n for its child's."""
     if status is None:
         return "ended its process, and something else took the exit status: is SIGCHLD ignored?"
     code = os.waitstatus_to_exitcode(status)

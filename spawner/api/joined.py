@@ -1,4 +1,4 @@
-"""Run programs in the namespaces of others, with the manners of `subprocess`: `pyspawn exec`."""
+"""Run programs in the namespaces of others, as `subprocess` would: the API of `pyspawn exec`."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def command(target: Target, args: Command, given: Mapping[str, Any]) -> list[str
 
 
 def _target(target: Target) -> str:
-    """Return the word that stands for a target: a path is never taken for a pid."""
+    """Return the word for a target on the command line: a path is never taken for a pid."""
     if isinstance(target, Container):
         if target.returncode is not None:
             hint = "join a process that runs"

@@ -1,4 +1,4 @@
-"""The keywords of the Python API, and the options of the launcher that they become.
+"""Translate the keywords of the Python API into the options of the launcher.
 
 An option is declared once, in `options.TABLE`: so a keyword only names it, and says which Python
 values stand for it. Text always may, as on the command line, and is read by the option's own
@@ -48,7 +48,7 @@ MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-aut
 
 
 class Keyword(Frozen):
-    """A keyword: what it `takes`, in words, and how a value is spelt for its option.
+    """A keyword of the API: what it `takes`, in words, and how to spell a value for its option.
 
     `spell` gets the option's name and a value other than None, and returns whole words. It raises
     TypeError for any other kind of value, and ValueError, with words, for one that makes no sense.
@@ -63,21 +63,21 @@ class Keyword(Frozen):
 
 
 def _word(option: str, text: str) -> str:
-    """Return `--option=text`, where the option takes it; raises ValueError."""
+    """Return `--option=text` if the option takes that text; raises ValueError."""
     word = _unread(option, text)
     run.BY_NAME[option].convert(text)
     return word
 
 
 def _unread(option: str, text: str) -> str:
-    """Return `--option=text`, of which only the whole command line tells what it means."""
+    """Return `--option=text`, whose text is checked only with the whole command line."""
     if b"\0" in encoded(text):
         raise ValueError(f"{text!r} contains a NUL, which no command line can hold")
     return f"--{option}={text}"
 
 
 def encoded(word: Word) -> bytes:
-    """Return the bytes that the kernel is given for a word; raises ValueError with words."""
+    """Return the bytes that the kernel gets for a word; raises ValueError, with a message."""
     try:
         return os.fsencode(word)
     except UnicodeEncodeError as error:
@@ -219,7 +219,7 @@ TABLE = {
 
 
 def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
-    """Return the descriptors that are for the program, all of which are open.
+    """Return the descriptors for the program, after checking that all of them are open.
 
     Raises TypeError, and OSError for a closed one: subprocess would find that out in the child, and
     take it for a failure of the launcher's exec.
@@ -237,7 +237,7 @@ def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
 
 
 def streams(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what subprocess.Popen is given as it is; raises TypeError and SpecError."""
+    """Return the arguments that subprocess.Popen gets unchanged; raises TypeError and SpecError."""
     names = ("stdin", "stdout", "stderr", "bufsize", "pipesize", "umask", "env")
     found = {name: given[name] for name in names if name in given}
     if "umask" in found:
@@ -254,7 +254,7 @@ def _check_umask(umask: object) -> None:
 
 
 def is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:
-    """Return what the two names of one thing say; raises SubprocessError as subprocess does."""
+    """Return the value of `text` or its older name; raises SubprocessError as subprocess does."""
     if None not in (text, universal_newlines) and bool(text) != bool(universal_newlines):
         raise SubprocessError(
             "Cannot disambiguate when both text and universal_newlines are supplied but different. "
@@ -264,7 +264,7 @@ def is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:
 
 
 def duration(name: str, seconds: float | None, *, from_now: bool = False) -> float | None:
-    """Return a time-out in seconds, None for no end; raises TypeError and ValueError with words.
+    """Return a time-out in seconds, None for no limit; raises TypeError and ValueError.
 
     One `from_now` may be over already, as what is left of a time that somebody else measures.
     """
@@ -290,7 +290,7 @@ def _finite(seconds: float, lowest: float = 0.0) -> float:
 
 
 def limit_start(options: Options | JoinOptions, timeout: float | None) -> float | None:
-    """Return the time-out of `run`; let the start take no longer, nor than `start_timeout`."""
+    """Return the time-out of `run`, and limit the start to it and to `start_timeout`."""
     timeout = duration("timeout", timeout)
     limits = (timeout, duration("start_timeout", options.get("start_timeout")))
     options["start_timeout"] = min((each for each in limits if each is not None), default=None)
@@ -304,7 +304,7 @@ def check_call(function: str, options: Mapping[str, Any]) -> None:
 
 
 def pipe_output(options: OutputEither) -> None:
-    """Add the pipe that `check_output` needs; raises ValueError as subprocess.check_output.
+    """Add the pipe for stdout that `check_output` needs; raises ValueError as subprocess does.
 
     An `input` of None is an empty one there.
     """
@@ -317,7 +317,7 @@ def pipe_output(options: OutputEither) -> None:
 
 
 def pipe_streams(options: Options | JoinOptions, *, data: object, capture_output: bool) -> None:
-    """Add the pipes that `run` needs to its options; raises ValueError as subprocess.run."""
+    """Add the pipes that `run` needs; raises ValueError as subprocess.run does."""
     if data is not None:
         if options.get("stdin") is not None:
             raise ValueError("stdin and input arguments may not both be used.")

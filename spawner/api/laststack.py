@@ -1,4 +1,4 @@
-"""Where a process hung or crashed: a traceback from what faulthandler wrote of its main thread.
+"""Rebuild a traceback from what faulthandler wrote of the main thread of a process that hung.
 
 The frames are stand-ins: they have the file, the line and the name of those over there, and none of
 their variables. So whatever shows tracebacks shows the lines in its own way.
@@ -26,7 +26,7 @@ _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 
 
 class Place(NamedTuple):
-    """A line of a program, in the function of that name."""
+    """A line in a file, and the name of the function that it is in."""
 
     file: str
     line: int
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 def read(dump: bytes) -> list[Place]:
-    """Return the stack of the main thread, the outermost call first; none where there is none.
+    """Return the stack of the main thread, the outermost call first; empty where there is none.
 
     faulthandler begins with the latest thread, and in each with the innermost call.
     """
@@ -51,12 +51,12 @@ def read(dump: bytes) -> list[Place]:
 
 
 def _plain(text: str) -> str:
-    """Undo how faulthandler writes what isn't ASCII."""
+    """Return text with faulthandler's escapes of what isn't ASCII undone."""
     return _ESCAPED.sub(lambda found: chr(int(next(filter(None, found.groups())), 16)), text)
 
 
 def within(stack: Sequence[Place], code: CodeType) -> list[Place]:
-    """Return what `code` has called, on a stack of a fork of this process, by way of this package.
+    """Return the part of a fork's stack that `code` has called, without this package's own frames.
 
     Where `code` is on our own stack too, it is the call after those.
     """
@@ -87,7 +87,7 @@ def rebuilt(stack: Sequence[Place]) -> TracebackType | None:
 
 
 def _frame(place: Place) -> FrameType:
-    """Return a frame of code that claims to be in that file and function."""
+    """Return a frame of made-up code that claims to be in that file and function."""
     code = compile("keep(here())", place.file, "exec")
     code = code.replace(co_name=place.name, co_firstlineno=_first_line(place))
     frames: list[FrameType] = []
@@ -98,7 +98,7 @@ def _frame(place: Place) -> FrameType:
 
 
 def _first_line(place: Place) -> int:
-    """Return where the function begins, decorators and all; the line itself if that isn't known."""
+    """Return the line where the function begins, decorators included, else the line itself."""
     try:
         tree = ast.parse("".join(linecache.getlines(place.file)))
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""A running container, as who started it holds it: what `process` and `aio` have in common.
+"""A running container as its starter holds it: what `process` and `aio` have in common.
 
 Who does what:
 
@@ -48,13 +48,13 @@ T = TypeVar("T")
 
 
 def cooperative() -> bool:
-    """Tell whether nobody may wait but by poll(2), since gevent lets others run meanwhile."""
+    """Tell whether every wait has to use poll(2), for gevent to let others run meanwhile."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("select"))
 
 
 def _original(module: ModuleType) -> Any:
-    """Return a module as it was before gevent has changed it, if that did."""
+    """Return a module as it was before gevent patched it."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None:
         return module
@@ -63,7 +63,7 @@ def _original(module: ModuleType) -> Any:
 
 
 def _with_original(function: FunctionType, **its: Any) -> FunctionType:
-    """Return a function of subprocess's that uses the original `os`, and more that's `its`.
+    """Return a function of subprocess that uses the original `os`, and the globals in `its`.
 
     gevent's os.close() may wait for a turn of its loop, which doesn't come before an exec.
     """
@@ -78,7 +78,7 @@ else:
 
 
 class Forked(Popen[Any]):
-    """A process of subprocess's whose pid is known before a signal handler can run.
+    """A subprocess.Popen whose pid is known before a signal handler can run.
 
     Between the fork and Popen's `self.pid =` one can, and what it raises would leave a process that
     nobody reaps. C code is never interrupted, and keeps the result here.
@@ -90,7 +90,7 @@ class Forked(Popen[Any]):
 
     @property
     def was_forked(self) -> bool:
-        """Whether there is, or was, a process: also where the start of it was interrupted."""
+        """Whether the process was forked, even if the start was interrupted."""
         forked = getattr(self, "_forked", None)
         if forked:
             self.pid = forked[-1]
@@ -121,7 +121,7 @@ _LOOK = 0.01
 
 
 class _Launcher(Forked):
-    """A launcher that its container knows before it is there: an interrupt may come right then."""
+    """A launcher that its container knows before the fork: an interrupt may come right then."""
 
     def __init__(self, container: Container, argv: Sequence[str], **options: Any) -> None:
         container._launcher = self
@@ -129,7 +129,7 @@ class _Launcher(Forked):
 
 
 def _rehearse(streams: dict[str, Any]) -> None:
-    """Raise now what would fail half-way through the pipes that Popen makes of `streams`.
+    """Raise now what Popen would raise half-way through making its pipes for `streams`.
 
     Early versions of Python 3.11 leave those open that Popen had made by then (CPython's gh-87474).
     So files are replaced by their descriptors, and what it will open is opened once and closed.
@@ -147,7 +147,7 @@ def _rehearse(streams: dict[str, Any]) -> None:
 
 
 class ByKind(dict[str, T]):
-    """What there is for each kind of namespace, which may be asked for by any of its names."""
+    """A mapping by kinds of namespaces, in which any name of a kind finds its value."""
 
     def __missing__(self, name: str) -> T:
         kind = kind_of(name)
@@ -159,7 +159,7 @@ class ByKind(dict[str, T]):
         return super().__contains__(name) or super().__contains__(kind_of(cast("str", name)))
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return what there is for a kind, by any of its names, else `default`."""
+        """Return the value for a kind, by any of its names, else `default`."""
         return self[name] if name in self else default  # noqa: SIM401  this is that
 
 
@@ -202,7 +202,7 @@ class Container:
         pass_fds: Iterable[int],
         **streams: Any,
     ) -> None:
-        """Start the launcher with its ties to us; `undo` ends it, and closes them.
+        """Start the launcher with its ties to us; `undo` ends the launcher and closes the ties.
 
         Raises SetupError, and what subprocess.Popen raises for what is meant for it.
         """
@@ -225,7 +225,7 @@ class Container:
         self._report.launched()
 
     def _abandon(self) -> None:
-        """Kill what a failed start may have made, wait until it's gone, and keep no hold of it."""
+        """Kill what a failed start may have made, wait for its end, and close what held it."""
         if hasattr(self, "_launcher") and self._launcher.was_forked:
             self._kill_and_wait()
         for name in ("_first", "_end"):
@@ -233,7 +233,7 @@ class Container:
                 getattr(self, name).close()
 
     def _kill_and_wait(self) -> None:
-        """Kill everything and wait until it's gone; who interrupts that waits, too."""
+        """Kill everything and wait until it's gone, even if an interrupt comes meanwhile."""
 
         def end() -> None:
             if not self._lifeline.closed:
@@ -280,7 +280,7 @@ class Container:
         )
 
     def _urge(self) -> None:
-        """See that a launcher ends that was told to: called each SPELL."""
+        """Make sure that a launcher which was told to end does; called every SPELL seconds."""
         from spawner.host import ends
         from spawner.life import descendants
 
@@ -300,7 +300,7 @@ class Container:
             self._signal_launcher(SIGCONT)
 
     def _has_started(self) -> bool:
-        """Tell whether the program's exec has happened, by the news that came; raise the failure.
+        """Tell by the news so far whether the program's exec has happened; raises the failure.
 
         Where the launcher has told all and this isn't part of it, it's about to end, or has.
         """
@@ -334,7 +334,7 @@ class Container:
             self._signal_launcher(sig)
 
     def terminate(self) -> None:
-        """Stop the program: `stop_signal`, and `stop_timeout` later SIGKILL for everything."""
+        """Stop the program: send `stop_signal`, and after `stop_timeout` kill everything."""
         self.send_signal(SIGTERM)
 
     def kill(self) -> None:
@@ -358,7 +358,7 @@ class Container:
             raise ChildProcessError(errno.ECHILD, "another process started this container")
 
     def _reap(self) -> None:
-        """Reap the launcher, which has ended; one that a tracer holds stays for subprocess to reap.
+        """Reap the launcher, which has ended; if a tracer holds it, subprocess reaps it later.
 
         Not by Popen's own wait: an interrupt right after it has taken its lock leaves that held,
         and nobody could ever reap the launcher.
@@ -378,7 +378,7 @@ class Container:
                 time.sleep(_LOOK)
 
     def _settle(self) -> int:
-        """Take over the status from the report of the launcher, which has ended; return it."""
+        """Return the exit status that the launcher, which has ended, has reported."""
         with self._settling:
             if self.returncode is not None:
                 return self.returncode
@@ -404,7 +404,7 @@ class Container:
 
 
 def _no_launcher(error: OSError) -> SetupError:
-    """Return the error for an interpreter that can't be executed: not the program's fault."""
+    """Return the error for an interpreter that can't be executed, as distinct from the program."""
     hint = "sys.executable has to be the path of a Python interpreter"
     if error.errno == errno.E2BIG:
         hint = (

@@ -1,4 +1,4 @@
-"""Run programs in namespaces of their own, with the manners of `subprocess`.
+"""Run programs in namespaces of their own, as `subprocess` would run them.
 
 `container` says who does what. Any thread may call any method: two that wait both get the status,
 and two that communicate get the same output.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
-    """What `run` returns: as in subprocess, and `signal` and `missing` as in `Process`."""
+    """The result of `run`: as in subprocess, with `signal` and `missing` as in `Process`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
 
 
 class CalledProcessError(subprocess.CalledProcessError):
-    """The program's status wasn't 0: as in subprocess, and `signal` as in `Process`."""
+    """The error for a status other than 0: as in subprocess, with `signal` as in `Process`."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class Process(Container, Generic[AnyStr]):
             undo.pop_all()
 
     def _lend_streams(self) -> None:
-        """Have the launcher work with the streams of now, which may have been replaced."""
+        """Let the launcher use sys.stdin and its like of now, which may have been replaced."""
         for name in ("stdin", "stdout", "stderr"):
             if name in vars(self):
                 setattr(self._launcher, name, vars(self)[name])
@@ -186,7 +186,7 @@ class Process(Container, Generic[AnyStr]):
         super()._close_and_wait()
 
     def _await_start(self, seconds: float | None) -> None:
-        """Return once the program's exec has happened, or raise what happened instead."""
+        """Wait until the program's exec has happened; raise the failure that came instead."""
         deadline = ending(seconds)
         while not self._has_started():
             if not self._report.wait(left(deadline)):
@@ -280,7 +280,7 @@ class Process(Container, Generic[AnyStr]):
             self._settle()
 
     def __del__(self) -> None:
-        """Kill what nobody can wait for any more, and say so with a ResourceWarning."""
+        """Kill a container that can't be waited for any more, and warn with a ResourceWarning."""
         if not self._running or self._report.closed:
             return
         self.kill()
@@ -341,7 +341,7 @@ def call(args: Command, *, timeout: float | None = None, **options: Unpack[Start
 def check_call(
     args: Command, *, timeout: float | None = None, **options: Unpack[StartEither]
 ) -> int:
-    """Do as `call`, and raise CalledProcessError for a status other than 0."""
+    """Run `args` as `call` does; raises CalledProcessError for a status other than 0."""
     keywords.check_call("check_call", options)
     return run(args, timeout=timeout, check=True, **options).returncode
 
@@ -364,7 +364,7 @@ def check_output(args: Command, **options: Unpack[OutputEither]) -> Any:
 def _finish(
     process: Process[Any], data: Any, timeout: float | None, deadline: float | None, *, check: bool
 ) -> CompletedProcess[Any]:
-    """Talk with a process to its end and return how it went."""
+    """Exchange data with a process until it ends; return its outcome."""
     with process:
         try:
             stdout, stderr = process.communicate(data, left(deadline))

@@ -1,4 +1,4 @@
-"""What the words of a command line ask for, other than just to run a program."""
+"""Read a command line that asks for more than to run a program, and prepare what it asks for."""
 
 import _signal
 import gc
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Asked(Frozen):
-    """What to launch, whom to tell, whose end to end with, and which descriptors are ours.
+    """What a command line asks to launch, with its report, its lifelines and our descriptors.
 
     `background` is for programs that don't get the terminal's foreground right away. `telling` is
     the kernel that explains what happens, if that was asked for.
@@ -39,7 +39,7 @@ class Asked(Frozen):
 
 
 def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
-    """Return what `words` want launched, or an exit status where they are dealt with already.
+    """Return what `words` ask to launch, or the exit status of what was done at once.
 
     `parent` is the process that started us.
     """
@@ -109,13 +109,13 @@ def _open_words(words: list[str], program: int) -> list[str]:
 
 
 def _without_value(variable: str) -> str:
-    """Return NAME=* for NAME=VALUE: never longer than it, since there may be no more room."""
+    """Return NAME=* for NAME=VALUE: never longer, since the words are rewritten in place."""
     name, equals, value = variable.partition("=")
     return f"{name}{equals}*" if value else variable
 
 
 def _known_elsewhere(error: UsageError, front: "ModuleType") -> str | None:
-    """Return what to say of an option that another tool has."""
+    """Return the hint for an option that pyspawn lacks and another tool has."""
     if error.unknown is None:
         return None
     from spawner.command import foreign
@@ -135,7 +135,7 @@ def _launch(
     found: "Caller",
     parent: int,
 ) -> Asked | int:
-    """Return what to launch, by the options of `front`.
+    """Return what to launch, as the options of `front` say.
 
     Raises UsageError, SpecError and SetupError.
     """
@@ -175,7 +175,7 @@ def _telling(spec: "Spec") -> "Telling":
 
 
 def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) -> int | None:
-    """Return a descriptor that was named and is open, kept from the program.
+    """Return the open descriptor that an option names, closed on exec; None if it isn't given.
 
     Raises UsageError, also for one that `writes` and can't.
     """
@@ -199,7 +199,7 @@ def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) ->
 
 
 def _parent_lifeline(parent: int) -> list[int]:
-    """Return what becomes readable when the process that started us dies.
+    """Return descriptors that become readable when the process that started us dies.
 
     A parent outside our PID namespace has no pid here: then the kernel kills us in its place.
     """
@@ -215,7 +215,7 @@ def _parent_lifeline(parent: int) -> list[int]:
 
 
 def _is_adopted(parent: int) -> bool:
-    """Tell whether we are an orphan since before we could look.
+    """Tell whether our parent had died before we could look.
 
     Then our parent is the process that adopted us, usually of another session: a process is born
     into the session of its parent, setsid(2). One that leads a session, as after setsid(1), can't

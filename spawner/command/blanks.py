@@ -1,4 +1,4 @@
-"""Values given after a blank where our options take a `=`, as in other tools; pure.
+"""Accept values after a blank for options that take them after a `=`, as other tools do; pure.
 
 After a flag whose value is optional comes PROGRAM. Where a word can't be that, it's the value:
 `--net host -- app`, `--unshare pid net -- app`, `--init /usr/bin/tini app`, `--dry-run json app`.
@@ -23,7 +23,7 @@ _PLACES = ("/proc/", "/run/netns/", "/var/run/netns/")
 
 
 def joined(table: "Iterable[Option]", words: "Sequence[str]", program: int) -> list[str] | None:
-    """Return the words of a command line with one such value joined to its option by a `=`.
+    """Return a command line with one value after a blank joined to its option by a `=`.
 
     None where there's no such value. By our own rules the last `program` words are PROGRAM.
     """
@@ -48,7 +48,7 @@ def joined(table: "Iterable[Option]", words: "Sequence[str]", program: int) -> l
 
 
 def _is_value(option: str, value: str, *, ends: bool) -> bool:
-    """Tell whether a word behind an option that may do without a value is one."""
+    """Tell whether the word after an option with an optional value is that value."""
     if option == "init":
         return value.rpartition("/")[2] in INITS
     if option == "dry-run":
@@ -59,7 +59,7 @@ def _is_value(option: str, value: str, *, ends: bool) -> bool:
 
 
 def _ends_list(rest: list[str]) -> bool:
-    """Tell whether names of namespaces go on, or an option or `--` follows, before a `--`."""
+    """Tell whether a list of namespaces, an option or `--` follows at this place."""
     if "--" not in rest:
         return False
     return rest[0].startswith("-") or kind_of(rest[0]) in NAMESPACES

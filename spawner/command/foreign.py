@@ -1,4 +1,4 @@
-"""Options of unshare(1), nsenter(1), bwrap(1) and podman(1) that `pyspawn` spells otherwise.
+"""Hints for options of unshare(1), nsenter(1), bwrap(1) and podman(1) that pyspawn lacks.
 
 For whoever has them in their fingers; only after an option was refused.
 """

@@ -1,4 +1,4 @@
-"""What was probably meant by the name of a program that can't be executed; read only then.
+"""Guess what was meant by a program that can't be executed, for a hint; read only then.
 
 It's about how it stands on the command line: what the name itself shows is for pyinit.execerror.
 """
@@ -15,7 +15,7 @@ _COMMANDS = ("run", "exec", "release", "zombies")
 
 
 def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = None) -> str | None:
-    """Return what to do, for `words` of a command line of which `program` is the end.
+    """Return the hint for the command line `words`, of which `program` is the end.
 
     `found` is the hint that the file itself gave. Behind `--` a program is a program.
     """

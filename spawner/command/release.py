@@ -1,4 +1,4 @@
-"""`pyspawn release`: let go of namespaces that are kept as files (`persist`)."""
+"""The command `pyspawn release`: release namespaces that are kept as files (`persist`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ processes in it, or that is kept elsewhere too, lives on."""
 
 
 def main(words: list[str]) -> int:
-    """Do what the words after `release` ask for; return the exit status."""
+    """Do what the words after `pyspawn release` ask for; return the exit status."""
     report = Report()
     try:
         values, rest = cmdline.parse(TABLE, words)

@@ -1,4 +1,4 @@
-"""The options of `pyspawn`: one table, and the specification that they add up to."""
+"""The options of `pyspawn run`: one table, and the specification that they add up to."""
 
 import posix
 
@@ -40,7 +40,7 @@ gets."""
 
 
 def _names(word: str) -> list[str]:
-    """Return the kinds in a list with commas; raises ValueError where there's none."""
+    """Return the kinds in a list with commas; raises ValueError for an empty name."""
     names = word.split(",")
     if not all(names):
         raise ValueError(f"a name is missing in {word!r}")
@@ -111,7 +111,7 @@ def _variable(word: str) -> tuple[str, str]:
 
 
 def _file(word: str) -> str:
-    """Return the path of a namespace file; raises ValueError for none."""
+    """Return the path of a namespace file; raises ValueError for an empty path."""
     if not word:
         raise ValueError("the path of the namespace is empty")
     return word
@@ -353,7 +353,7 @@ They stand here, and not there, since each start with options reads all of them.
 
 
 def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: int) -> Spec:
-    """Return what the parsed options and the program add up to, for a caller with these ids.
+    """Return the specification that options and program add up to, for a caller with these ids.
 
     Raises UsageError and SpecError.
     """
@@ -413,13 +413,13 @@ def _all(values: "Mapping[str, Any]", name: str) -> list[str]:
 
 
 def shell() -> str:
-    """Return what runs where no program is named, as with unshare(1): the user's shell."""
+    """Return the user's shell, which runs where no program is named, as with unshare(1)."""
     found = posix.environ.get(b"SHELL") or b"/bin/sh"
     return found.decode("utf-8", "surrogateescape")
 
 
 def _in_our_words(values: "Mapping[str, Any]") -> "dict[str, Any]":
-    """Return the values with those of docker(1) for a kind of namespace in our words."""
+    """Return the values with docker(1)'s values for kinds of namespaces translated to ours."""
     found = dict(values)
     for flag in FLAGS:
         value = found.get(flag.name)

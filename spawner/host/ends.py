@@ -1,4 +1,4 @@
-"""Wait for the end of what was killed, but not for ever.
+"""Wait for the ends of processes that were killed, but not for ever.
 
 SIGKILL ends every process but those that the kernel can't take out of what they are in: an
 uninterruptible sleep (state D, as for a file system whose server is dead), a freezer, or a tracer
@@ -65,7 +65,7 @@ def wait(pids: "Iterable[int]", seconds: float) -> bool:
 
 
 def reap(pid: int, seconds: float = LIMIT) -> int | None:
-    """Reap a child that is to end, within so many seconds; return its wait status.
+    """Reap a child that is to end within some seconds; return its wait status, None if it doesn't.
 
     None where it lives on, or somebody else has reaped it, or a tracer holds it.
     """
@@ -83,7 +83,7 @@ def reap(pid: int, seconds: float = LIMIT) -> int | None:
 
 
 def stuck(top: int) -> list[int]:
-    """Return who keeps a process from ending that was killed: those below it, or itself.
+    """Return the processes that keep a killed process from ending: its descendants, or itself.
 
     The first process of a PID namespace ends after all others, pid_namespaces(7).
     """
@@ -95,7 +95,7 @@ def stuck(top: int) -> list[int]:
 
 
 def told(pid: int) -> str:
-    """Say of a process that it outlives SIGKILL, and why."""
+    """Return a line that says that a process outlives its SIGKILL, and why."""
     name = _name(pid)
     why = {
         "D": "in an uninterruptible sleep (state D)",

@@ -1,4 +1,4 @@
-"""Directories that somebody names, opened so that nobody else can lead them elsewhere."""
+"""Open directories by their paths so that no other process can redirect them."""
 
 import errno
 import posix
@@ -13,7 +13,7 @@ _FLAGS = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 def open_directory(path: str) -> int:
-    """Return a descriptor (O_PATH) of a directory, to which no part of `path` is a symbolic link.
+    """Return a descriptor (O_PATH) of a directory; no part of `path` may be a symbolic link.
 
     Part by part, so that nobody can put a link in place between a look and a use,
     path_resolution(7). Raises OSError, with the part of the path that refuses: ELOOP for a link.
@@ -36,7 +36,7 @@ def open_directory(path: str) -> int:
 
 
 def follow_directory(path: str) -> int:
-    """Return a descriptor (O_PATH) of the directory to which a path leads, links followed by us.
+    """Return a descriptor (O_PATH) of the directory that a path leads to; we follow the links.
 
     So a link of /proc, to a descriptor for instance, leads where its text says, and never out of
     our root, proc_pid_fd(5). Raises OSError, as chdir(2) would.
@@ -74,7 +74,7 @@ def _start(path: str) -> int:
 
 
 def _text(word: str, directory: int) -> str:
-    """Return where a symbolic link leads; raises NotADirectoryError for anything else."""
+    """Return the text of a symbolic link; raises NotADirectoryError for anything else."""
     try:
         return posix.readlink(word, dir_fd=directory)
     except OSError as error:

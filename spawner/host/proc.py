@@ -1,4 +1,4 @@
-"""What /proc shows of processes, and small files of the machine: read whole, and taken apart.
+"""Read and parse small files whole: those of /proc about processes, and the machine's set-up.
 
 Who judges by what stands there decides what an absent file means: `read` and `text` raise, the
 others say in their first lines what they return instead. All of it is read after a failure, or for
@@ -22,7 +22,7 @@ CAPABILITIES = {
 
 
 def read(path: str, *, proc: int | None = None, most: int | None = None) -> bytes:
-    """Return what is in a file, the first `most` bytes at least if there are more.
+    """Return the content of a file, at least the first `most` bytes of a longer one.
 
     `proc` is an open /proc in which a path of it is looked up. Raises SyscallError.
     """
@@ -37,7 +37,7 @@ def read(path: str, *, proc: int | None = None, most: int | None = None) -> byte
 
 
 def drain(descriptor: int, path: str, most: int | None = None) -> bytes:
-    """Return what is in an open file, as `read` does, and close it; raises SyscallError."""
+    """Return the content of an open file, as `read` does, and close it; raises SyscallError."""
     data = bytearray()
     try:
         while (most is None or len(data) < most) and (block := posix.read(descriptor, 65536)):
@@ -75,7 +75,7 @@ def contents(path: str) -> str:
 
 
 def fields(lines: str) -> dict[str, str]:
-    """Return what stands behind each name in lines of `NAME: VALUE`.
+    """Return the value of each name in lines of `NAME: VALUE`.
 
     By line feeds alone: a process's name may hold whatever else ends a line of Python's.
     """
@@ -130,7 +130,7 @@ def mounts(lines: str) -> list[Mount]:
 
 
 def stat(pid: int) -> list[str]:
-    """Return what follows the command name in /proc/PID/stat; nothing where there's no process."""
+    """Return the fields after the command name in /proc/PID/stat; none where there's no process."""
     try:
         return after_name(read(f"/proc/{pid}/stat"))
     except SyscallError:
@@ -138,7 +138,7 @@ def stat(pid: int) -> list[str]:
 
 
 def after_name(line: bytes) -> list[str]:
-    """Return the words behind the command name in a line of proc_pid_stat(5): the state first."""
+    """Return the fields after the command name in a line of proc_pid_stat(5): the state first."""
     # The name, in parentheses, may hold anything.
     return line.rpartition(b")")[2].decode("ascii").split()
 

@@ -1,4 +1,4 @@
-"""Programs of the machine: where they are, and whether they'd have root's rights.
+"""Find programs of the machine, and tell whether they'd have root's rights.
 
 They are found by PATH, in directories named from the root only, so that nothing that lies in the
 working directory is ever run.
@@ -35,7 +35,7 @@ def find(name: str, search_path: bytes | None) -> str | None:
 
 
 def as_root(words: str) -> str:
-    """Return the command by which root runs this pyspawn with `words`; sudo(8) may find none.
+    """Return the command by which root runs this pyspawn; sudo(8) may find no `pyspawn`.
 
     It has a PATH of its own, where what lies in a virtual environment isn't.
     """
@@ -51,7 +51,7 @@ def as_root(words: str) -> str:
 
 
 def powerless(path: str) -> str | None:
-    """Return why a program that has to run with root's rights would not, None where it would.
+    """Return why a program would run without root's rights, None where it has them.
 
     By the set-user-ID bit and the owner root, or by file capabilities, capabilities(7); neither
     counts on a file system mounted nosuid.

@@ -57,7 +57,7 @@ def run(arguments: "Sequence[str]", wait: "Wait") -> "Answer":
 
 
 def _read(readers: tuple[int, int], wait: "Wait") -> list[str]:
-    """Return what comes on both until both are at their end."""
+    """Return what two pipes deliver until both are at their end."""
     blocks: dict[int, list[bytes]] = {reader: [] for reader in readers}
     left = set(readers)
     while left:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" = ()) -> Step:
-    """Have newuidmap or newgidmap, at `path`, write a map of the stage's user namespace.
+    """Write a map of the stage's user namespace by newuidmap or newgidmap, which is at `path`.
 
     From outside: it runs with root's rights there, and checks that the ranges are the caller's.
     `watched` are the launcher's lifelines.

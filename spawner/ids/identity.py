@@ -161,7 +161,7 @@ def _maps(values: "Mapping[str, Any]", kind: str, own: int) -> "dict[str, Any]":
 
 
 def _group(values: "Mapping[str, Any]") -> int | None:
-    """Return the group that was named, or that comes with a user who was."""
+    """Return the group that was named, or the login group of a user who was named."""
     if "setgid" in values or "setuid" not in values:
         return values.get("setgid")
     user: User | int = values["setuid"]

@@ -26,7 +26,7 @@ AUTO = "auto"
 
 
 def unknown(name: str, database: str) -> str:
-    """Say of a name that it's none in the database "passwd" or "group"."""
+    """Return the message that a name isn't in the database "passwd" or "group"."""
     kind = "user" if database == "passwd" else "group"
     return (
         f"{name!r} is neither a {kind} of this machine (`getent {database}` shows them) nor an id "
@@ -35,7 +35,7 @@ def unknown(name: str, database: str) -> str:
 
 
 def identity(word: str) -> int:
-    """Return a user or group id; raises ValueError with words for a user."""
+    """Return a user or group id; raises ValueError, with a message for users."""
     if not (word.isascii() and word.isdigit()) or len(word) > 10 or int(word) > MAX_ID:
         raise ValueError(f"{word!r} is not an id (a number from 0 to {MAX_ID}, as id(1) shows it)")
     return int(word)
@@ -75,7 +75,7 @@ class Extent(Frozen):
 
 
 def extent(word: str) -> Extent:
-    """Return the extent in `INNER:OUTER:COUNT`; raises ValueError with words for a user."""
+    """Return the extent in `INNER:OUTER:COUNT`; raises ValueError, with a message for users."""
     parts = word.split(":")
     if len(parts) == 3:
         return Extent(identity(parts[0]), identity(parts[1]), _count(parts[2]))
@@ -90,7 +90,7 @@ def extent(word: str) -> Extent:
 
 
 def _extent(item: "Extent | tuple[int, int, int] | str") -> Extent:
-    """Return an extent that is one already, or is told in another way; raises SpecError."""
+    """Return an Extent from an Extent, a tuple or text; raises SpecError."""
     if isinstance(item, Extent):
         return item
     if isinstance(item, str):
@@ -190,7 +190,7 @@ class IdMap(Frozen):
         return None
 
     def split(self, parent: "IdMap") -> "IdMap":
-        """Return the same map with no extent that straddles two of the map around it.
+        """Return the same map, split so that no extent spans two extents of the map around it.
 
         The kernel refuses one that does, and ids that the user namespace outside, whose own map is
         `parent`, doesn't have. Those raise SpecError here.
@@ -227,7 +227,7 @@ def parse(text: str) -> IdMap:
 
 
 def free(start: int, count: int, taken: "Iterable[Run]") -> "Iterator[Run]":
-    """Yield the runs of ids among the `count` from `start` on that none of `taken` holds."""
+    """Yield the runs of ids in the `count` from `start` on that are in none of `taken`."""
     end = start + count
     for first, number in sorted(taken):
         if first + number <= start:
@@ -242,7 +242,7 @@ def free(start: int, count: int, taken: "Iterable[Run]") -> "Iterator[Run]":
 
 
 def fill(extents: "Iterable[Extent]", ranges: "Iterable[Run]") -> IdMap:
-    """Return the map of `extents` and then all ids of `ranges`, none of which goes to waste.
+    """Return a map of `extents`, filled up with all the ids of `ranges`.
 
     They become the ids inside that the extents leave free, from the lowest on. An id that one of
     the extents, or an earlier range, has mapped already is mapped once.

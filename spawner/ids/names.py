@@ -1,4 +1,4 @@
-"""Users and groups by name, on the command line and in the API; read only where one is named.
+"""Look up users and groups by name, for the command line and the API; read only for names.
 
 The names are those of this machine: of passwd(5) and group(5), and then of what getent(1) asks, a
 directory service perhaps. That is a program since a look-up of our own could not be ended where
@@ -28,7 +28,7 @@ class User(int):
 
 
 def user(word: str) -> User:
-    """Return a user by name or number; raises ValueError with words for a user, and SetupError."""
+    """Return a user by name or number; raises ValueError, with a message, and SetupError."""
     if word.isascii() and word.isdigit():
         return User(idmap.identity(word))
     number, group = _look("passwd", word)
@@ -38,7 +38,7 @@ def user(word: str) -> User:
 
 
 def group(word: str) -> int:
-    """Return a group by name or number; raises ValueError with words for a user, and SetupError."""
+    """Return a group by name or number; raises ValueError, with a message, and SetupError."""
     if word.isascii() and word.isdigit():
         return idmap.identity(word)
     return _look("group", word)[0]
@@ -70,7 +70,7 @@ def _find(database: str, name: str) -> tuple[int, int | None] | None:
 
 
 def numbers(text: str, name: str) -> tuple[int, int | None] | None:
-    """Return what the lines of a passwd(5) or group(5) file say of a name, None for nothing.
+    """Return id and group of a name by the lines of passwd(5) or group(5), None if it isn't there.
 
     The third field is the id in both; the fourth is a number in the first alone, the login group.
     """
@@ -82,5 +82,5 @@ def numbers(text: str, name: str) -> tuple[int, int | None] | None:
 
 
 def _is_id(words: list[str]) -> bool:
-    """Tell whether there is a word, and it can be an id."""
+    """Tell whether a list begins with a word that can be an id."""
     return bool(words) and words[0].isascii() and words[0].isdigit() and int(words[0]) <= MAX_ID

@@ -1,4 +1,4 @@
-"""Kill what a container without a PID namespace of its own leaves behind.
+"""Kill the processes that a container without a PID namespace of its own leaves behind.
 
 With one, the kernel does it when the init dies. Without, orphans become children of the nearest
 subreaper, prctl(2), and are killed there.
@@ -47,7 +47,7 @@ def children() -> set[int]:
 
 
 def kill(spared: set[int], seconds: float = LIMIT) -> list[int]:
-    """Kill and reap all our descendants, but not the children in `spared`; return who is left.
+    """Kill and reap all our descendants but the children in `spared`; return those that are left.
 
     That is who hasn't ended `seconds` after the last one that has. A process that we may not kill
     (a set-user-ID program) is left, too, and not waited for.
@@ -83,7 +83,7 @@ def kill(spared: set[int], seconds: float = LIMIT) -> list[int]:
 
 
 def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
-    """Kill a process and all that is below it now, wherever orphans of it would go.
+    """Kill a process and all its descendants, wherever its orphans would go.
 
     Returns who of those below hasn't ended within `seconds`; the first isn't waited for.
 
@@ -111,7 +111,7 @@ def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
 
 
 def _await(pids: list[int], seconds: float) -> list[int]:
-    """Wait until these processes, which aren't ours to reap, have ended; return who hasn't."""
+    """Wait for the ends of processes that aren't ours to reap; return those that haven't ended."""
     until = time.monotonic() + seconds
     for pid in pids:
         while not ends.is_gone(pid) and time.monotonic() < until:
@@ -120,7 +120,7 @@ def _await(pids: list[int], seconds: float) -> list[int]:
 
 
 def _have_stopped(pids: "Iterable[int]", until: float) -> bool:
-    """Wait until these processes have stopped, or a moment has come; tell whether they have.
+    """Wait until processes have stopped or a deadline is over; tell whether they have stopped.
 
     Who is in state D forks nobody: in vfork(2) it waits for a child, which is stopped, too.
     """
@@ -133,7 +133,7 @@ def _have_stopped(pids: "Iterable[int]", until: float) -> bool:
 
 
 def _stop_all(spared: set[int], dying: set[int], known: set[int]) -> dict[int, int]:
-    """Stop all our descendants but the children in `spared`; return them, parents first.
+    """Stop all our descendants but the children in `spared`; return the stopped, parents first.
 
     Each with its parent, 0 for us. Below the `dying` children may be others, if they aren't `known`
     already. Our own children are stopped at once, the newest first, so that one that forks and
@@ -158,7 +158,7 @@ def _stop_all(spared: set[int], dying: set[int], known: set[int]) -> dict[int, i
 
 
 def _stop_below(parents: "Iterable[int]", known: "Container[int]") -> dict[int, int]:
-    """Stop all that is below some processes and isn't `known`; return them with their parents."""
+    """Stop the descendants of processes that aren't `known`; return them with their parents."""
     found: dict[int, int] = {}
     parents = list(parents)
     seen = set(parents)
@@ -175,7 +175,7 @@ def _stop_below(parents: "Iterable[int]", known: "Container[int]") -> dict[int, 
 
 
 def _send(pid: int, parent: int, number: int) -> bool:
-    """Send a signal to a child of `parent`, 0 for us; tell whether it was sent.
+    """Send a signal to a child of `parent` (0 for us); tell whether it was sent.
 
     Another's child may be reaped at any time, and its pid be a stranger's then. So it's held by a
     pidfd while it's looked at whose child it is.
@@ -221,7 +221,7 @@ def _is_listed() -> bool:
 
 
 def _search_all() -> dict[int, list[int]]:
-    """Return the children of every process, by asking of each who its parent is."""
+    """Return the children of every process, by looking up the parent of each."""
     found: dict[int, list[int]] = {}
     for name in posix.listdir("/proc"):
         if name.isdigit() and (fields := proc.stat(int(name))):
@@ -230,14 +230,14 @@ def _search_all() -> dict[int, list[int]]:
 
 
 def _search() -> "Iterator[int]":
-    """Yield the pids of our children, by asking of each process; /proc has them in their order."""
+    """Yield the pids of our children, in order, by testing each pid in /proc."""
     for name in reversed(posix.listdir("/proc")):
         if name.isdigit() and _is_child(int(name)):
             yield int(name)
 
 
 def _is_child(pid: int) -> bool:
-    """Tell whether a process is a child of ours, dead or alive; much faster than /proc would."""
+    """Tell whether a process is a child of ours, dead or alive; much faster than by /proc."""
     try:
         posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT | ends.WALL)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""Keep namespaces as files, and let go of them: `--persist DIR` and `pyspawn release DIR`.
+"""Keep namespaces as files and release them: `--persist DIR` and `pyspawn release DIR`.
 
 A namespace lives as long as a process is in it, or a file that stands for it is mounted somewhere,
 namespaces(7). DIR gets a small file system of its own, whose name says that it's ours and which
@@ -68,7 +68,7 @@ def wish(values: Mapping[str, Any], choice: Choice) -> Keep:
 
 
 class Kept(Part):
-    """The namespaces of a container that are kept in a directory; `undo` lets go of them."""
+    """The part that keeps a container's namespaces in a directory; `undo` releases them."""
 
     def __init__(self, spec: Spec, path: str) -> None:
         wanted = spec.namespaces.wanted
@@ -80,16 +80,16 @@ class Kept(Part):
 
     @property
     def stations(self) -> Mapping[str, Callable[[], Iterable[Step]]]:
-        """Where the namespaces are kept: once they all are made."""
+        """Say at which station the namespaces are kept: once all of them are made."""
         return {KEPT: lambda: (self.step(),)}
 
     @property
     def descriptors(self) -> set[int]:
-        """What has to stay open for `undo`, which takes away what was made, wherever it is."""
+        """The descriptors that `undo` needs to remove what was made, wherever it has been moved."""
         return {self._top} - {-1}
 
     def step(self) -> Step:
-        """Keep them, once they all are made and before the program runs."""
+        """Keep the namespaces, once all of them are made and before the program runs."""
         return Step(
             LAUNCHER,
             f"keep the namespaces in {self._path}",
@@ -163,7 +163,7 @@ class Kept(Part):
                 raise
 
     def undo(self, kernel: Kernel) -> None:
-        """Leave nothing of it behind; raises SetupError."""
+        """Release the namespaces and remove the directory; raises SetupError."""
         if self._mounted:
             self._mounted = self._made = False
             if self._top < 0:
@@ -179,13 +179,13 @@ class Kept(Part):
 def find(
     keep: Keep, kernel: Kernel, spec: Spec, caller: Caller, lifelines: Iterable[int] = ()
 ) -> Kept:
-    """Return what keeps the namespaces of the container."""
+    """Return the part that keeps the namespaces of the container."""
     del kernel, caller, lifelines
     return Kept(spec, keep.path)
 
 
 def _place(descriptor: int) -> str:
-    """Return the path of an open directory, which nobody can lead elsewhere, proc_pid_fd(5)."""
+    """Return a path of an open directory that can't be redirected, proc_pid_fd(5)."""
     return f"/proc/self/fd/{descriptor}"
 
 
@@ -194,12 +194,12 @@ def _is_shared(first: str, second: str) -> bool:
 
 
 def _is_same(first: int, second: int, name: str) -> bool:
-    """Tell whether a name is the same in two open directories."""
+    """Tell whether a name stands for the same file in two open directories."""
     return identity(posix.stat(name, dir_fd=first)) == identity(posix.stat(name, dir_fd=second))
 
 
 def release(kernel: Kernel, path: str) -> None:
-    """Let go of what is kept in a directory, and remove it; raises SetupError.
+    """Release the namespaces that are kept in a directory, and remove it; raises SetupError.
 
     Nothing is touched that isn't a directory of ours.
     """
@@ -208,7 +208,7 @@ def release(kernel: Kernel, path: str) -> None:
 
 
 def _release(kernel: Kernel, path: str, top: int) -> None:
-    """Do so for an open directory, which is closed: what was looked at, wherever it is by now."""
+    """Release the namespaces in an open directory, wherever it has been moved, and close it."""
     what = f"release {path}"
     above = -1
     try:

@@ -96,7 +96,7 @@ def _mount(kernel: "Kernel", path: str) -> None:
 
 
 def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
-    """Have what is mounted on the working directory, which is `path`, spread nothing."""
+    """Make the mount on the working directory, which is `path`, take no part in propagation."""
     try:
         kernel.mount(None, ".", None, linux.MS_PRIVATE, None)
     except SyscallError as error:
@@ -113,7 +113,7 @@ def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
 
 
 def _open(kernel: "Kernel", what: str, path: str) -> int:
-    """Return a descriptor of the directory `path`, which leads through no symbolic link."""
+    """Return a descriptor of the directory `path`; no part of it may be a symbolic link."""
     try:
         return kernel.open_directory(path)
     except SyscallError as error:

@@ -1,4 +1,4 @@
-"""Finds what is to be done about mounts beyond what a plain run does."""
+"""The part of mounts: what is to be done about them beyond a plain run."""
 
 from spawner.mount import mounts
 from spawner.steps import MOUNTS, Part
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Mounts(Part):
-    """The mounts inside."""
+    """The part that gives the new mount namespace its propagation and its /proc."""
 
     def __init__(self, tree: "Tree") -> None:
         self._tree = tree
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Where the new mount namespace gets its propagation and its /proc."""
+        """Say at which station the new mount namespace gets its propagation and its /proc."""
         return {MOUNTS: lambda: mounts.inside(self._tree)}
 
 
@@ -33,6 +33,6 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Part:
-    """Return what is to be done about mounts."""
+    """Return the part for the mounts that are wished for."""
     del kernel, spec, caller, lifelines
     return Mounts(tree)

@@ -1,4 +1,4 @@
-"""What the network of a container is to be: values, and the words for them; pure.
+"""The network that a container is to have: values, and the words for them; pure.
 
 The kinds:
 
@@ -42,7 +42,7 @@ _VETH = "as in veth:BRIDGE,address=10.1.0.2/24,gateway=10.1.0.1"
 
 
 class Publish(Frozen):
-    """A port of the machine's that leads to one inside.
+    """A port of the machine that leads to a port inside.
 
     `address` is the machine's own, an IPv4 or IPv6 address, and `port` is there; `inner` is the
     port inside; `protocol` is "tcp" or "udp". Raises SpecError.
@@ -208,7 +208,7 @@ class Network(Wish):
             self._check_port(port)
 
     def _check_port(self, port: Publish) -> None:
-        """Refuse what a helper takes, and doesn't do."""
+        """Refuse ports that a helper accepts but doesn't serve."""
         if self.kind == "slirp4netns" and ":" in port.address:
             raise SpecError(f"{port}: slirp4netns publishes on IPv4 addresses only", "use pasta")
         if port.protocol != "udp":
@@ -247,7 +247,7 @@ class Network(Wish):
             raise SpecError(f"the gateway {gateway} is not another address in {own.network}")
 
     def choose(self, choice: "Choice") -> None:
-        """Add to the namespaces that are named what this network asks for; raises SpecError."""
+        """Add the net namespace that this network needs to the named ones; raises SpecError."""
         unshare, share, tried = choice.unshare, choice.share, choice.attempt
         if "net" in choice.joined:
             raise SpecError(

@@ -1,4 +1,4 @@
-"""Finds what connects the network inside."""
+"""The part of the network: what connects the container."""
 
 from spawner.steps import LOOPBACK, Part
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Bare(Part):
-    """A network with nothing in it that is up."""
+    """The part for a network in which no interface is up."""
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Where the loopback interface would be brought up: that is left out."""
+        """Say that no interface is brought up."""
         return {LOOPBACK: tuple}
 
 
@@ -29,7 +29,7 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Part | None:
-    """Return what connects the network, None where nothing has to; raises SetupError."""
+    """Return the part that connects the network, None for nothing to do; raises SetupError."""
     del kernel, lifelines
     if network.kind == "none":
         return Bare()

@@ -1,4 +1,4 @@
-"""The resolver's file inside: resolv.conf(5), over the machine's, in our own mount namespace.
+"""Mount a resolv.conf(5) of the container's own over the machine's, in its mount namespace.
 
 The machine's name server may be one that only the machine itself can reach (a stub at 127.0.0.53),
 so a helper of the network answers in its place, at an address that it says.
@@ -37,7 +37,7 @@ _LONGEST = 65536
 
 
 def step(server: str) -> Step:
-    """Have the C library ask `server`, and else as the machine's /etc/resolv.conf says.
+    """Let the C library ask `server`, and otherwise follow the machine's /etc/resolv.conf.
 
     The file lies in a file system of memory. That is mounted over a directory for a moment, and the
     file bound where the path leads now, through symbolic links: no process but ours is in the mount
@@ -57,7 +57,7 @@ def step(server: str) -> Step:
 
 
 def text(machine: str, server: str) -> str:
-    """Return a resolv.conf(5) that asks `server`, and is else like the machine's."""
+    """Return a resolv.conf(5) that asks `server`, and is otherwise like the machine's."""
     others = [
         line
         for line in machine.splitlines()
@@ -96,7 +96,7 @@ def _parts(path: str) -> list[str]:
 
 
 def bring_along(kernel: "Kernel") -> None:
-    """Have a copy of the machine's file in /etc, for this process alone, in new mounts of its own.
+    """Copy the machine's resolv.conf into /etc for this process alone, in a new mount namespace.
 
     For slirp4netns, whose sandbox keeps only /etc and /run of the machine's files. Where there is
     no such file, the init says so, `step`. Raises SyscallError and OSError.
@@ -140,7 +140,7 @@ def _bind(kernel: "Kernel", server: str) -> None:
 
 
 def _read(place: int) -> str:
-    """Return what the file of the descriptor `place` says; nothing if we may not read it."""
+    """Return the text of the file of descriptor `place`, "" if we may not read it."""
     try:
         found = proc.read(f"/proc/self/fd/{place}", most=_LONGEST)
     except SyscallError:

@@ -27,7 +27,7 @@ _WIDTH = 88
 
 
 class Text(NamedTuple):
-    """What a call `does`, why it comes `now` and not earlier or later, and the manual `pages`."""
+    """The text of a topic: what a call `does`, why it comes `now`, and the manual `pages`."""
 
     does: str
     now: str
@@ -547,7 +547,7 @@ TEXTS = {
 
 
 class Act(NamedTuple):
-    """Something that a process does between the steps; as a step it has a topic in TEXTS."""
+    """An action of a process between the steps; like a step it has a topic in TEXTS."""
 
     where: str
     what: str
@@ -600,7 +600,7 @@ end tells that the launcher is gone."""
 
 
 def introduction(spec: Spec) -> str:
-    """Return what is said before the first step."""
+    """Return the paragraphs that come before the first step."""
     processes = _THREE if is_staged(spec) else _TWO
     joins = spec.wish(Joins)
     if joins is not None and joins.target is not None:
@@ -616,7 +616,7 @@ def _fill(text: str, indent: str = "") -> str:
 
 
 def tell(act: Act | Step, process: str | None = None) -> str:
-    """Return what is said of a step, or of an act between steps, about the process STAGE."""
+    """Return the text about a step, or an act between steps; `process` stands for STAGE."""
     if isinstance(act, Act):
         where, what, how, topic = act
     else:
@@ -630,7 +630,7 @@ def tell(act: Act | Step, process: str | None = None) -> str:
 
 
 def script(spec: Spec, planned: Steps, parts: Sequence[Part] = ()) -> Iterator[Act | Step]:
-    """Yield all that is done for a plan, in order, where no optional namespace is refused."""
+    """Yield all acts and steps of a plan, in order, as if no optional namespace is refused."""
     forker = LAUNCHER
     for part in parts:
         yield from map(act_of, part.looks)
@@ -656,7 +656,7 @@ def script(spec: Spec, planned: Steps, parts: Sequence[Part] = ()) -> Iterator[A
 
 
 def act_of(look: Look) -> Act:
-    """Return what is told of a look at what is joined."""
+    """Return the act that stands for a look at a target."""
     where, what, how = look
     if where == LAUNCHER and how.startswith("fork"):
         return FORK_SCOUT

@@ -1,4 +1,4 @@
-"""Tells what happens: to people on stderr, to programs as JSON lines.
+"""Report what happens: to people on stderr, to programs as JSON lines.
 
 Neither reader may hold the launcher: a line that can't be written is dropped, and counted
 (`pyinit.outlet`). Only what comes before there's a container to wait for, and its end, waits for
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Report(Observer):
-    """Where news go: `status` is the descriptor of --json-status, or None.
+    """The observer that reports: to stderr, and to `status`, the descriptor of --json-status.
 
     A `quiet` one is read by the API, which has its own words for options: they stay marked.
     """
@@ -36,7 +36,7 @@ class Report(Observer):
         self._waits = True
 
     def get_ready(self) -> list[int]:
-        """Open what the news will need; return the descriptors that have to stay open."""
+        """Open what reporting will need; return the descriptors that have to stay open."""
         ready = [] if self.quiet else [self._to_people()]
         if self.status is not None:
             ready.append(self._to_programs(self.status))
@@ -65,7 +65,7 @@ class Report(Observer):
         return self._programs
 
     def missing(self, refused: dict[str, int]) -> None:
-        """Say which optional namespaces were refused."""
+        """Report which optional namespaces were refused."""
         reasons = {kind: errno_text(number) for kind, number in refused.items()}
         for kind, reason in reasons.items():
             self.say(f"going on without a new {kind} namespace: {reason}")
@@ -73,29 +73,29 @@ class Report(Observer):
 
     @property
     def wants_namespaces(self) -> bool:  # type: ignore[override]  # read only
-        """Whether somebody reads the inode numbers."""
+        """Whether the inode numbers of the namespaces are reported."""
         return self.status is not None
 
     def created(self, pid: int, namespaces: dict[str, int]) -> None:
-        """Tell the first process of the container, and its namespaces."""
+        """Report the first process of the container, and its namespaces."""
         self._waits = False
         self._news(f"the container is made: its first process is {pid}")
         self._tell(event="created", host_pid=pid, namespaces=namespaces)
 
     def started(self) -> None:
-        """Tell that the exec has happened."""
+        """Report that the program's exec has happened."""
         self._news("the program has started")
         self._tell(event="started")
 
     def signalled(self, number: int) -> None:
-        """Tell of a signal that is forwarded."""
+        """Report a signal that is forwarded."""
         if self.verbose:
             from pyinit import signames
 
             self.say(f"got {signames.name(number)} for the program")
 
     def spared(self, number: int, seconds: float | None) -> None:
-        """Say at a terminal why a ^C ends nothing yet, and what would have passed it on."""
+        """Explain at a terminal why a ^C ends nothing, and that --init would have passed it on."""
         if not posix.isatty(2):
             return
         self._waits = False
@@ -113,21 +113,21 @@ class Report(Observer):
         )
 
     def disconnected(self, how: str) -> None:
-        """Say that the network inside is gone, and how."""
+        """Report that the network inside is gone, and how."""
         self.say(how)
         self._tell(event="disconnected", message=how)
 
     def killing(self) -> None:
-        """Tell that the end is forced."""
+        """Report that everything is being killed."""
         self._news("killing everything in the container")
 
     def left(self, pid: int, how: str) -> None:
-        """Tell of a process that outlives its SIGKILL."""
+        """Report a process that outlives its SIGKILL."""
         self.say(how)
         self._tell(event="left", host_pid=pid, message=how)
 
     def ended(self, ending: "Ending") -> None:
-        """Tell how the program ended."""
+        """Report how the program ended."""
         from pyinit import signames
 
         name = signames.name(ending.signal) if ending.signal else None
@@ -137,7 +137,7 @@ class Report(Observer):
         self._tell(event="exited", status=ending.status, signal=name)
 
     def failed(self, error: Exception, spec: "Spec | None" = None, hint: str | None = None) -> int:
-        """Tell why there's no container, or no program in it; return the exit status."""
+        """Report why there's no container, or no program in it; return the exit status."""
         self._waits = True
         message = str(error)
         stage = syscall = path = number = None
@@ -174,7 +174,7 @@ class Report(Observer):
 
 
 def _lost(count: int) -> bytes:
-    """Return the line that tells people of lines that were dropped."""
+    """Return the line that tells people how many lines were dropped."""
     return b"pyspawn: %d lines were dropped here\n" % count
 
 
@@ -184,7 +184,7 @@ def _json(fields: "dict[str, Value]") -> bytes:
 
 
 def _explain(error: SetupError, spec: "Spec | None") -> str | None:
-    """Return what the machine's state says of a failure; an explanation may itself fail."""
+    """Return the hint that the machine's state gives for a failure, None if that look-up fails."""
     try:
         from spawner.why import rules
 

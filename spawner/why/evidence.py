@@ -1,4 +1,4 @@
-"""What the machine shows of itself: the files and calls that the rules judge by.
+"""Read what the machine shows of itself: the files and calls by which the rules judge.
 
 All of it is read from the launcher, which stays outside of the new namespaces, and through a
 `Host` that tests replace. Nothing here raises: what can't be read is not known.
@@ -27,7 +27,7 @@ MAKERS = ("unshare", "clone", "clone3", "fork")
 
 
 class Host:
-    """What is asked of the machine and of this process.
+    """The files and calls by which the machine and this process can be examined.
 
     Each question has an answer: None, or an errno, where there is none.
     """
@@ -91,7 +91,7 @@ class Case:
         return bool(mounts) and all(mount.point != "/" for mount in mounts)
 
     def making(self, kind: str) -> bool:
-        """Say whether the refused call was to make a namespace of that kind."""
+        """Tell whether the refused call was to make a namespace of that kind."""
         return self.syscall in MAKERS and kind in self.kinds
 
     def status(self, field: str) -> list[str]:
@@ -106,7 +106,7 @@ class Case:
         return number(self.host.read(f"/proc/sys/{name}"))
 
     def lacks(self, capability: str) -> bool:
-        """Say whether this process is known not to have a capability, capabilities(7)."""
+        """Tell whether this process is known to lack a capability, capabilities(7)."""
         return proc.holds(self._status(), capability) is False
 
     @property
@@ -130,7 +130,7 @@ class Case:
 
     @property
     def release(self) -> str:
-        """How to call this kernel: "this kernel (6.1.0)"."""
+        """The words for this kernel: "this kernel (6.1.0)"."""
         found = (self.host.read("/proc/sys/kernel/osrelease") or "").strip()
         return f"this kernel ({shown(found)})" if found else "this kernel"
 
