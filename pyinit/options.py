@@ -149,7 +149,7 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
         raise cmdline.UsageError("--all and --group exclude each other")
     if asked.target == settings.ALL and posix.getpid() != 1:
         raise cmdline.UsageError(
-            "--all is refused: pyinit is not PID 1 here, and would signal the whole machine",
+            "--all is refused: pyinit is not PID 1 here, and would signal the whole host",
             "use --group instead",
         )
     if asked.events is not None:

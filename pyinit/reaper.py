@@ -80,7 +80,7 @@ def descendants(pid: int) -> list[int]:
 def send_to_descendants(number: int) -> None:
     """Send a signal to all our descendants.
 
-    This is for when we aren't PID 1, since kill(-1) would then mean the whole machine. Before a
+    This is for when we aren't PID 1, since kill(-1) would then mean the whole host. Before a
     SIGKILL all are stopped, until a look finds no new one. Otherwise, where processes are limited,
     each death would make room for a fork bomb's next fork.
     """

@@ -58,7 +58,7 @@ class SpawnerError(Exception):
 
 
 class SpecError(SpawnerError, ValueError):
-    """A request that makes no sense on any machine: found before any step is taken."""
+    """A request that makes no sense on any host: found before any step is taken."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

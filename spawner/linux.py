@@ -5,7 +5,7 @@ brings the calls for 0.4 ms of start-up where the package costs 3.4 ms. `dlopen(
 symbols of whatever C library the interpreter runs on, glibc or musl. A function is bound when it's
 first called.
 
-`Kernel` is handed in wherever something is done to the machine, so that a test can hand in one that
+`Kernel` is handed in wherever something is done to the host, so that a test can hand in one that
 records, or one that refuses. Every method raises SyscallError.
 
 (One file, since each more would cost a start 0.1 ms.)
@@ -227,7 +227,7 @@ def _named(syscall: str, do: "Callable[P, T]", *arguments: "P.args", **words: "P
 
 
 class Kernel:
-    """The machine's own kernel."""
+    """The host's own kernel."""
 
     __slots__ = ()
 
@@ -633,7 +633,7 @@ def _name(path: str) -> str:
 
 
 def _keyctl_number() -> int:
-    """Return the number of keyctl(2) on this machine; raises SyscallError if it isn't known."""
+    """Return the number of keyctl(2) on this host; raises SyscallError if it isn't known."""
     machine = posix.uname().machine
     for name, numbers in _KEYCTL.items():
         if machine.startswith(name) and (number := numbers[LONG_SIZE == 4]):

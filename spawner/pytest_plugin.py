@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("isolated_timeout", "seconds that an isolated call may take", "string", "")
     parser.addini(
         "isolated_unavailable",
-        "fail or skip a test whose namespaces this machine refuses",
+        "fail or skip a test whose namespaces this host refuses",
         "string",
         "fail",
     )
@@ -188,7 +188,7 @@ def isolated(request: pytest.FixtureRequest) -> Isolated:
 
 
 def _isolated(item: pytest.Item) -> Isolated:
-    """Return the Isolated for a test; skip or fail the test if the machine refuses."""
+    """Return the Isolated for a test; skip or fail the test if the host refuses."""
     options: dict[str, Any] = {}
     for name in _NAMES:
         if found := item.config.getini(f"isolated_{name}"):
@@ -206,7 +206,7 @@ def _isolated(item: pytest.Item) -> Isolated:
 
 
 def _refusal(config: pytest.Config, options: Mapping[str, Any]) -> str | None:
-    """Return why this machine refuses such namespaces, None if it doesn't; tried once for each."""
+    """Return why this host refuses such namespaces, None if it doesn't; tried once for each."""
     known = config.stash[_known]
     key = repr(sorted(options.items()))
     if key not in known:
@@ -218,7 +218,7 @@ def _refusal(config: pytest.Config, options: Mapping[str, Any]) -> str | None:
             pytest.fail(f"isolated: {error}", pytrace=False)
         except spawner.SetupError as error:
             hint = f"\nhint: {error.hint}" if error.hint else ""
-            known[key] = f"isolated: this machine refuses: {error}{hint}"
+            known[key] = f"isolated: this host refuses: {error}{hint}"
     return known[key]
 
 

@@ -1,6 +1,6 @@
 """What a container is to be: a frozen value, checked with words before any step is taken.
 
-It holds no trace of a command line or of the machine's state, so that every front end can make
+It holds no trace of a command line or of the host's state, so that every front end can make
 one and a test can plan one without privileges.
 """
 

@@ -64,7 +64,7 @@ class Step(Frozen):
     `where` is the process that takes it. `what` says what it does, as an imperative, and `how`
     shows the system call; `act` does it, given the kernel and the process that it's about, by the
     name that /proc has for it. `topic` names the words that `explain` has for it. `needs` are the
-    namespaces without which it is left out, because it would change the machine's own. `makes` is
+    namespaces without which it is left out, because it would change the host's own. `makes` is
     set where the container isn't made yet, and `last_act` where only the exec is left. `optional`
     is the kind of a namespace that may be refused.
     """
@@ -103,7 +103,7 @@ class Step(Frozen):
 
 
 class Part:
-    """What one subject does for a container, as it was looked up on this machine.
+    """What one subject does for a container, as it was looked up on this host.
 
     It speaks for stations of the plan (`planning.STATIONS`), by what `stations` has for them; where
     no part speaks for a station, the steps of a plain run stand.
@@ -316,7 +316,7 @@ def die_with_parent(*, keeper: bool = False) -> Step:
 
 
 def make_private() -> Step:
-    """Keep later mounts from spreading to the machine's own namespace, mount_namespaces(7)."""
+    """Keep later mounts from spreading to the host's own namespace, mount_namespaces(7)."""
     flags = linux.MS_REC | linux.MS_PRIVATE
     return Step(
         INIT,

@@ -1,6 +1,6 @@
 """Return the steps that would make a container, as data: what `pyspawn --dry-run` prints.
 
-The launcher itself plans them, since it alone sees the machine as it will when it takes them: in a
+The launcher itself plans them, since it alone sees the host as it will when it takes them: in a
 process of its own, whose threads and privileges aren't the caller's.
 """
 

@@ -141,7 +141,7 @@ class Process(Container, Generic[AnyStr]):
         ids as well. `map_users` and `map_groups` are whole maps: an IdMap, or (inner, outer, count)
         or "INNER:OUTER:COUNT" in a list, or "auto"; `setgroups` allows or denies setgroups(2)
         inside. `hostname` is the name inside. `network` is a Network, or what --network takes, and
-        `publish` are ports of this machine's that lead inside: a number, what --publish takes, a
+        `publish` are ports of this host's that lead inside: a number, what --publish takes, a
         Publish, or several. `propagation` says how mounts spread, and `mount_proc` that proc is
         mounted, or where. `user`, `group` and `extra_groups` say who the program is, by ids as seen
         inside. `monotonic` and `boottime` move the clocks by whole seconds and need a new time

@@ -16,7 +16,7 @@ INITS = ("tini", "docker-init", "dumb-init", "catatonit", "pyinit", "s6-svscan",
 """Programs that are run in place of pyinit, never under it."""
 
 SHARED, NEW = "host", "private"
-"""What docker(1) and podman(1) call the machine's own namespace, and a new one."""
+"""What docker(1) and podman(1) call the host's own namespace, and a new one."""
 
 _LISTS = ("--unshare", "--share", "--unshare-try")
 _PLACES = ("/proc/", "/run/netns/", "/var/run/netns/")

@@ -93,7 +93,7 @@ _BOTH = {
 RUN: "Mapping[str, str]" = {
     **_BOTH,
     "--dns": "use --network, which brings a name server, or mount a file on /etc/resolv.conf",
-    "--cgroupns": "use --cgroup, or --share cgroup for the machine's",
+    "--cgroupns": "use --cgroup, or --share cgroup for the host's",
     "--map-subids": "use --map-auto",
     "-f": f"pyspawn forks where it has to: {_NO_NEED}",
     "--fork": f"pyspawn forks where it has to: {_NO_NEED}",

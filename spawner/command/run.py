@@ -143,8 +143,7 @@ NETWORK = (
         "publish",
         metavar="[ADDRESS:]PORT[:PORT][/udp]",
         many=True,
-        help="Publish the last PORT, which is inside, at the first PORT of this machine. "
-        "Repeatable.",
+        help="Publish the last PORT, which is inside, at the first PORT of this host. Repeatable.",
     ),
 )
 """What a network is asked for by."""

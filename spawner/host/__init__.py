@@ -1,1 +1,1 @@
-"""The machine as it is found."""
+"""The host as it is found."""

@@ -46,7 +46,7 @@ def state(pid: int) -> str:
 def wait(pids: "Iterable[int]", seconds: float) -> bool:
     """Wait until one of these processes has ended; False when the time is over.
 
-    They are children of ours that weren't reaped. Not every machine has pidfd_open(2).
+    They are children of ours that weren't reaped. Not every host has pidfd_open(2).
     """
     poll = select.poll()
     opened = []

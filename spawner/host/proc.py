@@ -1,4 +1,4 @@
-"""Read and parse small files whole: those of /proc about processes, and the machine's set-up.
+"""Read and parse small files whole: those of /proc about processes, and the host's set-up.
 
 Who judges by what stands there decides what an absent file means: `read` and `text` raise, the
 others say in their first lines what they return instead. All of it is read after a failure, or for
@@ -55,7 +55,7 @@ def text(path: str) -> str:
 
 
 def contents(path: str) -> str:
-    """Return the text of a file of the machine's set-up, "" where there is no such file.
+    """Return the text of a file of the host's set-up, "" where there is no such file.
 
     Raises SetupError where it is closed to us, and SyscallError.
     """

@@ -1,4 +1,4 @@
-"""Find programs of the machine, and tell whether they'd have root's rights.
+"""Find programs of the host, and tell whether they'd have root's rights.
 
 They are found by PATH, in directories named from the root only, so that nothing that lies in the
 working directory is ever run.

@@ -1,4 +1,4 @@
-"""Runs programs of the machine for the launcher: newuidmap, newgidmap, getsubids, getent.
+"""Runs programs of the host for the launcher: newuidmap, newgidmap, getsubids, getent.
 
 They run from outside of every new namespace, with all signals blocked, as the launcher has them: a
 ^C meanwhile is the launcher's, and comes after.

@@ -29,7 +29,7 @@ def unknown(name: str, database: str) -> str:
     """Return the message that a name isn't in the database "passwd" or "group"."""
     kind = "user" if database == "passwd" else "group"
     return (
-        f"{name!r} is neither a {kind} of this machine (`getent {database}` shows them) nor an id "
+        f"{name!r} is neither a {kind} of this host (`getent {database}` shows them) nor an id "
         f"(a number from 0 to {MAX_ID}, as id(1) shows it)"
     )
 

@@ -73,7 +73,7 @@ def find(
 
 
 class Who:
-    """The caller, as the machine knows it: `ask` runs the programs that tell."""
+    """The caller, as the host knows it: `ask` runs the programs that tell."""
 
     def __init__(self, ask: "Ask", caller: "Caller") -> None:
         self.caller = caller

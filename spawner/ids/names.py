@@ -1,6 +1,6 @@
 """Look up users and groups by name, for the command line and the API; read only for names.
 
-The names are those of this machine: of passwd(5) and group(5), and then of what getent(1) asks, a
+The names are those of this host: of passwd(5) and group(5), and then of what getent(1) asks, a
 directory service perhaps. That is a program since a look-up of our own could not be ended where
 the service doesn't answer (`helpers`).
 """

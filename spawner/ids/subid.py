@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Run
 
     Ask = Callable[[Sequence[str]], Answer]
-    """Runs a program of the machine."""
+    """Runs a program of the host."""
 
 FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
 """Where the ranges stand, for user ids and for group ids."""
@@ -80,7 +80,7 @@ def is_link(path: str) -> bool:
 
 
 def elsewhere() -> bool:
-    """Say whether this machine has subordinate ids come from a directory service."""
+    """Say whether this host has subordinate ids come from a directory service."""
     return source(contents("/etc/nsswitch.conf")) != "files"
 
 

@@ -107,7 +107,7 @@ def _one(ids: Ids, wanted: int | None, own: int | None, word: str, outside: int)
     if found is None:
         found = ids.lowest
     if found is None:
-        raise _empty(word, f"the program would stay {word} {outside} of this machine")
+        raise _empty(word, f"the program would stay {word} {outside} of this host")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What joins: found on this machine, and then the steps at each station (`enter`).
+"""What joins: found on this host, and then the steps at each station (`enter`).
 
 The others are taken to be hostile. Everything is looked up and opened by the launcher, or by a
 scout in its place (`scout`), before any namespace is entered. No path is looked up later that

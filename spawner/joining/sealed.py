@@ -1,7 +1,7 @@
 """Start pyspawn anew from a sealed copy of its interpreter, before it goes to somebody hostile.
 
 A program there may be a script whose interpreter is /proc/self/exe, or lead to it by a link: then
-the kernel executes what we are, an interpreter of this machine, in their hands, and whoever may
+the kernel executes what we are, an interpreter of this host, in their hands, and whoever may
 write the file can open it for writing from there (CVE-2019-5736 of runc). What they get hold of
 like this is a copy in memory that nobody can write, memfd_create(2).
 

@@ -26,7 +26,7 @@ _LIST = "/proc/thread-self/children"
 """The kernel's list of our children, proc_pid_task(5)."""
 
 _STOPPING = 1.0
-"""Seconds that those that were sent a SIGSTOP may take to stop: the machine may be busy."""
+"""Seconds that those that were sent a SIGSTOP may take to stop: the host may be busy."""
 
 _MOMENT = 0.001
 """Seconds between two looks whether it has."""

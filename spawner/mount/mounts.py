@@ -51,7 +51,7 @@ def propagate(how: str) -> Step:
 def mount_proc(path: str, *, needs: tuple[str, ...], apart: bool) -> Step:
     """Mount a proc file system on the directory `path`.
 
-    With `apart` mounts spread to the machine's own tree, so what is mounted there is made private
+    With `apart` mounts spread to the host's own tree, so what is mounted there is made private
     first: a mount belongs to the propagation of what it's made on. A plain directory belongs to
     that of the mount around it, which stays as it is: so it's refused.
     """

@@ -41,7 +41,7 @@ class Tree(Wish):
 
     @property
     def spreads(self) -> str:
-        """The option by which what is mounted inside would appear on the machine."""
+        """The option by which what is mounted inside would appear on the host."""
         if self.propagation in (PRIVATE, SLAVE):
             return ""
         return mark(f"--propagation {self.propagation}")

@@ -43,7 +43,7 @@ _HINTS = {
         "the sysctl as root"
     ),
     EADDRINUSE: "publish another port, or end the program that listens there (`ss -lnp`)",
-    EADDRNOTAVAIL: "publish on an address that this machine has (`ip address`)",
+    EADDRNOTAVAIL: "publish on an address that this host has (`ip address`)",
 }
 """What to do about a port that can't be listened on, by errno."""
 
@@ -215,7 +215,7 @@ def slirp4netns(
     is the path of the socket that it listens on. See slirp4netns(1).
 
     It has to stay out of the user namespace inside, where a program that is root could reach into
-    it by ptrace(2), or /proc/PID/mem, and so into the machine's network. As an ordinary user's it
+    it by ptrace(2), or /proc/PID/mem, and so into the host's network. As an ordinary user's it
     does, but with --enable-sandbox it would enter. As `root` it needs no user namespace, and the
     sandbox takes its capabilities, and all files but those in /etc and /run (`resolver`).
     """
@@ -234,7 +234,7 @@ def pasta(
     """Return the argv of a pasta for the network namespace that its stdin is.
 
     `users` is the path of its user namespace. It stays in the foreground, as our child, and writes
-    its pid to stdout when it's done. The machine's own loopback stays out of reach. Started by
+    its pid to stdout when it's done. The host's own loopback stays out of reach. Started by
     `root` it would become nobody, who may not enter the namespaces. See passt(1).
     """
     words = [program, "--foreground", "--config-net", "--quiet", "--stderr"]

@@ -28,13 +28,13 @@ HELPED = frozenset({"slirp4netns", "pasta"})
 """Kinds whose packets a program outside carries."""
 
 RESOLVERS = {"slirp4netns": "10.0.2.3", "pasta": "169.254.1.1"}
-"""Where a helper answers for the machine's own name server: slirp4netns(1); passt(1) where we say.
+"""Where a helper answers for the host's own name server: slirp4netns(1); passt(1) where we say.
 
-The machine's may be a stub at 127.0.0.53, which inside is nobody.
+The host's may be a stub at 127.0.0.53, which inside is nobody.
 """
 
 LOCAL = "127.0.0.1"
-"""Where a port is published unless an address is given: on this machine only."""
+"""Where a port is published unless an address is given: on this host only."""
 
 _SPELLING = "a port is published by [ADDRESS:]PORT[:PORT][/udp], as in 127.0.0.1:8080:80"
 
@@ -42,9 +42,9 @@ _VETH = "as in veth:BRIDGE,address=10.1.0.2/24,gateway=10.1.0.1"
 
 
 class Publish(Frozen):
-    """A port of the machine that leads to a port inside.
+    """A port of the host that leads to a port inside.
 
-    `address` is the machine's own, an IPv4 or IPv6 address, and `port` is there; `inner` is the
+    `address` is the host's own, an IPv4 or IPv6 address, and `port` is there; `inner` is the
     port inside; `protocol` is "tcp" or "udp". Raises SpecError.
     """
 
@@ -82,7 +82,7 @@ def _host(address: str) -> str:
             return str(ip_address(address))
     except ValueError:
         pass
-    raise SpecError(f"{address!r} is not an address of this machine", _SPELLING)
+    raise SpecError(f"{address!r} is not an address of this host", _SPELLING)
 
 
 def _interface(address: str) -> "IPv4Interface | IPv6Interface":
@@ -130,7 +130,7 @@ def _is_number(word: str) -> bool:
 class Network(Wish):
     """The network of a container; frozen.
 
-    `kind` is one of KINDS. `publish` are ports of the machine's that lead inside. A `veth` needs
+    `kind` is one of KINDS. `publish` are ports of the host's that lead inside. A `veth` needs
     the `bridge` that it's to be a port of, and may have an `address` (with the length of its
     prefix) and a `gateway`.
 
@@ -203,7 +203,7 @@ class Network(Wish):
         for port in self.publish:
             place = (port.address, port.port, port.protocol)
             if place in taken:
-                raise SpecError(f"{port}: that port of the machine is published twice")
+                raise SpecError(f"{port}: that port of the host is published twice")
             taken.add(place)
             self._check_port(port)
 
@@ -214,10 +214,10 @@ class Network(Wish):
         if port.protocol != "udp":
             return
         if self.kind == "slirp4netns" and port.address.startswith("127."):
-            # An answer would go to the machine's loopback, which is closed to what is inside.
+            # An answer would go to the host's loopback, which is closed to what is inside.
             raise SpecError(
                 f"{port}: slirp4netns loses the answers of UDP ports published on loopback",
-                "publish on another address of this machine, or use pasta",
+                "publish on another address of this host, or use pasta",
             )
         if self.kind == "pasta" and port.port != port.inner:
             raise SpecError(
@@ -301,7 +301,7 @@ class Network(Wish):
         for spreads in filter(None, (wish.spreads for wish in spec.wishes)):
             raise SpecError(
                 f"the network {self.kind} needs an /etc/resolv.conf of its own, which would "
-                f"spread to the machine with {spreads}",
+                f"spread to the host with {spreads}",
                 f"take {mark('--propagation private')} or slave",
             )
 

@@ -1,6 +1,6 @@
-"""Mount a resolv.conf(5) of the container's own over the machine's, in its mount namespace.
+"""Mount a resolv.conf(5) of the container's own over the host's, in its mount namespace.
 
-The machine's name server may be one that only the machine itself can reach (a stub at 127.0.0.53),
+The host's name server may be one that only the host itself can reach (a stub at 127.0.0.53),
 so a helper of the network answers in its place, at an address that it says.
 """
 
@@ -27,21 +27,21 @@ _NEW = f"{_DIRECTORY}/resolv.conf"
 _OPTIONS = "mode=0755,size=1M"
 
 _SANDBOX = ("/etc", "/run")
-"""What slirp4netns keeps of the machine's files, slirp4netns(1), --enable-sandbox."""
+"""What slirp4netns keeps of the host's files, slirp4netns(1), --enable-sandbox."""
 
 _STEPS = 1000
 """Names on the way of a path, far beyond any that isn't a loop of symbolic links."""
 
 _LONGEST = 65536
-"""Bytes of the machine's file that are read."""
+"""Bytes of the host's file that are read."""
 
 
 def step(server: str) -> Step:
-    """Let the C library ask `server`, and otherwise follow the machine's /etc/resolv.conf.
+    """Let the C library ask `server`, and otherwise follow the host's /etc/resolv.conf.
 
     The file lies in a file system of memory. That is mounted over a directory for a moment, and the
     file bound where the path leads now, through symbolic links: no process but ours is in the mount
-    namespace yet, and nothing of the machine's is written, mount(2).
+    namespace yet, and nothing of the host's is written, mount(2).
     """
     return Step(
         INIT,
@@ -56,11 +56,11 @@ def step(server: str) -> Step:
     )
 
 
-def text(machine: str, server: str) -> str:
-    """Return a resolv.conf(5) that asks `server`, and is otherwise like the machine's."""
+def text(host: str, server: str) -> str:
+    """Return a resolv.conf(5) that asks `server`, and is otherwise like the host's."""
     others = [
         line
-        for line in machine.splitlines()
+        for line in host.splitlines()
         if line.split(maxsplit=1)[:1] in (["search"], ["domain"], ["options"])
     ]
     return "".join(f"{line}\n" for line in (f"nameserver {server}", *others))
@@ -96,9 +96,9 @@ def _parts(path: str) -> list[str]:
 
 
 def bring_along(kernel: "Kernel") -> None:
-    """Copy the machine's resolv.conf into /etc for this process alone, in a new mount namespace.
+    """Copy the host's resolv.conf into /etc for this process alone, in a new mount namespace.
 
-    For slirp4netns, whose sandbox keeps only /etc and /run of the machine's files. Where there is
+    For slirp4netns, whose sandbox keeps only /etc and /run of the host's files. Where there is
     no such file, the init says so, `step`. Raises SyscallError and OSError.
     """
     try:

@@ -1,4 +1,4 @@
-"""A pair of interfaces, veth(4): one inside, one a port of a bridge of the machine's; by root.
+"""A pair of interfaces, veth(4): one inside, one a port of a bridge of the host's; by root.
 
 The kernel takes both away with the network namespace inside, some time after its last process. So
 that it's gone when pyspawn is, and also where somebody else holds the namespace, a process aside
@@ -89,8 +89,8 @@ class Pair(Backend):
             complain(f"the kernel refuses: {posix.strerror(error.code)}")
 
     def _connect(self, kernel: "Kernel", ends: "Ends", connect: "Callable[[], Any]") -> None:
-        machine = connect()
-        bridge = _bridge(machine, self.network.bridge or "")
+        host = connect()
+        bridge = _bridge(host, self.network.bridge or "")
         if bridge is None:
             return
         posix.write(ends.ready, b"1")
@@ -100,16 +100,16 @@ class Pair(Backend):
         process = words[0].decode()
         name = f"ps{posix.urandom(6).hex()}"
         inner = {"ifname": INNER, "net_ns_pid": int(process)}
-        machine.link("add", ifname=name, kind="veth", peer=inner)
-        index = machine.link_lookup(ifname=name)[0]
+        host.link("add", ifname=name, kind="veth", peer=inner)
+        index = host.link_lookup(ifname=name)[0]
         try:
-            machine.link("set", index=index, master=bridge, state="up")
+            host.link("set", index=index, master=bridge, state="up")
             _join(kernel, process)
             self._configure(connect())
             posix.write(ends.ready, b"1")
             posix.read(ends.end, 1)
         finally:
-            _delete(machine, index)
+            _delete(host, index)
         posix._exit(0)
 
     def _configure(self, inside: "Any") -> None:
@@ -131,7 +131,7 @@ def find(network: "Network") -> Pair:
     for name in ("CAP_NET_ADMIN", "CAP_SYS_ADMIN"):
         if proc.holds(status, name) is False:
             raise SetupError(
-                f"start veth: this takes {name} in the machine's network namespace",
+                f"start veth: this takes {name} in the host's network namespace",
                 stage=LAUNCHER,
                 hint="do it as root, or take a network that needs no right, "
                 f"{mark('--network pasta')}",
@@ -139,13 +139,13 @@ def find(network: "Network") -> Pair:
     return Pair(network)
 
 
-def _bridge(machine: "Any", name: str) -> int | None:
+def _bridge(host: "Any", name: str) -> int | None:
     """Return the index of a bridge; complain where there's none of that name."""
-    found = machine.link_lookup(ifname=name)
+    found = host.link_lookup(ifname=name)
     if not found:
         complain(f"{_NO_BRIDGE} named {name}")
         return None
-    kind = machine.get_links(found[0])[0].get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
+    kind = host.get_links(found[0])[0].get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
     if kind != "bridge":
         complain(f"{_NO_BRIDGE} named {name}, {_OTHER}")
         return None
@@ -162,12 +162,12 @@ def _join(kernel: "Kernel", process: str) -> None:
         posix.close(descriptor)
 
 
-def _delete(machine: "Any", index: int) -> None:
+def _delete(host: "Any", index: int) -> None:
     """Delete a pair, if the kernel hasn't yet."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     try:
-        machine.link("del", index=index)
+        host.link("del", index=index)
     except NetlinkError as error:
         if error.code != ENODEV:
             raise

@@ -38,14 +38,14 @@ TEXTS = {
     # The launcher, and the fork of the stage.
     "become-keepers-subreaper": Text(
         "From now on a process below this one that loses its parent becomes this one's child, not "
-        "that of the machine's init.",
+        "that of the host's init.",
         "Before there is any. The stage, which is about to be forked, takes care of all that is "
         "below it; if it is killed, that comes here.",
         "PR_SET_CHILD_SUBREAPER(2const)",
     ),
     "become-subreaper": Text(
         "From now on a process below this one that loses its parent becomes this one's child, not "
-        "that of the machine's init.",
+        "that of the host's init.",
         "The stage is about to fork the init and to end. The init is to become the launcher's "
         "child then, since only a parent learns how a process ended; so this comes before either "
         "exists.",
@@ -121,7 +121,7 @@ TEXTS = {
     "map-gid-by-helper": Text(
         "newgidmap, which has the right to, writes the group map: the caller's own group, and "
         "ranges that /etc/subgid gives to the caller, which it checks.",
-        "From outside: inside, the machine's root has no id, and its set-uid bits count for "
+        "From outside: inside, the host's root has no id, and its set-uid bits count for "
         "nothing; and never after no_new_privs, which switches them off. Setgroups can stay "
         "allowed: it was root who gave the ranges.",
         "newgidmap(1), subgid(5), user_namespaces(7)",
@@ -135,7 +135,7 @@ TEXTS = {
     ),
     # What is joined.
     "hide": Text(
-        "From now on only root of this machine can trace the process, read its memory, or "
+        "From now on only root of this host can trace the process, read its memory, or "
         "reach its descriptors and its program through /proc. Forks inherit that.",
         "Before anything is entered: from then on processes in there may see this one, and it has "
         "descriptors of the outside. The exec of the program ends it.",
@@ -181,7 +181,7 @@ TEXTS = {
         "setns(2), uts_namespaces(7)",
     ),
     "join-time": Text(
-        "The clocks that count from the start of the machine show what they show the target. How "
+        "The clocks that count from the start of the host show what they show the target. How "
         "far they are off was set before the first process was in there, and stays.",
         "By the init itself, which has a single thread, as the kernel requires: a process that "
         "joins one is in it at once, unlike one that makes it.",
@@ -230,7 +230,7 @@ TEXTS = {
     ),
     "unshare-time": Text(
         "The next child starts in a new time namespace, where CLOCK_MONOTONIC and CLOCK_BOOTTIME "
-        "can be set ahead or back. The date and the time of day are the machine's, as before.",
+        "can be set ahead or back. The date and the time of day are the host's, as before.",
         "Offsets can be written only while the namespace is empty: between this call and the fork.",
         "unshare(2), time_namespaces(7)",
     ),
@@ -295,8 +295,8 @@ TEXTS = {
         "mount_namespaces(7), unshare(2)",
     ),
     "unshare-uts": Text(
-        "The init gets a host name and a domain name of its own, copies of the machine's.",
-        "Before they are set, which would otherwise rename the machine.",
+        "The init gets a host name and a domain name of its own, copies of the host's.",
+        "Before they are set, which would otherwise rename the host.",
         "uts_namespaces(7), unshare(2)",
     ),
     "unshare-ipc": Text(
@@ -307,7 +307,7 @@ TEXTS = {
     ),
     "unshare-net": Text(
         "The init gets network devices, addresses, routes, firewall rules and ports of its own: "
-        "nothing but a loopback interface, which is down. Abstract Unix sockets of the machine are "
+        "nothing but a loopback interface, which is down. Abstract Unix sockets of the host are "
         "out of reach as well.",
         "Before the interface is brought up: each network namespace has its own.",
         "network_namespaces(7), unshare(2)",
@@ -320,7 +320,7 @@ TEXTS = {
     ),
     "start-carrier": Text(
         "A program outside takes an interface inside for its own, and carries the packets that "
-        "come there to sockets of the machine's, and back: so no right to the machine's network is "
+        "come there to sockets of the host's, and back: so no right to the host's network is "
         "needed.",
         "The network namespace exists, and nothing runs in it yet. The program is to find its "
         "network ready, so this waits until the helper says so.",
@@ -335,23 +335,23 @@ TEXTS = {
     ),
     # The inside.
     "make-private": Text(
-        "Mounts and unmounts no longer spread between this tree of mounts and the machine's.",
+        "Mounts and unmounts no longer spread between this tree of mounts and the host's.",
         "A new mount namespace is a copy whose mounts are still tied to the originals. On most "
-        "machines these are shared, and the next mount would appear outside, too; in a new user "
+        "hosts these are shared, and the next mount would appear outside, too; in a new user "
         "namespace what is mounted outside would still appear in here. So this is the first thing "
         "done.",
         "mount_namespaces(7), mount(2)",
     ),
     "make-slave": Text(
-        "What the machine mounts or unmounts from now on happens in here as well, but nothing that "
+        "What the host mounts or unmounts from now on happens in here as well, but nothing that "
         "is mounted in here is seen outside.",
         "A new mount namespace is a copy whose mounts are still peers of the originals: on most "
-        "machines they're shared, both ways. So this is the first thing done in there.",
+        "hosts they're shared, both ways. So this is the first thing done in there.",
         "mount_namespaces(7), mount(2)",
     ),
     "make-shared": Text(
         "Mounts and unmounts spread, within this tree of mounts and, without a new user namespace, "
-        "between it and the machine's own.",
+        "between it and the host's own.",
         "First thing in there, so that it holds for whatever is mounted next.",
         "mount_namespaces(7), mount(2)",
     ),
@@ -369,8 +369,8 @@ TEXTS = {
         "the propagation any more; then a new proc covers it, which shows the processes of the PID "
         "namespace that the init is in.",
         "By the init, since a proc file system belongs to the PID namespace of whoever mounts it. "
-        "Mounts spread to the machine's own tree, as was asked for: a /proc that did would cover "
-        "the machine's.",
+        "Mounts spread to the host's own tree, as was asked for: a /proc that did would cover "
+        "the host's.",
         "mount_namespaces(7), proc(5), mount(2)",
     ),
     "mount-proc": Text(
@@ -382,10 +382,10 @@ TEXTS = {
         "proc(5), pid_namespaces(7), mount(2)",
     ),
     "bind-resolver": Text(
-        "A file in memory covers the machine's /etc/resolv.conf. It names the address at which the "
-        "helper answers for the machine's name server, which may listen on the machine's own "
+        "A file in memory covers the host's /etc/resolv.conf. It names the address at which the "
+        "helper answers for the host's name server, which may listen on the host's own "
         "loopback interface, out of reach from here.",
-        "The tree of mounts is private, so the machine keeps its own; and /proc, through which the "
+        "The tree of mounts is private, so the host keeps its own; and /proc, through which the "
         "place is named that the path leads to, is there.",
         "mount(2), umount2(2)",
     ),

@@ -184,7 +184,7 @@ def _json(fields: "dict[str, Value]") -> bytes:
 
 
 def _explain(error: SetupError, spec: "Spec | None") -> str | None:
-    """Return the hint that the machine's state gives for a failure, None if that look-up fails."""
+    """Return the hint that the host's state gives for a failure, None if that look-up fails."""
     try:
         from spawner.why import rules
 

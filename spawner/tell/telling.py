@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Telling(Kernel):
-    """The machine's kernel, which is told of before it's asked."""
+    """The host's kernel, which is told of before it's asked."""
 
     __slots__ = ("_in_step", "_introduction", "_joins", "_keeping", "_out", "_unheard", "_where")
 

@@ -1,4 +1,4 @@
-"""Read what the machine shows of itself: the files and calls by which the rules judge.
+"""Read what the host shows of itself: the files and calls by which the rules judge.
 
 All of it is read from the launcher, which stays outside of the new namespaces, and through a
 `Host` that tests replace. Nothing here raises: what can't be read is not known.
@@ -27,7 +27,7 @@ MAKERS = ("unshare", "clone", "clone3", "fork")
 
 
 class Host:
-    """The files and calls by which the machine and this process can be examined.
+    """The files and calls by which the host and this process can be examined.
 
     Each question has an answer: None, or an errno, where there is none.
     """
@@ -61,7 +61,7 @@ class Host:
 
 
 class Case:
-    """A refusal, and the machine that it happened on."""
+    """A refusal, and the host that it happened on."""
 
     def __init__(self, error: "SetupError", spec: "Spec | None", host: Host) -> None:
         self.host = host

@@ -33,11 +33,11 @@ def too_long(case: Case) -> str | None:
 
 
 def no_file(case: Case) -> str:
-    """Explain ENFILE: the limit on the open files of the whole machine."""
+    """Explain ENFILE: the limit on the open files of the whole host."""
     limit = case.sysctl("fs/file-max")
     known = f" (fs.file-max is {limit})" if limit is not None else ""
     return (
-        f"the whole machine has run out of open files{known}: end the programs that hold them, or "
+        f"the whole host has run out of open files{known}: end the programs that hold them, or "
         "raise it as root, `sysctl -w fs.file-max=NUMBER`"
     )
 
@@ -122,7 +122,7 @@ def clock(case: Case) -> str | None:
         return None
     return (
         "no clock can go below zero, nor beyond 146 years: take an offset nearer to 0 (`uptime` "
-        "shows for how long the machine is up)"
+        "shows for how long the host is up)"
     )
 
 

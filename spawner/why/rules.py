@@ -1,4 +1,4 @@
-"""Say why the kernel refused, from the machine's own state, and what to do about it.
+"""Say why the kernel refused, from the host's own state, and what to do about it.
 
 An errno names a kind of refusal, not its cause: EPERM for a new user namespace may come from a
 chroot, a sysctl, AppArmor, a seccomp filter or an id without a mapping. What each cause leaves

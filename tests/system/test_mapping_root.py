@@ -71,7 +71,7 @@ def test_names_that_a_directory_service_has() -> None:
     assert rows(room(code, "--setuid", "far", program=program)) == ["70001", "70002"]
     ended = room(code, "--setgid", "far")
     assert ended.status == 125
-    assert "--setgid: 'far' is neither a group of this machine (`getent group`" in ended.errors
+    assert "--setgid: 'far' is neither a group of this host (`getent group`" in ended.errors
 
 
 def test_a_name_whose_ids_are_not_mapped() -> None:

@@ -113,7 +113,7 @@ def test_a_port_of_roots_and_an_address_of_somebody_elses() -> None:
             "--mount",
         ),
         (["--network", "host", "--net"], "--network host and a new net", "leave one"),
-        (["--network", "pasta", "--propagation", "shared"], ".*spread to the machine", "private"),
+        (["--network", "pasta", "--propagation", "shared"], ".*spread to the host", "private"),
         (["--network", "host", "--net=/proc/self/ns/net"], ".*--net=FILE names another", "leave"),
         (["--network", "pasta", "--net=/proc/self/ns/net"], ".*--net=FILE names anot", "leave"),
         (["--network", "pasta", "--ipc=/proc/self/ns/ipc"], "pasta can't reach into", "veth"),

@@ -80,7 +80,7 @@ def test_as_a_module() -> None:
         (["--env=" + "A" * 9000, "true"], "' is not NAME=VALUE", "--env NAME=VALUE: Set"),
         (
             ["--map-user=no-such-one", "true"],
-            "'no-such-one' is neither a user of this machine (`getent passwd` shows them) nor",
+            "'no-such-one' is neither a user of this host (`getent passwd` shows them) nor",
             "--map-user USER: Be this user",
         ),
         (["--env=A", "true"], "'A' is not NAME=VALUE", "--env NAME=VALUE: Set"),

@@ -295,7 +295,7 @@ def test_a_machine_that_refuses(pytester: pytest.Pytester, setting: str) -> None
     )
     text = result.stdout.str()
     assert "un-isolated" not in text
-    assert "this machine refuses" in text
+    assert "this host refuses" in text
     assert "max_" in text
     outcomes = result.parseoutcomes()
     assert outcomes["passed"] == 1

@@ -51,5 +51,5 @@ def test_nothing_is_asked_in_a_directory_that_is_not_named_from_the_root(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(os.environ, "PATH", ".:bin")
-    with pytest.raises(ValueError, match="neither a user of this machine"):
+    with pytest.raises(ValueError, match="neither a user of this host"):
         names.user("no-such-one")
