@@ -170,7 +170,7 @@ def table_size(otherwise: int) -> int:
 
 def _read(file: bytes, before: bytes, most: int) -> list[bytes]:
     """Return a file of /proc/self, split at the last `most` places of `before`; raises OSError."""
-    # By no other calls, and without int() of decimal digits: see "Memory" in docs/architecture.md.
+    # By no other calls, and without int() of decimal digits: see "Memory" in docs/start-up.md.
     descriptor = posix.open(b"/proc/self/" + file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return posix.read(descriptor, 4096).rsplit(before, most)

@@ -50,7 +50,7 @@ class Workload:
         self.own_group, self.foreground, self.wants = _place(asked, handover, self.has_terminal)
         self._own_session = asked.place == settings.OWN_SESSION
         # Without what can't be set: the C library's own signals, nptl(7). (No set operation, see
-        # "Memory" in docs/architecture.md.)
+        # "Memory" in docs/start-up.md.)
         valid = _signal.valid_signals()
         self._mask = [number for number in handover.mask if number in valid]
         self._ignored = handover.ignored

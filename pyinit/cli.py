@@ -73,7 +73,7 @@ def _asked(words: list[bytes]) -> settings.Settings:
 
 def _environment_asks() -> bool:
     """Tell whether the environment may hold an option of ours."""
-    for name in posix.environ:  # noqa: SIM110  see "Memory" in docs/architecture.md
+    for name in posix.environ:  # noqa: SIM110  see "Memory" in docs/start-up.md
         if name[:7] == b"PYINIT_":
             return True
     return False

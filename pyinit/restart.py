@@ -10,7 +10,7 @@ START = (
     "import gc,sys;gc.disable();sys.path[:0]=[{directory!r}];"
     "from pyinit.cli import main;main(m,set())"
 )
-"""The code of a lean start, docs/architecture.md, "Start-up".
+"""The code of a lean start, docs/start-up.md.
 
 It does what `pyinit.__main__` does, without a module to be found: a tenth of a millisecond less in
 which PID 1 loses signals.

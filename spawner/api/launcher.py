@@ -5,7 +5,7 @@ Who does what:
 1. Each call execs one lean `pyspawn`, the launcher, by `subprocess.Popen`. The caller may have
    threads, so its process is never unshared (unshare(CLONE_NEWUSER) would be refused) and never
    forked to run Python.
-2. The *status* pipe carries the launcher's JSON lines (docs/architecture.md). The start reads it up
+2. The *status* pipe carries the launcher's JSON lines (docs/interfaces.md). The start reads it up
    to `started` or `failed`; `exited` stays in the pipe until the launcher's end, so nobody has to
    read meanwhile.
 3. The *lifeline* pipe ends the container: the launcher kills all of it at the first byte or at the

@@ -32,7 +32,7 @@ HEAVY = {
     "os", "re", "enum", "typing", "argparse", "dataclasses", "subprocess", "json", "ctypes",
     "signal", "collections", "functools", "contextlib", "logging", "asyncio", "psutil", "site",
 }  # fmt: skip
-"""Each costs a millisecond or more, docs/architecture.md."""
+"""Each costs a millisecond or more, docs/start-up.md."""
 
 
 def loaded(argv: Sequence[Word], status: int = 0) -> set[str]:
