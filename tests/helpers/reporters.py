@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import signal
+from collections.abc import Callable, Sequence
 
+from helpers.programs import BLOCK_ALL
 from helpers.running import Running
+from helpers.seccomp import Stepped
 
 FORWARDED = sorted(
     int(number)
@@ -56,3 +60,30 @@ def reported_by_all(running: Running, tags: set[str], until: int = LAST) -> dict
         else:
             numbers[tag].append(int(number))
     return numbers
+
+
+def in_steps(
+    start: Callable[[str], Running], at: int, numbers: Sequence[int]
+) -> tuple[int, list[int]]:
+    """Start a reporter, and signal what was started when it stands at its system call `at`.
+
+    `start` starts it behind prepared code. Return how many calls the whole start made, of all its
+    processes, and what the reporter got.
+    """
+    with Stepped(at, numbers) as steps, start(BLOCK_ALL + Stepped.code) as running:
+        steps.watch(running)
+        assert running.line().startswith("reporter ready")
+        whole = steps.count
+        running.send(LAST)
+        return whole, reported(running)
+
+
+def arrive_at_any_call(start: Callable[[str], Running], *, least: int, moments: int) -> None:
+    """Check that signals at so many calls of a start, which has `least` or more, all arrive."""
+    whole, got = in_steps(start, -1, [])
+    assert whole > least
+    assert got == []
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGRTMIN, signal.SIGRTMIN]
+    for at in range(random.Random().randrange(8), whole - whole // 20, max(1, whole // moments)):
+        _, got = in_steps(start, at, numbers)
+        assert sorted(got) == sorted(map(int, numbers)), f"at system call {at} of {whole}"

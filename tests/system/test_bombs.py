@@ -106,20 +106,22 @@ except spawner.TimeoutExpired:
 """
 
 
-def call(group: Group, how: str, what: str) -> contextlib.AbstractContextManager[Running]:
-    """Have a process of its own use the API: one that hangs hangs alone."""
+def ends_in_time(group: Group, how: str, what: str) -> None:
+    """Check that the time-out of a call of the API ends the bomb.
+
+    A process of its own makes the call: one that hangs hangs alone.
+    """
     passed = ",".join(map(str, group.passed))
-    argv = python(CALLER, PLACE, passed, what, *group.bomb(how))
-    return group.running(argv)
-
-
-@pytest.mark.parametrize("how", HOW)
-def test_a_time_out_ends_a_bomb(group: Group, how: str) -> None:
-    with call(group, how, "spawner.run(args, pass_fds=fds, share='pid', timeout=4)") as running:
+    with group.running(python(CALLER, PLACE, passed, what, *group.bomb(how))) as running:
         assert running.line() == "full"
         group.go()
         assert running.line() == "time is over"
         assert group.is_empty()
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_time_out_ends_a_bomb(group: Group, how: str) -> None:
+    ends_in_time(group, how, "spawner.run(args, pass_fds=fds, share='pid', timeout=4)")
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -130,11 +132,7 @@ def test_a_time_out_ends_a_bomb_that_has_joined(group: Group, how: str) -> None:
         assert target.line() == "here"
         (pid,) = children.of(target.pid)
         what = f"spawner.join({pid}, args, pass_fds=fds, timeout=4, namespaces=['uts'])"
-        with call(group, how, what) as running:
-            assert running.line() == "full"
-            group.go()
-            assert running.line() == "time is over"
-            assert group.is_empty()
+        ends_in_time(group, how, what)
 
 
 def test_a_time_out_ends_a_bomb_in_another_pid_namespace(group: Group) -> None:
@@ -144,11 +142,7 @@ def test_a_time_out_ends_a_bomb_in_another_pid_namespace(group: Group) -> None:
         assert target.line() == "here"
         (pid,) = children.of(target.pid)
         what = f"spawner.join({pid}, args, pass_fds=fds, timeout=4)"
-        with call(group, "plain", what) as running:
-            assert running.line() == "full"
-            group.go()
-            assert running.line() == "time is over"
-            assert group.is_empty()
+        ends_in_time(group, "plain", what)
 
 
 @pytest.mark.parametrize("init", [[], ["--init"]])

@@ -11,8 +11,8 @@ import pytest
 from helpers.capabilities import require
 from helpers.places import Place
 from helpers.programs import BLOCK_ALL, READY, reporter
-from helpers.reporters import LAST, PLAIN, STANDARD, reported
-from helpers.seccomp import Held, Stepped
+from helpers.reporters import LAST, PLAIN, STANDARD, arrive_at_any_call, reported
+from helpers.seccomp import Held
 from helpers.sleeping import spin
 
 from pyinit import signames
@@ -132,32 +132,12 @@ def test_a_signal_at_a_random_moment_of_the_start_is_not_lost(place: Place, numb
             assert reported(running) == []
 
 
-def start_in_steps(place: Place, at: int, numbers: list[int]) -> tuple[int, list[int]]:
-    """Start a reporter, and send signals when the start stands at its system call `at`.
-
-    Return how many calls the whole start made, and what the reporter got.
-    """
-    with (
-        Stepped(at, numbers) as steps,
-        place.start("--", *reporter(), prepare=BLOCK_ALL + Stepped.code) as running,
-    ):
-        steps.watch(running)
-        assert running.line().startswith("reporter ready")
-        whole = steps.count
-        running.send(LAST)
-        return whole, reported(running)
-
-
 def test_signals_at_any_system_call_of_the_start_are_not_lost(place: Place) -> None:
     """Each of these moments is one that a random sender would have to hit."""
     require("seccomp")
-    whole, got = start_in_steps(place, -1, [])
-    assert whole > 100
-    assert got == []
-    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGRTMIN, signal.SIGRTMIN]
-    for at in range(random.Random().randrange(8), whole - whole // 20, max(1, whole // 24)):
-        _, got = start_in_steps(place, at, numbers)
-        assert sorted(got) == sorted(map(int, numbers)), f"at system call {at} of {whole}"
+    arrive_at_any_call(
+        lambda prepare: place.start("--", *reporter(), prepare=prepare), least=100, moments=24
+    )
 
 
 def test_a_signal_at_a_random_moment_kills_or_is_forwarded(outside: Place) -> None:

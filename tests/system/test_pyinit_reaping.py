@@ -45,6 +45,16 @@ def alone(running: Running) -> bool:
     return len(left) == 1 and not children.zombies(running.pid)
 
 
+def all_reaped_at_once(running: Running, count: int) -> None:
+    """Let so many orphans die together, and check that nothing but the workload is left."""
+    assert running.line() == "made"
+    assert len(children.of(running.pid)) == count + 1
+    running.write(b"x")
+    children.wait_until(lambda: alone(running), "the last reaping")
+    running.close_input()
+    assert running.wait() == 0
+
+
 def test_a_stream_of_orphans_leaves_no_zombie(place: Place, tmp_path: Path) -> None:
     with (tmp_path / "events").open("w+b") as told:
         options = ["--events", str(told.fileno())]
@@ -63,12 +73,7 @@ def test_thousands_that_die_at_once_leave_no_zombie(place: Place, tmp_path: Path
         with place.start(
             *options, "--", *python(AT_ONCE, "2000"), pass_fds=[told.fileno()]
         ) as running:
-            assert running.line() == "made"
-            assert len(children.of(running.pid)) == 2001
-            running.write(b"x")
-            children.wait_until(lambda: alone(running), "the last reaping")
-            running.close_input()
-            assert running.wait() == 0
+            all_reaped_at_once(running, 2000)
         told.seek(0)
         assert told.read().count(b'"reaped"') == 2001
 
@@ -76,12 +81,7 @@ def test_thousands_that_die_at_once_leave_no_zombie(place: Place, tmp_path: Path
 def test_orphans_are_reaped_without_anyone_watching(place: Place) -> None:
     """The plain path, with no events to write, reaps as well."""
     with place.start("--", *python(AT_ONCE, "300")) as running:
-        assert running.line() == "made"
-        assert len(children.of(running.pid)) == 301
-        running.write(b"x")
-        children.wait_until(lambda: alone(running), "the last reaping")
-        running.close_input()
-        assert running.wait() == 0
+        all_reaped_at_once(running, 300)
 
 
 def test_a_storm_never_hides_the_workloads_end(place: Place) -> None:

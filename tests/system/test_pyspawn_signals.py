@@ -16,9 +16,8 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.programs import BLOCK_ALL, READY, SHORT_QUEUE, prepared, python, reporter
 from helpers.pyspawn import each_shape, pyspawn, spawn
-from helpers.reporters import FORWARDED, LAST, reported
+from helpers.reporters import FORWARDED, LAST, arrive_at_any_call
 from helpers.running import Lines, Running
-from helpers.seccomp import Stepped
 from helpers.sleeping import spin
 from helpers.terminal import Terminal
 
@@ -244,35 +243,11 @@ def test_sigkill_as_the_stop_signal() -> None:
         assert running.wait() == 137
 
 
-def start_in_steps(options: list[str], at: int, numbers: list[int]) -> tuple[int, list[int]]:
-    """Start a reporter, and signal pyspawn when the start stands at its system call `at`.
-
-    Return how many calls the whole start made, of all its processes, and what the reporter got.
-    """
-    argv = pyspawn("--stop-timeout=infinity", *options, "--", *reporter())
-    with (
-        Stepped(at, numbers) as steps,
-        Running(prepared(BLOCK_ALL + Stepped.code, argv)) as running,
-    ):
-        steps.watch(running)
-        assert running.line().startswith("reporter ready")
-        whole = steps.count
-        running.send(LAST)
-        got = reported(running)
-        running.send(signal.SIGKILL)
-        return whole, got
-
-
 @each_shape
 def test_signals_at_any_system_call_of_the_start_are_not_lost(options: list[str]) -> None:
     require("seccomp")
-    whole, got = start_in_steps(options, -1, [])
-    assert whole > 200
-    assert got == []
-    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGRTMIN, signal.SIGRTMIN]
-    for at in range(random.Random().randrange(8), whole - whole // 20, max(1, whole // 10)):
-        _, got = start_in_steps(options, at, numbers)
-        assert sorted(got) == sorted(map(int, numbers)), f"at system call {at} of {whole}"
+    argv = pyspawn("--stop-timeout=infinity", *options, "--", *reporter())
+    arrive_at_any_call(lambda code: Running(prepared(code, argv)), least=200, moments=10)
 
 
 @pytest.mark.parametrize("options", [["--init"], ["--share=pid"], ["--user", "--init"]])
