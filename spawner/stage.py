@@ -1,4 +1,4 @@
-"""The stage: the process between the launcher and the init, where one is needed.
+"""The stage: the process between the launcher and the init, for starts that need one.
 
 1. It makes its own process group at once. What the terminal sent to the old one stays pending here,
    since a fork doesn't pass it on, fork(2).
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def become(
     kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool, tell: bool
 ) -> "NoReturn":
-    """Be the stage; `keep` says that there will be no PID namespace to end with.
+    """Run as the stage; with `keep` it stays as the keeper, since no PID namespace is new.
 
     `tell` is for the init.
     """

@@ -1,4 +1,4 @@
-"""The steps of making a container: each can say what it does, and do it to the kernel it is given.
+"""The steps of making a container: each can describe itself, and be taken with a given kernel.
 
 A step holds no state: what it does depends on what it was made from and on the kernel alone.
 """
@@ -59,7 +59,7 @@ SELF = "self"
 
 
 class Step(Frozen):
-    """One step.
+    """One step: which process takes it, what it does, and the call.
 
     `where` is the process that takes it. `what` says what it does, as an imperative, and `how`
     shows the system call; `act` does it, given the kernel and the process that it's about, by the
@@ -89,7 +89,7 @@ class Step(Frozen):
         return one_line(self.how)
 
     def run(self, kernel: "Kernel", process: str = SELF) -> None:
-        """Take the step; `process` is whom it is about.
+        """Take the step; `process` is the pid that it acts on.
 
         Raises SetupError, which says what failed, where and why.
         """
@@ -121,41 +121,41 @@ class Part:
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """What gives the steps for each station that it speaks for."""
+        """Return, for each station that the part speaks for, a function that yields the steps."""
         return {}
 
     def search_path(self, found: bytes | None) -> bytes | None:
-        """Return the PATH that the program will have, which is `found` without this part."""
+        """Return the PATH that the program will have; without this part it is `found`."""
         return found
 
     def begin(self, kernel: "Kernel") -> None:
-        """Do what comes before anything is made, such as a fork; raises SetupError."""
+        """Do what has to come before anything is made, such as a fork; raises SetupError."""
 
     def watch(self, descriptors: "Iterable[int]") -> None:
-        """End what is waited for, from now on, when any of these becomes readable."""
+        """Give up waiting, from now on, when any of these descriptors becomes readable."""
 
     @property
     def descriptors(self) -> set[int]:
-        """What the launcher has to keep open for it while the container lives."""
+        """The descriptors that the launcher keeps open for the part while the container lives."""
         return set()
 
     def let_go(self) -> None:
-        """Close what only processes that were forked by now need; they have copies."""
+        """Close what only the processes forked by now need, which have copies."""
 
     def ended(self, changed: int) -> str:
-        """Take the end of its process, by the wait status; return what to tell."""
+        """Note how the part's process ended, by its wait status; return the message about that."""
         raise NotImplementedError
 
     def stop(self) -> list[int]:
-        """End, with the container; return the processes that outlive their SIGKILL."""
+        """End the part's processes, with the container; return those that outlive their SIGKILL."""
         return []
 
     def undo(self, kernel: "Kernel") -> None:
-        """Leave nothing behind of a container that was not to be; raises SetupError."""
+        """Undo what the part has made, for a container that failed; raises SetupError."""
 
 
 def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":
-    """Return what a call of the kernel's returns that is no step, done by the process `where`.
+    """Return the result of a kernel call that isn't a step; raises SetupError if it's refused.
 
     Raises SetupError, in which `what` says what failed.
     """
@@ -166,7 +166,7 @@ def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":
 
 
 def failed(where: str, what: str, error: SyscallError) -> SetupError:
-    """Return the error for what the process `where` was doing when a call was refused."""
+    """Return the SetupError for a refused call: what the process `where` was doing."""
     return SetupError(what, stage=where, syscall=error.syscall, errno=error.errno, path=error.path)
 
 
@@ -177,7 +177,7 @@ def take(
     refused: "Callable[[str, int], None]",
     process: str = SELF,
 ) -> "Steps":
-    """Take the first steps, by which the process `where` makes the container; return the rest.
+    """Take the first steps, those of the process `where`; return the rest.
 
     `refused` is called for an optional namespace that can't be had, with the errno; the steps that
     need it are left out. Raises SetupError.
@@ -195,7 +195,7 @@ def take(
 
 
 def without(left: "Steps", missing: str) -> "Steps":
-    """Return the steps that are left to take where the namespace `missing` could not be had."""
+    """Return the steps that are left to take when the namespace `missing` was refused."""
     return tuple(step for step in left if missing not in step.needs)
 
 
@@ -217,7 +217,7 @@ def unshare(kind: str, where: str, *, optional: bool = False) -> Step:
 
 
 def deny_setgroups() -> Step:
-    """Give up setgroups(2) inside, which the kernel asks of who maps one group without privileges.
+    """Give up setgroups(2) inside, as the kernel requires before a group is mapped unprivileged.
 
     Else a process could drop a group that a file's mode shuts out, user_namespaces(7).
     """
@@ -300,7 +300,7 @@ def leave_session_keyring() -> Step:
 
 
 def die_with_parent(*, keeper: bool = False) -> Step:
-    """Have the kernel kill the init when its parent dies, however that comes.
+    """Let the kernel kill the init when its parent dies, in whatever way.
 
     Only once the launcher is the parent, since the stage's exit would fire it, and after a change
     of credentials, which would clear it, PR_SET_PDEATHSIG(2const). The parent may be a `keeper`,
@@ -329,7 +329,7 @@ def make_private() -> Step:
 
 
 def mount_proc() -> Step:
-    """Mount a /proc that shows the new PID namespace: by a member of it, proc(5)."""
+    """Mount a /proc of the new PID namespace, by the init, which is a member of it, proc(5)."""
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     return Step(
         INIT,
@@ -366,7 +366,7 @@ def bring_up_loopback() -> Step:
 
 
 def change_directory(path: str) -> Step:
-    """Go where the program shall start."""
+    """Change to the directory where the program is to start."""
     return Step(
         INIT,
         f"change to the directory {path}",
@@ -377,7 +377,7 @@ def change_directory(path: str) -> Step:
 
 
 def clear_environment() -> Step:
-    """Start the program's environment from nothing."""
+    """Begin the program's environment from nothing."""
     return Step(
         INIT,
         "clear the environment",
@@ -399,7 +399,7 @@ def set_variable(name: str, value: str) -> Step:
 
 
 def pass_listeners() -> Step:
-    """Say that descriptors to listen on are meant for the program, sd_listen_fds(3)."""
+    """Declare that the descriptors to listen on are for the program, sd_listen_fds(3)."""
     return Step(
         INIT,
         "name the program as the process that listens",
@@ -466,7 +466,7 @@ def execute_init(
     *,
     ours: bool = False,
 ) -> Step:
-    """Become the init, which then starts the program; that it can't is a failure of ours.
+    """Become the init, which then starts the program; a failed exec is a failure of ours.
 
     `notice` is the descriptor that it takes along, if any; `ours` says that it is pyinit.
     """
@@ -488,7 +488,7 @@ def execute_init(
 
 
 def _no_program(program: bytes, error: "ExecFailure", search_path: bytes | None) -> ExecError:
-    """Return the error that says why the program isn't there: its status is 127 or 126."""
+    """Return the error for a program that can't be executed: its status is 127 or 126."""
     from pyinit import execerror
 
     status, text, hint = execerror.line(program, error, search_path)
@@ -504,7 +504,7 @@ def _no_program(program: bytes, error: "ExecFailure", search_path: bytes | None)
 
 
 def _no_init(what: str, error: "ExecFailure") -> SetupError:
-    """Return the error that says that the init can't be executed."""
+    """Return the error for an init that can't be executed."""
     return SetupError(what, stage=INIT, syscall="execve", errno=error.errno, path=_text(error.path))
 
 

@@ -1,4 +1,4 @@
-"""The launcher's second half: from the moment that the init was let go to the end of everything.
+"""The launcher's second half: from the init's go to the end of everything.
 
 A thin loop around `machine`: it carries records, notices, signals, deaths and deadlines in, and
 actions out. Signals are read from a signalfd, which tells their sender; the init's end comes as
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Wait:
-    """The wait for the end of a container that was made, which `making` has listened to.
+    """The wait for the end of a container that `making` has made.
 
     `lifelines`, `spared` and `early` are as for `Launch`.
     """
@@ -98,7 +98,7 @@ class Wait:
         return self._conclude(self._loop())
 
     def _let_go(self) -> None:
-        """Close what the caller passed on to the program."""
+        """Close the launcher's copies of the descriptors that were passed on to the program."""
         pipes = self._made.pipes
         spared = {pipes.status_reader, pipes.go_writer, pipes.notice_reader, self._made.pidfd}
         spared.add(self._signals)
@@ -111,7 +111,7 @@ class Wait:
     # What comes in
 
     def _loop(self) -> int:
-        """Take what comes until the container has ended; return its wait status."""
+        """Handle events until the container has ended; return its wait status."""
         for number in self._early:
             self._signal(number)
         pipes = self._made.pipes
@@ -140,7 +140,7 @@ class Wait:
                 self._do(self._machine.expired())
 
     def _left(self) -> float | None:
-        """Return the milliseconds to wait, no later than to a deadline; None without one."""
+        """Return the milliseconds until the next deadline, None without one."""
         timers = (self._machine.deadline, self._limit)
         moments = [each for each in timers if each is not None]
         if not moments:
@@ -152,7 +152,7 @@ class Wait:
         return moment is not None and moment <= time.monotonic()
 
     def _read_status(self) -> bool:
-        """Take in the init's records; return whether the end of file came."""
+        """Read the init's records; return whether the end of file came."""
         if self._making.read():
             return False
         if self._making.executing:
@@ -163,7 +163,7 @@ class Wait:
         return True
 
     def _read_notices(self) -> bool:
-        """Take in notices; return whether the end of file came."""
+        """Read pyinit's notices; return whether the end of file came."""
         data = posix.read(self._made.pipes.notice_reader, 65536)
         for line in self._notices.feed(data):
             told = channel.parse_notice(line)
@@ -185,7 +185,7 @@ class Wait:
         return not data
 
     def _await_ends(self) -> None:
-        """Begin to wait for the ends of what was killed."""
+        """Begin to wait for the ends of the processes that were killed."""
         if self._limit is None:
             self._limit = time.monotonic() + machine.LIMIT
 
@@ -194,7 +194,7 @@ class Wait:
         self._observer.started()
 
     def _read_signals(self) -> int | None:
-        """Take the signals that are pending; return the wait status if the container ended."""
+        """Handle the pending signals; return the wait status if the container has ended."""
         ended = None
         try:
             data = memoryview(posix.read(self._signals, 32 * SIGINFO_SIZE))
@@ -215,7 +215,7 @@ class Wait:
         return ended
 
     def _reap(self) -> int | None:
-        """Take every change of state that there is: SIGCHLDs coalesce, wait(2)."""
+        """Wait for every child that has changed its state, since SIGCHLDs coalesce, wait(2)."""
         while True:
             try:
                 pid, changed = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED)
@@ -243,7 +243,7 @@ class Wait:
             return changed
 
     def _leave(self) -> int | None:
-        """Leave who hasn't ended in time, though killed; return a wait status for the program.
+        """Leave processes that SIGKILL hasn't ended in time; return a wait status for the program.
 
         None where the kernel is still at work on it, or nobody was killed yet.
         """
@@ -277,7 +277,7 @@ class Wait:
         )
 
     def _told_of_stop(self, number: int) -> None:
-        """Take news of a stop, unless a SIGCONT has overtaken it."""
+        """Handle a notice of a stop, unless a SIGCONT has overtaken it."""
         from spawner.terminal import job
 
         pid = job.program(self._made.init, self._inner)
@@ -289,7 +289,7 @@ class Wait:
         self._do(self._machine.stopped_by(number, in_foreground=in_foreground))
 
     def _witnessed(self, changed: int) -> None:
-        """Stop a program that is PID 1 where all others of its process group were stopped."""
+        """Stop a program that is PID 1 when all others of its process group were stopped."""
         from spawner.terminal import witness
 
         made = self._made
@@ -304,7 +304,7 @@ class Wait:
             posix.kill(made.witness, _signal.SIGCONT)
 
     def _heard(self, number: int) -> None:
-        """Take a signal that the terminal has sent to a program that is PID 1 and holds it."""
+        """Handle a signal from the terminal to a program that is PID 1 and has the foreground."""
         self._overhear(number)
         self._look_whether_it_ends(number)
 
@@ -314,7 +314,7 @@ class Wait:
             self._overheard_at = time.monotonic()
 
     def _look_whether_it_ends(self, number: int) -> None:
-        """See that a program ends that is PID 1, which any other would by this signal."""
+        """Make sure that a program which is PID 1 ends, as any other would by this signal."""
         from spawner.terminal import witness
 
         if self._machine.deadline is None and witness.is_spared(self._made.init, number):
@@ -327,7 +327,7 @@ class Wait:
     # What goes out
 
     def _do(self, actions: "Iterable[Action]") -> None:
-        """Carry out what the machine decided."""
+        """Carry out the actions that the state machine decided on."""
         for kind, number in actions:
             sends = kind in (machine.SEND, machine.SEND_TYPED)
             if sends and self._first and number in machine.ENDS:
@@ -353,7 +353,7 @@ class Wait:
                 self._pass_terminal(kind)
 
     def _send_typed(self, number: int) -> None:
-        """Send what the terminal sent to our process group to the program's: to each once.
+        """Pass a signal from the terminal to our process group on to the program's, once to each.
 
         pyinit does it itself, as it knows the group. Another's init, which isn't to be told how to
         pass a signal on, gets it for itself.
@@ -411,7 +411,7 @@ class Wait:
     # The end
 
     def _conclude(self, changed: int) -> Ending:
-        """Return how the program ended, from the wait status and what was told before."""
+        """Return how the program ended, by the wait status and the notices before."""
         made = self._made
         for reader, read in (
             (made.pipes.status_reader, self._read_status),
@@ -450,7 +450,7 @@ class Wait:
         return signal == _signal.SIGINT and (lent or self._machine.interrupted)
 
     def _hear_the_last(self) -> None:
-        """Take in the SIGINT that the witness may be about to send."""
+        """Wait for the SIGINT that the witness may be about to send."""
         if not self._made.witness:
             return
         from spawner.terminal import witness
@@ -460,7 +460,7 @@ class Wait:
             self._overhear(_signal.SIGINT)
 
     def _not_started(self, told: channel.Notice | None) -> SetupError | None:
-        """Return the error that pyinit told of, if it did."""
+        """Return the error that pyinit has told of, None if it hasn't."""
         if told is None:
             return None
         if told.kind == channel.FORK_FAILED:
@@ -480,7 +480,7 @@ class Wait:
         )
 
     def _premature(self, changed: int, code: int) -> SetupError:
-        """Return the error of an init that ended before the program ran."""
+        """Return the error for an init that ended before the program ran."""
         if self._machine.killing:
             what = "everything was killed before the program ran"
             return SetupError(what, stage=LAUNCHER, status=code)
@@ -489,7 +489,7 @@ class Wait:
 
 
 def _read_last(reader: int, read: "Callable[[], bool]") -> None:
-    """Take in what is left; somebody else may hold the other end open for ever."""
+    """Read what is left in a pipe, not to its end: another process may hold it open."""
     posix.set_blocking(reader, False)
     try:
         while not read():

@@ -1,4 +1,4 @@
-"""The keywords of the Python API, for type checkers: the one list of them, and what they make.
+"""The keywords of the Python API, for type checkers: the one list, and the types made of it.
 
 Any of `text`, `universal_newlines`, `encoding` and `errors` makes text of a program's output, and
 none of them bytes; where a type doesn't tell which, it may be either. So a function has three
@@ -52,7 +52,7 @@ class _Ours(TypedDict, total=False):
 
 
 class Options(_Ours, total=False):
-    """What `run` and `Process` take besides what decides between text and bytes."""
+    """The keywords of `run` and `Process`, but for those that choose text or bytes."""
 
     init: Place
     namespaces: Namespaces | None
@@ -73,7 +73,7 @@ class Options(_Ours, total=False):
 
 
 class JoinOptions(_Ours, total=False):
-    """The same for `join` and `JoinedProcess`."""
+    """The keywords of `join` and `JoinedProcess`, but for those that choose text or bytes."""
 
     namespaces: Names
     target_env: bool

@@ -1,4 +1,4 @@
-"""What ties the API's caller to a launcher: two pipes, and the news that come through one of them.
+"""Tie the API's caller to a launcher by two pipes, one of which brings the launcher's news.
 
 A fork of the caller (`os.fork`, multiprocessing's "fork") would keep copies of the descriptors for
 as long as it lives: then neither the caller's death nor the launcher's would be an end of file.
@@ -42,7 +42,7 @@ _ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
 
 def _let_go() -> None:
-    """Close, in a fork, what ties containers to the process that was forked."""
+    """Close, in a fork of this process, the ties of its containers."""
     for end in list(_ours):
         end.close()
 
@@ -51,7 +51,7 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def undisturbed(action: Callable[[], T]) -> T:
-    """Return what `action` does while all signals are blocked in this thread.
+    """Return the result of `action`, called with all signals blocked in this thread.
 
     Where other threads take signals, their handlers run in the main thread all the same. The
     functions are C's own: an interrupt can hit one of Python's before it has begun.
@@ -65,7 +65,7 @@ def undisturbed(action: Callable[[], T]) -> T:
 
 
 def insist(end: Callable[[], object], ended: Callable[[], bool]) -> None:
-    """Call `end` until it returns or all has `ended`; what interrupted it is raised after that.
+    """Call `end` until it returns or `ended` is true; then raise the interrupt that came.
 
     For what needs nobody's consent, such as the end of what was killed: the kernel needs a moment.
     Signals wait meanwhile: of two in a row, the second would come while the first is being caught.
@@ -114,7 +114,7 @@ def _pipe() -> tuple[FileIO, FileIO]:
 
 
 def rehearse(pipes: int, nulls: int) -> None:
-    """Open so many pipes and null devices at once and close them; raises OSError where one fails.
+    """Check that so many pipes and null devices can be opened at once; raises OSError.
 
     They are files, which close themselves if an interrupt comes before that.
     """
@@ -146,14 +146,14 @@ def _above_standard(file: FileIO) -> FileIO:
 
 
 def _close(*files: FileIO) -> None:
-    """Close files, with no fork in between: it would keep what it no longer knows of."""
+    """Close files, with no fork meanwhile, which would keep their descriptors."""
     with no_fork:
         for file in files:
             file.close()
 
 
 def _wait_readable(file: FileIO, seconds: float | None) -> bool:
-    """Wait until there is something to read, or an end of file; False when the time is over."""
+    """Wait until a file can be read or is at its end; False when the time is over."""
     poller = select.poll()
     poller.register(file, select.POLLIN)
     if seconds is None:
@@ -166,7 +166,7 @@ def _wait_readable(file: FileIO, seconds: float | None) -> bool:
 
 
 class Lifeline:
-    """The hold on a container, which is killed when anything, or an end of file, comes from it.
+    """A pipe that a container's life hangs on: the launcher kills all when it gets data or an end.
 
     `end` is the launcher's descriptor. It stays open here too: so a write can never raise SIGPIPE,
     which the caller may not ignore.
@@ -178,11 +178,11 @@ class Lifeline:
 
     @property
     def closed(self) -> bool:
-        """Whether there is nothing left to let go of: cut, closed, or closed in a fork."""
+        """Whether the lifeline is cut or closed, if only in a fork."""
         return self._writer.closed
 
     def cut(self) -> None:
-        """Have everything in the container killed."""
+        """Let the launcher kill everything in the container."""
         self._writer.write(b"\n")
         self.close()
 
@@ -192,7 +192,7 @@ class Lifeline:
 
 
 class Pidfd:
-    """A hold on a process, for whom no later owner of its pid can be taken; pidfd_open(2).
+    """A descriptor of a process, which no later process of the same pid replaces; pidfd_open(2).
 
     Any thread may use it: it stays open until nobody waits any more.
     """
@@ -211,7 +211,7 @@ class Pidfd:
         return None if self._file is None else self._file.fileno()
 
     def send(self, number: int) -> None:
-        """Send a signal to the process, unless it has ended or was let go of."""
+        """Send a signal to the process, unless it has ended or `close` was called."""
         if self._file is not None and not self._let_go:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._file.fileno(), number)
@@ -230,7 +230,7 @@ class Pidfd:
             self._close_unused()
 
     def close(self) -> None:
-        """Close the pidfd, of a process that has ended or that nobody will ask after."""
+        """Close the pidfd once no thread waits any more."""
         self._let_go = True
         self._close_unused()
 
@@ -242,7 +242,7 @@ class Pidfd:
 
 
 class Report:
-    """What a launcher has told by now on its --json-status, whose descriptor is `end`.
+    """The events that a launcher has told so far on --json-status, whose descriptor is `end`.
 
     `events` maps the name of an event to its latest record; `ended` says that no more can come.
     """
@@ -257,27 +257,27 @@ class Report:
 
     @property
     def source(self) -> int:
-        """The descriptor that can be read when there is news."""
+        """The descriptor that becomes readable when there are events."""
         return self._reader.fileno()
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more can be read here: closed, also in a fork."""
+        """Whether the report is closed, if only in a fork."""
         return self._reader.closed
 
     def launched(self) -> None:
-        """Leave the writing end to the launcher."""
+        """Close the writing end, which the launcher has now."""
         _close(self._writer)
 
     def wait(self, seconds: float | None) -> bool:
-        """Take in what comes next; return False if nothing came in time."""
+        """Wait for the next events; return False if nothing came in time."""
         if not _wait_readable(self._reader, seconds):
             return False
         self.update()
         return True
 
     def update(self) -> None:
-        """Take in what has come."""
+        """Read the events that have come."""
         while chunk := self._reader.read(65536):
             *lines, self._partial = (self._partial + chunk).split(b"\n")
             for line in lines:
@@ -291,7 +291,7 @@ class Report:
 
 
 def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
-    """Return the exception that a `failed` event stands for, `kinds` being as for `wording`.
+    """Return the exception for a `failed` event, with options in Python's words (`wording`).
 
     A program that could not be executed, and a directory that could not be entered, are also what
     exec and chdir(2) raise locally: FileNotFoundError, PermissionError, ...
@@ -313,7 +313,7 @@ def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
 
 
 def _local(kind: type[SetupError], step: str, fields: dict[str, Any]) -> SetupError:
-    """Make an error that is also the built-in exception for its errno."""
+    """Return an error that is also the built-in exception for its errno."""
     error = _mixed(kind, type(OSError(fields["errno"], "")))(step, **fields)
     error.filename = error.path
     return error
@@ -323,7 +323,7 @@ _mixtures: dict[tuple[type[SetupError], type[OSError]], type[SetupError]] = {}
 
 
 def _mixed(kind: type[SetupError], builtin: type[OSError]) -> type[SetupError]:
-    """Return the class of errors of both kinds; it is shown, and pickles, as the first."""
+    """Return a class of both kinds of errors, which is shown and pickles as the first."""
 
     def reduce(self: SetupError) -> tuple[Any, ...]:
         return _local, (kind, self.step, self._fields()), self._notes()

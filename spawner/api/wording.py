@@ -1,4 +1,4 @@
-"""What the launcher says of options, in words for Python: `--setuid 0` becomes `user=0`.
+"""Translate marked options in the launcher's messages for Python: `--setuid 0` becomes `user=0`.
 
 Messages and hints are made where the options are, which mark them (`errors.mark`); read only when
 there's one to show.
@@ -43,7 +43,7 @@ def python(text: str, kinds: str = NEW) -> str:
 
 
 def _keyword(option: str, kinds: str) -> str:
-    """Return what stands for an option, `--name`, `--name value` or `--name=value`."""
+    """Return the keyword for an option, `--name`, `--name value` or `--name=value`."""
     name, equals, value = option.removeprefix("--").replace(" ", "=", 1).partition("=")
     if name in NAMESPACES and not equals:
         return f'{kinds}="{name}"'
@@ -60,7 +60,7 @@ def _keyword(option: str, kinds: str) -> str:
 
 
 def spec_error(error: SpecError | UsageError, kinds: str = NEW) -> SpecError:
-    """Return the error that stands in Python for one of the command line's."""
+    """Return the error in Python's words for an error of the command line's."""
     message, hint = str(error), error.hint
     if isinstance(error, UsageError) and error.refused is not None:
         option, reason = error.refused
@@ -69,7 +69,7 @@ def spec_error(error: SpecError | UsageError, kinds: str = NEW) -> SpecError:
 
 
 def noted(error: _Error) -> _Error:
-    """Return an error whose hint is shown below it in a traceback, too."""
+    """Return an error after adding its hint to its traceback."""
     if error.hint:
         error.add_note(f"hint: {error.hint}")
     return error

@@ -1,4 +1,4 @@
-"""From what `run` and its like are given to the words of the launcher's command line."""
+"""Turn the arguments of `run` and its like into the launcher's command line."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def command(args: Command, given: Mapping[str, Any]) -> list[str]:
 
 
 def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the users and groups that are named by their ids, as subprocess looks them up.
+    """Return the ids of users and groups given by name, looked up as subprocess does.
 
     The launcher could, too; but the command line is read here first, and a process of the caller's
     that asks getent(1) would be a fork. A user who is named brings the login group along. Raises
@@ -103,7 +103,7 @@ def _is_name(value: object) -> TypeGuard[str]:
 
 
 def _look(keyword: str, name: str) -> tuple[int, int]:
-    """Return the id behind a name, and the group that comes with it; raises SpecError."""
+    """Return the id of a user or group, and its (login) group; raises SpecError."""
     with no_fork:
         import grp
         import pwd
@@ -121,7 +121,7 @@ def _look(keyword: str, name: str) -> tuple[int, int]:
 
 
 def spell(name: str, keyword: keywords.Keyword, value: object) -> Sequence[str]:
-    """Return the words for the value of a keyword; raises TypeError and SpecError."""
+    """Return the launcher's words for the value of a keyword; raises TypeError and SpecError."""
     if value is None:
         return keyword.none
     try:
@@ -154,7 +154,7 @@ def program(args: Command) -> list[str]:
 
 
 def check_environment(env: Environment | None) -> None:
-    """Raise SpecError for variables that no environment can hold, environ(7), else TypeError."""
+    """Check the variables of `env`, environ(7); raises SpecError and TypeError."""
     if env is not None and not hasattr(env, "items"):
         raise TypeError(f"env takes a mapping of names to values, not {env!r}")
     for name, value in (env or {}).items():
@@ -169,7 +169,7 @@ def check_environment(env: Environment | None) -> None:
 
 
 def _check(found: list[str]) -> None:
-    """Raise SpecError for words that make no sense together."""
+    """Raise SpecError for a command line that makes no sense as a whole."""
     try:
         with no_fork:
             values, program = cmdline.parse(run.TABLE, found)
@@ -179,7 +179,7 @@ def _check(found: list[str]) -> None:
 
 
 def spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
-    """Return what the API raises for an error: in its words, with the hint in the traceback."""
+    """Return an error in the API's words, with the hint in its traceback."""
     with no_fork:
         from spawner.api import wording
 
@@ -187,7 +187,7 @@ def spec_error(error: cmdline.UsageError | SpecError) -> SpecError:
 
 
 def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = ()) -> None:
-    """Raise TypeError for a keyword that there isn't, with what there is in its place.
+    """Raise TypeError for an unknown keyword, with the one to use in its place.
 
     `known` are the keywords that there are; those of `run` unless given.
     """
@@ -206,7 +206,7 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
 
 
 def _meant(name: str, names: Sequence[str]) -> str:
-    """Return what a keyword was probably meant to be, as the end of a sentence."""
+    """Return which keyword was probably meant, as the end of a sentence."""
     if name in keywords.TABLE:
         return ": that is only for new containers"
     if name in NAMESPACES and "unshare" in names:

@@ -1,4 +1,4 @@
-"""List zombies by who is not reaping them (`pyspawn zombies`).
+"""List zombies by the process that isn't reaping them (`pyspawn zombies`).
 
 A zombie is a process that has ended and that nobody has waited for, wait(2): it holds a process
 id and a place under `pids.max`, and nothing else. While its parent lives only the parent can reap
@@ -89,7 +89,7 @@ class Parent:
 
     @property
     def advice(self) -> str:
-        """Return one sentence on what to do."""
+        """Return one sentence on what to do about the zombies."""
         if self.pid == 0:
             return (
                 "its parent is outside of this PID namespace: run `pyspawn zombies` there, "
@@ -114,7 +114,7 @@ class Parent:
 
 
 class _Process(NamedTuple):
-    """What is looked at in a process; `handle` is equal to that of the same process only."""
+    """The state of a process; `handle` equals only that of the same process."""
 
     handle: psutil.Process
     ppid: int
@@ -157,7 +157,7 @@ def zombies(pids: Iterable[int] = (), *, grace: float = GRACE) -> list[Parent]:
 
 
 def _is_zombie(process: _Process) -> bool:
-    """Say whether a process waits to be reaped.
+    """Tell whether a process is a zombie.
 
     A thread group whose first thread has ended looks the same, state Z, but nobody can reap it
     before its other threads end, pthread_exit(3).
@@ -166,7 +166,7 @@ def _is_zombie(process: _Process) -> bool:
 
 
 def _below(pid: int, roots: set[int], processes: Mapping[int, _Process]) -> bool:
-    """Say whether `pid` is one of `roots` or descends from one."""
+    """Tell whether `pid` is one of `roots` or descends from one."""
     seen = set()
     while pid not in roots:
         seen.add(pid)
@@ -193,7 +193,7 @@ def _parent(
 
 
 def _processes() -> dict[int, _Process]:
-    """Return what is running now, by pid; processes that vanish meanwhile are left out."""
+    """Return all processes by pid; those that vanish meanwhile are left out."""
     psutil = _psutil()
     found = {}
     posix.stat("/proc/self")  # without a /proc psutil fails in its own way
@@ -219,13 +219,13 @@ def _age(handle: psutil.Process) -> float:
 
 
 def _tracer(pid: int) -> int:
-    """Return the pid of who traces `pid`, 0 for nobody: it comes before the parent, ptrace(2)."""
+    """Return the pid of the tracer of `pid`, or 0: a tracer reaps before the parent, ptrace(2)."""
     word = _status(pid, "TracerPid")
     return int(word) if word.isdigit() else 0
 
 
 def _status(pid: int, field: str) -> str:
-    """Return a field of /proc/PID/status, proc(5); empty where it can't be read."""
+    """Return a field of /proc/PID/status, proc(5); "" where it can't be read."""
     try:
         return proc.fields(proc.text(f"{_psutil().PROCFS_PATH}/{pid}/status")).get(field, "")
     except OSError:
@@ -233,7 +233,7 @@ def _status(pid: int, field: str) -> str:
 
 
 def _psutil() -> ModuleType:
-    """Import psutil, also into an interpreter that was started lean (`-S`: no site-packages)."""
+    """Import psutil, even in an interpreter that was started without site-packages (`-S`)."""
     try:
         import psutil
     except ImportError:
@@ -245,7 +245,7 @@ def _psutil() -> ModuleType:
 
 
 def main(arguments: list[str]) -> int:
-    """Print who holds zombies, and return the exit status: 0 nobody, 1 someone, 125 failed."""
+    """Print the processes that hold zombies; return the exit status: 0 none, 1 some, 125 failed."""
     try:
         values, words = cmdline.parse(TABLE, arguments)
         if "help" in values:
@@ -326,7 +326,7 @@ def _as_table(found: list[Parent]) -> str:
 
 
 def _visible(name: str) -> str:
-    """Return a process's name with what would upset a terminal escaped: it may hold any byte."""
+    """Return a process's name with all that could upset a terminal escaped."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in name

@@ -1,4 +1,4 @@
-"""Finds the maps of ids, and who the program is by them."""
+"""The part of ids: the maps of a new user namespace, and the program's credentials."""
 
 from spawner import steps
 from spawner.steps import IDS, MAPS, Part
@@ -24,7 +24,7 @@ class Own(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Where maps are written."""
+        """Say at which station the maps are written."""
         return {MAPS: lambda: steps.map_own(users=self._users, groups=self._groups)}
 
 
@@ -37,7 +37,7 @@ class Ids(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Where maps are written, and where the init becomes who the program is."""
+        """Say where maps are written, and where the init takes the program's ids."""
         found: dict[str, Callable[[], Iterable[Step]]] = {}
         if self._identity.chooses:
             found[IDS] = self._become

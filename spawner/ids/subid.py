@@ -1,4 +1,4 @@
-"""The subordinate ids of a user: ranges beside the own id which the user may map, subuid(5).
+"""Look up the subordinate ids of a user: ranges that the user may map, subuid(5).
 
 They stand in /etc/subuid and /etc/subgid, a range a line, `OWNER:FIRST:COUNT`, where the owner is
 a name or a number and has to match exactly. A directory service may hold them instead: then the
@@ -37,7 +37,7 @@ def read(text: str, owners: "tuple[str, ...]") -> "list[Run]":
 
 
 def _run(text: str) -> "Run | None":
-    """Return the range in `FIRST:COUNT`, None where it can't be one.
+    """Return the range in `FIRST:COUNT`, None for anything else.
 
     To newuidmap a zero in front means octal digits: that is nothing to guess about.
     """
@@ -62,7 +62,7 @@ def asked(text: str, owners: "tuple[str, ...]") -> "list[Run]":
 
 
 def source(text: str) -> str:
-    """Return where an nsswitch.conf(5) has subordinate ids looked up; "files" is its default."""
+    """Return the sources of subordinate ids by an nsswitch.conf(5); "files" is the default."""
     for line in text.splitlines():
         name, colon, words = line.partition("#")[0].partition(":")
         if colon and name.strip() == "subid" and words.split():

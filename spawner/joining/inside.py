@@ -1,4 +1,4 @@
-"""Who a program is in a user namespace that it joins, decided before anything is entered.
+"""Choose the ids of a program in a user namespace that it joins, before anything is entered.
 
 An id that isn't mapped inside is shown there as the overflow id, and may do outside whatever it
 could do before, user_namespaces(7). So the maps are read from outside, where their outer column is
@@ -27,11 +27,11 @@ class Ids:
         self._extents = [(inner, outer, count) for inner, outer, count in rows]
 
     def holds(self, number: int) -> bool:
-        """Tell whether an id inside is among them."""
+        """Tell whether an id is mapped inside."""
         return any(0 <= number - inner < count for inner, _, count in self._extents)
 
     def inner(self, number: int) -> int | None:
-        """Return what an id of ours is inside, None where it isn't mapped."""
+        """Return the id inside that an id of ours is mapped to, None where it isn't mapped."""
         for inner, outer, count in self._extents:
             if 0 <= number - outer < count:
                 return inner + number - outer
@@ -39,7 +39,7 @@ class Ids:
 
     @property
     def lowest(self) -> int | None:
-        """The lowest id inside: 0 where that is one; None where there is none."""
+        """The lowest id inside, None where there is none."""
         return min((inner for inner, _, _ in self._extents), default=None)
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Maps:
 
 
 class Who(Frozen):
-    """The ids inside that a program gets; `groups` is None where the supplementary ones stay."""
+    """The ids inside that a program gets; `groups` is None if the supplementary groups stay."""
 
     user: int
     group: int
@@ -99,7 +99,7 @@ def choose(named: "Identity", caller: "Caller", maps: Maps, *, drops: bool) -> W
 
 
 def _one(ids: Ids, wanted: int | None, own: int | None, word: str, outside: int) -> int:
-    """Return an id that is mapped: the `wanted` one, or what our `own` is inside, or the lowest."""
+    """Return an id that is mapped: the `wanted` one, or that of our `own` id, or the lowest."""
     if wanted is not None:
         _check(ids, wanted, word, "--setuid" if word == "user" else "--setgid")
         return wanted
@@ -134,7 +134,7 @@ def _empty(word: str, otherwise: str) -> SetupError:
 
 
 def _check_groups(ids: Ids) -> None:
-    """Refuse supplementary groups that are nobody's inside, and that can't be dropped."""
+    """Refuse supplementary groups that aren't mapped inside and can't be dropped."""
     for group in posix.getgroups():
         if ids.inner(group) is None:
             raise SetupError(

@@ -1,4 +1,4 @@
-"""A process that looks in the launcher's place, where a look may never end, or can't be undone.
+"""Fork a process that looks in the launcher's place, where a look may hang or can't be undone.
 
 A file system may be a program's (FUSE) or lie across a network that is gone: a process that asks it
 something may wait forever, out of reach even of a SIGKILL. And no process that enters a user
@@ -47,10 +47,10 @@ _INT = 4
 
 
 class Scout:
-    """One scout, until `close`; `pid` is its pid, and `what` says what it does."""
+    """A scout, a process that looks in the launcher's place: `pid`, and `what` it looks for."""
 
     def __init__(self, kernel: Kernel, what: str, task: Callable[[], Found]) -> None:
-        """Fork it; `task` is what it does, and returns descriptors. Raises SetupError."""
+        """Fork the scout, which calls `task` for descriptors; raises SetupError."""
         self._kernel = kernel
         self._what = what
         self._socket, theirs = attempt(LAUNCHER, what, _pair)
@@ -65,7 +65,7 @@ class Scout:
             theirs.close()
 
     def answer(self, watched: Iterable[int] = ()) -> Found:
-        """Wait for what it has found, and return that; raises SetupError.
+        """Wait for the descriptors that the scout has found; raises SetupError.
 
         `watched` are the launcher's lifelines. When it doesn't answer, or pyspawn is told to end,
         it is closed.
@@ -98,7 +98,7 @@ class Scout:
         return dict(zip(record.fields, numbers, strict=True))
 
     def close(self) -> int:
-        """End it; return its pid where it can't end, else 0."""
+        """End the scout; return its pid if it doesn't end, else 0."""
         if not self.pid:
             return 0
         self._socket.close()
@@ -107,7 +107,7 @@ class Scout:
         return pid if ends.reap(pid, _REAPING) is None else 0
 
     def _why(self) -> str:
-        """Close it, and return what to do about a look that doesn't end."""
+        """End the scout, and return the hint for a look that doesn't end."""
         left = self.close()
         hint = (
             "it seems to lie on a file system that doesn't answer, one of a program (FUSE) or "
@@ -135,7 +135,7 @@ def _be(
     ours: _socket.socket,
     theirs: _socket.socket,
 ) -> None:
-    """Be the scout: find what is to be found, pass it on, and wait for the end."""
+    """Run as the scout: find the descriptors, pass them on, and wait to be ended."""
     found: Found = {}
     try:
         ours.close()

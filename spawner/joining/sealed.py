@@ -1,4 +1,4 @@
-"""Start pyspawn anew from a sealed copy of its interpreter, before it goes to somebody hostile.
+"""Restart pyspawn from a sealed copy of its interpreter, before it meets hostile processes.
 
 A program there may be a script whose interpreter is /proc/self/exe, or lead to it by a link: then
 the kernel executes what we are, an interpreter of this host, in their hands, and whoever may
@@ -37,7 +37,7 @@ _BLOCK = 1 << 20
 def restart(
     kernel: Kernel, caller: Caller, spared: Iterable[int] = (), early: Iterable[int] = ()
 ) -> None:
-    """Become the sealed copy, with the same words; return where that is so, or not needed.
+    """Exec the sealed copy with the same words; return if this is the copy, or none is needed.
 
     `spared` are descriptors that it gets, and `early` signals that were taken from it. Raises
     SetupError.
@@ -77,7 +77,7 @@ def restart(
 
 
 def _copy(source: int, size: int) -> int:
-    """Return a descriptor of a sealed copy; raises SetupError."""
+    """Return a descriptor of a sealed copy of the interpreter; raises SetupError."""
     import fcntl
 
     copy = -1
@@ -100,7 +100,7 @@ def _copy(source: int, size: int) -> int:
 
 
 def _hint(number: int | None) -> str | None:
-    """Return what to do about a copy that was refused, None where that isn't known."""
+    """Return the hint for a copy that was refused, None where nothing is known."""
     if number in (errno.EACCES, errno.EPERM):
         return (
             "allow programs in memory (`sysctl -w vm.memfd_noexec=1`), or run pyspawn as a user "
@@ -112,7 +112,7 @@ def _hint(number: int | None) -> str | None:
 
 
 def _fill(copy: int, source: int, size: int) -> None:
-    """Copy a file of that size; raises OSError, also where it has become shorter meanwhile."""
+    """Copy a file of the given size; raises OSError, also if it has become shorter meanwhile."""
     at = 0
     while at < size:
         sent = posix.sendfile(copy, source, at, min(_BLOCK, size - at))

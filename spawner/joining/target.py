@@ -1,4 +1,4 @@
-"""Which namespaces of others a container enters: a frozen value, checked with words."""
+"""The namespaces of others that a container enters: a frozen value that checks itself."""
 
 from spawner.errors import SpecError
 from spawner.spec import KINDS, Wish
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Joins(Wish):
-    """Namespaces to enter: those of `target`, and those that `files` name, path by kind.
+    """The namespaces to enter: those of `target`, and those that `files` name, path by kind.
 
     `target` is a pid, the path of a namespace file, or that of a directory of them. `kinds` are
     those of the target's that are entered, None for all. With `environment` the program gets the

@@ -1,1 +1,1 @@
-"""Processes and files that outlast, or end, what the launcher has made."""
+"""Life: processes and files that outlast a container, or end it."""

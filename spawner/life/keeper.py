@@ -1,4 +1,4 @@
-"""The stage as it stays where there is no PID namespace, whose end would be the end of everything.
+"""The keeper: a stage that stays, where no new PID namespace would end everything at its end.
 
 It is the subreaper of all that the program leaves behind, and holds the read end of the go pipe.
 When the program (or its init) has ended, or the launcher has, or closes the pipe, the keeper kills
@@ -23,7 +23,7 @@ _DYING = 1.0
 
 
 def keep(init: int, pipes: "Pipes", news: int) -> int:
-    """Wait until the container has to end, and end all of it; return the exit status.
+    """Wait until the container ends or has to, then kill the rest; return the exit status.
 
     From the descriptor `news` SIGCHLD can be read. What fails is told to the launcher, which has to
     end all of it then.
@@ -60,7 +60,7 @@ def _watch(init: int, pipes: "Pipes", news: int) -> int:
 
 
 def _reap(init: int, teller: int) -> int | None:
-    """Take every change of state that there is; return the init's exit status if it ended."""
+    """Reap every child that has ended; return the init's exit status if that is among them."""
     while True:
         pid, changed = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED)
         if pid == 0:

@@ -1,1 +1,1 @@
-"""Mounts."""
+"""Mounts: the tree of mounts inside."""

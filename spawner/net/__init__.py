@@ -1,1 +1,1 @@
-"""Networks."""
+"""Networks: what they are, and the processes that connect them."""

@@ -1,4 +1,4 @@
-"""A program that carries a container's packets without privileges: slirp4netns(1) or pasta(1).
+"""Start slirp4netns(1) or pasta(1), which carry a container's packets without privileges.
 
 1. `find` looks for the program, a /dev/net/tun that this user may open (it's the program who opens
    it, and pasta would wait for ever), and the ports.
@@ -49,7 +49,7 @@ _HINTS = {
 
 
 class Carrier(Backend):
-    """The process that is to execute `program`."""
+    """The process outside that executes slirp4netns or pasta, which is `program`."""
 
     def __init__(self, network: "Network", program: str, *, users: bool = False) -> None:
         super().__init__(network, users=users)
@@ -57,7 +57,7 @@ class Carrier(Backend):
         self._api: Socket | None = None
 
     def step(self) -> Step:
-        """Return the step by which the program starts, and is waited for."""
+        """Return the step that starts the program and waits until it's ready."""
         words = self._arguments("INIT", ("READY", "END"), users=self.users)
         return Step(
             LAUNCHER,
@@ -75,13 +75,13 @@ class Carrier(Backend):
         yield resolver.step(RESOLVERS[self.network.kind])
 
     def stop(self) -> list[int]:
-        """Kill the program, and see that nothing of it is left; return the pids that don't end."""
+        """Kill the program and all that it has started; return the pids that don't end."""
         left = super().stop()
         self._remove_socket()
         return left
 
     def ended(self, changed: int) -> str:
-        """Take the program's end, by its wait status; return what to tell."""
+        """Note how the program ended, by its wait status; return the message about that."""
         self.pid = 0
         complaint = "" if posix.WIFSIGNALED(changed) else self._complaint()
         why = f" ({complaint})" if complaint else ""
@@ -118,7 +118,7 @@ class Carrier(Backend):
         posix.execve(argv[0], argv, {b"LC_ALL": b"C", b"PATH": programs.DEFAULT_PATH})
 
     def _start(self, process: str) -> None:
-        """Start the program for the namespaces of `process`, and return when it's ready.
+        """Start the program for the namespaces of `process`; return when the program is ready.
 
         Raises SyscallError and SetupError.
         """
@@ -209,7 +209,7 @@ def find(network: "Network", caller: "Caller", *, users: bool) -> Carrier:
 def slirp4netns(
     program: str, process: str, *, ready: str, end: str, root: bool, api: str | None = None
 ) -> "list[str]":
-    """Return the argv of a slirp4netns for the network namespace of the process `process`.
+    """Return the argv of slirp4netns for the network namespace of `process`.
 
     It writes into the descriptor `ready` when it's done, and ends when `end` is at its end. `api`
     is the path of the socket that it listens on. See slirp4netns(1).
@@ -231,7 +231,7 @@ def slirp4netns(
 def pasta(
     program: str, *, users: str | None, ports: "Sequence[Publish]", root: bool
 ) -> "list[str]":
-    """Return the argv of a pasta for the network namespace that its stdin is.
+    """Return the argv of pasta for the network namespace that is its stdin.
 
     `users` is the path of its user namespace. It stays in the foreground, as our child, and writes
     its pid to stdout when it's done. The host's own loopback stays out of reach. Started by
@@ -257,7 +257,7 @@ def pasta(
 
 
 def _check_tun(kind: str) -> None:
-    """Raise SetupError where this user can't open the device that the helper will."""
+    """Raise SetupError if this user can't open the tun device, which the helper will open."""
     try:
         posix.close(posix.open(TUN, posix.O_RDWR | posix.O_CLOEXEC))
     except OSError as error:
@@ -280,7 +280,7 @@ def _check_tun(kind: str) -> None:
 
 
 def _refusal(port: "Publish") -> int | None:
-    """Return the errno for which nobody can listen on a port of ours now, None if we could."""
+    """Return the errno with which listening on a published port fails now, None if it doesn't."""
     import _socket
 
     family = _socket.AF_INET6 if ":" in port.address else _socket.AF_INET

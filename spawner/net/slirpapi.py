@@ -1,4 +1,4 @@
-"""Ports published by slirp4netns(1): it takes requests on a socket that has to have a path.
+"""Publish ports by slirp4netns(1), which takes requests on a socket that has a path.
 
 The socket lies in a directory of our own for as long as it takes to publish. A launcher that is
 killed in that moment leaves the empty directory, or the socket in it, in /tmp.
@@ -26,7 +26,7 @@ ANSWER = 10.0
 
 
 class Socket:
-    """A path for a socket, in a private directory. Raises SyscallError."""
+    """The path of a socket in a new private directory; raises SyscallError."""
 
     def __init__(self) -> None:
         # The name is random, and mkdir(2) follows no link.
@@ -38,7 +38,7 @@ class Socket:
             raise SyscallError("mkdir", error.errno or 0, self._directory) from None
 
     def publish(self, ports: "Iterable[Publish]", ear: "Ear") -> None:
-        """Have the slirp4netns that listens publish ports; raises SetupError."""
+        """Let the slirp4netns that listens on the socket publish ports; raises SetupError."""
         for port in ports:
             answer = _ask(self.path, hostfwd(port), ear)
             if "error" in answer:
@@ -69,7 +69,7 @@ def hostfwd(port: "Publish") -> "dict[str, Any]":
 
 
 def _ask(path: str, request: "dict[str, Any]", ear: "Ear") -> "dict[str, Any]":
-    """Return the answer to a request."""
+    """Return slirp4netns's answer to a request."""
     import _socket
     import json
 

@@ -37,7 +37,7 @@ _OTHER = "only another kind of interface"
 
 
 class Pair(Backend):
-    """The process that makes a pair, and deletes it."""
+    """The process outside that makes a veth pair, and deletes it."""
 
     def step(self) -> Step:
         """Return the step that makes the pair."""
@@ -57,7 +57,7 @@ class Pair(Backend):
         )
 
     def ended(self, changed: int) -> str:
-        """Take the process's end, by its wait status; return what to tell."""
+        """Note how the process ended, by its wait status; return the message about that."""
         self.pid = 0
         return (
             f"the process that would delete the veth pair {how(changed)}: the kernel will delete it"
@@ -140,7 +140,7 @@ def find(network: "Network") -> Pair:
 
 
 def _bridge(host: "Any", name: str) -> int | None:
-    """Return the index of a bridge; complain where there's none of that name."""
+    """Return the index of a bridge; complain if there is none of that name."""
     found = host.link_lookup(ifname=name)
     if not found:
         complain(f"{_NO_BRIDGE} named {name}")
@@ -163,7 +163,7 @@ def _join(kernel: "Kernel", process: str) -> None:
 
 
 def _delete(host: "Any", index: int) -> None:
-    """Delete a pair, if the kernel hasn't yet."""
+    """Delete the pair, unless the kernel has already."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     try:
@@ -174,7 +174,7 @@ def _delete(host: "Any", index: int) -> None:
 
 
 def _hint(what: str, network: "Network") -> str | None:
-    """Return what to do about a failure."""
+    """Return the hint for a failure of the process."""
     if _NO_PYROUTE2 in what:
         return (
             "`pip install pyroute2` in pyspawn's virtual environment, or, where pyspawn runs "

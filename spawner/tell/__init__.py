@@ -1,1 +1,1 @@
-"""What people and programs are told."""
+"""What pyspawn tells people and programs: reports, and explanations of the steps."""

@@ -1,4 +1,4 @@
-"""Tell what happens while it happens: each process of a launch says on stderr what it does next.
+"""Explain a launch while it happens: each process says on stderr what it does next.
 
 The words are those of `explain`. They are said by the process that acts, right before it does, so
 that they come in the order of the acts, also across processes, and before anything that the program
@@ -40,7 +40,7 @@ class Telling(Kernel):
         self._out = outlet.Outlet(2, lambda _: b"", patience=outlet.PATIENCE, reopens=False)
 
     def tells(self, planned: Steps) -> Steps:
-        """Return the steps in a form that tells."""
+        """Return the steps, each of which tells of itself before it's taken."""
         return tuple(map(self._telling, planned))
 
     def _telling(self, step: Step) -> Step:
@@ -68,7 +68,7 @@ class Telling(Kernel):
         )
 
     def become_subreaper(self) -> None:
-        """Tell, and do it; a launcher does where it will fork a stage."""
+        """Tell of it, then become a subreaper, as a launcher does that will fork a stage."""
         if self._where == LAUNCHER:
             act = explain.BECOME_KEEPERS_SUBREAPER if self._keeping else explain.BECOME_SUBREAPER
             self._say(explain.tell(act))
@@ -77,13 +77,13 @@ class Telling(Kernel):
         super().become_subreaper()
 
     def make_process_group(self) -> None:
-        """Tell, and do it."""
+        """Tell of the call, then make it."""
         if not self._in_step:
             self._say(explain.tell(explain.MAKE_STAGE_GROUP))
         super().make_process_group()
 
     def fork(self, child: str) -> int:
-        """Tell, and do it."""
+        """Tell of the call, then make it."""
         if child == STAGE:
             self._say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
         elif child == WITNESS:
@@ -100,7 +100,7 @@ class Telling(Kernel):
         return pid
 
     def open(self, path: str, flags: int) -> int:
-        """Tell of what is opened to be joined, and do it."""
+        """Tell of what is opened to be joined, then open it."""
         if self._joins and not self._in_step:
             from spawner.joining import hold
 
@@ -109,7 +109,7 @@ class Telling(Kernel):
         return super().open(path, flags)
 
     def fork_aside(self) -> int:
-        """Tell, and do it; the child says no more: its stderr is for others."""
+        """Tell of it, then fork; the child tells nothing, since its stderr is for others."""
         if not self._in_step:
             self._say(explain.tell(explain.FORK_ASIDE))
         pid = super().fork_aside()
@@ -118,7 +118,7 @@ class Telling(Kernel):
         return pid
 
     def _say(self, text: str) -> None:
-        """Write to stderr, unless nobody has made room there before.
+        """Write to stderr, unless an earlier line has found no room.
 
         A broken pipe doesn't end us, even where SIGPIPE isn't blocked any more.
         """

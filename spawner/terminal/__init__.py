@@ -1,1 +1,1 @@
-"""The terminal, and job control."""
+"""The terminal: its foreground, and job control."""

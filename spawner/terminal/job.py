@@ -1,4 +1,4 @@
-"""The controlling terminal as the launcher sees it: who has its foreground, and job control.
+"""The launcher's controlling terminal: its foreground, and job control.
 
 Only the launcher can tell: seen from a new PID namespace, process groups outside it read as 0.
 All signals are blocked while this runs, so SIGTTOU doesn't stop us for a tcsetpgrp(3) from the
@@ -18,7 +18,7 @@ _SHELLS = ("ash", "bash", "dash", "fish", "ksh", "mksh", "sh", "yash", "zsh")
 
 
 class Terminal:
-    """A controlling terminal, by a descriptor of it."""
+    """A controlling terminal, by a descriptor."""
 
     __slots__ = ("descriptor", "group", "refused")
 
@@ -30,11 +30,11 @@ class Terminal:
         """Whether it can't be passed on: then it's as if we hadn't got it."""
 
     def is_ours(self) -> bool:
-        """Tell whether our process group is the foreground, and can pass it on."""
+        """Tell whether our process group has the foreground, and can pass it on."""
         return not self.refused and self._foreground() == posix.getpgrp()
 
     def is_lent(self) -> bool:
-        """Tell whether neither our group nor the shell has the foreground, but the program.
+        """Tell whether the program has the foreground, and not our group or the shell.
 
         Nor another job of the shell's, which may have it after somebody stopped us.
         """
@@ -42,7 +42,7 @@ class Terminal:
         return group not in (posix.getpgrp(), leader()) and is_below_us(group)
 
     def take(self) -> None:
-        """Make our process group the foreground, and remember whose it was: the program's.
+        """Make our process group the foreground, and remember that the program's was.
 
         Unless the shell has it, which leads the session: it took it when somebody stopped us.
         """
@@ -85,12 +85,12 @@ def find() -> Terminal | None:
 
 
 def can_be_asked() -> bool:
-    """Tell whether the program will be found (`program_group`) when it asks for the terminal."""
+    """Tell whether `program_group` will find the program when it asks for the terminal."""
     return posix.access(f"/proc/self/task/{posix.getpid()}/children", posix.R_OK)
 
 
 def is_interactive_shell(words: "Sequence[str]") -> bool:
-    """Tell whether a command line is that of a shell that prompts, as far as words show it."""
+    """Tell whether a command line looks like that of an interactive shell."""
     if words[0].rpartition("/")[2].lstrip("-") not in _SHELLS:
         return False
     options = [word for word in words[1:] if word[:1] in ("-", "+")]
@@ -111,7 +111,7 @@ def suspend(number: int, *, group: bool) -> bool:
 
 
 def signal_group(group: int, number: int) -> None:
-    """Send a signal to a process group, if it's still there."""
+    """Send a signal to a process group, if that still exists."""
     try:
         posix.killpg(group, number)
     except OSError:  # it's gone, or nobody of it is ours to signal

@@ -1,4 +1,4 @@
-"""A process in the program's process group, by which the launcher learns what that is sent.
+"""The witness: a process in the program's process group that reports the signals sent to it.
 
 The first process of a PID namespace isn't stopped by a signal that it has no handler for,
 pid_namespaces(7). So at ^Z everything in its process group stops but it, nobody is told, and the
@@ -68,7 +68,7 @@ def begin(kernel: "Kernel") -> int:
 
 
 def part(pid: int) -> None:
-    """Have a witness send what it has heard, and end; the program's group is gone."""
+    """Let a witness whose group is gone send what it has heard, and end."""
     for number in (_signal.SIGCONT, _PART):
         posix.kill(pid, number)
     descriptor = posix.pidfd_open(pid)
@@ -79,7 +79,7 @@ def part(pid: int) -> None:
 
 
 def end(pid: int) -> bool:
-    """Kill a witness, and reap it; tell whether it's gone."""
+    """Kill and reap a witness; tell whether it's gone."""
     posix.kill(pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
     posix.sched_yield()
     if posix.waitpid(pid, posix.WNOHANG)[0] == pid:
@@ -90,7 +90,7 @@ def end(pid: int) -> bool:
 
 
 def is_spared(pid: int, number: int) -> bool:
-    """Tell whether the signal `number` does nothing to `pid` only since it is the first process.
+    """Tell whether signal `number` does nothing to `pid` only because that is PID 1.
 
     Any other would be stopped or ended by it, unless it ignores, blocks or handles it, as an editor
     or a shell does, or waits for it, sigwait(3): then what happens is its own affair.
@@ -129,7 +129,7 @@ def _awaits_signals(pid: int) -> bool:
 
 
 def _be(kernel: "Kernel", launcher: int) -> "NoReturn":
-    """Be the witness: stop and go on with the process group."""
+    """Run as the witness: stop and continue with the process group."""
     try:
         kernel.set_parent_death_signal(_signal.SIGKILL)
         if posix.getppid() == launcher:

@@ -1,1 +1,1 @@
-"""Why a call was refused, and the hint."""
+"""Why: the causes of a refused call, and the hints."""

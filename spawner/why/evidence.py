@@ -78,7 +78,7 @@ class Case:
 
     @property
     def names_proc(self) -> bool:
-        """Whether it is about the directory that --mount-proc names."""
+        """Tell whether the failed path is the directory that --mount-proc names."""
         from spawner.mount.tree import Tree
 
         tree = None if self.spec is None else self.spec.wish(Tree)

@@ -52,7 +52,7 @@ def why(error: "SetupError", joins: Joins, host: Host) -> str | None:
 
 
 def not_found(error: "SetupError", spec: "Spec") -> str | None:
-    """Return what to do about a program that isn't in the caller's PATH, None for another error."""
+    """Return the hint for a program that isn't in the caller's PATH, None for another error."""
     joins = spec.wish(Joins)
     if joins is None or joins.pid is None or joins.environment:
         return None
@@ -89,7 +89,7 @@ def _no_process(error: "SetupError", joins: "Joins") -> str | None:
 
 
 def _not_ours(path: str, host: Host) -> str | None:
-    """Say who a process belongs to that may not be looked into, ptrace(2)."""
+    """Return the hint for a process that may not be looked into, ptrace(2), by its owner."""
     number = path.split("/")[2]
     owner, own = _user(host, number), _user(host, "self")
     if owner is None:

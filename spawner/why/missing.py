@@ -39,7 +39,7 @@ def no_proc(case: Case) -> str | None:
 
 
 def born_elsewhere(case: Case) -> str | None:
-    """Find a PID namespace for children that whoever started us unshared without a fork."""
+    """Find a PID namespace for children that our starter unshared without a fork."""
     own = case.host.link("/proc/self/ns/pid")
     for_children = case.host.link("/proc/self/ns/pid_for_children")
     # Once pyspawn itself has unshared there is one of its own, which has no link before its first

@@ -19,7 +19,7 @@ def read_only_proc(case: Case) -> str | None:
 
 
 def fresh_proc(case: Case) -> str | None:
-    """Explain why one who is root only in a user namespace may not mount a /proc.
+    """Explain why root of a user namespace may not mount a /proc.
 
     There has to be an unmasked one in sight, so that the mount reveals nothing (fs/namespace.c,
     mount_too_revealing).

@@ -39,7 +39,7 @@ def way(case: Case) -> str | None:
 
 
 def _word(case: Case) -> str | None:
-    """Return what to do about a word that is no path: of an init in PATH, of a process."""
+    """Return the hint for a word that isn't a path: an init in PATH, a process."""
     if case.spec is None:
         return None
     init, joins = case.spec.init, case.spec.wish(Joins)
@@ -52,7 +52,7 @@ def _word(case: Case) -> str | None:
 
 
 def _in_other_words(kind: str, path: str) -> str | None:
-    """Return what to name in place of what isn't there, where it's in other tools' words."""
+    """Return the hint for a namespace that is named in the words of other tools."""
     from spawner.net import network
 
     name, _, more = path.partition(":")
@@ -73,7 +73,7 @@ def _in_other_words(kind: str, path: str) -> str | None:
 
 
 def _other(case: Case) -> str:
-    """Return what could be named in place of the path that failed."""
+    """Return the advice on what to name in place of the path that failed."""
     if case.syscall == "chdir":
         return f"name another directory with {mark('--workdir')}"
     if case.names_proc:

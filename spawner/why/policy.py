@@ -6,7 +6,7 @@ from spawner.why.evidence import SYS_ADMIN, Case, number, shown
 
 
 def _policed(case: Case) -> bool:
-    """Say whether a security policy may be to blame: not for paths, whose own rules are asked."""
+    """Tell whether a security policy may be to blame: not for paths, which other rules explain."""
     return bool(case.syscall) and case.syscall not in ("chdir", "execve")
 
 

@@ -24,7 +24,7 @@ def no_mapping(case: Case) -> str | None:
 
 
 def _mapped(own: int, extents: str) -> bool:
-    """Say whether an id is in one of the extents of a uid_map, user_namespaces(7)."""
+    """Tell whether an id is in one of the extents of a uid_map, user_namespaces(7)."""
     for line in extents.splitlines():
         first, _, count = [number(word) for word in [*line.split(), "", "", ""][:3]]
         if first is None or count is None or first <= own < first + count:
@@ -59,7 +59,7 @@ def only_root(case: Case) -> str | None:
 
 
 def _is_map(case: Case) -> bool:
-    """Say whether it is about a file that sets the ids of a user namespace."""
+    """Tell whether the failed path is a file that sets the ids of a user namespace."""
     return case.path.endswith(("/uid_map", "/gid_map", "/setgroups"))
 
 
@@ -94,7 +94,7 @@ def no_right(case: Case) -> str | None:
 
 
 def perhaps_chroot(case: Case) -> str | None:
-    """Say what is left when nothing else refuses: a chroot is hidden from most who are in one."""
+    """Guess at a chroot when nothing else explains it: most processes in one can't see it."""
     if not case.making("user"):
         return None
     return (
