@@ -85,16 +85,16 @@ class Option:
         return (f"-{self.short}, " if self.short else "") + f"--{self.long}{value}"
 
 
-LONGEST = 1e9
+MOST_SECONDS = 1e9
 """Seconds, 31 years: within what the kernel's and the interpreter's clocks can be asked for."""
 
 
 def seconds(word: str) -> float:
-    """Return a duration in seconds, 0 to LONGEST; raises ValueError for anything else."""
+    """Return a duration in seconds, 0 to MOST_SECONDS; raises ValueError for anything else."""
     digits = word.replace(".", "", 1)
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"{word!r} is not a number of seconds")
-    return min(float(word), LONGEST)
+    return min(float(word), MOST_SECONDS)
 
 
 def descriptor(word: str) -> int:

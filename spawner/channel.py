@@ -68,7 +68,7 @@ EXITED = "exited"
 KEEPER_FAILED = "keeper-failed"
 """Notice `keeper-failed TEXT`: the keeper can't do its work, and ends."""
 
-LONGEST = 8192
+LONGEST_NOTICE = 8192
 """Bytes after which a line without an end is no notice: pyinit keeps below PIPE_BUF, pipe(7)."""
 
 
@@ -248,7 +248,7 @@ def unexpected(error: Exception, stage: str) -> SetupError:
 
 
 class Notices:
-    """Cuts a stream of notices into lines; one longer than LONGEST is dropped."""
+    """Cuts a stream of notices into lines; one longer than LONGEST_NOTICE is dropped."""
 
     __slots__ = ("_dropping", "_held")
 
@@ -262,10 +262,10 @@ class Notices:
         if lines and self._dropping:
             del lines[0]
             self._dropping = False
-        if len(self._held) > LONGEST:
+        if len(self._held) > LONGEST_NOTICE:
             self._dropping = True
             self._held = b""
-        return [line for line in lines if len(line) <= LONGEST]
+        return [line for line in lines if len(line) <= LONGEST_NOTICE]
 
 
 class Notice(Frozen):

@@ -286,7 +286,7 @@ def _finite(seconds: float, lowest: float = 0.0) -> float:
         raise ValueError(f"{seconds!r} isn't a number of seconds; None means no limit")
     if found < lowest:
         raise ValueError(f"{seconds!r} is a negative number of seconds")
-    return min(found, cmdline.LONGEST)
+    return min(found, cmdline.MOST_SECONDS)
 
 
 def limit_start(options: Options | JoinOptions, timeout: float | None) -> float | None:

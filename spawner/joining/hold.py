@@ -27,7 +27,7 @@ _FLAG_NAMES = (
 )
 """Flags of openat(2) by their names; without O_PATH files are read."""
 
-LONGEST = 8 << 20
+LONGEST_ENVIRONMENT = 8 << 20
 """Bytes of an environment: more than an exec could have brought, execve(2)."""
 
 
@@ -103,7 +103,7 @@ class Held:
 
     def _read(self, path: str) -> bytes:
         """Return what a file of our /proc holds; raises SyscallError."""
-        return proc.read(path, proc=self.proc, most=LONGEST)
+        return proc.read(path, proc=self.proc, most=LONGEST_ENVIRONMENT)
 
     @property
     def enters_user(self) -> bool:

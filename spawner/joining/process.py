@@ -81,7 +81,7 @@ def _environment(kernel: "Kernel", held: Held, place: str, lifelines: frozenset[
     finally:
         scout.close()
     try:
-        return posix.pread(copy, hold.LONGEST, 0)
+        return posix.pread(copy, hold.LONGEST_ENVIRONMENT, 0)
     finally:
         posix.close(copy)
 

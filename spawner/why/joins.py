@@ -9,14 +9,13 @@ from pyinit import NOT_FOUND
 from spawner.errors import mark
 from spawner.host import proc
 from spawner.joining.target import Joins
-from spawner.why.evidence import Host, shown
+from spawner.why.evidence import DENIED, Host, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.errors import SetupError
     from spawner.spec import Spec
 
-_DENIED = (errno.EACCES, errno.EPERM)
 
 _PATHS = (errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR)
 """What a path may meet, path_resolution(7)."""
@@ -37,7 +36,7 @@ def why(error: "SetupError", joins: Joins, host: Host) -> str | None:
         return f"the path is looked up inside: name another directory with {mark('--workdir')}"
     if joins.target is not None and error.errno == errno.ENOENT:
         return _no_file(error.path or "", joins.target)
-    if error.errno in _DENIED and (error.path or "").startswith("/proc/"):
+    if error.errno in DENIED and (error.path or "").startswith("/proc/"):
         return _not_ours(error.path or "", host)
     if error.syscall == "setns":
         return _not_joined(error, joins)

@@ -15,7 +15,7 @@ import errno
 from spawner.errors import INIT
 from spawner.joining.target import Joins
 from spawner.why import limits, missing, mounts, paths, policy, users
-from spawner.why.evidence import Case, Host
+from spawner.why.evidence import DENIED, Case, Host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,13 +47,11 @@ def why(error: "SetupError", spec: "Spec | None", host: Host | None = None) -> s
     return None
 
 
-_DENIED = (errno.EPERM, errno.EACCES)
-
 _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((errno.EMFILE,), limits.no_descriptor),
     ((errno.ENFILE,), limits.no_file),
     ((errno.E2BIG,), limits.too_long),
-    ((errno.ENOENT, errno.ESRCH, *_DENIED), missing.no_proc),
+    ((errno.ENOENT, errno.ESRCH, *DENIED), missing.no_proc),
     ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), missing.born_elsewhere),
     ((errno.EAGAIN,), limits.no_process),
     ((errno.ENOSPC,), limits.no_namespace),
@@ -72,8 +70,8 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((errno.EINVAL,), limits.long_name),
     ((errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP), paths.way),
     ((errno.ENOSYS,), missing.no_call),
-    (_DENIED, policy.apparmor_userns),
-    (_DENIED, policy.apparmor),
+    (DENIED, policy.apparmor_userns),
+    (DENIED, policy.apparmor),
     ((errno.EACCES,), policy.selinux),
     ((errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT), policy.seccomp),
     ((errno.EPERM,), users.perhaps_chroot),

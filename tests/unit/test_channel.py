@@ -156,6 +156,6 @@ def test_any_notice_is_taken_without_an_error(line: bytes) -> None:
 
 def test_a_notice_without_an_end_is_dropped_and_the_next_one_heard() -> None:
     lines = channel.Notices()
-    assert lines.feed(b"x" * (channel.LONGEST + 1)) == []
-    assert lines.feed(b"x" * channel.LONGEST + b"\nstarted 2\n") == [b"started 2"]
-    assert lines.feed(b"y" * (channel.LONGEST + 1) + b"\nstarted 3\n") == [b"started 3"]
+    assert lines.feed(b"x" * (channel.LONGEST_NOTICE + 1)) == []
+    assert lines.feed(b"x" * channel.LONGEST_NOTICE + b"\nstarted 2\n") == [b"started 2"]
+    assert lines.feed(b"y" * (channel.LONGEST_NOTICE + 1) + b"\nstarted 3\n") == [b"started 3"]

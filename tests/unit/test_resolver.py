@@ -110,7 +110,7 @@ def test_a_refused_call_is_named(tmp_path: Path, call: str) -> None:
 
 
 def test_no_file_to_cover(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match=r"there's no /etc/resolv\.conf") as raised:
+    with pytest.raises(SetupError, match=r"there is no /etc/resolv\.conf") as raised:
         resolver.step("10.0.2.3").run(Placing(tmp_path / "nosuch"))
     assert raised.value.hint
 
