@@ -4,10 +4,6 @@ from spawner.errors import mark
 from spawner.spec import KINDS
 from spawner.why.evidence import MAKERS, Case, number, shown
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _ENDED_SINCE = 2
 """Processes of ours that have ended between the failure and the look at a limit: stage, init."""
 
@@ -46,41 +42,24 @@ def no_process(case: Case) -> str | None:
     """Explain EAGAIN: one of the limits on processes, fork(2)."""
     if case.syscall not in MAKERS:
         return None
-    for directory, limit in _full_groups(case):
-        return (
-            f"pids.max of {shown(directory)} is {limit}, which is reached: raise it (a "
-            "container's --pids-limit, a unit's TasksMax=), or see with `pyspawn zombies` which "
-            "process doesn't reap"
-        )
+    for line in (case.host.read("/proc/self/cgroup") or "").splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers and "pids" not in controllers.split(","):
+            continue
+        group = f"/sys/fs/cgroup{'/pids' if controllers else ''}{path}"
+        limits = (case.host.read(f"{group}/pids.{name}") for name in ("max", "current"))
+        most, now = map(number, limits)
+        if most is not None and now is not None and now + _ENDED_SINCE >= most:
+            return (
+                f"pids.max of {shown(group)} is {most}, which is reached: raise it (a container's "
+                "--pids-limit, a unit's TasksMax=), or see with `pyspawn zombies` which process "
+                "doesn't reap"
+            )
     return (
         "a limit on processes is reached: see `ulimit -u`, pids.max of the control group and of "
         "those above it (a container's --pids-limit, a unit's TasksMax=), and `sysctl "
         "kernel.pid_max kernel.threads-max`"
     )
-
-
-def _full_groups(case: Case) -> "Iterator[tuple[str, int]]":
-    """Yield directory and pids.max of each of our control groups that is full, cgroups(7)."""
-    lines = (case.host.read("/proc/self/cgroup") or "").splitlines()
-    for mount in case.mounts():
-        for line in lines:
-            controllers, _, path = line.partition(":")[2].partition(":")
-            if mount.kind == "cgroup2":
-                ours = not controllers
-            else:
-                ours = mount.kind == "cgroup" and "pids" in controllers.split(",")
-                ours = ours and "pids" in mount.superblock
-            if not ours:
-                continue
-            # What is mounted may itself be a group further down.
-            inside = path.removeprefix(mount.root).strip("/")
-            directory = (mount.below + inside).rstrip("/")
-            while f"{directory}/".startswith(mount.below):
-                most = number(case.host.read(f"{directory}/pids.max"))
-                now = number(case.host.read(f"{directory}/pids.current"))
-                if most is not None and now is not None and now + _ENDED_SINCE >= most:
-                    yield directory, most
-                directory = directory.rpartition("/")[0]
 
 
 def no_namespace(case: Case) -> str | None:

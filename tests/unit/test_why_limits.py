@@ -69,38 +69,25 @@ def test_arguments_that_leave_no_room_for_the_inits() -> None:
 
 
 @pytest.mark.parametrize("current", ["48", "49", "50"])
-def test_pids_max_of_a_group_above(current: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("0::/user.slice", "/sys/fs/cgroup/user.slice"),
+        ("9:name=systemd:/x\n8:cpu,pids:/user.slice", "/sys/fs/cgroup/pids/user.slice"),
+    ],
+)
+def test_pids_max(current: str, line: str, place: str) -> None:
     host = Fake()
-    host.files["/sys/fs/cgroup/user.slice/run-1/pids.max"] = "max\n"
-    host.files["/sys/fs/cgroup/user.slice/run-1/pids.current"] = "5\n"
-    host.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
-    host.files["/sys/fs/cgroup/user.slice/pids.current"] = f"{current}\n"
+    host.files["/proc/self/cgroup"] = f"{line}\n"
+    host.files |= {f"{place}/pids.max": "50\n", f"{place}/pids.current": f"{current}\n"}
     found = why(host, failed(errno.EAGAIN, "fork"))
-    assert found.startswith("pids.max of /sys/fs/cgroup/user.slice is 50, which is reached: ")
+    assert found.startswith(f"pids.max of {place} is 50, which is reached: ")
     assert "pyspawn zombies" in found
-
-
-def test_pids_max_of_the_first_version_mounted_from_a_group() -> None:
-    host = Fake()
-    host.files["/proc/self/cgroup"] = "9:name=systemd:/x\n8:cpu,pids:/docker/abc/app\n0::/\n"
-    host.mounted("40 25 0:36 /docker/abc /sys/fs/cgroup/pids rw - cgroup cgroup rw,cpu,pids")
-    host.files["/sys/fs/cgroup/pids/app/pids.max"] = "10\n"
-    host.files["/sys/fs/cgroup/pids/app/pids.current"] = "9\n"
-    found = why(host, failed(errno.EAGAIN, "fork"))
-    assert found.startswith("pids.max of /sys/fs/cgroup/pids/app is 10, which is reached: ")
-
-
-def test_pids_max_at_a_mount_point_on_the_root() -> None:
-    host = Fake()
-    host.mounts("1 1 0:26 / / rw - cgroup2 cgroup2 rw")
-    host.files["/pids.max"] = host.files["/pids.current"] = "3\n"
-    assert "is 3, which is reached" in why(host, failed(errno.EAGAIN, "fork"))
 
 
 def test_a_limit_on_processes_that_does_not_show() -> None:
     host = Fake()
-    host.files["/sys/fs/cgroup/user.slice/pids.max"] = "50\n"
-    host.files["/sys/fs/cgroup/user.slice/pids.current"] = "5\n"
+    host.files["/sys/fs/cgroup/user.slice/run-1/pids.max"] = "max\n"
     found = why(host, failed(errno.EAGAIN, "fork"))
     assert found.startswith("a limit on processes is reached: ")
     assert "`ulimit -u`" in found
