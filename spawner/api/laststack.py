@@ -6,9 +6,7 @@ their variables. So whatever shows tracebacks shows the lines in its own way.
 
 from __future__ import annotations
 
-import ast
 import itertools
-import linecache
 import os
 import re
 import sys
@@ -89,25 +87,9 @@ def rebuilt(stack: Sequence[Place]) -> TracebackType | None:
 def _frame(place: Place) -> FrameType:
     """Return a frame of made-up code that claims to be in that file and function."""
     code = compile("keep(here())", place.file, "exec")
-    code = code.replace(co_name=place.name, co_firstlineno=_first_line(place))
+    code = code.replace(co_name=place.name, co_firstlineno=place.line)
     frames: list[FrameType] = []
     names: dict[str, Callable[..., object]] = {"keep": frames.append, "here": sys._getframe}
     FunctionType(code, names)()
     names.clear()
     return frames.pop()
-
-
-def _first_line(place: Place) -> int:
-    """Return the line where the function begins, decorators included, else the line itself."""
-    try:
-        tree = ast.parse("".join(linecache.getlines(place.file)))
-    except (SyntaxError, ValueError):
-        return place.line
-    first = place.line
-    for node in ast.walk(tree):  # those inside others come later
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        begin = min(part.lineno for part in (node, *node.decorator_list))
-        if node.name == place.name and begin <= place.line <= (node.end_lineno or begin):
-            first = begin
-    return first

@@ -8,7 +8,7 @@ another user or group: they'd be the caller's. Only where setgroups(2) is denied
 from spawner.errors import INIT, LAUNCHER, SetupError, mark
 from spawner.ids import helpers
 from spawner.ids.identity import Identity
-from spawner.ids.subid import FILES, is_link
+from spawner.ids.subid import FILES
 from spawner.steps import Step
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" =
             f"write the {kind} map {', '.join(lines)}: {said}",
             stage=LAUNCHER,
             path=path,
-            hint=_hint(name, kind, said),
+            hint=_hint(name, kind),
         )
 
     return Step(
@@ -53,29 +53,12 @@ def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" =
     )
 
 
-def _hint(name: str, kind: str, said: str) -> str:
-    path = FILES[kind]
-    if is_link(path):
-        return (
-            f"{path} is a symbolic link, which {name} doesn't follow: put the file itself in the "
-            f"link's place, as root, `cp --remove-destination $(readlink -f {path}) {path}`"
-        )
-    if "not allowed" in said:
-        return (
-            f"{name} maps only your own id and the ranges that /etc/sub{kind} gives you "
-            f"(`getsubids{' -g' if kind == 'gid' else ''}` lists them): use those, or have root "
-            f"add more, `usermod --add-sub{kind}s FIRST-LAST USER`"
-        )
-    if "different user" in said:
-        return (
-            f"{name} serves you only while you are in your login group, unless /etc/login.defs "
-            "says `GRANT_AUX_GROUP_SUBIDS yes`: start pyspawn in that group (`newgrp` without a "
-            "name takes you back to it)"
-        )
+def _hint(name: str, kind: str) -> str:
+    listed = f"getsubids{' -g' if kind == 'gid' else ''}"
     return (
-        f"{name} refused to write the map: it needs root's rights, and a container or a security "
-        "module may have taken some of them away; mapping only your own id needs none, "
-        f"{mark('--map-root-user')}"
+        f"{name} maps only your own id and the ranges that {FILES[kind]} gives you (`{listed}` "
+        "lists them), if that is no symbolic link and you are in your login group; and it needs "
+        f"root's rights: mapping only your own id needs none, {mark('--map-root-user')}"
     )
 
 

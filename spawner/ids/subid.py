@@ -5,8 +5,6 @@ a name or a number and has to match exactly. A directory service may hold them i
 line `subid:` of nsswitch.conf(5) names it, and getsubids(1) asks it.
 """
 
-import posix
-
 from spawner.host.proc import contents
 from spawner.ids.idmap import MAX_ID
 
@@ -68,15 +66,6 @@ def source(text: str) -> str:
         if colon and name.strip() == "subid" and words.split():
             return words.split()[0]
     return "files"
-
-
-def is_link(path: str) -> bool:
-    """Tell whether a path is a symbolic link, which newuidmap and newgidmap don't follow."""
-    try:
-        posix.readlink(path)
-    except OSError:
-        return False
-    return True
 
 
 def elsewhere() -> bool:

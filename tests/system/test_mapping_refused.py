@@ -67,10 +67,7 @@ def test_another_group_than_that_of_the_login() -> None:
     assert (ended.status, ended.out) == (125, b"")
     first, second = ended.errors.splitlines()
     assert "newgidmap: Target" in first
-    assert "only while you are in your login group" in second
-    grant = {"login.defs": "GRANT_AUX_GROUP_SUBIDS yes\n"}
-    assert "GRANT_AUX_GROUP_SUBIDS yes" in second
-    assert rows(room("GROUP = 5\nbecome()\n", "--map-auto", more=grant))[0] == f"0 {USER} 1"
+    assert "in your login group" in second
 
 
 def test_a_user_without_a_name() -> None:
@@ -210,33 +207,6 @@ def test_what_newuidmap_says_is_told() -> None:
     assert "/etc/subuid gives you" in second
 
 
-@pytest.mark.parametrize("kind", ["uid", "gid"])
-def test_a_file_of_ranges_that_is_a_link_is_not_followed(kind: str) -> None:
-    """By newuidmap, which says nothing of it; what it was told helps."""
-    require_mapper()
-    code = f"""
-shutil.copytree("/etc", "/mnt/etc", symlinks=True, ignore=lambda *_: ["shadow", "gshadow", "ssl"])
-for name in FILES:
-    check(libc.umount2(f"/etc/{{name}}".encode(), 2))
-    shutil.copy(f"/mnt/{{name}}", f"/mnt/etc/{{name}}")
-os.rename("/mnt/etc/sub{kind}", "/mnt/etc/ranges")
-os.symlink("ranges", "/mnt/etc/sub{kind}")
-mount("/mnt/etc", "/etc", None, BIND)
-"""
-    become = "os.chdir('/')\n" + MAPPER
-    ended = room(code + become, "--map-auto")
-    assert (ended.status, ended.out) == (125, b"")
-    message, hint = ended.errors.splitlines()
-    assert message.startswith(f"pyspawn: write the {kind} map ")
-    assert hint.startswith(
-        f"hint: /etc/sub{kind} is a symbolic link, which new{kind}map doesn't follow"
-    )
-    command = hint.partition("`")[2].rstrip("`")
-    mended = room(f"{code}import subprocess\nsubprocess.run({command!r}, shell=True)\n{become}",
-                  "--map-auto", program=("/bin/echo", "ran"))  # fmt: skip
-    assert mended.out == b"ran\n", mended
-
-
 def test_the_own_id_and_the_next_one() -> None:
     require_mapper()
     ended = room(MAPPER, "--map-users", f"0:{USER}:2")
@@ -252,7 +222,7 @@ def test_newuidmap_without_its_right() -> None:
     first, second = ended.errors.splitlines()
     assert first.startswith(f"pyspawn: write the uid map 0 {USER} 1, 1 100000 65536: newuidmap: ")
     assert os.strerror(errno.EPERM) in first
-    assert "a container or a security module" in second
+    assert "root's rights" in second
 
 
 def test_an_ordinary_user_has_setgroups_denied() -> None:
