@@ -226,9 +226,6 @@ def test_values_are_frozen(proc: Proc) -> None:
         parent.zombies[0].pid = 2  # type: ignore[misc]
 
 
-# The command.
-
-
 def test_table(proc: Proc, capfd: pytest.CaptureFixture[str]) -> None:
     proc.add(10, 1, "app", inner="\t1")
     proc.add(11, 10, "true", state="Z", started=0)
