@@ -10,6 +10,7 @@ import os
 
 from helpers.capabilities import require
 from helpers.programs import MOUNTING, Word, prepared
+from helpers.pyspawn import hint_in
 from helpers.running import Ended, run
 from spawner import lean
 
@@ -52,25 +53,10 @@ def inside(code: str, *words: Word) -> Ended:
     return run(prepared(code, pyspawn(*words)))
 
 
-def refusal(errors: str, message: str) -> str:
-    """Return the hint, after checking that there is one line and a hint, and nothing else."""
-    first, second, *rest = errors.splitlines()
-    assert first == f"pyspawn: {message}"
-    assert second.startswith("hint: ")
-    assert rest == []
-    return second
-
-
-def refused(ended: Ended, message: str) -> str:
-    """Return the hint of a run that failed as ours do."""
-    assert (ended.status, ended.out) == (125, b""), ended
-    return refusal(ended.errors, message)
-
-
 def mended(ended: Ended, message: str) -> str:
     """Return the hint of a first run that failed, when the second, that heeded it, did not."""
     assert (ended.status, ended.out) == (0, b"125\nran\n"), ended
-    return refusal(ended.errors, message)
+    return hint_in(ended.errors, message)
 
 
 EPERM = "Operation not permitted (EPERM)"

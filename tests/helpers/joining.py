@@ -23,12 +23,3 @@ def join(pid: int | str, *words: Word, owner: bool = True, **how: object) -> End
 def joining(pid: int | str, *words: Word, owner: bool = True) -> list[Word]:
     argv: list[Word] = [*lean.pyspawn(), "exec", str(pid), *words]
     return as_owner(argv) if owner else argv
-
-
-def refused(ended: Ended) -> tuple[str, str]:
-    """Return the message and the hint of a refusal."""
-    assert (ended.status, ended.out) == (125, b"")
-    message, hint = ended.errors.splitlines()
-    assert message.startswith("pyspawn: ")
-    assert hint.startswith("hint: ")
-    return message[9:], hint[6:]

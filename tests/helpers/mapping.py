@@ -39,16 +39,6 @@ def ids() -> tuple[Word, ...]:
     return tuple(python(IDS))
 
 
-def refused(ended: Ended, message: str) -> str:
-    """Return the hint of a run that failed as ours do, with one line and one hint."""
-    assert (ended.status, ended.out) == (125, b""), ended
-    first, second, *rest = ended.errors.splitlines()
-    assert first == f"pyspawn: {message}"
-    assert second.startswith("hint: ")
-    assert rest == []
-    return second
-
-
 def rows(ended: Ended) -> list[str]:
     """Return the lines of a map that was shown."""
     assert (ended.status, ended.errors) == (0, ""), ended

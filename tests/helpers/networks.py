@@ -12,6 +12,7 @@ from helpers import children
 from helpers.capabilities import require
 from helpers.nets import OPEN_TUN, ROOT, USER, nest
 from helpers.programs import Word
+from helpers.pyspawn import refusal
 from helpers.running import Ended, run
 from spawner import lean
 
@@ -45,13 +46,11 @@ def as_caller(caller: str, kind: str, *words: Word, **more: object) -> list[Word
 
 
 def refused(ended: Ended, message: str) -> str:
-    """Return the hint of a run that failed as ours do, with one line and one hint."""
+    """Return the hint of a run that failed with a message of this pattern."""
     assert (ended.status, ended.out) == (125, b""), ended
-    first, second, *rest = ended.errors.splitlines()
-    assert re.fullmatch(f"pyspawn: {message}", first), first
-    assert second.startswith("hint: ")
-    assert rest == []
-    return second
+    said, hint = refusal(ended.errors)
+    assert re.fullmatch(message, said), said
+    return hint
 
 
 def gone(pidfd: int) -> bool:

@@ -56,6 +56,33 @@ def said(ended: Ended) -> list[str]:
     return ended.errors.splitlines()
 
 
+def refusal(errors: str) -> tuple[str, str]:
+    """Return the message and the hint, after checking that there is one line of each."""
+    message, hint = errors.splitlines()
+    assert message.startswith("pyspawn: ")
+    assert hint.startswith("hint: ")
+    return message.removeprefix("pyspawn: "), hint.removeprefix("hint: ")
+
+
+def refused(ended: Ended) -> tuple[str, str]:
+    """Return the message and the hint of a run that failed before the program was there."""
+    assert (ended.status, ended.out) == (125, b""), ended
+    return refusal(ended.errors)
+
+
+def hint_in(errors: str, message: str) -> str:
+    """Return the hint, after checking that it follows this message, and nothing else does."""
+    said, hint = refusal(errors)
+    assert said == message
+    return hint
+
+
+def hint_of(ended: Ended, message: str) -> str:
+    """Return the hint of a run that failed with this message before the program was there."""
+    assert (ended.status, ended.out) == (125, b""), ended
+    return hint_in(ended.errors, message)
+
+
 LINKS = "cd /proc/self/ns && for kind in " + " ".join(FILES.values()) + "; do readlink $kind; done"
 
 

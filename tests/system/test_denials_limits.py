@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from helpers.capabilities import require
-from helpers.denials import ROOM, inside, mended, refusal, refused
+from helpers.denials import ROOM, inside, mended
+from helpers.pyspawn import hint_in, hint_of
 
 ENOSPC = "No space left on device (ENOSPC)"
 
@@ -24,7 +25,7 @@ def test_a_limit_of_zero_is_named_and_can_be_raised(kind: str) -> None:
 def test_a_limit_of_zero_and_doing_without() -> None:
     require("userns")
     code = ROOM + "enter_user_namespace()\nwrite('/proc/sys/user/max_uts_namespaces', '0')\n"
-    hint = refused(inside(code, "--init"), f"make a new uts namespace: {ENOSPC}")
+    hint = hint_of(inside(code, "--init"), f"make a new uts namespace: {ENOSPC}")
     assert "`--share uts`" in hint
     ended = inside(code, "--init", "--share", "uts")
     assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
@@ -61,7 +62,7 @@ def test_user_namespaces_nested_too_deep() -> None:
     depth = int(ended.out)
     assert 0 < depth <= 33
     assert ended.status == 125
-    hint = refusal(ended.errors, f"make a new user namespace: {ENOSPC}")
+    hint = hint_in(ended.errors, f"make a new user namespace: {ENOSPC}")
     assert "can't nest any deeper" in hint
     assert "start pyspawn less deeply nested" in hint
     ended = inside(f"{ROOM}MOST = {depth - 1}\n{NEST_USERS}", "--user")
@@ -92,7 +93,7 @@ def test_pid_namespaces_nested_too_deep() -> None:
     depth = int(ended.out)
     assert 0 < depth <= 32
     assert ended.status == 125
-    hint = refusal(ended.errors, f"make a new pid namespace: {ENOSPC}")
+    hint = hint_in(ended.errors, f"make a new pid namespace: {ENOSPC}")
     assert "start pyspawn less deeply nested" in hint
     ended = inside(f"{ROOM}MOST = {depth - 1}\n{NEST_PIDS}", "--pid", "--share", "mount")
     assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")

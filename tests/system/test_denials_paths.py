@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from helpers import seccomp
 from helpers.capabilities import require
-from helpers.denials import BECOME_ORDINARY, EPERM, MOUNTS, inside, pyspawn, refusal, refused
+from helpers.denials import BECOME_ORDINARY, EPERM, MOUNTS, inside, pyspawn
 from helpers.programs import prepared
+from helpers.pyspawn import hint_in, hint_of
 from helpers.running import run
 
 from spawner import lean
@@ -22,7 +23,7 @@ def test_a_clock_out_of_its_range(clock: str, offset: int) -> None:
     require("userns")
     ended = run(pyspawn("--time", f"--{clock}", str(offset)))
     message = f"set the {clock} clock off by {offset} s: Numerical result out of range (ERANGE)"
-    assert "take an offset nearer to 0" in refused(ended, message)
+    assert "take an offset nearer to 0" in hint_of(ended, message)
 
 
 def test_a_working_directory_that_is_missing(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_a_working_directory_that_is_missing(tmp_path: Path) -> None:
     place = tmp_path / "a"
     ended = run(pyspawn("--workdir", f"{place}/b"))
     message = f"change to the directory {place}/b: No such file or directory (ENOENT)"
-    hint = refused(ended, message)
+    hint = hint_of(ended, message)
     assert f"`namei -l {place}/b` shows which part of it isn't there" in hint
     (place / "b").mkdir(parents=True)
     assert run(pyspawn("--workdir", f"{place}/b")).out == b"ran\n"
@@ -41,7 +42,7 @@ def test_a_working_directory_that_is_a_file(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.touch()
     message = f"change to the directory {place}: Not a directory (ENOTDIR)"
-    hint = refused(run(pyspawn("--workdir", str(place))), message)
+    hint = hint_of(run(pyspawn("--workdir", str(place))), message)
     assert f"`namei -l {place}` shows which part of it is not a directory" in hint
 
 
@@ -54,7 +55,7 @@ def test_a_working_directory_that_is_closed(tmp_path: Path) -> None:
     place.chmod(0o700)
     ended = inside(BECOME_ORDINARY, "--workdir", f"{place}/below")
     message = f"change to the directory {place}/below: Permission denied (EACCES)"
-    hint = refused(ended, message)
+    hint = hint_of(ended, message)
     assert f"`namei -l {place}/below` shows the mode and the owner of each part" in hint
     place.chmod(0o701)
     assert inside(BECOME_ORDINARY, "--workdir", f"{place}/below").out == b"ran\n"
@@ -71,7 +72,7 @@ def test_an_interpreter_that_the_mapped_root_cannot_reach(tmp_path: Path) -> Non
     _, *rest = pyspawn("--user", "--init")
     ended = run([f"{place}/python3", *rest])
     message = f"execute the init {place}/python3: Permission denied (EACCES)"
-    hint = refused(ended, message)
+    hint = hint_of(ended, message)
     assert f"`namei -l {place}/python3` shows the mode and the owner of each part" in hint
     assert "another Python, such as /usr/bin/python3" in hint
 
@@ -90,7 +91,7 @@ mount(None, "/mnt", None, REMOUNT)
     )
     ended = inside(code, "--init=/mnt/init")
     assert (ended.status, ended.out) == (0, b"125\n"), ended
-    hint = refusal(ended.errors, "execute the init /mnt/init: Permission denied (EACCES)")
+    hint = hint_in(ended.errors, "execute the init /mnt/init: Permission denied (EACCES)")
     assert "on a file system that isn't mounted noexec" in hint
 
 
@@ -101,14 +102,14 @@ def test_nothing_runs_for_which_nobody_could_wait(options: list[str], tmp_path: 
     code = seccomp.deny(errno.EMFILE, "signalfd", "signalfd4")
     argv = [*lean.pyspawn(), *options, "--", "/bin/sh", "-c", f"echo ran >{tmp_path}/ran"]
     ended = run(prepared(code, argv))
-    assert refused(ended, "open a signalfd: Too many open files (EMFILE)")
+    assert hint_of(ended, "open a signalfd: Too many open files (EMFILE)")
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("init", [[], ["--init"]])
 def test_dispositions_that_can_not_be_set(init: list[str]) -> None:
     require("seccomp")
-    hint = refused(
+    hint = hint_of(
         inside(seccomp.deny(errno.EPERM, "rt_sigaction"), *init),
         f"set the disposition of SIGCHLD: {EPERM}",
     )

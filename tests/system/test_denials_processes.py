@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers.capabilities import require
-from helpers.denials import BECOME_ORDINARY, ROOM, inside, mended, refused, require_ordinary
+from helpers.denials import BECOME_ORDINARY, ROOM, inside, mended, require_ordinary
+from helpers.pyspawn import hint_of
 from helpers.running import run
 
 from spawner import lean
@@ -94,7 +95,7 @@ resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
 """
     )
     ended = inside(code)
-    hint = refused(ended, "fork the stage: Resource temporarily unavailable (EAGAIN)")
+    hint = hint_of(ended, "fork the stage: Resource temporarily unavailable (EAGAIN)")
     assert "`ulimit -u`" in hint
 
 

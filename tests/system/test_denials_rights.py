@@ -16,10 +16,10 @@ from helpers.denials import (
     inside,
     mended,
     pyspawn,
-    refused,
     require_ordinary,
 )
 from helpers.programs import prepared
+from helpers.pyspawn import hint_of
 from helpers.running import run
 
 from spawner import lean
@@ -28,7 +28,7 @@ from spawner import lean
 def test_root_without_sys_admin() -> None:
     require("root")
     drop = ROOM + "libc.prctl(24, 21, 0, 0, 0)\n"  # PR_CAPBSET_DROP, CAP_SYS_ADMIN
-    hint = refused(inside(drop), f"make a new pid namespace: {EPERM}")
+    hint = hint_of(inside(drop), f"make a new pid namespace: {EPERM}")
     assert "root has no CAP_SYS_ADMIN" in hint
     assert "add --user" in hint
     assert inside(drop, "--user").out == b"ran\n"
@@ -36,7 +36,7 @@ def test_root_without_sys_admin() -> None:
 
 def test_an_ordinary_user_without_a_user_namespace() -> None:
     require_ordinary()
-    hint = refused(inside(BECOME_ORDINARY, "--share", "user"), f"make a new pid namespace: {EPERM}")
+    hint = hint_of(inside(BECOME_ORDINARY, "--share", "user"), f"make a new pid namespace: {EPERM}")
     assert "leave out --share user" in hint
 
 
@@ -55,7 +55,7 @@ def test_an_ordinary_user_without_a_user_namespace() -> None:
 def test_a_seccomp_filter(call: str, reason: int, words: list[str], message: str) -> None:
     require("seccomp", "userns")
     ended = inside(seccomp.deny(reason, call), *words)
-    hint = refused(ended, message.format(first="pid" if os.geteuid() == 0 else "user"))
+    hint = hint_of(ended, message.format(first="pid" if os.geteuid() == 0 else "user"))
     assert "a seccomp filter is in force" in hint
     assert f"refuses {call}" in hint
     assert "no_new_privs" in hint
@@ -67,7 +67,7 @@ def test_a_seccomp_filter_of_a_container_whose_root_has_few_rights() -> None:
     require("seccomp", "root")
     drop = "libc.prctl(24, 21, 0, 0, 0)\n"  # PR_CAPBSET_DROP, CAP_SYS_ADMIN
     ended = inside(ROOM + drop + seccomp.deny(errno.EPERM, "unshare"))
-    hint = refused(ended, f"make a new pid namespace: {EPERM}")
+    hint = hint_of(ended, f"make a new pid namespace: {EPERM}")
     assert "--cap-add SYS_ADMIN" in hint
     assert "--user" not in hint
 
@@ -85,7 +85,7 @@ place = "/proc/{place}"
 mount("/dev/null" if os.path.isfile(place) else place, place, None, BIND)
 """
     )
-    hint = refused(inside(code, "--user"), f"mount proc on /proc: {EPERM}")
+    hint = hint_of(inside(code, "--user"), f"mount proc on /proc: {EPERM}")
     assert f"(/proc/{place})" in hint
     assert "systempaths=unconfined" in hint
     unmasked = code + "check(libc.umount2(os.fsencode(place), 0))\n"
@@ -98,7 +98,7 @@ mount("/dev/null" if os.path.isfile(place) else place, place, None, BIND)
 def test_a_masked_proc_locked_by_an_outer_user_namespace() -> None:
     require("userns")
     code = MOUNTS + "mount('/dev/null', '/proc/version', None, BIND)\nenter_user_namespace(NEWNS)\n"
-    hint = refused(inside(code), f"mount proc on /proc: {EPERM}")
+    hint = hint_of(inside(code), f"mount proc on /proc: {EPERM}")
     assert "(/proc/version)" in hint
 
 
@@ -185,7 +185,7 @@ def test_a_pid_namespace_that_was_unshared_without_a_fork(
     code = MOUNTS + "unshare(NEWPID)\n"
     if first:
         code += "pid = os.fork()\nif pid == 0:\n    os._exit(0)\nos.waitpid(pid, 0)\n"
-    hint = refused(inside(code, *words), message)
+    hint = hint_of(inside(code, *words), message)
     assert "add --fork there" in hint
     heeded = (
         "pid = os.fork()\nif pid:\n    os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"

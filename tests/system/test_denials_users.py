@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from helpers.capabilities import require
-from helpers.denials import EPERM, MOUNTS, ROOM, inside, mended, refused
+from helpers.denials import EPERM, MOUNTS, ROOM, inside, mended
+from helpers.pyspawn import hint_of
 
 
 def test_an_id_without_a_mapping() -> None:
@@ -41,7 +42,7 @@ for name in os.listdir("/"):
 def test_a_chroot() -> None:
     require("userns")
     code = PLAIN_ROOT + "os.chroot('/mnt/root')\nos.chdir('/')\n"
-    hint = refused(inside(code, "--user"), f"make a new user namespace: {EPERM}")
+    hint = hint_of(inside(code, "--user"), f"make a new user namespace: {EPERM}")
     assert "in a chroot no process can make a user namespace" in hint
     assert "leave out --user" in hint
     ended = inside(code, "--share", "mount")
@@ -53,7 +54,7 @@ def test_a_chroot_of_somebody_without_rights() -> None:
     room = PLAIN_ROOT + "mount('/mnt/root', '/mnt/root', None, BIND | REC)\nos.chdir('/mnt/root')\n"
     # PR_CAPBSET_DROP of all but CAP_SETFCAP, which the map of user id 0 takes.
     drop = "os.chdir('/')\nfor each in {*range(41)} - {31}:\n    libc.prctl(24, each, 0, 0, 0)\n"
-    hint = refused(
+    hint = hint_of(
         inside(f"{room}os.chroot('.')\n{drop}", "--user"), f"make a new user namespace: {EPERM}"
     )
     assert "chroot" in hint
@@ -73,14 +74,14 @@ os.chroot('/mnt/root')
 os.chdir('/')
 """
     )
-    hint = refused(inside(code, "--user"), f"make a new user namespace: {EPERM}")
+    hint = hint_of(inside(code, "--user"), f"make a new user namespace: {EPERM}")
     assert "most likely a chroot" in hint
 
 
 def test_a_root_directory_that_is_no_mount_point() -> None:
     require("userns")
     enter = "os.chroot('/mnt/root')\nos.chdir('/')\n"
-    hint = refused(
+    hint = hint_of(
         inside(PLAIN_ROOT + enter), "make every mount private: Invalid argument (EINVAL)"
     )
     assert "`mount --bind DIR DIR` before `chroot DIR`" in hint
@@ -94,7 +95,7 @@ def test_root_without_setfcap() -> None:
     drop = "libc.prctl(24, 31, 0, 0, 0)\n"  # PR_CAPBSET_DROP, CAP_SETFCAP
     ended = inside(ROOM + drop, "--user")
     assert ended.errors.startswith("pyspawn: write the uid map 0 0 1: "), ended
-    hint = refused(ended, f"write the uid map 0 0 1: {EPERM}")
+    hint = hint_of(ended, f"write the uid map 0 0 1: {EPERM}")
     assert "CAP_SETFCAP" in hint
     assert "leave out --user" in hint
     assert inside(ROOM + drop).out == b"ran\n"

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from helpers.capabilities import require
-from helpers.joining import refused
 from helpers.namespace_files import SHOW, expected, holder, program_of
-from helpers.pyspawn import pyspawn
+from helpers.pyspawn import pyspawn, refused
 from helpers.running import run
 
 # exec by file and by directory.

@@ -17,8 +17,9 @@ import pytest
 from helpers import children, rooms
 from helpers.capabilities import require
 from helpers.containers import ROOT, as_owner
-from helpers.joining import join, joining, refused
+from helpers.joining import join, joining
 from helpers.programs import Word, prepared
+from helpers.pyspawn import refused
 from helpers.running import Running, run
 from helpers.seccomp import Held, deny
 

@@ -10,8 +10,9 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.containers import OWNER
-from helpers.joining import join, joining, refused
+from helpers.joining import join, joining
 from helpers.programs import prepared
+from helpers.pyspawn import refused
 from helpers.running import Running, run
 
 from spawner import lean

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.capabilities import require
 from helpers.containers import ROOT
-from helpers.joining import refused
 from helpers.namespace_files import USERS, holder, program_of
 from helpers.programs import MOUNTING, prepared, python
-from helpers.pyspawn import pyspawn
+from helpers.pyspawn import pyspawn, refused
 from helpers.running import Ended, run
 
 from spawner import lean

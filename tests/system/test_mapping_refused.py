@@ -8,18 +8,9 @@ import re
 
 import pytest
 from helpers.capabilities import require
-from helpers.mapping import (
-    COPIES,
-    MAPPER,
-    ids,
-    pyspawn,
-    refused,
-    require_mapper,
-    require_room,
-    rows,
-    told,
-)
+from helpers.mapping import COPIES, MAPPER, ids, pyspawn, require_mapper, require_room, rows, told
 from helpers.programs import Word
+from helpers.pyspawn import hint_of
 from helpers.rooms import USER, room
 from helpers.running import Ended
 
@@ -27,7 +18,7 @@ from helpers.running import Ended
 def test_no_subordinate_range_and_the_line_that_gives_one() -> None:
     require_mapper()
     message = "mapper has no subordinate user ids in /etc/subuid"
-    hint = refused(room(MAPPER, "--map-auto", subuid=""), message)
+    hint = hint_of(room(MAPPER, "--map-auto", subuid=""), message)
     assert "to /etc/subuid and /etc/subgid" in hint
     line = re.search("`(mapper:[0-9:]+)`", hint)
     assert line is not None
@@ -38,7 +29,7 @@ def test_no_subordinate_range_and_the_line_that_gives_one() -> None:
 def test_no_range_of_groups() -> None:
     require_mapper()
     ended = room(MAPPER, "--map-auto", subgid="")
-    refused(ended, "mapper has no subordinate group ids in /etc/subgid")
+    hint_of(ended, "mapper has no subordinate group ids in /etc/subgid")
     assert rows(room(MAPPER, "--map-users", "auto", subgid=""))[1:] == ["1 100000 65536"]
 
 
@@ -47,7 +38,7 @@ def test_a_file_that_is_closed(name: str) -> None:
     require_mapper()
     code = f"os.chmod('/mnt/{name}', 0o600)\n"
     switch = {"nsswitch.conf": "passwd: files\n"}
-    hint = refused(room(code + MAPPER, "--map-auto", more=switch),
+    hint = hint_of(room(code + MAPPER, "--map-auto", more=switch),
                    f"/etc/{name} is closed to user {USER}")  # fmt: skip
     assert f"`chmod a+r /etc/{name}` as root" in hint
     assert rows(room(code + MAPPER, *ALONE, more=switch)) == [f"0 {USER} 1"]
@@ -58,7 +49,7 @@ def test_more_ranges_than_a_map_has_room_for() -> None:
     lines = "".join(f"mapper:{first}:1\n" for first in range(200001, 201001, 2))
     ended = room(MAPPER, "--map-auto", subuid=lines)
     message = "an id map has at most 340 extents, user_namespaces(7), and this one would have more"
-    assert "fewer" in refused(ended, message)
+    assert "fewer" in hint_of(ended, message)
 
 
 def test_another_group_than_that_of_the_login() -> None:
@@ -79,7 +70,7 @@ def test_a_user_without_a_name() -> None:
     )
     for words in (["--map-auto"], ["--map-users", "0:100000:5", "--setuid", "0"]):
         for lines in ("64996:100000:10\n", ""):
-            hint = refused(room(code, *words, subuid=lines), message)
+            hint = hint_of(room(code, *words, subuid=lines), message)
             assert "useradd --uid 64996" in hint
     assert rows(room(code, *ALONE)) == ["0 64996 1"]
 
@@ -92,7 +83,7 @@ pid = os.fork()
 if pid:
     os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
-    hint = refused(
+    hint = hint_of(
         room(code + MAPPER, "--map-auto"),
         "map user ids with newuidmap: the /proc that is mounted here would lead it to another "
         "process, or to none",
@@ -105,7 +96,7 @@ if pid:
 def test_a_directory_service_without_a_range() -> None:
     require_mapper()
     switch = {"nsswitch.conf": "passwd: files\nsubid: nosuch\n"}
-    hint = refused(
+    hint = hint_of(
         room(MAPPER, "--map-auto", subuid="", more=switch),
         "mapper has no subordinate user ids",
     )
@@ -119,7 +110,7 @@ ALONE = ("--map-root-user",)
 def test_no_new_privs() -> None:
     require_mapper()
     code = "become()\nlibc.prctl(38, 1, 0, 0, 0)\n"  # PR_SET_NO_NEW_PRIVS
-    hint = refused(
+    hint = hint_of(
         room(code, "--map-auto"),
         "map user ids with newuidmap: it would run without root's rights, since no_new_privs is "
         "set",
@@ -132,7 +123,7 @@ def test_no_new_privs() -> None:
 def test_a_missing_set_uid_bit() -> None:
     require_mapper()
     code = "MODE = 0o755\n" + COPIES
-    hint = refused(
+    hint = hint_of(
         room(code + MAPPER, "--map-auto"),
         "map user ids with newuidmap: /mnt/bin/newuidmap would run without root's rights",
     )
@@ -144,7 +135,7 @@ def test_a_missing_set_uid_bit() -> None:
 def test_a_set_uid_bit_that_is_not_roots() -> None:
     require_mapper()
     code = "MODE = 0o4755\n" + COPIES + "os.chown('/mnt/bin/newuidmap', 5, 5)\n"
-    hint = refused(
+    hint = hint_of(
         room(code + "os.chmod('/mnt/bin/newuidmap', 0o4755)\n" + MAPPER, "--map-auto"),
         "map user ids with newuidmap: /mnt/bin/newuidmap would run without root's rights",
     )
@@ -173,7 +164,7 @@ def test_a_file_system_without_set_uid() -> None:
     require_mapper()
     code = "MODE = 0o4755\n" + COPIES + "mount(None, '/mnt', None, REMOUNT | BIND | NOSUID)\n"
     ended = room(code + MAPPER, "--map-auto")
-    hint = refused(
+    hint = hint_of(
         ended, "map user ids with newuidmap: /mnt/bin/newuidmap would run without root's rights"
     )
     assert "mounted nosuid" in hint
@@ -186,7 +177,7 @@ def test_no_newuidmap_in_a_directory_named_from_the_root(path: str) -> None:
     if path == "":
         code += "mount('/mnt/subuid', shutil.which('newuidmap', path=os.defpath), None, BIND)\n"
     ended = room(code + MAPPER, "--map-auto")
-    hint = refused(ended, "map user ids with newuidmap: the program isn't in PATH")
+    hint = hint_of(ended, "map user ids with newuidmap: the program isn't in PATH")
     assert "install the package uidmap" in hint
     assert rows(room(code + MAPPER, *ALONE)) == [f"0 {USER} 1"]
 
@@ -236,7 +227,7 @@ def test_an_ordinary_user_has_setgroups_denied() -> None:
         ended = pyspawn("--setgroups", "allow")
     assert found["setgroups"] == "deny"
     message = "setgroups can't stay allowed where an ordinary user maps only one group"
-    assert "--map-auto" in refused(ended, message)
+    assert "--map-auto" in hint_of(ended, message)
 
 
 def test_ids_that_an_ordinary_user_can_not_take() -> None:
@@ -249,14 +240,14 @@ def test_ids_that_an_ordinary_user_can_not_take() -> None:
         return pyspawn(*words, program=("/bin/cat", "/proc/self/uid_map"))
 
     own = USER if os.geteuid() == 0 else os.geteuid()
-    hint = refused(start("--setuid", "5"),
+    hint = hint_of(start("--setuid", "5"),
                    f"user 5: the map 0:{own}:1 has no such user inside")  # fmt: skip
     assert "--map-user 5" in hint
     # The hint, for somebody who is to be the only one inside.
     assert rows(start("--setuid", "5", "--map-user", "5")) == [f"5 {own} 1"]
-    hint = refused(
+    hint = hint_of(
         start("--share", "user", "--setuid", "5"), "becoming another user takes CAP_SETUID"
     )
     assert "--map-auto" in hint
     message = "the supplementary groups can't be set, since setgroups is denied in the user"
-    assert "--map-auto" in refused(start("--groups", "0"), f"{message} namespace")
+    assert "--map-auto" in hint_of(start("--groups", "0"), f"{message} namespace")

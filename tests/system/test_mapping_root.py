@@ -8,18 +8,9 @@ import signal
 
 import pytest
 from helpers.capabilities import require
-from helpers.mapping import (
-    COPIES,
-    MAPPER,
-    ids,
-    pyspawn,
-    refused,
-    require_mapper,
-    require_room,
-    rows,
-    told,
-)
+from helpers.mapping import COPIES, MAPPER, ids, pyspawn, require_mapper, require_room, rows, told
 from helpers.programs import Word
+from helpers.pyspawn import hint_of
 from helpers.rooms import GROUP, RANGES, USER, entered, room
 from helpers.running import Ended, Running, run
 
@@ -28,7 +19,7 @@ from spawner import lean
 
 def test_root_maps_its_own_range_and_nobody_elses() -> None:
     require_room()
-    hint = refused(room("", "--map-auto"), "root has no subordinate user ids in /etc/subuid")
+    hint = hint_of(room("", "--map-auto"), "root has no subordinate user ids in /etc/subuid")
     line = re.search("`(root:[0-9:]+)`", hint)
     assert line is not None
     nowhere = "os.environ['PATH'] = '/nowhere'\n"
@@ -39,7 +30,7 @@ def test_root_maps_its_own_range_and_nobody_elses() -> None:
 def test_root_without_a_name() -> None:
     require_room()
     passwd = {"passwd": "mapper:x:5:5::/:/bin/sh\n", "nsswitch.conf": "passwd: files\n"}
-    hint = refused(room("", "--map-auto", more=passwd),
+    hint = hint_of(room("", "--map-auto", more=passwd),
                    "0 has no subordinate user ids in /etc/subuid")  # fmt: skip
     assert "`0:100000:65536`" in hint
     ended = room("", "--map-auto", subuid="0:165536:65536\n", more=passwd)
@@ -76,11 +67,11 @@ def test_names_that_a_directory_service_has() -> None:
 
 def test_a_name_whose_ids_are_not_mapped() -> None:
     require_room()
-    hint = refused(room(MAPPER, "--setuid", "mapper"),
+    hint = hint_of(room(MAPPER, "--setuid", "mapper"),
                    f"user {USER}: the map 0:{USER}:1 has no such user inside")  # fmt: skip
     assert f"--map-user {USER}" in hint
     ended = room(MAPPER, "--setuid", "mapper", "--map-user", "mapper")
-    hint = refused(ended, f"group {GROUP}: the map 0:{GROUP}:1 has no such group inside")
+    hint = hint_of(ended, f"group {GROUP}: the map 0:{GROUP}:1 has no such group inside")
     assert "--setgid 0" in hint
 
 
@@ -203,7 +194,7 @@ def test_root_maps_what_it_names() -> None:
 
 def test_a_gap_where_the_program_would_be() -> None:
     require("root", "userns")
-    hint = refused(
+    hint = hint_of(
         pyspawn("--map-users", "0:100000:9"),
         "the program would have no user id inside: the caller's, 0, isn't mapped by 0:100000:9",
     )
@@ -216,7 +207,7 @@ def test_a_gap_where_the_program_would_be() -> None:
     words = ("--map-users", "0:100000:9", "--map-groups", "5:100000:9", "--setuid", "8")
     assert "no group id inside" in pyspawn(*words).errors
     assert "no such group inside" in pyspawn(*words, "--setgid", "4").errors
-    hint = refused(pyspawn(*words, "--setgid", "5", "--groups", "6,3"),
+    hint = hint_of(pyspawn(*words, "--setgid", "5", "--groups", "6,3"),
                    "--groups: the map 5:100000:9 has no group 3 inside")  # fmt: skip
     assert "--map-groups 3:OUTER:COUNT" in hint
 
@@ -231,13 +222,13 @@ def test_a_gap_where_the_program_would_be() -> None:
     ],
 )  # fmt: skip
 def test_overlaps(words: list[str], message: str) -> None:
-    assert "don't overlap" in refused(pyspawn(*words), message)
+    assert "don't overlap" in hint_of(pyspawn(*words), message)
 
 
 def test_an_overlap_with_the_callers_own_id() -> None:
     own = os.geteuid()
     ended = pyspawn("--map-root-user", "--map-users", "0:100000:10")
-    refused(ended, f"the id 0 inside would be mapped twice by the map 0:{own}:1 0:100000:10")
+    hint_of(ended, f"the id 0 inside would be mapped twice by the map 0:{own}:1 0:100000:10")
 
 
 def test_more_lines_than_the_kernel_takes() -> None:
@@ -245,7 +236,7 @@ def test_more_lines_than_the_kernel_takes() -> None:
     words = [f"--map-users={n}:{n}:1" for n in range(340)]
     assert len(rows(pyspawn(*words, program=("/bin/cat", "/proc/self/uid_map")))) == 340
     message = "an id map has at most 340 extents, user_namespaces(7), and this one would have more"
-    refused(pyspawn(*words, "--map-users=340:340:1"), message)
+    hint_of(pyspawn(*words, "--map-users=340:340:1"), message)
 
 
 AROUND = ("--map-users", "0:100000:10", "--map-users", "10:200000:10", "--setuid", "0")
@@ -262,7 +253,7 @@ def test_ids_that_the_user_namespace_around_does_not_have() -> None:
     require_room()
     inner = (*lean.pyspawn(), "--user", "--map-users", "0:15:10", "--setuid", "0", "--")
     ended = pyspawn(*AROUND, program=(*inner, "/bin/true"))
-    hint = refused(
+    hint = hint_of(
         ended,
         "0:15:10 can't be mapped: the id 20, outside, has no mapping in the user namespace that "
         "pyspawn runs in, whose map is 0:100000:10 10:200000:10",
@@ -274,7 +265,7 @@ def test_ids_that_the_user_namespace_around_does_not_have() -> None:
 def test_an_own_id_that_has_no_mapping(words: list[str]) -> None:
     require("userns")
     argv = ["unshare", "--user", "--", *lean.pyspawn(), "--user", *words, "--", "/bin/true"]
-    hint = refused(
+    hint = hint_of(
         run(argv),
         "uid 65534 has no mapping in the user namespace that pyspawn runs in, and without one "
         "no user namespace can be made",
@@ -288,7 +279,7 @@ def test_setgroups_can_not_be_allowed_where_it_is_denied() -> None:
     require("userns")
     inner = (*lean.pyspawn(), "--user", "--setgroups")
     words = ("--setgroups=deny", "--user")
-    hint = refused(
+    hint = hint_of(
         pyspawn(*words, program=(*inner, "allow", "--", "/bin/true")),
         "setgroups can't be allowed, since it is denied in the user namespace that pyspawn runs in",
     )
