@@ -14,7 +14,7 @@ from pathlib import Path
 SAFETY_SECONDS = 60.0
 """The net under every wait: only a hang ever meets it."""
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 20.0
 """How long a process that is being killed may take to die before it counts as left behind."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h

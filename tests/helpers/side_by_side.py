@@ -32,6 +32,9 @@ from helpers import children
 NUMBER = 4
 """The bytes of the number of a test in the file."""
 
+PARTING = 5.0
+"""Seconds that a process has to leave when all of it is broken off."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -106,7 +109,7 @@ class _Parent:
         finally:
             for pid in self._running.values():
                 os.kill(pid, signal.SIGINT)
-            children.wait_gone(self._running.values(), children.GRACE_SECONDS)
+            children.wait_gone(self._running.values(), PARTING)
             children.kill_all()
         if self._session.shouldstop:
             raise self._session.Interrupted(self._session.shouldstop)
