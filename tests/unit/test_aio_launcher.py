@@ -286,7 +286,7 @@ def test_a_process_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def main() -> None:
         process = await aio.Process(["app"])
-        with pytest.raises(RuntimeError, match="started once"):
+        with pytest.raises(RuntimeError, match="started only once"):
             await process
         process.kill()
         async with process:  # to enter what runs starts nothing
