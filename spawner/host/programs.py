@@ -35,19 +35,8 @@ def find(name: str, search_path: bytes | None) -> str | None:
 
 
 def as_root(words: str) -> str:
-    """Return the command by which root runs this pyspawn; sudo(8) may find no `pyspawn`.
-
-    It has a PATH of its own, where what lies in a virtual environment isn't.
-    """
-    script = sys.argv[0] if sys.argv[0].endswith("/pyspawn") else ""
-    beside = f"{sys.executable.rpartition('/')[0]}/pyspawn"
-    if script and not script.startswith("/"):
-        script = f"{posix.getcwd()}/{script}"
-    elif not script:
-        script = beside if posix.access(beside, posix.X_OK) else f"{sys.executable} -m spawner"
-    if find("sudo", posix.environ.get(b"PATH")) is None:
-        return f"as root, `{script} {words}`"
-    return f"`sudo {script} {words}`"
+    """Return the command by which root runs this pyspawn, whatever PATH sudo(8) has."""
+    return f"as root, `{sys.executable} -m spawner {words}`"
 
 
 def powerless(path: str) -> str | None:

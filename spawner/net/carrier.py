@@ -12,7 +12,7 @@
 
 import _signal
 import posix
-from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOENT, ENXIO
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 
 from spawner.errors import LAUNCHER, SetupError, how, mark
 from spawner.host import programs
@@ -261,21 +261,15 @@ def _check_tun(kind: str) -> None:
     try:
         posix.close(posix.open(TUN, posix.O_RDWR | posix.O_CLOEXEC))
     except OSError as error:
-        hint = f"as root, `chmod 666 {TUN}`; in a container, add `--device {TUN}`"
-        if error.errno == ENOENT:
-            hint = (
-                f"as root, `modprobe tun`, or `mkdir -p /dev/net && mknod -m 666 {TUN} c 10 200`; "
-                f"in a container, add `--device {TUN}`"
-            )
-        elif error.errno in (ENODEV, ENXIO):
-            hint = "the kernel doesn't have that device yet: as root, `modprobe tun`"
         from pyinit import errno_text
 
         raise SetupError(
             f"start {kind}: open {TUN}, which it needs: {errno_text(error.errno or 0)}",
             stage=LAUNCHER,
             path=TUN,
-            hint=hint,
+            hint=f"as root, `modprobe tun`, then `chmod 666 {TUN}`, or where that isn't there "
+            f"`mkdir -p /dev/net && mknod -m 666 {TUN} c 10 200`; in a container, add `--device "
+            f"{TUN}`",
         ) from None
 
 

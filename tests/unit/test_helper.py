@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import posix
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -138,24 +138,9 @@ def test_which_directories_are_searched(tmp_path: Path, monkeypatch: pytest.Monk
     assert programs.find("sh", None) == programs.find("sh", b"") is not None
 
 
-@pytest.mark.parametrize("name", ["/opt/x/bin/pyspawn", "./bin/pyspawn", "-c"])
-@pytest.mark.parametrize("sudo", [True, False])
-def test_a_command_for_root_names_the_whole_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sudo: bool
-) -> None:
-    """The PATH that sudo(8) has leads to no virtual environment; and it may not be there itself."""
-    if sudo:
-        (tmp_path / "sudo").write_text("")
-        (tmp_path / "sudo").chmod(0o755)
-    monkeypatch.setitem(posix.environ, b"PATH", os.fsencode(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [name, "release", "x"])
-    command = programs.as_root("release x")
-    if sudo:
-        assert command.startswith("`sudo /")
-    else:
-        assert command.startswith("as root, `/")
-    path = command.partition("`")[2].removeprefix("sudo ").removesuffix("`").split()[0]
-    expected = {"/opt/x/bin/pyspawn": name, "./bin/pyspawn": f"{tmp_path}/./bin/pyspawn"}
-    beside = (sys.executable, str(Path(sys.executable).with_name("pyspawn")))
-    assert path in (expected.get(name), *(beside if name == "-c" else ()))
+def test_a_command_for_root_names_the_whole_path() -> None:
+    """The PATH that sudo(8) has leads to no virtual environment."""
+    command = programs.as_root("--version").partition("`")[2].rstrip("`").split()
+    assert command[0] == sys.executable
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("pyspawn ")
