@@ -57,8 +57,9 @@ def _hint(name: str, kind: str) -> str:
     listed = f"getsubids{' -g' if kind == 'gid' else ''}"
     return (
         f"{name} maps only your own id and the ranges that {FILES[kind]} gives you (`{listed}` "
-        "lists them), if that is no symbolic link and you are in your login group; and it needs "
-        f"root's rights: mapping only your own id needs none, {mark('--map-root-user')}"
+        "lists them), if that file isn't a symbolic link and you are in your login group, and "
+        f"{name} needs root's rights; mapping only your own id needs none, "
+        f"{mark('--map-root-user')}"
     )
 
 

@@ -195,8 +195,9 @@ def _ranges(who: Who, status: dict[str, str], kind: str) -> "list[idmap.Run]":
         )
     raise _refused(
         f"{owner} has no subordinate {_WORDS[kind]} ids in {subid.FILES[kind]}",
-        f"as root, add a line like `{owner}:100000:65536` to {' and '.join(subid.FILES.values())}, "
-        "with ids that are mapped here and that nobody has yet",
+        f"as root, add a line like `{owner}:100000:65536` to "
+        f"{' and '.join(subid.FILES.values())}, with ids that are mapped here and that no user "
+        "has yet",
     )
 
 

@@ -73,7 +73,9 @@ class Joins(Wish):
                 raise SpecError(f"{word!r} contains a NUL, which no path can hold")
         pid = self.pid
         if pid is not None and not 0 < pid < 1 << 31:
-            raise SpecError(f"{self.target} can't be a process id", "`ps -e` shows those that are")
+            raise SpecError(
+                f"{self.target} can't be a process id", "`ps -e` shows the ids of processes"
+            )
         if self.environment and pid is None:
             raise SpecError("only a process has an environment", "name the target by its pid")
         joined = dict(self.files)

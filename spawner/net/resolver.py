@@ -45,7 +45,7 @@ def step(server: str) -> Step:
     """
     return Step(
         INIT,
-        f"have names looked up at {server}, by a {PATH} of our own",
+        f"mount a {PATH} that names the server {server}",
         f'open("{PATH}", O_PATH), '
         f'mount("tmpfs", "{_DIRECTORY}", "tmpfs", MS_NOSUID|MS_NODEV|MS_NOEXEC, "{_OPTIONS}"), '
         f'mount("{_NEW}", "/proc/self/fd/PLACE", NULL, MS_BIND, NULL), '

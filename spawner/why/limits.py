@@ -71,9 +71,9 @@ def no_namespace(case: Case) -> str | None:
         if case.sysctl(name.replace(".", "/")) == 0:
             return f"{name} is 0, which forbids them: {_raise(kind, name)}"
     return (
-        f"{' or '.join(names.values())} is used up, here or in an outer user namespace, where root "
-        "can raise it by `sysctl -w`; or user or PID namespaces can't nest any deeper: start "
-        "pyspawn less deeply nested"
+        f"{' or '.join(names.values())} is used up, here or in an outer user namespace, where "
+        "root can raise it by `sysctl -w`; or user or PID namespaces can't nest any deeper: "
+        "then start pyspawn less deeply nested"
     )
 
 

@@ -68,8 +68,8 @@ def no_setfcap(case: Case) -> str | None:
     if not _is_map(case) or case.uid != 0 or not case.lacks(SETFCAP):
         return None
     return (
-        "since Linux 5.12 root needs CAP_SETFCAP to map user id 0, user_namespaces(7): give it "
-        f"that (docker run --cap-add SETFCAP), or leave out {mark('--user')}"
+        "since Linux 5.12 root needs CAP_SETFCAP to map user id 0, user_namespaces(7): grant it "
+        f"(docker run --cap-add SETFCAP), or leave out {mark('--user')}"
     )
 
 
@@ -88,8 +88,8 @@ def no_right(case: Case) -> str | None:
     # A container's filter that refuses the one mostly refuses the other as well.
     other = "" if case.filtered else f", or add {mark('--user')}, which gives it inside"
     return (
-        f"root has no {needed} here, as in most containers: give it that (docker run "
-        f"--cap-add {needed.removeprefix('CAP_')}){other}"
+        f"root has no {needed} here, as in most containers: grant it (docker run --cap-add "
+        f"{needed.removeprefix('CAP_')}){other}"
     )
 
 
