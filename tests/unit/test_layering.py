@@ -292,6 +292,27 @@ def test_no_wing_opens_another() -> None:
     }
 
 
+VALUES = {"spawner.ids.identity", "spawner.ids.idmap", "spawner.ids.names",
+          "spawner.joining.target", "spawner.mount.tree", "spawner.net.network"}  # fmt: skip
+"""What can be wanted of a wing, and how it is spelt."""
+
+
+def test_a_wing_with_a_door_is_known_from_outside_by_that_and_its_values() -> None:
+    """But what pyspawn is started anew by, for a join, and how a look at a target is told."""
+    doors = {name for name in MODULES if room(name) in WINGS and name.endswith(".part")}
+    rooms = {room(door) for door in doors}
+    found = {
+        (name, other)
+        for name, other in ARROWS
+        if room(name) not in WINGS and room(other) in rooms and other.count(".") == 2
+    }
+    assert {pair for pair in found if pair[1] not in doors | VALUES} == {
+        ("spawner.cli", "spawner.joining.sealed"),
+        ("spawner.command.ask", "spawner.joining.sealed"),
+        ("spawner.tell.telling", "spawner.joining.hold"),
+    }
+
+
 def test_only_the_command_lines_end_a_process_or_print() -> None:
     """Libraries raise. (A forked child that became nothing ends by _exit, in its own room.)"""
     forks = {
