@@ -101,10 +101,7 @@ class Launch:
         self._make(at_once=False)
 
     def start(self) -> None:
-        """Let the init go: it sets up the inside, and executes the program.
-
-        Raises SetupError.
-        """
+        """Let the init go: it sets up the inside, and executes the program; raises SetupError."""
         made = self.container
         if made.keeping:
             made.dismiss_witness()

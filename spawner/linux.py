@@ -248,17 +248,11 @@ class Kernel:
         return _named("fork", posix.fork)
 
     def pidfd_open(self, pid: int) -> int:
-        """Return a descriptor of the process `pid`, closed on exec.
-
-        See pidfd_open(2).
-        """
+        """Return a descriptor of the process `pid`, closed on exec, pidfd_open(2)."""
         return _named("pidfd_open", posix.pidfd_open, pid)
 
     def pidfd_send_signal(self, pidfd: int, number: int) -> None:
-        """Send a signal to the process of `pidfd`.
-
-        See pidfd_send_signal(2).
-        """
+        """Send a signal to the process of `pidfd`, pidfd_send_signal(2)."""
         _named("pidfd_send_signal", _signal.pidfd_send_signal, pidfd, number)
 
     def pass_on_signal(self, pidfd: int, number: int) -> None:
@@ -300,10 +294,7 @@ class Kernel:
         _named("setpgid", posix.setpgid, pid, group)
 
     def setgroups(self, groups: "Iterable[int]") -> None:
-        """Replace the supplementary groups.
-
-        See setgroups(2).
-        """
+        """Replace the supplementary groups, setgroups(2)."""
         _named("setgroups", posix.setgroups, list(groups))
 
     def setgid(self, group: int) -> None:
@@ -345,17 +336,11 @@ class Kernel:
     # Descriptors
 
     def pipe(self) -> tuple[int, int]:
-        """Return the two ends of a pipe, closed on exec, the one to read from first.
-
-        See pipe(2).
-        """
+        """Return the two ends of a pipe, closed on exec, the one to read from first, pipe(2)."""
         return _named("pipe2", posix.pipe)
 
     def open(self, path: str, flags: int) -> int:
-        """Open `path`, closed on exec.
-
-        See open(2).
-        """
+        """Open `path`, closed on exec, open(2)."""
         try:
             return posix.open(path, flags | _CLOEXEC)
         except OSError as error:
@@ -401,10 +386,7 @@ class Kernel:
             raise SyscallError("openat", error.errno or 0) from None
 
     def fchdir(self, directory: int) -> None:
-        """Change the working directory to an open directory.
-
-        See fchdir(2).
-        """
+        """Change the working directory to an open directory, fchdir(2)."""
         _named("fchdir", posix.fchdir, directory)
 
     def signalfd(self, signals: "Iterable[int]") -> int:
@@ -421,10 +403,7 @@ class Kernel:
     # Namespaces and what is in them
 
     def unshare(self, flags: int) -> None:
-        """Enter new namespaces; NEWPID and NEWTIME are for children only.
-
-        See unshare(2).
-        """
+        """Enter new namespaces; NEWPID and NEWTIME are for children only, unshare(2)."""
         call("unshare", flags)
 
     def setns(self, descriptor: int, kind: int) -> None:
@@ -468,10 +447,7 @@ class Kernel:
     def mount(
         self, source: str | None, target: str, kind: str | None, flags: int, data: str | None
     ) -> None:
-        """Mount something, or change what is mounted at `target`.
-
-        See mount(2).
-        """
+        """Mount something, or change what is mounted at `target`, mount(2)."""
         words = [None if word is None else encode(word) for word in (source, target, kind, data)]
         try:
             call("mount", words[0], words[1], words[2], flags, words[3])
@@ -533,10 +509,7 @@ class Kernel:
             posix.close(descriptor)
 
     def sethostname(self, name: str) -> None:
-        """Set the host name of the UTS namespace.
-
-        See sethostname(2).
-        """
+        """Set the host name of the UTS namespace, sethostname(2)."""
         raw = encode(name)
         call("sethostname", raw, len(raw))
 
@@ -553,10 +526,7 @@ class Kernel:
     # What the program starts with
 
     def chdir(self, path: str) -> None:
-        """Change the working directory.
-
-        See chdir(2).
-        """
+        """Change the working directory, chdir(2)."""
         try:
             posix.chdir(path)
         except OSError as error:
@@ -579,10 +549,7 @@ class Kernel:
             raise SyscallError("chdir", error.errno or 0, path) from None
 
     def chroot(self) -> None:
-        """Make the working directory the root.
-
-        See chroot(2).
-        """
+        """Make the working directory the root, chroot(2)."""
         _named("chroot", posix.chroot, ".")
 
     def clear_environment(self) -> None:
