@@ -43,9 +43,10 @@ from pyinit import signames
 from spawner import lean
 from spawner.api import keywords, laststack, ties
 from spawner.api.process import Process
-from spawner.errors import LAUNCHER, SetupError, SpecError, SyscallError
+from spawner.errors import LAUNCHER, SpecError
 from spawner.linux import Kernel
 from spawner.spec import KINDS, LONGEST_POLL
+from spawner.steps import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -447,15 +448,7 @@ def _join(pidfd: int, new: list[str]) -> None:
     flags = 0
     for kind in new:
         flags |= KINDS[kind].number
-    try:
-        Kernel().setns(pidfd, flags)
-    except SyscallError as error:
-        raise SetupError(
-            f"join the namespaces {', '.join(new)}",
-            stage=LAUNCHER,
-            syscall=error.syscall,
-            errno=error.errno,
-        ) from None
+    attempt(LAUNCHER, f"join the namespaces {', '.join(new)}", lambda: Kernel().setns(pidfd, flags))
 
 
 def _new(container: Process[bytes]) -> list[str]:

@@ -166,14 +166,11 @@ def _below_ours(kernel: "Kernel", descriptor: int) -> int | None:
         try:
             parent = kernel.parent_namespace(at)
         except SyscallError as error:
-            raise SetupError(
-                "join the user namespace: it isn't below the caller's",
-                stage=LAUNCHER,
-                syscall=error.syscall,
-                errno=error.errno,
-                hint="a user namespace can be joined only by its maker, from one above it, or by "
-                "root",
-            ) from None
+            why = failed(LAUNCHER, "join the user namespace: it isn't below the caller's", error)
+            why.hint = (
+                "a user namespace can be joined only by its maker, from one above it, or by root"
+            )
+            raise why from None
         if hold.is_ours(parent, "user"):
             posix.close(parent)
             return above

@@ -12,7 +12,7 @@ from spawner.host.paths import identity
 from spawner.joining import hold
 from spawner.joining.hold import Held
 from spawner.spec import FORKER, NAMESPACES, made_by
-from spawner.steps import attempt
+from spawner.steps import attempt, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def look_up(kernel: "Kernel", held: Held, pid: int, lifelines: frozenset[int]) -
     except SyscallError as error:
         if proc.has_ended(pidfd):
             raise _gone(what, pid) from None
-        raise SetupError(
-            what, stage=LAUNCHER, syscall=error.syscall, errno=error.errno, path=error.path
-        ) from None
+        raise failed(LAUNCHER, what, error) from None
     else:
         # It lives: so all of this was its own, and not of another with the same number.
         if proc.has_ended(pidfd):
