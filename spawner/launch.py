@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Launch:
-    """One container, from the first fork to the end of the last process.
+    """The launch of one container, from the first fork to the end of the last process.
 
     `lifelines` are descriptors whose becoming readable ends the container. `spared` are those that
     stay open; of all others that the caller passed on, only the program keeps copies. `early` are
@@ -94,7 +94,7 @@ class Launch:
             raise
 
     def make(self) -> None:
-        """Make the namespaces and the init, which waits to be let go.
+        """Make the namespaces and the init, which then waits for the launcher's go.
 
         Raises SetupError; then, and whenever else the container is not to be started, `abort`.
         """
@@ -151,7 +151,7 @@ class Launch:
         self.making().abort()
 
     def making(self) -> "Making":
-        """Return what listens while the container is being made."""
+        """Return the listener to the processes that make the container."""
         if self._making is None:
             from spawner.making import Making
 
@@ -166,7 +166,7 @@ class Launch:
         return self._making
 
     def _make(self, *, at_once: bool) -> bool:
-        """Make the container; return whether the init was let go already.
+        """Make the container; return whether the init has been let go already.
 
         `at_once` asks for that, which saves a switch to and fro, where nothing has to wait.
         """
@@ -271,7 +271,7 @@ class Launch:
         made.pipes.be_launcher()
 
     def _find_terminal(self) -> None:
-        """Find the controlling terminal, and whether the foreground is ours to pass on."""
+        """Find the controlling terminal, and whether we may pass its foreground on."""
         if not has_terminal():
             return
         from pyinit import jobcontrol
@@ -286,7 +286,7 @@ class Launch:
             made.foreground = found.is_ours()
 
     def _asks_in_vain(self) -> bool:
-        """Tell whether the program would not get the foreground by asking for it.
+        """Tell whether the program would ask for the foreground in vain.
 
         A shell that is PID 1 isn't stopped when it asks, and gives up after some times.
         """
@@ -299,5 +299,5 @@ class Launch:
 
 
 def _is_between(step: "Step") -> bool:
-    """Tell whether the launcher takes a step between the making and the set-up of the inside."""
+    """Tell whether the launcher takes a step after the making and before the set-up inside."""
     return step.where == LAUNCHER and not step.makes

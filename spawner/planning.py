@@ -1,4 +1,4 @@
-"""From what is wanted to the steps that make it, in their order: `find` looks, all else is pure.
+"""Plan the steps that make what is wanted, in order: `find` looks around, the rest is pure.
 
 The order is the kernel's, namespaces(7):
 
@@ -44,7 +44,7 @@ def is_staged(spec: "Spec") -> bool:
 def find(
     kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
 ) -> "tuple[Part, ...]":
-    """Return the parts of what `spec` wants for `caller`, none for a plain run.
+    """Return the parts for what `spec` wants beyond a plain run, looked up for `caller`.
 
     `lifelines` are descriptors whose becoming readable ends the start. Raises SetupError and
     SpecError where something can't be had.
@@ -64,7 +64,7 @@ def find(
 
 
 def _wishes(spec: "Spec", caller: "Caller") -> "Iterable[Wish]":
-    """Return what is wanted; root, who may map any id, looks at what there is to be mapped."""
+    """Return the wishes of `spec`; with root's user namespace, an identity is always one."""
     if caller.user or "user" not in spec.namespaces.wanted:
         return spec.wishes
     from spawner.ids.identity import Identity
@@ -100,13 +100,13 @@ def plan(
 
 
 def lines(spec: "Spec", planned: "Steps", parts: "Iterable[Part]" = ()) -> "Iterator[str]":
-    """Yield a line for people for each step: the process that takes it, what it does, and how."""
+    """Yield a line for people for each step: its process, what it does, and the call."""
     for where, what, how in told(spec, planned, parts):
         yield f"{where:8}  {what}: {how}"
 
 
 def told(spec: "Spec", planned: "Steps", parts: "Iterable[Part]" = ()) -> "Iterator[Look]":
-    """Yield, for each look and each step, the process that takes it, what it does, and how."""
+    """Yield process, words and call of each look and each step."""
     for part in parts:
         yield from part.looks
     forker = LAUNCHER
@@ -127,7 +127,7 @@ def _user(spec: "Spec", _: "Caller") -> "Iterator[Step]":
 
 
 def _maps(spec: "Spec", caller: "Caller") -> "Iterator[Step]":
-    """Yield what makes the caller root in the new user namespace."""
+    """Yield the steps that make the caller root in the new user namespace."""
     if "user" in spec.namespaces.wanted:
         yield from steps.map_own(users=f"0 {caller.user} 1", groups=f"0 {caller.group} 1")
 
@@ -188,7 +188,7 @@ def _environment(spec: "Spec", _: "Caller") -> "Iterator[Step]":
 
 
 def _last(spec: "Spec", _: "Caller") -> "Iterator[Step]":
-    """Yield what a change of credentials would undo."""
+    """Yield the steps that a change of credentials would undo."""
     yield steps.leave_session_keyring()
     yield steps.die_with_parent(keeper="pid" not in spec.namespaces.wanted)
 
@@ -230,7 +230,7 @@ def _program(
     notice: int | None,
     search_path: bytes | None,
 ) -> "Iterator[Step]":
-    """Yield how the init becomes the program, or the init that starts it."""
+    """Yield the steps by which the init becomes the program, or the init that starts it."""
     program = [encode(word) for word in spec.arguments]
     if spec.init == "":
         words = lean.pyinit(
@@ -248,7 +248,7 @@ def _program(
 
 
 def _search_path(spec: "Spec", caller: "Caller", parts: "Iterable[Part]") -> bytes | None:
-    """Return the PATH that the program will have: that is where it is looked up."""
+    """Return the PATH that the program will have, in which it is looked up."""
     found = None if spec.clear_environment else caller.search_path
     for part in parts:
         found = part.search_path(found)

@@ -1,4 +1,4 @@
-"""What a container is to be: a frozen value, checked with words before any step is taken.
+"""The specification of a container: a frozen value, checked before any step is taken.
 
 It holds no trace of a command line or of the host's state, so that every front end can make
 one and a test can plan one without privileges.
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     @dataclass_transform(frozen_default=True)
     class _Value:
-        """Has a type checker take each subclass for a frozen dataclass."""
+        """A base that makes type checkers take each subclass for a frozen dataclass."""
 
 else:
     _Value = object
 
 
 class Frozen(_Value):
-    """A value whose fields are what its class annotates: set once, compared and shown by them.
+    """A value whose fields are those that its class annotates: set once, compared, shown.
 
     A default is what the class holds under the field's name. The fields after `_: "KW_ONLY"` are
     given by keyword: that, and the types, the type checker checks. A class whose constructor takes
@@ -52,7 +52,7 @@ class Frozen(_Value):
         self.__dict__.update(values)
 
     def _check(self) -> None:
-        """Raise an error where the fields make no sense together: nothing is wrong here."""
+        """Raise an error if the fields make no sense together; subclasses override this."""
 
     def _values(self) -> "tuple[Any, ...]":
         return tuple(getattr(self, name) for name in self._fields)
@@ -79,7 +79,7 @@ FORKER = "forker"
 
 
 class Kind(Frozen):
-    """A kind of namespace, namespaces(7).
+    """A kind of namespace, namespaces(7): its names, its flag, its place among the steps.
 
     `flag` and `number` are its flag, clone(2) and linux/sched.h, and `file` is its file in
     /proc/PID/ns. `short` is its option of one letter, in unshare(1)'s spelling, `help` the words
@@ -145,7 +145,7 @@ KTIME_SEC_MAX = 9223372036
 
 
 def kind_of(name: str) -> str:
-    """Return the kind of namespace that is meant: `net` for `NET`, `mount` for the kernel's `mnt`.
+    """Return the kind of namespace for a name: `net` for `NET`, `mount` for the kernel's `mnt`.
 
     Any other word is returned as it is.
     """
@@ -162,7 +162,7 @@ def made_by(maker: str) -> tuple[str, ...]:
 
 
 class Namespaces(Frozen):
-    """Which namespaces are new: `required` ones, and `optional` ones that may go missing.
+    """The namespaces that are new: `required` ones, and `optional` ones that may be refused.
 
     Takes the names in any iterable, or in text with commas; ALL stands for every one. Those that
     aren't named are the caller's. Raises SpecError for any other name.
@@ -180,7 +180,7 @@ class Namespaces(Frozen):
 
     @property
     def wanted(self) -> frozenset[str]:
-        """All that shall be new where the kernel agrees."""
+        """All kinds that are to be new where the kernel agrees."""
         return self.required | self.optional
 
     def __repr__(self) -> str:
@@ -192,7 +192,7 @@ class Namespaces(Frozen):
 
 
 def _kinds(where: str, names: "str | Iterable[str]") -> frozenset[str]:
-    """Return kinds of namespaces; `where` says in an error what named them."""
+    """Return kinds of namespaces; `where` names their source in an error."""
     words = (names.split(",") if names else ()) if isinstance(names, str) else names
     kinds = {kind_of(word) for word in words}
     _check_kinds(where, kinds)
@@ -250,7 +250,7 @@ def choose(
 
 
 class Choice:
-    """Which namespaces the options name, to which what else they ask for may add.
+    """The namespaces that options name, to which the wishes may add others.
 
     `unshare`, `share` and `attempt` are as for `choose`; `joined` are those of others, path by
     kind. `user` and `group` are the ids of the caller.
@@ -274,12 +274,12 @@ class Choice:
         self.joined = dict(joined or {})
 
     def namespaces(self) -> Namespaces:
-        """Return what is new then; raises SpecError."""
+        """Return the namespaces that are new by that choice; raises SpecError."""
         return choose(self.unshare, self.share, self.attempt, privileged=self.user == 0)
 
 
 class Wish(Frozen):
-    """What is wanted of one subject beyond a plain run: a value that checks itself.
+    """The base of wishes: what is wanted of one subject beyond a plain run; it checks itself.
 
     `door` names the module whose `find` looks up what that takes. The rest are facts, by which one
     wish judges whether it goes with others: it knows no more of them.
@@ -294,21 +294,21 @@ class Wish(Frozen):
 
     @property
     def meets_others(self) -> bool:
-        """Whether the program may be one that somebody else has put where it is found."""
+        """Whether the program may be a file that another user has put where it is found."""
         return False
 
     @property
     def spreads(self) -> str:
-        """The option by which what is mounted inside would appear outside, "" where it won't."""
+        """The option that makes mounts inside appear outside, "" if none does."""
         return ""
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
-        """The kinds of namespaces that have to be new, and for each what says so in an error."""
+        """The kinds of namespaces that have to be new, each with the message if it isn't."""
         return ()
 
     def check(self, spec: "Spec") -> None:
-        """Raise SpecError where this doesn't go with the rest of `spec`."""
+        """Raise SpecError if this wish doesn't go with the rest of `spec`."""
         for kind, message in self.needs:
             if kind not in spec.namespaces.required:
                 raise SpecError(message, f"add {mark(f'--{kind}')}")
@@ -345,7 +345,7 @@ class Spec(Frozen):
     die_with_parent: bool = False
 
     def wish(self, kind: "type[W]") -> "W | None":
-        """Return what is wanted of one kind, None where nothing is."""
+        """Return the wish of a type, None if there's none."""
         return next((wish for wish in self.wishes if isinstance(wish, kind)), None)
 
     @property
@@ -354,7 +354,7 @@ class Spec(Frozen):
         return frozenset().union(*(wish.enters for wish in self.wishes))
 
     def _check(self) -> None:
-        """Raise SpecError for what can't be meant, before the kernel can say EINVAL."""
+        """Raise SpecError for fields that make no sense, before the kernel can say EINVAL."""
         if not self.arguments:
             raise SpecError("no program was given", "pyspawn [OPTIONS] -- PROGRAM [ARG...]")
         for word in self.arguments:
@@ -395,12 +395,12 @@ class Spec(Frozen):
                 raise SpecError(f"{offset} seconds are more than the kernel's clocks can hold")
 
     def _check_needed(self, what: str, kind: str) -> None:
-        """Refuse `what` where the `kind` namespace that holds it isn't sure to be new."""
+        """Raise SpecError if the `kind` namespace, which is needed, isn't sure to be new."""
         if kind not in self.namespaces.required:
             raise SpecError(f"{what} needs a new {kind} namespace", f"add {mark(f'--{kind}')}")
 
 
 def check_text(what: str, text: str) -> None:
-    """Refuse what no C string can hold."""
+    """Raise SpecError for text that no C string can hold."""
     if "\0" in text:
         raise SpecError(f"{what} contains a NUL: {text!r}")

@@ -64,7 +64,7 @@ def _hint(name: str, kind: str) -> str:
 
 
 def named(spec: "Spec") -> Identity:
-    """Return who the program is to be, by the wish for it if there is one."""
+    """Return the identity that is wished for, else that of a plain run."""
     return spec.wish(Identity) or Identity()
 
 

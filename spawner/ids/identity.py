@@ -1,4 +1,4 @@
-"""Who the program is, and which users and groups there are inside: a value, checked with words."""
+"""The users and groups inside, and those of the program: a value that checks itself."""
 
 from spawner.errors import SpecError, mark
 from spawner.ids.idmap import MAX_ID
@@ -19,7 +19,7 @@ NGROUPS_MAX = 65536
 
 
 class Identity(Wish):
-    """The ids inside of a new user namespace, and those of the program, inside or here.
+    """The ids of a new user namespace, and the ids of the program, inside or on this host.
 
     `map_user` and `map_group` are the ids that the caller has in a new user namespace, None for no
     other than the maps `user_map` and `group_map` give; with `auto_users` and `auto_groups` the
@@ -44,7 +44,7 @@ class Identity(Wish):
 
     @property
     def is_own(self) -> bool:
-        """Whether no more is wanted than another number for the caller's own ids."""
+        """Whether only other numbers for the caller's own ids are wanted."""
         return (
             None not in (self.map_user, self.map_group)
             and (self.user_map, self.group_map, self.setgroups) == (None, None, None)
@@ -53,12 +53,12 @@ class Identity(Wish):
 
     @property
     def chooses(self) -> bool:
-        """Whether the program is somebody else than the caller, or may be."""
+        """Whether the program gets other ids than the caller's, or may."""
         return (self.user, self.group, self.groups) != (None, None, None)
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
-        """The user namespace, for whatever is said of one."""
+        """The user namespace, for each field that is about one."""
         for kind, whole, auto in (
             ("user", self.user_map, self.auto_users),
             ("group", self.group_map, self.auto_groups),
@@ -106,7 +106,7 @@ class Identity(Wish):
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Identity | None:
-    """Return what the options say of ids, None for what a plain run does.
+    """Return the identity that the options ask for, None for that of a plain run.
 
     Raises UsageError and SpecError.
     """
@@ -136,7 +136,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Identity | None:
 
 
 def _maps(values: "Mapping[str, Any]", kind: str, own: int) -> "dict[str, Any]":
-    """Return what the options say of a map; the caller has the id 0 inside unless they say else.
+    """Return the map that the options ask for: the caller is id 0 inside unless they name another.
 
     Named extents are the whole map: the caller's own id is part of it only where it's named, or
     comes with the subordinate range.

@@ -1,4 +1,4 @@
-"""Who the program is inside, and the maps that make it so: looked up before anything is made.
+"""Find the maps for the ids inside, before anything is made.
 
 1. The extents that were named, the caller's own id, and then the subordinate range (`subid`) where
    that is asked for, add up to a map of users and one of groups.
@@ -73,7 +73,7 @@ def find(
 
 
 class Who:
-    """The caller, as the host knows it: `ask` runs the programs that tell."""
+    """The caller as the host knows it, by its files and by programs, which `ask` runs."""
 
     def __init__(self, ask: "Ask", caller: "Caller") -> None:
         self.caller = caller
@@ -81,7 +81,7 @@ class Who:
         self._owners: tuple[str, ...] = ()
 
     def owners(self) -> tuple[str, ...]:
-        """Return what a line of /etc/subuid may call the user: the name, if there is one, the id.
+        """Return the names that /etc/subuid may have for the user: the name, if any, and the id.
 
         It's looked up once.
         """
@@ -146,7 +146,7 @@ def _find(who: Who, identity: "Identity", spec: "Spec", watched: "frozenset[int]
 
 
 def _check_mapped(kind: str, own: int) -> None:
-    """Refuse whose own id has no mapping here; where that can't be seen the kernel does."""
+    """Refuse a caller whose id isn't mapped here; where that can't be seen, the kernel refuses."""
     around = _around(kind)
     seen = posix.access(f"/proc/self/{kind}_map", posix.F_OK)
     if seen and (around is None or around.to_outer(own) is None):
@@ -164,7 +164,7 @@ def _around(kind: str) -> IdMap | None:
 
 
 def _whole(who: Who, identity: "Identity", status: dict[str, str], kind: str) -> IdMap:
-    """Return the map that the options add up to."""
+    """Return the map that the identity asks for."""
     caller = who.caller
     if kind == "uid":
         inner, outer = identity.map_user, caller.user
@@ -181,7 +181,7 @@ def _whole(who: Who, identity: "Identity", status: dict[str, str], kind: str) ->
 
 
 def _ranges(who: Who, status: dict[str, str], kind: str) -> "list[idmap.Run]":
-    """Return the caller's subordinate ranges; never anybody else's, also for root."""
+    """Return the caller's own subordinate ranges, also for root; raises SetupError."""
     if not _holds(status, kind):
         _check_name(kind, who)
     if found := who.ranges(kind):
@@ -202,7 +202,7 @@ def _ranges(who: Who, status: dict[str, str], kind: str) -> "list[idmap.Run]":
 
 
 def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]) -> str | None:
-    """Return the program that has to write a map, None where the launcher may; raises SetupError.
+    """Return the helper that has to write a map, None if the launcher may; raises SetupError.
 
     Without the right to, the launcher may still write one extent, for its own id alone.
     """
@@ -243,7 +243,7 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
 
 
 def _shows_us() -> bool:
-    """Say whether newuidmap would find this process's children by the /proc here."""
+    """Tell whether newuidmap would find this process's children by the /proc here."""
     try:
         return proc.is_own()
     except SyscallError:
@@ -251,7 +251,7 @@ def _shows_us() -> bool:
 
 
 def _check_name(kind: str, who: Who) -> None:
-    """Refuse a user without a name, whom newuidmap and newgidmap don't serve."""
+    """Refuse a user without a name, as newuidmap and newgidmap do."""
     if len(who.owners()) == 1:
         user = who.caller.user
         raise _refused(
@@ -268,7 +268,7 @@ def _split(wanted: IdMap, kind: str) -> IdMap:
 
 
 def _check_program(identity: "Identity", caller: "Caller", users: IdMap, groups: IdMap) -> None:
-    """Refuse a map with a gap where the program is to be."""
+    """Refuse a map that lacks the ids that the program is to have."""
     for kind, wanted, chosen, own, auto in (
         ("uid", users, identity.user, caller.user, identity.auto_users),
         ("gid", groups, identity.group, caller.group, identity.auto_groups),
@@ -302,7 +302,7 @@ def _check_program(identity: "Identity", caller: "Caller", users: IdMap, groups:
 def _check_rights(
     identity: "Identity", spec: "Spec", caller: "Caller", status: dict[str, str], *, denied: bool
 ) -> None:
-    """Refuse ids outside of a new user namespace to those who may not change theirs."""
+    """Refuse ids outside of a new user namespace to callers who may not change their ids."""
     changes_group = identity.groups is not None or identity.group not in (None, caller.group)
     changes_user = identity.user not in (None, caller.user)
     hint = f"add {_AUTO}, for a user namespace in which you have that right"
@@ -326,7 +326,7 @@ def _check_rights(
 
 
 def _holds(status: dict[str, str], kind: str) -> bool:
-    """Say whether this process is known to have CAP_SETUID or CAP_SETGID."""
+    """Tell whether this process is known to have CAP_SETUID or CAP_SETGID."""
     return bool(proc.holds(status, f"CAP_SET{kind.upper()}"))
 
 

@@ -69,7 +69,7 @@ def source(text: str) -> str:
 
 
 def elsewhere() -> bool:
-    """Say whether this host has subordinate ids come from a directory service."""
+    """Tell whether subordinate ids come from a directory service on this host."""
     return source(contents("/etc/nsswitch.conf")) != "files"
 
 

@@ -1,4 +1,4 @@
-"""Enter the namespaces of others: in which order, and what the program gets of the target's.
+"""The order in which namespaces of others are entered, and what the program gets of them.
 
 The order is the kernel's, setns(2): whoever has no rights here enters the user namespace below ours
 first, whose owner has them all in there; then the others; then the user namespace that is the
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Joined(Part):
-    """Enters what is `held`; with `closes` the program doesn't get the caller's descriptors.
+    """The part that enters the namespaces `held`; `closes` keeps the caller's descriptors out.
 
     `named` is who the program is to be.
     """
@@ -39,12 +39,12 @@ class Joined(Part):
         self._user = caller.user
 
     def let_go(self) -> None:
-        """Close all that is held; processes that were forked have their own copies."""
+        """Close all held descriptors; processes that were forked have copies of their own."""
         self.held.let_go()
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Where it enters, and how the program gets what is the target's."""
+        """Say where namespaces are entered, and where the program gets what is the target's."""
         found: dict[str, Callable[[], Iterable[Step]]] = {
             JOINED: self.before_fork,
             ENTERED: self.after_fork,
@@ -60,12 +60,12 @@ class Joined(Part):
         return found
 
     def search_path(self, found: bytes | None) -> bytes | None:
-        """Return the PATH of the target's environment, where the program gets that."""
+        """Return the PATH of the target's environment, if the program gets that environment."""
         return found if self.held.environment is None else self.held.environment.get(b"PATH")
 
     @property
     def _early(self) -> bool:
-        """Whether all are entered before the fork: a user namespace, and others that are new.
+        """Whether all namespaces are entered before the fork: with a user namespace, and new ones.
 
         Those are to be made in it, and what is joined may be out of its reach.
         """
@@ -74,7 +74,7 @@ class Joined(Part):
 
     @property
     def _hostile(self) -> bool:
-        """Whether somebody inside can see the processes that enter."""
+        """Whether processes inside can see those that enter."""
         return (
             bool(self.held.namespaces.keys() & {"user", "pid", "mount"})
             or self.held.root is not None
@@ -82,7 +82,7 @@ class Joined(Part):
 
     @property
     def _checks(self) -> bool:
-        """Whether a working directory is to be looked at that others may have chosen."""
+        """Whether the working directory has to be checked, since others may have chosen it."""
         chosen = self.spec.workdir is not None or self.held.directory is not None
         return self._hostile and chosen
 
@@ -107,7 +107,7 @@ class Joined(Part):
             yield from self._enter(INIT)
 
     def places(self) -> "Iterator[Step]":
-        """Yield how the init gets to the root and the working directory."""
+        """Yield the steps by which the init gets to the root and the working directory."""
         yield steps.close_namespaces(self._entered())
         if self.held.root is not None:
             yield steps.enter_root(self.held.root)
@@ -117,7 +117,7 @@ class Joined(Part):
             yield steps.enter_directory(self.held, self.held.directory, checked=self._hostile)
 
     def variables(self) -> "Iterator[Step]":
-        """Yield how the program gets the target's environment."""
+        """Yield the steps by which the program gets the target's environment."""
         if self.held.environment is not None:
             yield steps.take_environment(self.held.environment)
 
@@ -126,7 +126,7 @@ class Joined(Part):
         return self.held.namespaces["user"] if self.held.first is None else self.held.first
 
     def _enter(self, where: str) -> "Iterator[Step]":
-        """Yield how namespaces are entered, other than the PID namespace."""
+        """Yield the steps that enter namespaces, other than the PID namespace."""
         entered = not self._early and self.held.enters_user and not self.held.privileged
         if self._early and self.held.enters_user and not self.held.privileged:
             yield steps.enter_user(where, self._outermost)
@@ -140,7 +140,7 @@ class Joined(Part):
             yield steps.enter_user(where, self.held.namespaces["user"])
 
     def _entered(self) -> list[int]:
-        """Return the descriptors that aren't needed once all is entered."""
+        """Return the descriptors that aren't needed once all namespaces are entered."""
         held = [*self.held.namespaces.values()]
         if not (self.held.asks_proc and self._checks):
             held.append(self.held.proc)

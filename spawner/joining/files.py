@@ -1,4 +1,4 @@
-"""Hold of namespaces that paths name: files, and directories of them. A scout opens those."""
+"""Hold namespaces that paths name, files and directories of files, opened by a scout."""
 
 import errno
 import posix

@@ -1,4 +1,4 @@
-"""What is held of others' namespaces: descriptors, and what they are known by."""
+"""Hold the namespaces of a target by descriptors, and tell them apart."""
 
 import errno
 import posix
@@ -32,7 +32,7 @@ LONGEST_ENVIRONMENT = 8 << 20
 
 
 class Held:
-    """What is held of a target, by descriptors that are closed on exec.
+    """A hold on a target, by descriptors that are closed on exec.
 
     `namespaces` are those that differ from ours; `first` is the user namespace to enter before all
     others, if it isn't the one in `namespaces`. `root` and `directory` are a process's, and
@@ -61,23 +61,23 @@ class Held:
         self._held = [place]
 
     def hold(self, descriptor: int) -> int:
-        """Hold a descriptor as well; return it."""
+        """Add a descriptor to the held ones; return it."""
         self._held.append(descriptor)
         return descriptor
 
     def open(self, kernel: "Kernel", path: str, flags: int) -> int:
-        """Open what is a target's, and hold it; raises SyscallError."""
+        """Open a file of the target's, and hold the descriptor; raises SyscallError."""
         descriptor = self.hold(kernel.open(path, flags))
         self.looks += look(LAUNCHER, path, flags)
         return descriptor
 
     def drop(self, descriptor: int) -> None:
-        """Close a descriptor that isn't needed."""
+        """Close a held descriptor that isn't needed."""
         self._held.remove(descriptor)
         posix.close(descriptor)
 
     def let_go(self) -> None:
-        """Close all that is held; processes that were forked have their own copies."""
+        """Close all held descriptors; processes that were forked have copies of their own."""
         while self._held:
             posix.close(self._held.pop())
 
@@ -98,20 +98,20 @@ class Held:
 
     @property
     def denied(self) -> bool:
-        """Whether setgroups(2) is denied in the user namespace that we are in now."""
+        """Whether setgroups(2) is denied in the user namespace that this process is in now."""
         return self._read("/proc/self/setgroups").strip() == b"deny"
 
     def _read(self, path: str) -> bytes:
-        """Return what a file of our /proc holds; raises SyscallError."""
+        """Return the content of a file of our /proc; raises SyscallError."""
         return proc.read(path, proc=self.proc, most=LONGEST_ENVIRONMENT)
 
     @property
     def enters_user(self) -> bool:
-        """Whether a user namespace is among them."""
+        """Whether a user namespace is among the held namespaces."""
         return "user" in self.namespaces
 
     def place(self, kernel: "Kernel", descriptor: int) -> tuple[int, int, int]:
-        """Return what tells a directory from all others: its mount, its device and its inode."""
+        """Return the identity of a directory: its mount, its device and its inode."""
         return self.mount(kernel, descriptor), *identity(posix.fstat(descriptor))
 
     def mount(self, kernel: "Kernel", descriptor: int) -> int:
@@ -130,7 +130,7 @@ class Held:
         return int(number)
 
     def is_root(self, kernel: "Kernel", descriptor: int) -> bool:
-        """Tell whether a directory is our root.
+        """Tell whether a directory is the root of this process.
 
         Nothing is asked of the file system of another mount, which may never answer.
         """
@@ -144,7 +144,7 @@ class Held:
 
 
 def look(where: str, path: str, flags: int) -> "tuple[Look, ...]":
-    """Return how it is told that the process `where` opens something of a target's, if it does."""
+    """Return the Look for a file of a target that `where` opens, none for other files."""
     if where == SCOUT:
         return (_opening(where, path, f"open {path}", flags),)
     parts = path.split("/")[1:]
@@ -165,7 +165,7 @@ def _opening(where: str, path: str, what: str, flags: int) -> "Look":
 
 
 def check_unchanged(what: str, opened: dict[int, str]) -> None:
-    """Refuse a process that is in other namespaces by now; raises SetupError and SyscallError.
+    """Refuse a process that has changed its namespaces; raises SetupError and SyscallError.
 
     `opened` are descriptors of namespaces with the paths that they were opened by. A process that
     was here when its user namespace was opened would be joined without that one, its mounts and
@@ -184,7 +184,7 @@ def check_unchanged(what: str, opened: dict[int, str]) -> None:
 
 
 def send_scout(kernel: "Kernel", what: str, task: "Callable[[], dict[str, int]]") -> "Scout":
-    """Send a scout; a process that is joined needs none, and no socket either."""
+    """Fork a scout; its module is read only here, since joining a process needs none."""
     from spawner.joining import scout
 
     return scout.Scout(kernel, what, task)
@@ -196,7 +196,7 @@ def path_of(directory: str, kind: str) -> str:
 
 
 def is_ours(descriptor: int, kind: str) -> bool:
-    """Tell whether we are in this namespace already, namespaces(7)."""
+    """Tell whether this process is in a namespace already, namespaces(7)."""
     return identity(posix.fstat(descriptor)) == _own(kind)
 
 
@@ -208,7 +208,7 @@ def _own(kind: str) -> tuple[int, int] | None:
 
 
 def at(path: str) -> tuple[int, int]:
-    """Return what a file of /proc stands for; raises SyscallError."""
+    """Return the device and inode behind a file of /proc; raises SyscallError."""
     try:
         return identity(posix.stat(path))
     except OSError as error:

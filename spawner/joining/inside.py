@@ -78,7 +78,7 @@ def look(read: "Callable[[str], bytes]", process: str) -> Maps:
 
 
 def choose(named: "Identity", caller: "Caller", maps: Maps, *, drops: bool) -> Who:
-    """Return who the program is: who is `named`, or else root, or the lowest id that there is.
+    """Return the program's ids inside: those `named`, or root's, or the lowest that are mapped.
 
     Where setgroups is denied, an ordinary caller's ids that are mapped stay. `drops` says that the
     caller's supplementary groups are dropped before the namespace is entered. Raises SetupError

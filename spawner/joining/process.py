@@ -1,4 +1,4 @@
-"""Hold of a process: its namespaces, its root, working directory and environment.
+"""Hold a process: its namespaces, its root, its working directory and its environment.
 
 All is opened while its pidfd says that it lives, and looked at again before it is believed.
 """
@@ -23,7 +23,7 @@ _PF_KTHREAD = 0x00200000
 
 
 def look_up(kernel: "Kernel", held: Held, pid: int, lifelines: frozenset[int]) -> dict[str, int]:
-    """Return the namespaces of a process, and note its root, directory and environment."""
+    """Return the namespaces of a process, and hold its root, directory and environment."""
     joins = held.joins
     what = f"join process {pid}"
     pidfd = attempt(LAUNCHER, what, lambda: kernel.pidfd_open(pid))
@@ -85,7 +85,7 @@ def _environment(kernel: "Kernel", held: Held, place: str, lifelines: frozenset[
 
 
 def _is_ahead(place: str, kind: str, descriptor: int | None) -> bool:
-    """Tell whether a process's children are in another namespace than itself, namespaces(7)."""
+    """Tell whether a process's children are in another namespace than it is, namespaces(7)."""
     if descriptor is None:
         return False
     try:
@@ -133,7 +133,7 @@ def _gone(what: str, pid: int) -> SetupError:
 
 
 def _variables(raw: bytes) -> dict[bytes, bytes]:
-    """Return the variables in an environment; what isn't one is left out."""
+    """Return the variables in an environment; words that aren't variables are left out."""
     found: dict[bytes, bytes] = {}
     for entry in raw.split(b"\0"):
         name, equals, value = entry.partition(b"=")

@@ -1,4 +1,4 @@
-"""The steps by which namespaces of others are entered, each for itself; `enter` has their order.
+"""The steps that enter namespaces of others, one by one; `enter` has their order.
 
 1. Each process that enters is hidden first (PR_SET_DUMPABLE): nobody inside gets at its memory, its
    descriptors or its program. What the program can reach of the latter is sealed (`sealed`).
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def hide() -> Step:
-    """Hide the processes that enter, before they do."""
+    """Hide the entering processes from those inside, before they enter."""
     return Step(
         STAGE,
         "hide from the processes inside",
@@ -52,7 +52,7 @@ def enter(kind: str, descriptor: int, where: str) -> Step:
 
 
 def enter_user(where: str, descriptor: int) -> Step:
-    """Enter a user namespace, and stay hidden."""
+    """Enter a user namespace, and hide again, since entering it undoes that."""
     step = enter("user", descriptor, where)
 
     def act(kernel: "Kernel", process: str) -> None:
@@ -63,7 +63,7 @@ def enter_user(where: str, descriptor: int) -> Step:
 
 
 def drop_groups(where: str, held: "Held") -> Step:
-    """Drop the groups of root here, which could not be dropped where setgroups is denied."""
+    """Drop root's supplementary groups out here: inside, setgroups may be denied."""
 
     def act(kernel: "Kernel", _: str) -> None:
         if not held.denied:
@@ -80,7 +80,7 @@ def drop_groups(where: str, held: "Held") -> Step:
 
 
 def become(who: "Who") -> Step:
-    """Become who the program is in the user namespace, for good: `inside` has chosen."""
+    """Take the ids in the user namespace that `inside` has chosen, for good."""
 
     def act(kernel: "Kernel", process: str) -> None:
         if who.groups is not None:
@@ -99,7 +99,7 @@ def become(who: "Who") -> Step:
 
 
 def keep_descriptors_out(passed: frozenset[int]) -> Step:
-    """Close what the caller had open, but for the standard ones and `passed`."""
+    """Close the descriptors that the caller had open, but for the standard ones and `passed`."""
 
     def act(_: "Kernel", __: str) -> None:
         try:
@@ -121,7 +121,7 @@ def keep_descriptors_out(passed: frozenset[int]) -> Step:
 
 
 def _close_inherited(descriptor: int) -> None:
-    """Close what came over an exec, so what isn't ours."""
+    """Close the descriptors that came over an exec, which are all but our own."""
     try:
         if posix.get_inheritable(descriptor):
             posix.close(descriptor)
@@ -131,7 +131,7 @@ def _close_inherited(descriptor: int) -> None:
 
 
 def import_no_more() -> Step:
-    """Read in what may be needed yet, and have nothing read in any more.
+    """Import the modules that may still be needed, and prevent any later import.
 
     What would be found from here on in the directories of our modules is theirs, not ours.
     """
@@ -160,7 +160,7 @@ def import_no_more() -> Step:
 
 
 def close_namespaces(descriptors: "Iterable[int]") -> Step:
-    """Close what has been entered: a path of the program's could lead through a descriptor."""
+    """Close the descriptors of entered namespaces: a path could lead out through one."""
 
     def act(_: "Kernel", __: str) -> None:
         for descriptor in descriptors:
@@ -176,7 +176,7 @@ def close_namespaces(descriptors: "Iterable[int]") -> Step:
 
 
 def enter_root(root: int) -> Step:
-    """Make the target's root ours, by its descriptor, chroot(2)."""
+    """Make the target's root our root, by its descriptor, chroot(2)."""
 
     def act(kernel: "Kernel", _: str) -> None:
         kernel.fchdir(root)
@@ -193,7 +193,7 @@ def enter_root(root: int) -> Step:
 
 
 def change_directory(held: "Held", path: str, *, checked: bool) -> Step:
-    """Go where the program shall start, and not to the target's own directory, if there is one.
+    """Change to the directory where the program is to start, in place of the target's own.
 
     Where others lay the path, it has to be inside the root.
     """
@@ -218,7 +218,7 @@ def change_directory(held: "Held", path: str, *, checked: bool) -> Step:
 
 
 def enter_directory(held: "Held", directory: int, *, checked: bool) -> Step:
-    """Go to the target's directory, by its descriptor, which may be outside of its root."""
+    """Change to the target's working directory, by its descriptor: the root may not hold it."""
 
     def act(kernel: "Kernel", _: str) -> None:
         kernel.fchdir(directory)

@@ -46,7 +46,7 @@ class Joins(Wish):
 
     @property
     def pid(self) -> int | None:
-        """The process that is the target, if it is one."""
+        """The pid of the target, None if the target is a path."""
         word = self.target
         if word is None or not (word.isascii() and word.isdigit()):
             return None
@@ -54,17 +54,17 @@ class Joins(Wish):
 
     @property
     def meets_others(self) -> bool:
-        """Whether the program may be one that somebody else has put where it is found."""
+        """Whether the program may be a file that another user has put where it is found."""
         return self.target is not None or "mount" in dict(self.files)
 
     @property
     def enters(self) -> frozenset[str]:
-        """The kinds that are named, or may be the target's."""
+        """The kinds of namespaces that are named, or that the target may have."""
         named = frozenset(KINDS) if self.kinds is None else self.kinds
         return frozenset(dict(self.files)) | (frozenset() if self.target is None else named)
 
     def check(self, spec: "Spec") -> None:
-        """Raise SpecError for what can't be meant, with the namespaces that are new."""
+        """Raise SpecError if the target makes no sense, or not with the new namespaces."""
         new = spec.namespaces
         if self.target == "":
             raise SpecError("the target is an empty word", "name a pid, or a path")

@@ -1,4 +1,4 @@
-"""The tree of mounts inside: a value, checked with words."""
+"""The tree of mounts inside: a value that checks itself."""
 
 from spawner.errors import SpecError, mark
 from spawner.spec import Wish, check_text
@@ -16,7 +16,7 @@ PRIVATE, SLAVE, SHARED, UNCHANGED = "private", "slave", "shared", "unchanged"
 
 
 class Tree(Wish):
-    """What a new mount namespace shows.
+    """The mounts that a new mount namespace is to show.
 
     `propagation` says how mounts spread, and `mount_proc` where a proc file system goes, None for
     on /proc if the PID namespace is new, too.
@@ -30,7 +30,7 @@ class Tree(Wish):
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
-        """The mount namespace, for whatever isn't as in a plain run."""
+        """The mount namespace, for each field that differs from a plain run."""
         if self.propagation != PRIVATE:
             yield (
                 "mount",
@@ -41,7 +41,7 @@ class Tree(Wish):
 
     @property
     def spreads(self) -> str:
-        """The option by which what is mounted inside would appear on the host."""
+        """The option that makes mounts inside appear on the host, "" if none does."""
         if self.propagation in (PRIVATE, SLAVE):
             return ""
         return mark(f"--propagation {self.propagation}")
@@ -60,7 +60,7 @@ class Tree(Wish):
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Tree | None:
-    """Return what the options say of mounts, None for what a plain run does; raises SpecError."""
+    """Return the tree that the options ask for, None for that of a plain run; raises SpecError."""
     proc = values.get("mount_proc")
     if proc is not None and "mount" not in (*choice.share, *choice.attempt):
         choice.unshare.append("mount")

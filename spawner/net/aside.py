@@ -1,4 +1,4 @@
-"""A process of the launcher's that connects the network of a container, and how the two talk.
+"""Fork a process of the launcher's that connects a container's network, and talk with it.
 
 1. What can be missing is looked for before anything is made (`find` of each kind).
 2. `begin` forks the process before the launcher unshares anything, since later children would be in
@@ -46,7 +46,7 @@ FAILED = 127
 
 
 class Ends(Frozen):
-    """The process's ends of the pipes, by their descriptors."""
+    """The ends of the pipes that the process has, by descriptor."""
 
     words: int
     ready: int
@@ -54,7 +54,7 @@ class Ends(Frozen):
 
 
 class Backend(Part):
-    """The process that connects one container; `pid` is 0 while there's none.
+    """The base of processes outside that connect a container's network; `pid` is 0 before.
 
     `users` says whether the init has a user namespace of its own. While it's being started, the end
     of any of `watched`, which are descriptors, ends the wait.
@@ -72,11 +72,11 @@ class Backend(Part):
     # What each kind does in its own way.
 
     def step(self) -> "Step":
-        """Return the step that connects the init's network, and waits until it's there."""
+        """Return the step that connects the init's network, and waits until that is ready."""
         raise NotImplementedError
 
     def inside(self) -> "Iterator[Step]":
-        """Yield what the init has to do for it."""
+        """Yield the steps that the init takes for the network."""
         yield from ()
 
     def ended(self, changed: int) -> str:
@@ -84,23 +84,23 @@ class Backend(Part):
         raise NotImplementedError
 
     def _serve(self, kernel: "Kernel", ends: Ends, launcher: int) -> None:
-        """Be the process, a child of `launcher`; raises OSError, and may return."""
+        """Run as the process, a child of `launcher`; raises OSError, and may return."""
         raise NotImplementedError
 
     # What they share.
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Where the network is connected, and what the init does for it."""
+        """Say where the network is connected, and where the init takes its steps for that."""
         return {NETWORK: lambda: (self.step(),), FILES: self.inside}
 
     def watch(self, descriptors: "Iterable[int]") -> None:
-        """End the wait when any of these becomes readable."""
+        """Give up waiting when any of these descriptors becomes readable."""
         self.watched = frozenset(descriptors)
 
     @property
     def descriptors(self) -> set[int]:
-        """What the launcher has to keep open while the process lives."""
+        """The descriptors that the launcher keeps open while the process lives."""
         ends = (self._words, self._ready, self._log, self._log_writer, self._end)
         return {end for end in ends if end >= 0}
 
@@ -110,7 +110,7 @@ class Backend(Part):
         attempt(LAUNCHER, f"fork for the network {self.network.kind}", lambda: self._begin(kernel))
 
     def stop(self) -> list[int]:
-        """Have the process end, if there's one, and wait until it has; return who hasn't."""
+        """End the process, if it was forked, and wait; return the pids that haven't ended."""
         left = []
         if self._words >= 0:
             posix.close(self._words)  # it may be waiting for words that never come
@@ -155,7 +155,7 @@ class Backend(Part):
                 posix.close(descriptor)
 
     def _become(self, kernel: "Kernel", launcher: int) -> "NoReturn":
-        """Be the process."""
+        """Run as the process, from the fork to its end."""
         try:
             posix.setsid()
             null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
@@ -192,13 +192,13 @@ class Backend(Part):
             raise self._failed(None)
 
     def _listen(self) -> "Ear":
-        """Return what is listened to while the process is waited for; raises SetupError."""
+        """Return the listener for the wait until the process is ready; raises SetupError."""
         from spawner.making import Ear
 
         return Ear(self._kernel, f"start {self.network.kind}", self.watched)
 
     def _failed(self, why: str | None) -> SetupError:
-        """Return the error for a start that failed, for a reason of its own unless `why`."""
+        """Return the error for a failed start: `why`, or what the process said or died of."""
         if why is None:
             changed = self._reap()
             complaint = self._complaint()
@@ -206,7 +206,7 @@ class Backend(Part):
         return SetupError(f"start {self.network.kind}: {why}", stage=LAUNCHER)
 
     def _reap(self) -> int | None:
-        """Wait for the end of the process, and kill it if it doesn't come.
+        """Wait for the end of the process, which is killed if it doesn't end.
 
         Returns its wait status if it's ours to know.
         """
@@ -218,7 +218,7 @@ class Backend(Part):
         return changed
 
     def _complaint(self) -> str:
-        """Return the last line of what the process had to say."""
+        """Return the last line that the process has written to its log."""
         posix.set_blocking(self._log, False)
         try:
             text = posix.read(self._log, 65536).decode("utf-8", "surrogateescape")
@@ -229,12 +229,12 @@ class Backend(Part):
 
 
 def complain(text: str) -> None:
-    """Say on stderr, the log, why this process can't go on."""
+    """Write to stderr, which is the log, why this process can't go on."""
     posix.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def read_words(descriptor: int) -> list[bytes]:
-    """Return the words that the launcher sends, none if it dies before."""
+    """Return the words that the launcher sends, none if the launcher dies first."""
     raw = b""
     while not raw.endswith(b"\0\0"):
         block = posix.read(descriptor, 65536)

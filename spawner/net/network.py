@@ -283,7 +283,7 @@ class Network(Wish):
             yield "mount", f"the network {self.kind} needs a new mount namespace {why}"
 
     def check(self, spec: "Spec") -> None:
-        """Raise SpecError where what else is wanted doesn't go with this network."""
+        """Raise SpecError if the rest of `spec` doesn't go with this network."""
         if self.kind == "host":
             if "net" in spec.namespaces.wanted:
                 raise SpecError("the host's network and a new net namespace exclude each other")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Telling(Kernel):
-    """The host's kernel, which is told of before it's asked."""
+    """A kernel that tells of each call before the call is made."""
 
     __slots__ = ("_in_step", "_introduction", "_joins", "_keeping", "_out", "_unheard", "_where")
 

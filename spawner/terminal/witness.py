@@ -68,7 +68,7 @@ def begin(kernel: "Kernel") -> int:
 
 
 def part(pid: int) -> None:
-    """Let a witness whose group is gone send what it has heard, and end."""
+    """Let a witness end, after it has sent on what it has heard: the program's group is gone."""
     for number in (_signal.SIGCONT, _PART):
         posix.kill(pid, number)
     descriptor = posix.pidfd_open(pid)

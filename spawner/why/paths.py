@@ -9,7 +9,7 @@ from spawner.why.evidence import Case, shown
 
 
 def way(case: Case) -> str | None:
-    """Say what shows which part of a path can't be passed, namei(1), and what to do about it."""
+    """Advise namei(1), which shows which part of a path can't be passed, and what to do then."""
     if case.syscall not in ("chdir", "openat", "execve") or case.path.startswith("/proc/"):
         return None
     if case.errno not in (errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR):
