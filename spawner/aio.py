@@ -33,12 +33,10 @@ if TYPE_CHECKING:
         Command,
         JoinBytes,
         JoinEither,
-        JoinOptions,
         JoinRunBytes,
         JoinRunEither,
         JoinRunText,
         JoinText,
-        Options,
         OutputBytes,
         OutputEither,
         OutputText,
@@ -96,30 +94,14 @@ class Process(Container, Generic[AnyStr]):
         self: Process[Any], args: Command, *, limit: int = _LIMIT, **options: Unpack[StartEither]
     ) -> None: ...
     def __init__(
-        self,
-        args: Command,
-        *,
-        text: bool | None = None,
-        universal_newlines: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
-        limit: int = _LIMIT,
-        **options: Unpack[Options],
+        self, args: Command, *, limit: int = _LIMIT, **options: Unpack[StartEither]
     ) -> None:
         """Check what `await` or `async with` is to start; raises for what makes no sense."""
         words.check_names("Process", options)
-        line = words.command(args, options)
-        text = keywords.is_text(text, universal_newlines)
-        coding = (encoding, errors) if text or encoding or errors else None
-        self._prepare(args, line, options, coding, limit)
+        self._prepare(args, words.command(args, options), options, limit)
 
     def _prepare(
-        self,
-        args: Command,
-        line: list[str],
-        options: Mapping[str, Any],
-        coding: tuple[str | None, str | None] | None,
-        limit: int,
+        self, args: Command, line: list[str], options: Mapping[str, Any], limit: int
     ) -> None:
         """Note what is to be started."""
         if options.get("bufsize", -1) not in (-1, 0):
@@ -127,10 +109,13 @@ class Process(Container, Generic[AnyStr]):
         self.args = args
         self._line = line
         self._options = options
-        self._streams = {**keywords.streams(options), "bufsize": 0}
+        self._streams = streams = {**keywords.streams(options), "bufsize": 0}
+        # The streams are of bytes, and communicate() alone has text.
+        text = streams.pop("text", None)
+        coding = streams.pop("encoding", None), streams.pop("errors", None)
         self._start_timeout = keywords.duration("start_timeout", options.get("start_timeout"))
         self._limit = limit
-        self._coding = coding
+        self._coding = coding if text or any(coding) else None
         self._blocks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self._transports: list[asyncio.BaseTransport] = []
         self._prepared = True
@@ -407,20 +392,14 @@ class JoinedProcess(Process[AnyStr]):
         target: Target,
         args: Command,
         *,
-        text: bool | None = None,
-        universal_newlines: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
         limit: int = _LIMIT,
-        **options: Unpack[JoinOptions],
+        **options: Unpack[JoinEither],
     ) -> None:
         """Check what `await` or `async with` is to start; raises for what makes no sense."""
         joined.check_names("JoinedProcess", options)
         options["pass_fds"] = keywords.descriptors(options.get("pass_fds", ()))
         line = joined.command(target, args, options)
-        text = keywords.is_text(text, universal_newlines)
-        coding = (encoding, errors) if text or encoding or errors else None
-        self._prepare(args, line, options, coding, limit)
+        self._prepare(args, line, options, limit)
 
 
 class _Given:
@@ -488,15 +467,11 @@ async def run(args: Command, **options: Unpack[RunEither]) -> CompletedProcess[A
 async def run(
     args: Command,
     *,
-    text: bool | None = None,
-    universal_newlines: bool | None = None,
-    encoding: str | None = None,
-    errors: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,
-    **options: Unpack[Options],
+    **options: Unpack[StartEither],
 ) -> CompletedProcess[Any]:
     """Run `args` in a container to its end and return how it went, as `spawner.run`.
 
@@ -506,8 +481,7 @@ async def run(
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)
-    text = keywords.is_text(text, universal_newlines)
-    process = Process[Any](args, text=text, encoding=encoding, errors=errors, **options)
+    process = Process[Any](args, **options)
     return await _complete(process, input, timeout, deadline, check=check)
 
 
@@ -555,25 +529,18 @@ async def join(
     target: Target,
     args: Command,
     *,
-    text: bool | None = None,
-    universal_newlines: bool | None = None,
-    encoding: str | None = None,
-    errors: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,
-    **options: Unpack[JoinOptions],
+    **options: Unpack[JoinEither],
 ) -> CompletedProcess[Any]:
     """Run `args` in the namespaces of `target` to its end, as `spawner.join`."""
     joined.check_names("join", options)
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)
-    text = keywords.is_text(text, universal_newlines)
-    process = JoinedProcess[Any](
-        target, args, text=text, encoding=encoding, errors=errors, **options
-    )
+    process = JoinedProcess[Any](target, args, **options)
     return await _complete(process, input, timeout, deadline, check=check)
 
 

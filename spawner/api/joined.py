@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         Command,
         JoinBytes,
         JoinEither,
-        JoinOptions,
         JoinRunBytes,
         JoinRunEither,
         JoinRunText,
@@ -37,8 +36,11 @@ if TYPE_CHECKING:
 _SHARED = ("cwd", "user", "group", "extra_groups", "stop_signal", "stop_timeout")
 """Keywords that become options of `pyspawn exec` as they become those of `pyspawn run`."""
 
-KEYWORDS = (*_SHARED, *keywords.SUBPROCESS, "namespaces", "target_env", "start_timeout")
-"""All keywords but those that decide between text and bytes."""
+KEYWORDS = (
+    *(*_SHARED, *keywords.SUBPROCESS, *keywords.TEXT),
+    *("namespaces", "target_env", "start_timeout"),
+)
+"""All keywords of JoinedProcess."""
 
 
 class JoinedProcess(Process[AnyStr]):
@@ -61,17 +63,7 @@ class JoinedProcess(Process[AnyStr]):
     def __init__(
         self: JoinedProcess[Any], target: Target, args: Command, **options: Unpack[JoinEither]
     ) -> None: ...
-    def __init__(
-        self,
-        target: Target,
-        args: Command,
-        *,
-        text: bool | None = None,
-        universal_newlines: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
-        **options: Unpack[JoinOptions],
-    ) -> None:
+    def __init__(self, target: Target, args: Command, **options: Unpack[JoinEither]) -> None:
         """Start `args` in the namespaces of `target` and return once it runs.
 
         `target` is a pid, a `Process`, the path of a namespace file, or that of a directory of
@@ -84,9 +76,8 @@ class JoinedProcess(Process[AnyStr]):
         """
         check_names("JoinedProcess", options)
         options["pass_fds"] = keywords.descriptors(options.get("pass_fds", ()))
-        text = keywords.is_text(text, universal_newlines)
         line = command(target, args, options)
-        self._begin(args, line, options, text=text, encoding=encoding, errors=errors)
+        self._begin(args, line, options)
 
 
 def check_names(function: str, given: Mapping[str, Any]) -> None:
@@ -156,15 +147,11 @@ def join(
     target: Target,
     args: Command,
     *,
-    text: bool | None = None,
-    universal_newlines: bool | None = None,
-    encoding: str | None = None,
-    errors: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,
-    **options: Unpack[JoinOptions],
+    **options: Unpack[JoinEither],
 ) -> CompletedProcess[Any]:
     """Run `args` in the namespaces of `target` to its end, as `run`, and return how it went.
 
@@ -176,8 +163,5 @@ def join(
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)
-    text = keywords.is_text(text, universal_newlines)
-    process = JoinedProcess[Any](
-        target, args, text=text, encoding=encoding, errors=errors, **options
-    )
+    process = JoinedProcess[Any](target, args, **options)
     return _finish(process, input, timeout, deadline, check=check)

@@ -237,9 +237,11 @@ def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
 
 
 def streams(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that subprocess.Popen gets unchanged; raises TypeError and SpecError."""
-    names = ("stdin", "stdout", "stderr", "bufsize", "pipesize", "umask", "env")
+    """Return the arguments that subprocess.Popen gets; raises TypeError and SpecError."""
+    names = ("stdin", "stdout", "stderr", "bufsize", "pipesize", "umask", "env", *TEXT)
     found = {name: given[name] for name in names if name in given}
+    if "universal_newlines" in found:
+        found["text"] = _is_text(found.get("text"), found.pop("universal_newlines"))
     if "umask" in found:
         _check_umask(found["umask"])
     return found
@@ -253,7 +255,7 @@ def _check_umask(umask: object) -> None:
         raise SpecError(f"umask: {umask} isn't a mask of permissions: those are 0 to 0o777")
 
 
-def is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:
+def _is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:
     """Return the value of `text` or its older name; raises SubprocessError as subprocess does."""
     if None not in (text, universal_newlines) and bool(text) != bool(universal_newlines):
         raise SubprocessError(

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from spawner.api.signatures import (
         Command,
-        Options,
         OutputBytes,
         OutputEither,
         OutputText,
@@ -118,16 +117,7 @@ class Process(Container, Generic[AnyStr]):
     def __init__(self: Process[str], args: Command, **options: Unpack[StartText]) -> None: ...
     @overload
     def __init__(self: Process[Any], args: Command, **options: Unpack[StartEither]) -> None: ...
-    def __init__(
-        self,
-        args: Command,
-        *,
-        text: bool | None = None,
-        universal_newlines: bool | None = None,
-        encoding: str | None = None,
-        errors: str | None = None,
-        **options: Unpack[Options],
-    ) -> None:
+    def __init__(self, args: Command, **options: Unpack[StartEither]) -> None:
         """Start `args` and return once it runs.
 
         `args`, `stdin`, `stdout`, `stderr`, `text` (or `universal_newlines`), `encoding`, `errors`,
@@ -153,13 +143,9 @@ class Process(Container, Generic[AnyStr]):
         Raises TypeError for a value of a wrong type, before anything is started.
         """
         words.check_names("Process", options)
-        text = keywords.is_text(text, universal_newlines)
-        line = words.command(args, options)
-        self._begin(args, line, options, text=text, encoding=encoding, errors=errors)
+        self._begin(args, words.command(args, options), options)
 
-    def _begin(
-        self, args: Command, line: list[str], options: Mapping[str, Any], **coding: Any
-    ) -> None:
+    def _begin(self, args: Command, line: list[str], options: Mapping[str, Any]) -> None:
         """Start the launcher with this command line, and return once the program runs."""
         streams = keywords.streams(options)
         pass_fds = keywords.descriptors(options.get("pass_fds", ()))
@@ -167,7 +153,7 @@ class Process(Container, Generic[AnyStr]):
         self.args = args
         self._talking = threading.RLock()
         with contextlib.ExitStack() as undo:
-            self._launch(undo, line, pass_fds, **streams, **coding)
+            self._launch(undo, line, pass_fds, **streams)
             self.stdin = self._launcher.stdin
             self.stdout = self._launcher.stdout
             self.stderr = self._launcher.stderr
@@ -297,15 +283,11 @@ def run(args: Command, **options: Unpack[RunEither]) -> CompletedProcess[Any]: .
 def run(
     args: Command,
     *,
-    text: bool | None = None,
-    universal_newlines: bool | None = None,
-    encoding: str | None = None,
-    errors: str | None = None,
     input: str | bytes | None = None,  # noqa: A002  the name that subprocess gave it
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,
-    **options: Unpack[Options],
+    **options: Unpack[StartEither],
 ) -> CompletedProcess[Any]:
     """Run `args` in a container to its end, as `subprocess.run`, and return how it went.
 
@@ -316,8 +298,8 @@ def run(
 
     The `options` are those of `Process`, which explains them:
 
-    * as in subprocess: stdin, stdout, stderr, bufsize, pipesize, close_fds, umask, cwd, env,
-      pass_fds;
+    * as in subprocess: stdin, stdout, stderr, text (or universal_newlines), encoding, errors,
+      bufsize, pipesize, close_fds, umask, cwd, env, pass_fds;
     * what is new: namespaces, or unshare, share and unshare_try; init, hostname, network, publish,
       propagation, mount_proc, monotonic, boottime;
     * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups;
@@ -327,8 +309,7 @@ def run(
     keywords.pipe_streams(options, data=input, capture_output=capture_output)
     timeout = keywords.limit_start(options, timeout)
     deadline = ending(timeout)
-    text = keywords.is_text(text, universal_newlines)
-    process = Process[Any](args, text=text, encoding=encoding, errors=errors, **options)
+    process = Process[Any](args, **options)
     return _finish(process, input, timeout, deadline, check=check)
 
 

@@ -191,7 +191,8 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
 
     `known` are the keywords that there are; those of `run` unless given.
     """
-    names = tuple(known) or (*keywords.TABLE, *keywords.SUBPROCESS, "start_timeout")
+    text = () if function == "plan" else keywords.TEXT
+    names = tuple(known) or (*keywords.TABLE, *keywords.SUBPROCESS, "start_timeout", *text)
     for name, value in given.items():
         harmless, instead = _NOT_OURS.get(name, ((), ""))
         if any(type(value) is type(each) and value == each for each in harmless):
@@ -200,7 +201,6 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
             continue
         if instead:
             raise TypeError(f"{function}() takes no {name}={value!r}: {instead}")
-        text = () if function == "plan" else keywords.TEXT
         hint = _meant(name, (*names, *text, *(keywords.RUN if function in ("run", "join") else ())))
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 

@@ -48,6 +48,6 @@ def test_every_name_is_explained(name: str) -> None:
 
 def test_every_parameter_is_explained() -> None:
     text = DOCUMENT.read_text()
-    named = {*inspect.signature(spawner.run).parameters, *signatures.Options.__annotations__}
+    named = {*inspect.signature(spawner.run).parameters, *signatures.StartEither.__annotations__}
     for name in named - {"options"}:
         assert f"`{name}`" in text, name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import inspect
 import json
 import math
 import os
@@ -251,11 +250,8 @@ def test_each_keyword_is_declared_once_and_everywhere() -> None:
     """In the table or as one of subprocess's, and for type checkers."""
     table = {*keywords.TABLE, *keywords.SUBPROCESS, "start_timeout"}
     assert {*signatures.Options.__annotations__} == table
-    assert {*signatures.JoinOptions.__annotations__} == {*joined.KEYWORDS}
-    text_or_bytes = {*signatures.StartEither.__annotations__} - table
-    for function in (spawner.Process.__init__, aio.Process.__init__):
-        named = {*inspect.signature(function).parameters}
-        assert named - {"self", "args", "limit", "options"} == text_or_bytes
+    assert {*signatures.StartEither.__annotations__} == {*table, *keywords.TEXT}
+    assert {*signatures.JoinEither.__annotations__} == {*joined.KEYWORDS}
     spellings = {option.long for option in launcher_options.TABLE}
     assert {keyword.option for keyword in keywords.TABLE.values()} - {""} <= spellings
 

@@ -190,7 +190,7 @@ def test_what_subprocess_has_is_spelt_alike() -> None:
         }
 
     popen, ours = spelt(subprocess.Popen.__init__), spelt(spawner.Process.__init__)
-    shared = set(popen) & {*ours, *signatures.Options.__annotations__} - {"self"}
+    shared = set(popen) & {*ours, *signatures.StartEither.__annotations__} - {"self"}
     assert shared == {
         *("args", "stdin", "stdout", "stderr", "text", "encoding", "errors", "bufsize"),
         *("cwd", "env", "pass_fds", "user", "group", "extra_groups"),
