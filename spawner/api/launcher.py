@@ -113,12 +113,6 @@ SPELL = 0.2
 _CONTINUED = 5
 """Looks that find it stopped, though continued, after which it's killed."""
 
-_REAPING = 1.0
-"""Seconds that a launcher that has ended may take to be reaped."""
-
-_LOOK = 0.01
-"""Seconds between two looks whether a tracer has let go of it."""
-
 
 class _Launcher(Forked):
     """A launcher that its container knows before the fork: an interrupt may come right then."""
@@ -358,24 +352,18 @@ class Container:
             raise ChildProcessError(errno.ECHILD, "another process started this container")
 
     def _reap(self) -> None:
-        """Reap the launcher, which has ended; if a tracer holds it, subprocess reaps it later.
+        """Reap the launcher, which has ended.
 
         Not by Popen's own wait: an interrupt right after it has taken its lock leaves that held,
         and nobody could ever reap the launcher.
         """
         launcher = self._launcher
-        until = time.monotonic() + _REAPING
-        while launcher.returncode is None:
+        if launcher.returncode is None:
             try:
-                pid, changed = os.waitpid(launcher.pid, os.WNOHANG)
+                changed = os.waitpid(launcher.pid, 0)[1]
             except ChildProcessError:  # somebody else has reaped it, as subprocess takes it
-                pid, changed = launcher.pid, 0
-            if pid:
-                launcher.returncode = os.waitstatus_to_exitcode(changed)
-            elif time.monotonic() > until:
-                return
-            else:
-                time.sleep(_LOOK)
+                changed = 0
+            launcher.returncode = os.waitstatus_to_exitcode(changed)
 
     def _settle(self) -> int:
         """Return the exit status that the launcher, which has ended, has reported."""
