@@ -39,7 +39,7 @@ def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" =
             f"write the {kind} map {', '.join(lines)}: {said}",
             stage=LAUNCHER,
             path=path,
-            hint=_hint(name, kind),
+            hint=_hint(path, kind),
         )
 
     return Step(
@@ -53,12 +53,13 @@ def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" =
     )
 
 
-def _hint(name: str, kind: str) -> str:
+def _hint(path: str, kind: str) -> str:
     listed = f"getsubids{' -g' if kind == 'gid' else ''}"
     return (
-        f"{name} maps only your own id and the ranges that {FILES[kind]} gives you (`{listed}` "
-        "lists them), if that file isn't a symbolic link and you are in your login group, and "
-        f"{name} needs root's rights; mapping only your own id needs none, "
+        f"new{kind}map maps only your own id and the ranges that {FILES[kind]} gives you "
+        f"(`{listed}` lists them), if that file isn't a symbolic link and you are in your login "
+        f"group; it needs root's rights, `chown root {path} && chmod u+s {path}`, on a file system "
+        "that isn't mounted nosuid; mapping only your own id needs neither, "
         f"{mark('--map-root-user')}"
     )
 

@@ -236,9 +236,6 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
             "start pyspawn where it isn't set (NoNewPrivileges=no in a unit, no `setpriv "
             f"--no-new-privs`), or map only your own id, {_OWN_ID}",
         )
-    reason = programs.powerless(path)
-    if reason is not None:
-        raise _refused(f"{what}: {path} would run without root's rights", reason)
     return path
 
 
