@@ -103,7 +103,7 @@ class Step(Frozen):
 
 
 class Part:
-    """What one subject does for a container, as it was looked up on this host.
+    """The base of parts: what one subject does for a container, as found on this host.
 
     It speaks for stations of the plan (`planning.STATIONS`), by what `stations` has for them; where
     no part speaks for a station, the steps of a plain run stand.

@@ -1,4 +1,4 @@
-"""The launcher's second half: from the init's go to the end of everything.
+"""The launcher's second half: from the init's start inside to the end of everything.
 
 A thin loop around `machine`: it carries records, notices, signals, deaths and deadlines in, and
 actions out. Signals are read from a signalfd, which tells their sender; the init's end comes as

@@ -95,7 +95,7 @@ def _text(option: str, value: str) -> list[str]:
 def _path(option: str, value: Word) -> list[str]:
     text = os.fsdecode(value)
     if not text:
-        raise ValueError("it is an empty path")
+        raise ValueError("the path is empty")
     return [_word(option, text)]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from spawner.api.signatures import Command, Environment
 
-_WINDOWS = "it is for another system"
+_WINDOWS = "that keyword is for another system"
 _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
     "shell": ((False,), "a line for a shell is ['sh', '-c', line]"),
     "executable": ((None,), "the program is the first of args"),

@@ -22,7 +22,10 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     before = words[: len(words) - len(program)]
     if list(words[len(before) :]) != list(program):  # nobody has named it
         sh = "exec TARGET" if words[:1] == ["exec"] else "[OPTIONS]"
-        return f"that is your $SHELL: name a program that is there, `pyspawn {sh} -- /bin/sh`"
+        return (
+            f"without PROGRAM your $SHELL is run: name a program that is there, `pyspawn {sh} -- "
+            "/bin/sh`"
+        )
     word = program[0]
     if not before or list(before) == ["run"]:
         return found or _command(word)

@@ -75,7 +75,7 @@ class Identity(Wish):
         ):
             for number in numbers:
                 if number is not None and not 0 <= number <= MAX_ID:
-                    raise SpecError(f"{number} can't be a {kind} id: they go from 0 to {MAX_ID}")
+                    raise SpecError(f"{number} can't be a {kind} id: those go from 0 to {MAX_ID}")
         if self.groups is not None and len(self.groups) > NGROUPS_MAX:
             raise SpecError(f"a process has at most {NGROUPS_MAX} supplementary groups")
         for kind, own, whole, auto in (

@@ -110,8 +110,8 @@ class Scout:
         """End the scout, and return the hint for a look that doesn't end."""
         left = self.close()
         hint = (
-            "it seems to lie on a file system that doesn't answer, one of a program (FUSE) or "
-            "of another machine: unmount that, with `umount -f` or `umount -l`"
+            "the file seems to lie on a file system that doesn't answer, one of a program "
+            "(FUSE) or of another machine: unmount that, with `umount -f` or `umount -l`"
         )
         if left:
             hint += (

@@ -218,7 +218,7 @@ def change_directory(held: "Held", path: str, *, checked: bool) -> Step:
 
 
 def enter_directory(held: "Held", directory: int, *, checked: bool) -> Step:
-    """Change to the target's working directory, by its descriptor: the root may not hold it."""
+    """Change to the target's directory, by its descriptor; that may lie outside of the root."""
 
     def act(kernel: "Kernel", _: str) -> None:
         kernel.fchdir(directory)

@@ -62,7 +62,7 @@ class Keep(Wish):
 
 
 def wish(values: Mapping[str, Any], choice: Choice) -> Keep:
-    """Return what the options want kept."""
+    """Return the wish to keep the namespaces in the directory that --persist names."""
     del choice
     return Keep(values["persist"])
 

@@ -51,7 +51,7 @@ class Tree(Wish):
         if self.propagation not in known:
             raise SpecError(
                 f"the propagation of mounts can't be {self.propagation!r}",
-                f"it is one of {', '.join(known)}",
+                f"the values are {', '.join(known)}",
             )
         if self.mount_proc is not None:
             check_text("the directory for proc", self.mount_proc)

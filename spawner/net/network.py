@@ -59,7 +59,7 @@ class Publish(Frozen):
         inner = port if inner is None else inner
         for number in (port, inner):
             if not 0 < number < 1 << 16:
-                raise SpecError(f"{number} can't be a port: they go from 1 to 65535", _SPELLING)
+                raise SpecError(f"{number} can't be a port: ports go from 1 to 65535", _SPELLING)
         if protocol not in ("tcp", "udp"):
             raise SpecError(
                 f"{protocol!r} is not a protocol whose ports can be published: tcp, udp"
@@ -177,7 +177,7 @@ class Network(Wish):
     def _check(self) -> None:
         if self.kind not in KINDS:
             raise SpecError(
-                f"{self.kind!r} isn't a kind of network", f"they are {', '.join(KINDS)}"
+                f"{self.kind!r} isn't a kind of network", f"the kinds are {', '.join(KINDS)}"
             )
         if self.publish:
             self._check_publish()

@@ -131,9 +131,9 @@ def find(network: "Network") -> Pair:
     for name in ("CAP_NET_ADMIN", "CAP_SYS_ADMIN"):
         if proc.holds(status, name) is False:
             raise SetupError(
-                f"start veth: this takes {name} in the host's network namespace",
+                f"start veth: making the interfaces takes {name} in the host's network namespace",
                 stage=LAUNCHER,
-                hint="do it as root, or take a network that needs no right, "
+                hint="start pyspawn as root, or take a network that needs no right, "
                 f"{mark('--network pasta')}",
             )
     return Pair(network)

@@ -45,9 +45,9 @@ def fresh_proc(case: Case) -> str | None:
     if all(masks):
         some = ", ".join(map(shown, masks[0][:3])) + (", …" if masks[0][3:] else "")
         return (
-            f"parts of /proc are masked ({some}), and then a user namespace can't mount a "
-            "whole one: start the container with --security-opt systempaths=unconfined (docker), "
-            "--security-opt unmask=ALL (podman) or procMount: Unmasked (Kubernetes)"
+            f"parts of /proc are masked ({some}), and then a user namespace can't mount an "
+            "unmasked one: start the container with --security-opt systempaths=unconfined "
+            "(docker), --security-opt unmask=ALL (podman) or procMount: Unmasked (Kubernetes)"
         )
     if all("ro" in proc.options for proc in procs):
         return read_only_proc(case)

@@ -11,7 +11,7 @@ def _policed(case: Case) -> bool:
 
 
 def apparmor_userns(case: Case) -> str | None:
-    """Find Ubuntu's rule: such a namespace is refused, or made without any right inside."""
+    """Find Ubuntu's restriction: user namespaces are refused, or give no rights inside."""
     if not _policed(case) or "user" not in case.wanted or not case.lacks(SYS_ADMIN):
         return None
     if case.sysctl("kernel/apparmor_restrict_unprivileged_userns") != 1:

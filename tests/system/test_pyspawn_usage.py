@@ -135,7 +135,7 @@ def test_without_a_program_it_is_the_shell(words: list[str], tmp_path: Path) -> 
 def test_a_shell_that_is_not_there() -> None:
     ended = spawn("--uts", environment={**os.environ, "SHELL": "/no/such"})
     assert ended.status == 127
-    assert "hint: that is your $SHELL: name a program that is there" in ended.errors
+    assert "hint: without PROGRAM your $SHELL is run: name a program that is there" in ended.errors
 
 
 @pytest.mark.parametrize(

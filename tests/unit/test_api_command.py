@@ -170,8 +170,8 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
         ({"unshare": "nets"}, "'nets' is not a kind of namespace"),
         ({"namespaces": Namespaces("net"), "share": "net"}, "can't be given together with share"),
         ({"boottime": "an hour", "unshare": "time"}, "boottime: 'an hour' is not a whole number"),
-        ({"init": ""}, "init: it is an empty path"),
-        ({"cwd": ""}, "cwd: it is an empty path"),
+        ({"init": ""}, "init: the path is empty"),
+        ({"cwd": ""}, "cwd: the path is empty"),
         ({"stop_signal": "NOSUCH"}, "stop_signal: .*NOSUCH"),
         ({"stop_timeout": math.nan}, "stop_timeout: nan isn't a number of seconds"),
         ({"stop_timeout": math.inf}, "stop_timeout: inf isn't a number .* None means no limit"),
@@ -314,8 +314,8 @@ def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
         ("restore_signals", False, "takes no restore_signals=False: .*trap"),
         ("start_new_session", True, r"takes no start_new_session=True: put \['setsid', '--wait'\]"),
         ("process_group", 0, "takes no process_group=0: with pyinit the program leads"),
-        ("startupinfo", object(), "takes no startupinfo=.*: it is for another system"),
-        ("creationflags", 8, "takes no creationflags=8: it is for another system"),
+        ("startupinfo", object(), "takes no startupinfo=.*: that keyword is for another system"),
+        ("creationflags", 8, "takes no creationflags=8: that keyword is for another system"),
     ],
 )
 def test_an_option_that_is_not_there_is_a_type_error(
