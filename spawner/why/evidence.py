@@ -131,12 +131,6 @@ class Case:
         found = read("/proc/self/attr/apparmor/current") or read("/proc/self/attr/current")
         return found.strip() if found else None
 
-    @property
-    def release(self) -> str:
-        """The words for this kernel: "this kernel (6.1.0)"."""
-        found = (self.host.read("/proc/sys/kernel/osrelease") or "").strip()
-        return f"this kernel ({shown(found)})" if found else "this kernel"
-
     def mounts(self) -> list[proc.Mount]:
         """Return the mounts that can be reached from the root directory."""
         return proc.mounts(self.host.read("/proc/self/mountinfo") or "")

@@ -28,12 +28,10 @@ def too_long(case: Case) -> str | None:
     )
 
 
-def no_file(case: Case) -> str:
+def no_file(_: Case) -> str:
     """Explain ENFILE: the limit on the open files of the whole host."""
-    limit = case.sysctl("fs/file-max")
-    known = f" (fs.file-max is {limit})" if limit is not None else ""
     return (
-        f"the whole host has run out of open files{known}: end the programs that hold them, or "
+        "the whole host has run out of open files: end the programs that hold them, or "
         "raise it as root, `sysctl -w fs.file-max=NUMBER`"
     )
 
@@ -86,11 +84,9 @@ def no_key(case: Case) -> str | None:
     """Explain EDQUOT: the limit on a user's keys, keyrings(7)."""
     if case.syscall != "keyctl":
         return None
-    limit = case.sysctl("kernel/keys/maxkeys")
-    known = f", {limit}" if limit is not None else ""
     return (
         "each container has a session keyring, and its user has as many keys as the limit "
-        f"allows{known}: run fewer at once, or raise the limit as root, `sysctl -w "
+        "allows: run fewer at once, or raise the limit as root, `sysctl -w "
         "kernel.keys.maxkeys=20000 kernel.keys.maxbytes=2000000`"
     )
 

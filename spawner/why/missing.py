@@ -63,7 +63,7 @@ def no_kind(case: Case) -> str | None:
         file = f"/proc/self/ns/{KINDS[kind].file}"
         if case.making(kind) and case.host.stat(file) == errno.ENOENT:
             return (
-                f"{case.release} has no {kind} namespaces (no {file}): do without them, "
+                f"this kernel has no {kind} namespaces (no {file}): do without them, "
                 f"`{mark(f'--share {kind}')}`, or boot a kernel that has them"
             )
     return None
@@ -73,4 +73,4 @@ def no_call(case: Case) -> str | None:
     """Explain ENOSYS, where no filter says it: the kernel is older than the call."""
     if case.filtered or not case.syscall:
         return None
-    return f"{case.release} has no system call {case.syscall}: pyspawn needs a newer kernel"
+    return f"this kernel has no system call {case.syscall}: pyspawn needs a newer kernel"

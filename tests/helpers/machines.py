@@ -23,8 +23,6 @@ class Fake(Host):
     def __init__(self, uid: int = 1000, **status: str) -> None:
         self.own = 4242
         self.files: dict[str, str] = {
-            "/proc/sys/kernel/osrelease": "6.1.0-fake\n",
-            "/proc/sys/fs/file-max": "100000\n",
             "/proc/self/uid_map": "         0          0 4294967295\n",
             "/proc/self/gid_map": "         0          0 4294967295\n",
             "/proc/self/cgroup": "0::/user.slice/run-1\n",

@@ -16,13 +16,13 @@ def test_a_kernel_without_a_kind_of_namespace(kind: str) -> None:
     host = Fake()
     del host.stats[f"/proc/self/ns/{'mnt' if kind == 'mount' else kind}"]
     found = why(host, failed(errno.EINVAL, "unshare"), NAMESPACES)
-    assert found.startswith(f"this kernel (6.1.0-fake) has no {kind} namespaces")
+    assert found.startswith(f"this kernel has no {kind} namespaces")
     assert f"--share {kind}" in found
 
 
 def test_a_kernel_without_a_system_call() -> None:
     found = why(Fake(), failed(errno.ENOSYS, "pidfd_open"))
-    assert found.startswith("this kernel (6.1.0-fake) has no system call pidfd_open")
+    assert found.startswith("this kernel has no system call pidfd_open")
 
 
 def test_no_proc() -> None:
