@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 
-from pyinit import OURS, cmdline, execerror, outlet
+from pyinit import OURS, cmdline, outlet
 from spawner import linux
 from spawner.errors import SetupError
 from spawner.host import programs
 from spawner.life.persist import WHERE, release
 from spawner.tell.report import Report
+from spawner.why.evidence import shown
 
 TABLE = (cmdline.Option("help", "h", help="Show this help and exit."),)
 
@@ -37,13 +38,9 @@ def main(words: list[str]) -> int:
         return report.failed(error, hint=error.hint or f"see {HELP}")
     except SetupError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            command = programs.as_root(f"release {_shown(rest[0])}")
+            command = programs.as_root(f"release {shown(rest[0])}")
             error.hint = f"only root can unmount them: {command}"
         elif error.errno is not None and not (error.path or "").startswith("/proc/self/"):
             error.hint = WHERE
         return report.failed(error)
     return 0
-
-
-def _shown(path: str) -> str:
-    return execerror.text(path.encode("utf-8", "surrogateescape"))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyinit import OURS, cmdline, errno_text
 from spawner.host import proc
+from spawner.why.evidence import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -306,7 +307,7 @@ def _as_table(found: list[Parent]) -> str:
         return "no zombies\n"
     rows = [("PARENT", "NAME", "ZOMBIES", "OLDEST", "PID 1", "WHAT TO DO")]
     for parent in found:
-        name = "?" if parent.name is None else _visible(parent.name)
+        name = "?" if parent.name is None else shown(parent.name)
         rows.append(
             (
                 str(parent.pid),
@@ -322,14 +323,6 @@ def _as_table(found: list[Parent]) -> str:
         f"{pid:>{widths[0]}}  {name:<{widths[1]}}  {count:>{widths[2]}}  {age:>{widths[3]}}  "
         f"{init:<{widths[4]}}  {advice}\n"
         for pid, name, count, age, init, advice in rows
-    )
-
-
-def _visible(name: str) -> str:
-    """Return a process's name with all that could upset a terminal escaped."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in name
     )
 
 

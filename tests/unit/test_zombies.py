@@ -271,7 +271,7 @@ def test_a_hostile_name_is_escaped(
     if options:
         assert json.loads(out)[0]["name"] == "\x1b]0;\n\udcff) S 1"
     else:
-        assert r"\x1b]0;\n\udcff) S 1" in out
+        assert r"\x1b]0;\n\xff) S 1" in out
         assert len(out.splitlines()) == 2
 
 
@@ -340,9 +340,9 @@ def test_durations(seconds: float, text: str) -> None:
     assert zombies._duration(seconds) == text
 
 
-@given(st.text())
+@given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_visible_names_hold_nothing_that_a_terminal_obeys(name: str) -> None:
-    shown = zombies._visible(name)
+    shown = zombies.shown(name)
     assert shown.isprintable()
     if name.isprintable():
         assert shown == name
