@@ -18,8 +18,8 @@ from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from spawner.api import joined, keywords, words
+from spawner.api.child import SPELL, Container
 from spawner.api.exchange import BEGUN, decode, encode, ending, left
-from spawner.api.launcher import SPELL, Container
 from spawner.api.process import CompletedProcess
 
 if TYPE_CHECKING:

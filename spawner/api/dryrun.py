@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from spawner import lean
 from spawner.api import keywords, ties, words
-from spawner.api.launcher import Forked
+from spawner.api.child import Forked
 from spawner.errors import LAUNCHER, SetupError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, AnyStr, overload
 from pyinit import cmdline
 from spawner import spec
 from spawner.api import keywords, words
+from spawner.api.child import Container
 from spawner.api.exchange import ending
-from spawner.api.launcher import Container
 from spawner.api.process import Process, _finish
 from spawner.command import exec
 from spawner.errors import SpecError

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from pyinit import signames
 from spawner.api import keywords, words
+from spawner.api.child import ByKind, Container, cooperative
 from spawner.api.exchange import BEGUN, Exchange, ending, left
-from spawner.api.launcher import ByKind, Container, cooperative
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The part of mounts: what is to be done about them beyond a plain run."""
 
-from spawner.mount import mounts
+from spawner.mount import steps
 from spawner.steps import MOUNTS, Part
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ class Mounts(Part):
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
         """Say at which station the new mount namespace gets its propagation and its /proc."""
-        return {MOUNTS: lambda: mounts.inside(self._tree)}
+        return {MOUNTS: lambda: steps.inside(self._tree)}
 
 
 def find(

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings(  # a file that an interrupt took from i
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 
-OURS = ("spawner.api.process", "spawner.api.launcher", "spawner.api.exchange", "spawner.api.ties")
+OURS = ("spawner.api.process", "spawner.api.child", "spawner.api.exchange", "spawner.api.ties")
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_one_at_any_moment_of_popen_leaves_no_process(
         subprocess._cleanup()  # type: ignore[attr-defined]
         return children.of(os.getpid()) == before
 
-    for place in interrupts.everywhere(action, "subprocess", "spawner.api.launcher"):
+    for place in interrupts.everywhere(action, "subprocess", "spawner.api.child"):
         children.wait_until(gone, place)
         places.append(place)
         gc.collect()

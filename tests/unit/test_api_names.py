@@ -89,7 +89,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert spawner.__version__ == pyinit.__version__
 
 
-@pytest.mark.parametrize("module", ["api.launcher", "aio", "api.process"])
+@pytest.mark.parametrize("module", ["api.child", "aio", "api.process"])
 def test_each_public_attribute_says_what_it_is(module: str) -> None:
     """Where it's assigned, by a string below it; a property and a function have their own."""
     source = importlib.import_module(f"spawner.{module}").__file__

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spawner.caller import Caller
 from spawner.errors import SetupError, SpecError, SyscallError
 from spawner.linux import Kernel
-from spawner.mount import mounts
+from spawner.mount import steps
 from spawner.mount.tree import Tree
 from spawner.planning import find, plan
 from spawner.spec import NAMESPACES, Namespaces, Spec
@@ -49,7 +49,7 @@ def _duplicate() -> int:
 
 def calls(spec: Spec) -> list[tuple[Any, ...]]:
     kernel = Placing()
-    for step in mounts.inside(spec.wish(Tree) or Tree()):
+    for step in steps.inside(spec.wish(Tree) or Tree()):
         step.run(kernel)
     return [call for call in kernel.calls if call[0] in ("mount", "open_directory")]
 
@@ -130,7 +130,7 @@ class Refusing(Placing):
     ],
 )
 def test_refusals_name_the_directory(call: str, number: int, hint: str | None) -> None:
-    step = mounts.mount_proc("/x", needs=(), apart=True)
+    step = steps.mount_proc("/x", needs=(), apart=True)
     with pytest.raises(SetupError) as caught:
         step.run(Refusing(call, number, "/x/y"))
     error = caught.value
@@ -140,7 +140,7 @@ def test_refusals_name_the_directory(call: str, number: int, hint: str | None) -
 
 
 def test_a_fresh_proc_that_is_refused_names_the_directory() -> None:
-    step = mounts.mount_proc("/x", needs=(), apart=False)
+    step = steps.mount_proc("/x", needs=(), apart=False)
     with pytest.raises(SetupError) as caught:
         step.run(Refusing("mount", errno.EPERM, "."))
     assert (caught.value.path, caught.value.syscall) == ("/x", "mount")
