@@ -59,7 +59,7 @@ def _hint(path: str, kind: str) -> str:
         f"new{kind}map maps only your own id and the ranges that {FILES[kind]} gives you "
         f"(`{listed}` lists them), if that file isn't a symbolic link and you are in your login "
         f"group; it needs root's rights, `chown root {path} && chmod u+s {path}`, on a file system "
-        "that isn't mounted nosuid; mapping only your own id needs neither, "
+        "that isn't mounted nosuid; mapping only your own id needs none of this, "
         f"{mark('--map-root-user')}"
     )
 
