@@ -582,7 +582,7 @@ class Kernel:
             return error
 
     def set_signals(self, ignored: "Iterable[int]", mask: "Iterable[int]") -> None:
-        """Ignore exactly `ignored`, by default the rest, then block exactly `mask`, signal(7)."""
+        """Ignore exactly `ignored`, reset the rest, then block exactly `mask`, signal(7)."""
         ignored = frozenset(ignored)
         valid = _signal.valid_signals()  # all but the C library's own, nptl(7)
         for number in valid - {_signal.SIGKILL, _signal.SIGSTOP}:

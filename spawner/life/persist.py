@@ -45,7 +45,7 @@ _NOT_OLDER = (
 
 
 class Keep(Wish):
-    """The namespaces are to be kept as files in the directory `path`, which isn't there yet."""
+    """The wish to keep the namespaces as files in the directory `path`, which is to be made."""
 
     door = "spawner.life.persist"
 

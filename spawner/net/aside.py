@@ -80,7 +80,7 @@ class Backend(Part):
         yield from ()
 
     def ended(self, changed: int) -> str:
-        """Take the process's end, by its wait status; return what to tell."""
+        """Note how the process ended, by its wait status; return the message about that."""
         raise NotImplementedError
 
     def _serve(self, kernel: "Kernel", ends: Ends, launcher: int) -> None:

@@ -1,4 +1,4 @@
-"""A pair of interfaces, veth(4): one inside, one a port of a bridge of the host's; by root.
+"""Make a pair of interfaces, veth(4), as root: one inside, one a port of a bridge.
 
 The kernel takes both away with the network namespace inside, some time after its last process. So
 that it's gone when pyspawn is, and also where somebody else holds the namespace, a process aside

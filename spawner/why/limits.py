@@ -1,4 +1,4 @@
-"""Limits that are reached: of processes, files, namespaces and keys, of a clock and of a name."""
+"""Explain limits that are reached: of processes, files, namespaces, keys, clocks and names."""
 
 from spawner.errors import mark
 from spawner.spec import KINDS

@@ -1,4 +1,4 @@
-"""What isn't there: a /proc, a kind of namespace, a system call."""
+"""Explain what is missing: a /proc, a kind of namespace, a system call."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Mounts that are refused."""
+"""Explain mounts that are refused."""
 
 from spawner.errors import mark
 from spawner.host.proc import Mount

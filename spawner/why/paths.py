@@ -1,4 +1,4 @@
-"""Paths that can't be passed, path_resolution(7), and what to name in their place."""
+"""Explain paths that can't be passed, path_resolution(7), and advise what to name instead."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Security policies that may be to blame, by what is in force."""
+"""Explain refusals by the security policies that are in force."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""User namespaces that may not be made, and rights without one."""
+"""Explain user namespaces that may not be made, and rights that are missing without one."""
 
 from spawner.errors import mark
 from spawner.why.evidence import NET_ADMIN, SETFCAP, SYS_ADMIN, Case, number
