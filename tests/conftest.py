@@ -18,7 +18,7 @@ from helpers.joining import container
 from helpers.places import Place
 from helpers.terminal import Shell, Terminal
 from helpers.trees import Tree
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis.database import InMemoryExampleDatabase
 
 __all__ = ["require"]
@@ -28,7 +28,13 @@ pytest_plugins = ["helpers.side_by_side"]
 
 def pytest_configure() -> None:
     # Nothing is kept between runs: a checkout need not be writable by who runs its tests.
-    settings.register_profile("tests", database=InMemoryExampleDatabase())
+    # And no property is timed: the host may be busy, and a test is of what is done.
+    settings.register_profile(
+        "tests",
+        database=InMemoryExampleDatabase(),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     settings.load_profile("tests")
     # Somebody may have us ignore signals: a shell without job control SIGINT and SIGQUIT, where it
     # starts us in the background; nohup(1) SIGHUP. Two are the interpreter's own doing.

@@ -11,8 +11,7 @@ from helpers.running import Ended, run
 
 RARE = settings(
     max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 UNKNOWABLE = {signal.SIGPIPE, signal.SIGXFSZ}

@@ -90,7 +90,7 @@ def test_the_reason_stands_behind_any_long_name(place: Place, before: bytes, par
     assert "File name too long (ENAMETOOLONG)" in line
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(name=st.binary(min_size=1, max_size=30).filter(lambda raw: b"\0" not in raw))
 def test_any_name_is_told_in_one_whole_line(name: bytes) -> None:
     ended = run(pyinit("--", b"/nowhere/" + name))

@@ -53,7 +53,8 @@ codes = st.integers(0, 255)
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(ends=codes, changes=st.dictionaries(codes, st.none() | codes, max_size=4))
 def test_exit_codes_are_changed_as_asked(ends: int, changes: dict[int, int | None]) -> None:

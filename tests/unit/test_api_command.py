@@ -281,7 +281,7 @@ def test_the_program_is_what_subprocess_makes_of_it(args: Any, expected: Any) ->
 text = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(text | st.binary().filter(lambda word: b"\0" not in word), min_size=1, max_size=5))
 def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
     said = words(args)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from helpers import children as seen
 from helpers.programs import PLACE
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spawner.host import ends
@@ -330,7 +330,6 @@ KINDS = st.fixed_dictionaries(
 # Each death made room for the next fork.
 @example({"bombs": 1}, 4, 50, True, True)
 @example({"bombs": 2, "wakers": 2}, 4, 50, True, True)
-@settings(deadline=None)
 @given(KINDS, st.integers(4, 50), st.integers(0, 60), st.booleans(), st.booleans())
 def test_nobody_gets_away(
     kinds: dict[str, int], life: int, limit: int, listed: bool, reaps: bool

@@ -34,7 +34,7 @@ def test_what_is_no_text_is_a_type_error(data: object) -> None:
         encode(data, None, None)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 400_000), st.integers(0, 6), st.booleans())
 def test_all_arrives_over_any_number_of_time_outs(size: int, turns: int, text: bool) -> None:
     """The program repeats what it reads; its buffers fill, so both directions wait."""
