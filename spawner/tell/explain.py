@@ -52,8 +52,8 @@ TEXTS = {
         "PR_SET_CHILD_SUBREAPER(2const)",
     ),
     "fork-aside": Text(
-        "A copy of the launcher begins to run that is no part of the container: it will see to its "
-        "network, from outside.",
+        "A copy of the launcher begins to run that isn't part of the container: it will connect "
+        "the container's network, from outside.",
         "Before the launcher unshares anything, since what is forked later may be in the PID "
         "namespace of the container.",
         "fork(2), pid_namespaces(7)",
@@ -111,11 +111,11 @@ TEXTS = {
         "user_namespaces(7)",
     ),
     "map-uid": Text(
-        "The same for user ids. From here on the caller is somebody inside: root, unless another "
-        "id was asked for. On files and to other users it is the caller, as ever.",
-        "Before the exec, and before the init becomes anybody: over an exec only root keeps its "
-        "capabilities, and who is root is what this map says; no process can become a user who "
-        "isn't in it.",
+        "The same for user ids. From here on the caller has an id inside: root's, unless "
+        "another was asked for. On files and to other users it is the caller, as ever.",
+        "Before the exec, and before the init takes any id: over an exec only root keeps its "
+        "capabilities, and this map says which id is root; no process can take an id that isn't "
+        "in it.",
         "user_namespaces(7), capabilities(7)",
     ),
     "map-gid-by-helper": Text(
@@ -129,8 +129,8 @@ TEXTS = {
     "map-uid-by-helper": Text(
         "newuidmap, which has the right to, writes the user map: the caller's own id, and ranges "
         "that /etc/subuid gives to the caller, which it checks.",
-        "From outside, and once: a map is written whole, in one write of at most 340 lines, or not "
-        "at all.",
+        "From outside, and once: a map is written whole, in one write of at most 340 lines, or "
+        "not at all.",
         "newuidmap(1), subuid(5), user_namespaces(7)",
     ),
     # What is joined.
@@ -142,8 +142,9 @@ TEXTS = {
         "PR_SET_DUMPABLE(2const), ptrace(2)",
     ),
     "fork-scout": Text(
-        "A process that looks in the launcher's place: whoever enters a user namespace can't come "
-        "back, and a file system that doesn't answer may hold whoever asks it forever.",
+        "A process that looks in the launcher's place: a process that enters a user namespace "
+        "can't come back, and a file system that doesn't answer may hold one that asks it "
+        "forever.",
         "Before anything is made: it ends when it has told what it found.",
         "fork(2), setns(2)",
     ),
@@ -190,8 +191,8 @@ TEXTS = {
     "join-mount": Text(
         "The root and the working directory become the root of the target's mounts: from then on "
         "every path is looked up in the file systems of the other side.",
-        "Last of these, for what is opened later by its path is what somebody there has put in its "
-        "place. What is needed of this side is open, or has been read in.",
+        "Last of these, for what is opened later by its path is what processes there have put "
+        "in its place. What is needed of this side is open, or has been read in.",
         "setns(2), mount_namespaces(7)",
     ),
     "join-pid": Text(
@@ -243,8 +244,8 @@ TEXTS = {
     # The init.
     "keep": Text(
         "The stage becomes the parent of whatever is orphaned below it: it is the keeper now.",
-        "Before the init exists, so that nothing that the program leaves behind can slip away to "
-        "somebody else.",
+        "Before the init exists, so that nothing that the program leaves behind can slip away "
+        "to another process.",
         "PR_SET_CHILD_SUBREAPER(2const)",
     ),
     "open-target": Text(
@@ -359,26 +360,27 @@ TEXTS = {
         "The directory is opened part by part, through no symbolic link, and a new proc file "
         "system covers what was opened. It shows the processes of the PID namespace that the init "
         "is in.",
-        "By the init, since a proc file system belongs to the PID namespace of whoever mounts it. "
-        "On what is open and not on a path, since a path can lead elsewhere by the time of the "
-        "mount, if others may write to a part of it.",
+        "By the init, since a proc file system belongs to the PID namespace of the process that "
+        "mounts it. On what is open and not on a path, since a path can lead elsewhere by the "
+        "time of the mount, if others may write to a part of it.",
         "mount(2), fchdir(2), open(2), proc(5)",
     ),
     "mount-proc-apart": Text(
         "The directory is opened, through no symbolic link. What is mounted there takes no part in "
         "the propagation any more; then a new proc covers it, which shows the processes of the PID "
         "namespace that the init is in.",
-        "By the init, since a proc file system belongs to the PID namespace of whoever mounts it. "
-        "Mounts spread to the host's own tree, as was asked for: a /proc that did would cover "
-        "the host's.",
+        "By the init, since a proc file system belongs to the PID namespace of the process that "
+        "mounts it. Mounts spread to the host's own tree, as was asked for: a /proc that did "
+        "would cover the host's.",
         "mount_namespaces(7), proc(5), mount(2)",
     ),
     "mount-proc": Text(
         "A new /proc covers the old one. It shows the processes of the new PID namespace, and "
-        "nobody else's.",
-        "A proc file system belongs to the PID namespace of whoever mounts it: so this is for the "
-        "init, not for the process that forked it, and comes after the tree of mounts is private. "
-        "In a user namespace the kernel asks for a /proc on which nothing is masked.",
+        "no others.",
+        "A proc file system belongs to the PID namespace of the process that mounts it: so this "
+        "is for the init, not for the process that forked it, and comes after the tree of "
+        "mounts is private. In a user namespace the kernel asks for a /proc on which nothing is "
+        "masked.",
         "proc(5), pid_namespaces(7), mount(2)",
     ),
     "bind-resolver": Text(
@@ -409,7 +411,7 @@ TEXTS = {
     ),
     "close-namespaces": Text(
         "What has been entered isn't needed any more, nor is /proc as it is outside.",
-        "Before a path is followed that somebody inside may have laid: one through /proc/self/fd "
+        "Before a path is followed that a process inside may have laid: one through /proc/self/fd "
         "would lead out.",
         "close(2), namespaces(7)",
     ),
@@ -456,7 +458,7 @@ TEXTS = {
     "set-groups": Text(
         "The supplementary groups are replaced.",
         "Credentials come last, for everything above took the right to do it; and of them the "
-        "groups come first: whoever isn't root any more may not change them.",
+        "groups come first: a process that isn't root any more may not change them.",
         "setgroups(2), credentials(7)",
     ),
     "set-group": Text(
@@ -488,7 +490,7 @@ TEXTS = {
         "The process gets an empty session keyring, for keys (of Kerberos, of encrypted or network "
         "file systems) of its own. Those in the caller's are left behind.",
         "A fork and an exec pass the session keyring on, like the working directory. After the "
-        "last change of user, so that the new one belongs to who the program is, whose quota it "
+        "last change of user, so that the new one belongs to the program's user, whose quota it "
         "counts for.",
         "KEYCTL_JOIN_SESSION_KEYRING(2const), keyrings(7)",
     ),
@@ -510,8 +512,8 @@ TEXTS = {
     # The program.
     "take-foreground": Text(
         "The terminal's keys (^C, ^Z) and its input go to the process group of the program.",
-        "By the init, for its own group, after all that could fail: whoever starts pyspawn has the "
-        "terminal until there's a program.",
+        "By the init, for its own group, after all that could fail: the process that starts "
+        "pyspawn has the terminal until there's a program.",
         "tcsetpgrp(3), termios(3)",
     ),
     "restore-signals": Text(
