@@ -49,6 +49,21 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """Give back the dispositions and the mask that a test changes in this process.
+
+    Else a later one dies of its SIGINT, which is for a Python interpreter's handler.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    yield
+    for number, disposition in before.items():
+        if disposition is not None and signal.getsignal(number) != disposition:
+            signal.signal(number, disposition)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
     """Fail a test that leaves a living process behind, once that process is gone."""
     before = children.of(os.getpid())
