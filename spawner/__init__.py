@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from spawner.errors import SpecError as SpecError
     from spawner.ids.idmap import Extent as Extent
     from spawner.ids.idmap import IdMap as IdMap
+    from spawner.limit.limits import Limits as Limits
     from spawner.net.network import Network as Network
     from spawner.net.network import Publish as Publish
     from spawner.spec import Namespaces as Namespaces
@@ -47,6 +48,7 @@ __all__ = [
     "Extent",
     "IdMap",
     "JoinedProcess",
+    "Limits",
     "Namespaces",
     "Network",
     "PlanStep",
@@ -72,6 +74,7 @@ _HOMES = {
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
     "spawner.ids.idmap": ("Extent", "IdMap"),
     "spawner.api.joined": ("JoinedProcess", "join"),
+    "spawner.limit.limits": ("Limits",),
     "spawner.net.network": ("Network", "Publish"),
     "spawner.api.process": (
         *("CalledProcessError", "CompletedProcess", "Process"),

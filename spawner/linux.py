@@ -523,7 +523,49 @@ class Kernel:
         finally:
             posix.close(descriptor)
 
+    def read_file(self, path: str) -> bytes:
+        """Return what a small file of /proc holds."""
+        descriptor = self.open(path, posix.O_RDONLY)
+        try:
+            return posix.read(descriptor, 4096)
+        except OSError as error:
+            raise SyscallError("read", error.errno or 0, path) from None
+        finally:
+            posix.close(descriptor)
+
     # What the program starts with
+
+    def prlimit(self, number: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Return the soft and the hard limit of a resource, after setting them to `limits`, if any.
+
+        In both -1 is for unlimited. See prlimit(2).
+        """
+        import resource
+
+        try:
+            if limits is not None:
+                resource.prlimit(0, number, limits)
+            return resource.prlimit(0, number)
+        except ValueError:  # that's how it says EINVAL
+            from errno import EINVAL
+
+            raise SyscallError("prlimit", EINVAL) from None
+        except OSError as error:
+            raise SyscallError("prlimit", error.errno or 0) from None
+
+    def setpriority(self, nice: int) -> None:
+        """Set the nice value of this process.
+
+        See setpriority(2).
+        """
+        _named("setpriority", posix.setpriority, posix.PRIO_PROCESS, 0, nice)
+
+    def getpriority(self) -> int:
+        """Return the nice value of this process.
+
+        See getpriority(2).
+        """
+        return _named("getpriority", posix.getpriority, posix.PRIO_PROCESS, 0)
 
     def chdir(self, path: str) -> None:
         """Change the working directory, chdir(2)."""

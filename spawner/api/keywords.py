@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Ports,
         Word,
     )
+    from spawner.limit.limits import Limits
     from spawner.net.network import Network
 
 SUBPROCESS = (
@@ -139,6 +140,14 @@ def _ports(option: str, value: Ports) -> list[str]:
     ]
 
 
+def _limits(_: str, value: Limits) -> list[str]:
+    from spawner.limit.limits import Limits, options
+
+    if not isinstance(value, Limits):
+        raise TypeError
+    return [_word(option, text) for option, text in options(value)]
+
+
 def _whole(option: str, value: int | str) -> list[str]:
     return [_word(option, _number(value))]
 
@@ -200,6 +209,7 @@ TABLE = {
     "publish": Keyword("a port or several, as 80, '8080:80' or a Publish", _ports, "publish"),
     "propagation": Keyword("text", _text, "propagation"),
     "mount_proc": Keyword("True, False or a path", _true_or_path, "mount-proc"),
+    "limits": Keyword("a Limits", _limits),
     "cwd": Keyword("a path", _path, "workdir"),
     "map": Keyword("'root', 'current' or 'auto'", _map),
     "map_users": Keyword(_IDS, _extents, "map-users"),

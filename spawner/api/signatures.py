@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import IO, Any, Literal, TypeAlias
 
     from spawner.ids.idmap import Extent, IdMap
+    from spawner.limit.limits import Limits
     from spawner.net.network import Network, Publish
     from spawner.spec import Namespaces
 
@@ -64,6 +65,7 @@ class Options(_Ours, total=False):
     publish: Ports
     propagation: Literal["private", "slave", "shared", "unchanged"] | None
     mount_proc: Place
+    limits: Limits | None
     map: Literal["root", "current", "auto"] | None
     map_users: Extents | None
     map_groups: Extents | None

@@ -13,7 +13,10 @@ _NO_NEED = "leave it out"
 
 _INSIDE = "make mounts inside, where they stay: `sh -c 'mount ... && exec PROGRAM'`"
 
-_LIMITS = "set limits in the shell (ulimit), or on the control group in which pyspawn is started"
+_LIMITS = (
+    "set that limit on the control group in which pyspawn is started; --rlimit NAME=SOFT[:HARD] "
+    "limits each process by itself"
+)
 
 _CAPABILITIES = "put `setpriv` in front of PROGRAM: it drops capabilities, setpriv(1)"
 
@@ -115,7 +118,8 @@ RUN: "Mapping[str, str]" = {
     "--name": "containers have no names; --hostname NAME sets the host name inside",
     "--privileged": f"root keeps its rights: {_NO_NEED}",
     "--cap-add": f"root keeps its capabilities: {_NO_NEED}",
-    **dict.fromkeys(("--memory", "--cpus", "--pids-limit", "--ulimit"), _LIMITS),
+    **dict.fromkeys(("--memory", "--cpus", "--pids-limit"), _LIMITS),
+    "--ulimit": "use --rlimit NAME=SOFT[:HARD]",
     "--share-net": "use --share net, or nothing at all: the network is shared unless you say --net",
     "-R": "PROGRAM has pyspawn's root directory: put `chroot DIR` in front of PROGRAM",
     "--root": "PROGRAM has pyspawn's root directory: put `chroot DIR` in front of PROGRAM",

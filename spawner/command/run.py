@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from spawner.ids.idmap import Extent
     from spawner.ids.names import User
+    from spawner.limit.limits import Rlimit
     from spawner.spec import Wish
 
 USAGE = """\
@@ -77,6 +78,20 @@ def _allow_or_deny(word: str) -> str:
     return word
 
 
+def _rlimit(word: str) -> "Rlimit":
+    from spawner.limit import limits
+
+    return limits.rlimit(word)
+
+
+def _whole(word: str) -> int:
+    """Return a whole number, which may be negative."""
+    digits = word[1:] if word[:1] in ("-", "+") else word
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+        raise ValueError(f"{word!r} is not a whole number")
+    return int(word)
+
+
 def _json(word: str) -> str:
     if word != "json":
         raise ValueError(f"{word!r} is not json, the only other form")
@@ -85,10 +100,10 @@ def _json(word: str) -> str:
 
 def _whole_seconds(word: str) -> int:
     """Return a number of seconds, which may be negative."""
-    digits = word[1:] if word[:1] in ("-", "+") else word
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
-        raise ValueError(f"{word!r} is not a whole number of seconds")
-    return int(word)
+    try:
+        return _whole(word)
+    except ValueError as error:
+        raise ValueError(f"{error} of seconds") from None
 
 
 def _time_out(word: str) -> float | None:
@@ -221,6 +236,28 @@ MOUNTS = (
 )
 """What mounts are asked for by."""
 
+LIMITS = (
+    Option(
+        "rlimit",
+        metavar="NAME=SOFT[:HARD]",
+        convert=_rlimit,
+        many=True,
+        help="Limit a resource of each process, as in nofile=1024 or as=2G:unlimited; the names "
+        "are those of prlimit(1). Repeatable.",
+    ),
+    Option(
+        "nice", metavar="N", convert=_whole, help="Give PROGRAM the nice value N, from -20 to 19."
+    ),
+    Option(
+        "oom-score-adj",
+        metavar="N",
+        convert=_whole,
+        help="Have PROGRAM ended sooner, up to 1000, or later, down to -1000, where memory runs "
+        "out.",
+    ),
+)
+"""What limits are asked for by."""
+
 KEEP = (
     Option(
         "persist",
@@ -263,6 +300,7 @@ TABLE = (
     *NETWORK,
     *IDS,
     *MOUNTS,
+    *LIMITS,
     *KEEP,
     Option("hostname", metavar="NAME", help="Set the host name inside."),
     Option(
@@ -342,6 +380,7 @@ BY_NAME = {option.long: option for option in TABLE}
 WISHES = {
     "spawner.ids.identity": IDS,
     "spawner.life.persist": KEEP,
+    "spawner.limit.limits": LIMITS,
     "spawner.mount.tree": MOUNTS,
     "spawner.net.network": NETWORK,
 }

@@ -288,6 +288,20 @@ TEXTS = {
         "group, and is to reach the program once, by way of the launcher.",
         "setpgid(2), credentials(7)",
     ),
+    "set-nice": Text(
+        "The scheduler gives the process a smaller share of the processors than those with a lower "
+        "nice value; what it starts inherits that. Afterwards it is read back.",
+        "While the init has all the rights that it came with: a value below the caller's takes "
+        "CAP_SYS_NICE, which goes with a change of user.",
+        "setpriority(2), sched(7)",
+    ),
+    "set-oom-score-adj": Text(
+        "Where memory runs out, the kernel ends the process with the highest score, to which this "
+        "adds; what the process starts inherits it. Afterwards it is read back.",
+        "While /proc is the caller's and the file belongs to this process's user. A value below "
+        "the caller's takes CAP_SYS_RESOURCE.",
+        "proc_pid_oom_score_adj(5)",
+    ),
     "unshare-mount": Text(
         "The init gets a copy of the tree of mounts. What it mounts from now on is seen only here, "
         "once the propagation is off.",
@@ -485,6 +499,14 @@ TEXTS = {
         "is outside: so the launcher has read the maps before, and refuses that.",
         "Last of all, since the steps before take rights that may go with this one.",
         "setgroups(2), setresuid(2), user_namespaces(7)",
+    ),
+    "set-rlimit": Text(
+        "No process of the program's can have more of this than the soft limit says, nor raise "
+        "that above the hard one. What a process starts inherits both. Afterwards they are read "
+        "back.",
+        "After the last change of credentials, since the set-up needs files, memory and processes "
+        "of its own. Lowering a limit takes no right.",
+        "prlimit(2), getrlimit(2)",
     ),
     "leave-session-keyring": Text(
         "The process gets an empty session keyring, for keys (of Kerberos, of encrypted or network "

@@ -29,6 +29,10 @@ MAKERS = ("unshare", "clone", "clone3", "fork")
 """System calls that make namespaces; a fork does so for kinds that hold for children only."""
 
 
+NO_CALL = 0
+"""In the place of an errno, where no system call is to blame."""
+
+
 class Host:
     """The files and calls by which the host and this process can be examined.
 
@@ -69,9 +73,10 @@ class Case:
     def __init__(self, error: "SetupError", spec: "Spec | None", host: Host) -> None:
         self.host = host
         self.spec = spec
-        self.errno = error.errno
+        self.errno = error.errno or NO_CALL
         self.syscall = error.syscall or ""
         self.path = error.path or ""
+        self.step = error.step
         wanted = spec.namespaces.wanted if spec else frozenset(NAMESPACES)
         words = error.step.replace(",", " ").split()
         named = [kind for kind in NAMESPACES if kind in wanted and kind in words]

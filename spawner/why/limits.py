@@ -1,8 +1,13 @@
 """Explain limits that are reached: of processes, files, namespaces, keys, clocks and names."""
 
 from spawner.errors import mark
+from spawner.limit.limits import Limits
 from spawner.spec import KINDS
 from spawner.why.evidence import MAKERS, Case, number, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.limit.limits import Rlimit
 
 _ENDED_SINCE = 2
 """Processes of ours that have ended between the failure and the look at a limit: stage, init."""
@@ -89,6 +94,57 @@ def no_key(case: Case) -> str | None:
         "allows: run fewer at once, or raise the limit as root, `sysctl -w "
         "kernel.keys.maxkeys=20000 kernel.keys.maxbytes=2000000`"
     )
+
+
+def nice(case: Case) -> str | None:
+    """Explain EACCES: a lower nice value, setpriority(2)."""
+    if case.syscall != "setpriority":
+        return None
+    return (
+        "a nice value below the caller's takes CAP_SYS_NICE, which ordinary users don't have, nor "
+        "root in a new user namespace: take a higher value, or have root start pyspawn by nice(1)"
+    )
+
+
+def oom_score(case: Case) -> str | None:
+    """Explain EACCES: a lower score where memory runs out, proc_pid_oom_score_adj(5)."""
+    if not case.path.endswith("/oom_score_adj"):
+        return None
+    now = case.host.read("/proc/self/oom_score_adj")
+    known = f" ({now.strip()})" if now else ""
+    return (
+        f"an OOM score adjustment below the caller's{known} takes CAP_SYS_RESOURCE, which ordinary "
+        "users don't have, nor root in most containers or in a new user namespace: take a higher "
+        "value, or have what starts pyspawn set this one (a unit's OOMScoreAdjust=)"
+    )
+
+
+def own_processes(case: Case) -> str | None:
+    """Explain EAGAIN: a limit on processes that was asked for."""
+    for wanted in _rlimits(case):
+        if wanted.resource == "nproc" and case.syscall in MAKERS:
+            return (
+                f"the limit {wanted} is reached, which counts every process of the user in this "
+                "user namespace, the init as well: allow more"
+            )
+    return None
+
+
+def init_too_large(case: Case) -> str | None:
+    """Explain the end of an init that can't start under the limits that were asked for."""
+    wanted = ", ".join(map(str, _rlimits(case)))
+    if not wanted or "before it had started" not in case.step:
+        return None
+    return (
+        f"the init is under the limits of the program as well, {wanted}: allow what an interpreter "
+        "takes (nofile=16, as=64M and data=16M are enough), or do without an init"
+    )
+
+
+def _rlimits(case: Case) -> "tuple[Rlimit, ...]":
+    """Return the limits that were asked for."""
+    wanted = None if case.spec is None else case.spec.wish(Limits)
+    return wanted.rlimits if wanted else ()
 
 
 def clock(case: Case) -> str | None:

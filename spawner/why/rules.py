@@ -15,7 +15,7 @@ import errno
 from spawner.errors import INIT
 from spawner.joining.target import Joins
 from spawner.why import limits, missing, mounts, paths, policy, users
-from spawner.why.evidence import DENIED, Case, Host
+from spawner.why.evidence import DENIED, NO_CALL, Case, Host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,9 +51,13 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((errno.EMFILE,), limits.no_descriptor),
     ((errno.ENFILE,), limits.no_file),
     ((errno.E2BIG,), limits.too_long),
+    (DENIED, limits.nice),
+    (DENIED, limits.oom_score),
     ((errno.ENOENT, errno.ESRCH, *DENIED), missing.no_proc),
     ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), missing.born_elsewhere),
+    ((errno.EAGAIN,), limits.own_processes),
     ((errno.EAGAIN,), limits.no_process),
+    ((NO_CALL,), limits.init_too_large),
     ((errno.ENOSPC,), limits.no_namespace),
     ((errno.EINVAL,), missing.no_kind),
     ((errno.EPERM,), users.no_mapping),

@@ -41,6 +41,10 @@ HARMLESS = (
     "set_variable",
     "exec",
     "set_signals",
+    "prlimit",
+    "setpriority",
+    "getpriority",
+    "read_file",
 )
 """Methods that change nothing but the calling process, and need no rights."""
 

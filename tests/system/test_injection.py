@@ -28,12 +28,14 @@ def test_each_call_refused(case: str) -> None:
     assert not workers.faults(injection, tasks)
 
 
-@pytest.mark.parametrize("case", ["run", "exec"])
+@pytest.mark.parametrize("case", ["run", "exec", "limits"])
 def test_the_trace_has_the_calls_of_a_start(case: str) -> None:
     """So that those which are refused are what makes a container, and none is forgotten."""
     require("pidns", "strace")
     argv = [sys.executable, "-c", f"from helpers import injection; injection.show({case!r})"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     names = subprocess.check_output(argv, env=environment, text=True).split()
-    wanted = {"run": "unshare mount clone chdir sethostname", "exec": "setns clone fchdir"}
+    wanted = {"run": "unshare mount clone chdir sethostname",
+              "exec": "setns clone fchdir",
+              "limits": "prlimit64 setpriority getpriority"}  # fmt: skip
     assert set(wanted[case].split()) <= set(names)

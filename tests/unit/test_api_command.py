@@ -80,6 +80,15 @@ def test_the_defaults() -> None:
             {"network": spawner.Network("pasta", publish=[spawner.Publish(8080, 80)])},
             [b"--network=pasta", b"--publish=127.0.0.1:8080:80/tcp"],
         ),
+        ({"limits": spawner.Limits()}, []),
+        (
+            {
+                "limits": spawner.Limits(
+                    rlimits={"as": "2G", "nofile": (5, 6)}, nice=-5, oom_score_adj=0
+                )
+            },
+            [b"--rlimit=nofile=5:6", b"--rlimit=as=2147483648", b"--nice=-5", b"--oom-score-adj=0"],
+        ),
         (
             {"network": spawner.Network("veth", bridge="br0", address="10.1.0.2/24")},
             [b"--network=veth:br0,address=10.1.0.2/24"],
@@ -213,6 +222,7 @@ def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], mess
         ({"map_users": 5}, "map_users takes an IdMap, .*, not 5"),
         ({"map_users": [5]}, r"map_users takes an IdMap, .*, not \[5\]"),
         ({"map_users": [(1, 2)]}, r"map_users takes an IdMap, .*, not \[\(1, 2\)\]"),
+        ({"limits": {"nofile": 5}}, "limits takes a Limits, not {'nofile': 5}"),
         ({"user": 1.5}, "user takes an id, which is a whole number, or a name, not 1.5"),
         ({"group": True}, "group takes an id"),
         ({"extra_groups": 5}, "extra_groups takes ids"),

@@ -54,7 +54,7 @@ def test_all_that_the_modules_offer_is_public() -> None:
     assert offered <= set(spawner.__all__)
     assert set(spawner.__all__) - offered == {
         *("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
-        *("Extent", "IdMap", "Namespaces", "Network", "PlanStep", "Publish", "plan"),
+        *("Extent", "IdMap", "Limits", "Namespaces", "Network", "PlanStep", "Publish", "plan"),
         *("JoinedProcess", "join", "__version__"),
     }
 

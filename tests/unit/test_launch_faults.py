@@ -47,12 +47,18 @@ SHAPES: dict[str, dict[str, Any]] = {
         "init": "",
         "more": MORE | {"user": 0, "group": 0},
     },
+    "the program has limits": {
+        "required": ROOT,
+        "init": "",
+        "more": MORE | {"rlimits": {"core": 0, "nofile": 100}, "nice": 19},
+    },
 }
 """Each way of making a container."""
 
 # Refusals of these are no failures: the first three have no terminal here, the others no use.
 NEVER_CALLED = {"take_foreground", "move_to_process_group", "pass_on_signal", "open", "run_helper"}
 NEVER_CALLED |= {"chdir_by_text", "mount_id"}
+NEVER_CALLED |= {"read_file"}  # a pretended write couldn't be read back
 NEVER_CALLED |= {"fork_aside", "make_file", "setns", "unmount"}  # there's no network
 NEVER_CALLED |= {
     "parent_namespace",
@@ -198,6 +204,8 @@ def _unused(shape: dict[str, Any]) -> set[str]:
         unused.add("bring_up")
     if "mount_proc" not in shape.get("more", ()):
         unused |= {"open_directory", "fchdir"}
+    if "rlimits" not in shape.get("more", ()):
+        unused |= {"prlimit", "setpriority", "getpriority"}
     if "user" not in shape.get("more", ()):
         unused |= {"setgroups", "setgid", "setuid"}
     elif not has("CAP_SETGID"):
