@@ -80,6 +80,7 @@ class Machine:
         self.interrupted = False
         self.exit_status = OURS  # until the workload's is known: a lost one is not a success
         self._stops_forwarded = 0
+        self._continued_by_us = False
 
     def signal(self, number: int, code: int, now: float, *, lent: bool = False) -> "list[Action]":
         """Take a signal with its si_code; return where to send it.
@@ -129,6 +130,7 @@ class Machine:
             stopped = self.stopped or self._stops_forwarded
             whole = stopped and self.own_group and target == settings.PROCESS
             self.stopped = False
+            self._continued_by_us = bool(stopped)
             self._stops_forwarded = 0
             return [(CONTINUE, sent, settings.GROUP if whole else target)]
         return [(SEND, sent, target)]
@@ -165,16 +167,23 @@ class Machine:
         if self.asked.suspends:
             return []  # the sender of the stop has stopped us with it
         self.stopped = True
+        self._continued_by_us = False
         if self._stops_forwarded:
             self._stops_forwarded = 0
             return [(SUSPEND, signal, ASKED)]
         return [(SUSPEND, signal, "")]
 
     def continued(self, pid: int) -> "list[Action]":
-        """Take the news that a child was continued."""
+        """Take the news that a child was continued.
+
+        Others have continued it behind our back, unless a SIGCONT went through us: a stop that was
+        forwarded since then has overtaken the news of that.
+        """
         if pid == self.pid:
             self.stopped = False
-            self._stops_forwarded = 0
+            if not self._continued_by_us:
+                self._stops_forwarded = 0
+            self._continued_by_us = False
         return []
 
     def expired(self) -> "list[Action]":

@@ -207,6 +207,36 @@ def test_a_stop_that_was_forwarded_was_asked_for() -> None:
     ]
 
 
+@pytest.mark.parametrize("told", ["before", "after", "never"])
+@pytest.mark.parametrize("known", [True, False], ids=["stopped", "stop unknown"])
+def test_a_stop_may_overtake_the_news_that_the_workload_was_continued(
+    told: str, known: bool
+) -> None:
+    """As a ^Z right after a `fg`: it was asked for, whatever is read first."""
+    supervisor = make()
+    supervisor.signal(signal.SIGTSTP, machine.SI_KERNEL, 0)
+    if known:
+        supervisor.stopped_by(WORKLOAD, signal.SIGTSTP)
+    supervisor.signal(signal.SIGCONT, 0, 0)
+    if told == "before":
+        supervisor.continued(WORKLOAD)
+    supervisor.signal(signal.SIGTSTP, machine.SI_KERNEL, 0)
+    if told == "after":
+        supervisor.continued(WORKLOAD)
+    assert supervisor.stopped_by(WORKLOAD, signal.SIGTSTP) == [
+        (machine.SUSPEND, signal.SIGTSTP, machine.ASKED)
+    ]
+
+
+def test_a_stop_behind_our_back_is_not_one_that_others_have_ended() -> None:
+    supervisor = make()
+    supervisor.signal(signal.SIGTSTP, machine.SI_KERNEL, 0)
+    supervisor.continued(WORKLOAD)
+    assert supervisor.stopped_by(WORKLOAD, signal.SIGTSTP) == [
+        (machine.SUSPEND, signal.SIGTSTP, "")
+    ]
+
+
 @given(number=SIGNALS)
 def test_pause_ends_on_term_and_int_only(number: int) -> None:
     paused = machine.Machine(settings.Settings({"pause": True}), own_pid=1)
