@@ -6,7 +6,9 @@ import contextlib
 import os
 import posix
 import resource
+import shutil
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +28,15 @@ __all__ = ["require"]
 pytest_plugins = ["helpers.side_by_side"]
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # A directory of the run's own: pytest's common one is moved, closed to other users and cleared
+    # away by every run beside this one, and may hold what this one has no right to remove.
+    if config.option.basetemp is None:
+        place = tempfile.mkdtemp(prefix="pidone-tests-")
+        config.option.basetemp = Path(place, "pytest")
+        owner = os.getpid()
+        config.add_cleanup(lambda: _remove(place, owner))
     # Nothing is kept between runs: a checkout need not be writable by who runs its tests.
     # And no property is timed: the host may be busy, and a test is of what is done.
     settings.register_profile(
@@ -46,6 +56,12 @@ def pytest_configure() -> None:
     # provoked on purpose must not leave a core file in the checkout.
     children.become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _remove(place: str, owner: int) -> None:
+    """Remove the directory of a run, at the end of the process that made it."""
+    if os.getpid() == owner:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
