@@ -108,7 +108,7 @@ class Workload:
             raise self._failure(said)
 
     def _failure(self, said: bytes) -> ExecFailed:
-        """Return the failure that the child told of: ERRNO, then STATUS, TEXT and HINT.
+        """Return the failure that the child reported: ERRNO, then STATUS, TEXT and HINT.
 
         If the child couldn't even import the words for it, only the errno is there.
         """

@@ -2,7 +2,7 @@
 
 `argparse` costs 7.5 ms of start-up, more than a whole interpreter. This is the part of
 getopt_long(3) that supervisors need: options stop at the first word that isn't one or at `--`;
-short ones may be joined (`-gw`, `-rHUP:TERM`); long ones take `--name=value` or `--name value`.
+short ones may be joined (`-gw`, `-rHUP:TERM`); long ones accept `--name=value` or `--name value`.
 """
 
 import posix
@@ -107,7 +107,7 @@ def descriptor(word: str) -> int:
 
 
 def check_writable(descriptor: int) -> None:
-    """Raise OSError for a descriptor that isn't open, is for reading only, or takes no lines.
+    """Raise OSError for a descriptor that isn't open, is for reading only, or accepts no lines.
 
     A write(2) of no bytes fails then (EBADF; EINVAL for a pidfd or an eventfd). A socket would send
     an empty message.
@@ -145,7 +145,7 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
                 raise UsageError(message, _nearest(name, long), unknown=f"--{name}")
             if option.metavar is None:
                 if equals:
-                    raise UsageError(f"option --{name} takes no value")
+                    raise UsageError(f"option --{name} doesn't accept a value")
                 _store(values, option, None, "")
                 continue
             if not equals and not option.optional:
@@ -196,7 +196,7 @@ def environment(
 ) -> "dict[str, Any]":
     """Return the values of the variables named `PREFIX_NAME`, by `Option.name`.
 
-    A flag takes 1, yes, true, on or 0, no, false, off, or nothing; a repeatable option takes
+    A flag accepts 1, yes, true, on or 0, no, false, off, or nothing; a repeatable option accepts
     several values with spaces or commas between them. Raises UsageError.
     """
     values: dict[str, Any] = {}
@@ -243,7 +243,7 @@ def _store(values: "dict[str, Any]", option: Option, text: str | None, where: st
 
 
 def _purpose(option: Option) -> str | None:
-    """Return the hint for a value that `option` can't take: its help, in brief."""
+    """Return the hint for a value that `option` can't accept: its help, in brief."""
     if option.hidden:
         return None
     return f"{option.spelling}: {option.help.partition('. ')[0].removesuffix('.')}"

@@ -111,7 +111,7 @@ def _access_hint(path: bytes) -> str | None:
         return None
     if not mode & 0o111:
         return f"make the file executable: chmod +x {text(path)}"
-    return "the file's interpreter, its file system (noexec) or its permissions forbid that"
+    return "the file's interpreter, its file system (noexec) or its permissions forbid running it"
 
 
 _BUILT_IN = (b"alias", b"cd", b"eval", b"exec", b"exit", b"export", b"set", b"source", b"trap",

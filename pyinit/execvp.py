@@ -58,7 +58,7 @@ def search(
 ) -> int:
     """Return what `attempt` returns for the first path for which it doesn't fail.
 
-    `attempt` takes a path and an argv, and raises OSError with what execve(2) said. Raises
+    `attempt` is called with a path and an argv, and raises OSError with what execve(2) said. Raises
     ExecError.
     """
     denied: ExecError | None = None

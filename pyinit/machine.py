@@ -44,7 +44,7 @@ SUSPEND = "suspend"
 ASKED = "asked"
 """Somebody sent the stop through us, so somebody will send the SIGCONT."""
 YIELD = "yield"
-"""Action (YIELD, SIGCONT, ""): take the terminal back for our process group, and continue that."""
+"""Action (YIELD, SIGCONT, ""): take the terminal back for our group, and continue the group."""
 EXIT = "exit"
 """Action (EXIT, status, "")."""
 
@@ -83,7 +83,7 @@ class Machine:
         self._continued_by_us = False
 
     def signal(self, number: int, code: int, now: float, *, lent: bool = False) -> "list[Action]":
-        """Take a signal with its si_code; return where to send it.
+        """Handle a signal with its si_code; return where to send it.
 
         `lent` says whether we have passed the terminal's foreground on to the workload.
         """
@@ -136,7 +136,7 @@ class Machine:
         return [(SEND, sent, target)]
 
     def ended(self, pid: int, wait_status: int, now: float) -> "list[Action]":
-        """Take the death of the workload or of an adopted child, with its wait status."""
+        """Note the death of the workload or of an adopted child, with its wait status."""
         if self.phase == RUNNING and pid == self.pid:
             code, _ = status_of_wait(wait_status)
             self.exit_status = self.asked.exit_codes.get(code, code)
@@ -155,13 +155,13 @@ class Machine:
         return []
 
     def childless(self) -> "list[Action]":
-        """Take the news that no child is left, not even a workload whose death was missed."""
+        """Note that no child is left, not even a workload whose death was missed."""
         if self.phase == PAUSED:
             return []
         return [(EXIT, self.exit_status, "")]
 
     def stopped_by(self, pid: int, signal: int) -> "list[Action]":
-        """Take the news that a child was stopped by `signal`."""
+        """Note that a child was stopped by `signal`."""
         if self.phase != RUNNING or pid != self.pid or signal not in STOPS:
             return []
         if self.asked.suspends:
@@ -174,7 +174,7 @@ class Machine:
         return [(SUSPEND, signal, "")]
 
     def continued(self, pid: int) -> "list[Action]":
-        """Take the news that a child was continued.
+        """Note that a child was continued.
 
         Others have continued it behind our back, unless a SIGCONT went through us: a stop that was
         forwarded since then has overtaken the news of that.
@@ -187,7 +187,7 @@ class Machine:
         return []
 
     def expired(self) -> "list[Action]":
-        """Take the news that the deadline has passed: whatever is left is killed."""
+        """Note that the deadline has passed: whatever is left is killed."""
         self.deadline = None
         self.killing = True
         return [(SEND, _signal.SIGKILL, EVERYTHING)]

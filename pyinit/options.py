@@ -142,9 +142,10 @@ TABLE = (
 def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
     """Refuse options that make no sense together or here; raises cmdline.UsageError."""
     if asked.pause and asked.program:
-        raise cmdline.UsageError("--pause runs no program", "leave out the program, or --pause")
+        what = "--pause can't be combined with a program"
+        raise cmdline.UsageError(what, "leave out the program, or --pause")
     if not asked.pause and not asked.program:
-        raise cmdline.UsageError("no program given", "give one, as in: pyinit -- sleep 60")
+        raise cmdline.UsageError("no program given", "name a program, as in: pyinit -- sleep 60")
     if given.get("all") and given.get("group"):
         raise cmdline.UsageError("--all and --group exclude each other")
     if asked.target == settings.ALL and posix.getpid() != 1:
@@ -159,5 +160,5 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
             what = errno_text(error.errno or 0)
             raise cmdline.UsageError(
                 f"--events {asked.events}: {what}",
-                f"open it in the shell that starts pyinit: {asked.events}>FILE",
+                f"open the descriptor in the shell that starts pyinit: {asked.events}>FILE",
             ) from None

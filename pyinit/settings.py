@@ -73,7 +73,7 @@ class Handover:
         )
 
     def __str__(self) -> str:
-        """Return the word that `parse` takes."""
+        """Return the word that `parse` accepts."""
         sets = {"mask": self.mask, "ignored": self.ignored, "pending": self.pending}
         word = ",".join(f"{name}={signal_bits(signals):x}" for name, signals in sets.items())
         if self.foreground is not None:

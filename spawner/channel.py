@@ -38,7 +38,7 @@ MADE = "made"
 """Record: all namespaces exist; the init waits for GO."""
 
 EXEC = "exec"
-"""Record: the set-up inside is complete; the exec is next."""
+"""Record: the set-up of the container is complete; the exec is next."""
 
 ERROR = "error"
 """Record: a step failed; the fields are those of SetupError."""

@@ -19,7 +19,7 @@ STAGE = "stage"
 """The process that unshares; it forks the init."""
 
 INIT = "init"
-"""The process that sets up the inside and then becomes the program, or pyinit as its PID 1."""
+"""The process that sets up the container and then becomes the program, or pyinit as its PID 1."""
 
 WITNESS = "witness"
 """The process that learns of the terminal's stops where the program can't be stopped by them."""

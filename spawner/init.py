@@ -56,7 +56,7 @@ def drop_pending() -> None:
 
 
 def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
-    """Take the steps of the inside, then exec."""
+    """Take the init's steps, then exec."""
     complete = False
     for step in steps:
         if step.where != INIT:

@@ -101,7 +101,7 @@ class Launch:
         self._make(at_once=False)
 
     def start(self) -> None:
-        """Let the init go: it sets up the inside, and executes the program; raises SetupError."""
+        """Let the init go: it sets up the container and execs the program; raises SetupError."""
         made = self.container
         if made.keeping:
             made.dismiss_witness()
@@ -299,5 +299,5 @@ class Launch:
 
 
 def _is_between(step: "Step") -> bool:
-    """Tell whether the launcher takes a step after the making and before the set-up inside."""
+    """Tell whether the launcher takes a step after the making and before the init goes on."""
     return step.where == LAUNCHER and not step.makes

@@ -232,7 +232,7 @@ class Kernel:
     __slots__ = ()
 
     speaks = False
-    """Whether it tells of itself on stderr (`telling`)."""
+    """Whether this kernel reports its calls on stderr (`telling`)."""
 
     # Processes
 

@@ -48,10 +48,10 @@ SUSPEND_GROUP = "suspend group"
 """Action (SUSPEND_GROUP, signal): stop our process group by its default action; then `resumed`."""
 
 SUSPEND = "suspend"
-"""Action (SUSPEND, signal): the same for our process alone."""
+"""Action (SUSPEND, signal): stop our process alone."""
 
 LIMIT = 10.0
-"""Seconds in which what was killed has to end; what hasn't by then is left, and told of."""
+"""Seconds in which what was killed has to end; what hasn't ended by then is left, and reported."""
 
 ENDS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT)
 """What a terminal sends to end a program, by its keys or by its closing."""
@@ -97,7 +97,7 @@ class Machine:
         typed: bool = False,
         lent: bool = False,
     ) -> "list[Action]":
-        """Take a signal that came from outside.
+        """Handle a signal that came from outside.
 
         `in_foreground` says whether our group has the terminal's foreground, `lent` whether the
         program has it from us, and `typed` whether the signal is the kernel's.
@@ -120,11 +120,11 @@ class Machine:
             self.deadline = now + self.stop_timeout
 
     def overheard(self, number: int) -> None:
-        """Take a signal that the program has got from somewhere else."""
+        """Handle a signal that the program has got from somewhere else."""
         self.interrupted = self.interrupted or number == _signal.SIGINT
 
     def executed(self, *, in_foreground: bool = False) -> "list[Action]":
-        """Take the event that the exec has happened: signals that were held go out."""
+        """Note that the exec has happened: signals that were held go out."""
         held, self._held = self._held or [], None
         return [
             action
@@ -133,7 +133,7 @@ class Machine:
         ]
 
     def stopped_by(self, number: int, *, in_foreground: bool) -> "list[Action]":
-        """Take the event that the program was stopped by `number`."""
+        """Note that the program was stopped by `number`."""
         if number not in STOPS:
             return []  # SIGSTOP: whoever sent it knows how to continue
         self.stopped = True
@@ -154,7 +154,7 @@ class Machine:
         return actions
 
     def resumed(self, *, continued: bool, in_foreground: bool) -> "list[Action]":
-        """Take the event that we were continued after a suspension.
+        """Note that we were continued after a suspension.
 
         It was no suspension at all, not `continued`, where the kernel discarded the stop, because
         no shell could ever continue us (an orphaned process group, credentials(7)).
@@ -164,11 +164,11 @@ class Machine:
         return self._regain() if in_foreground else []
 
     def expired(self) -> "list[Action]":
-        """Take the event that the stop time-out is over."""
+        """Note that the stop time-out is over."""
         return self._kill()
 
     def lost(self) -> "list[Action]":
-        """Take the event that a process has ended which the container must not outlive."""
+        """Note that a process has ended which the container must not outlive."""
         return self._kill()
 
     def _forward(self, number: int, in_foreground: bool, typed: bool) -> "list[Action]":

@@ -53,7 +53,7 @@ class Observer:
         """
 
     def disconnected(self, how: str) -> None:
-        """Hear that the network inside is gone, and how."""
+        """Hear that the container's network is gone, and how."""
 
     def killing(self) -> None:
         """Hear that everything in the container is being killed."""

@@ -91,7 +91,7 @@ class Ear:
                 return set()
 
     def _over(self, why: str, status: int) -> SetupError:
-        return SetupError(f"{self._what}: {why} meanwhile", stage=LAUNCHER, status=status)
+        return SetupError(f"{self._what}: {why} before it was done", stage=LAUNCHER, status=status)
 
 
 class Making:
@@ -268,7 +268,7 @@ class Making:
         return self._gone
 
     def _keeper_failure(self) -> str:
-        """Return what a keeper has told about its failure, "" for nothing."""
+        """Return what a keeper has reported of its failure, "" for nothing."""
         reader = self._made.pipes.notice_reader
         if not self._made.keeping or reader < 0:
             return ""
@@ -299,7 +299,7 @@ class Making:
 
 
 def keeper_failed(text: str) -> SetupError:
-    """Return the error for a keeper that has told about its failure."""
+    """Return the error for a keeper that has reported its failure."""
     what = f"keep the container: {text}; what was left of it was killed"
     return SetupError(what, stage=STAGE)
 

@@ -196,7 +196,7 @@ def _isolated(item: pytest.Item) -> Isolated:
     timeout = _timeout(item.config)
     for mark in reversed(list(item.iter_markers("isolated"))):  # the nearest comes last, and wins
         if mark.args:
-            pytest.fail("the mark isolated takes names: isolated(unshare='net')", pytrace=False)
+            pytest.fail("the mark isolated needs keywords: isolated(unshare='net')", pytrace=False)
         options |= mark.kwargs
         timeout = options.pop("timeout", timeout)
     reason = _refusal(item.config, options)
@@ -248,7 +248,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is marked, and doesn't take the fixture, isolated as a whole."""
+    """Run a test that is marked, and doesn't use the fixture, isolated as a whole."""
     __tracebackhide__ = True
     if (
         pyfuncitem.get_closest_marker("isolated") is None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     @dataclass_transform(frozen_default=True)
     class _Value:
-        """A base that makes type checkers take each subclass for a frozen dataclass."""
+        """A base that makes type checkers treat each subclass as a frozen dataclass."""
 
 else:
     _Value = object
@@ -44,7 +44,7 @@ class Frozen(_Value):
     def __init__(self, *values: "Any", **named: "Any") -> None:
         named.update(zip(self._fields, values, strict=False))
         if not self._needed <= named.keys() <= {*self._fields}:
-            raise TypeError(f"a {type(self).__name__} takes {', '.join(self._fields)}")
+            raise TypeError(f"a {type(self).__name__} accepts {', '.join(self._fields)}")
         self._set(**named)
         self._check()
 
@@ -138,7 +138,7 @@ HOST_NAME_MAX = 64
 """Bytes in a host name, sethostname(2), linux/utsname.h (__NEW_UTS_LEN)."""
 
 LONGEST_POLL = 2e6
-"""Seconds, 23 days: within the int of milliseconds that poll(2) takes. Longer waits are several."""
+"""Seconds, 23 days: within the int of milliseconds of poll(2). Longer waits are several."""
 
 KTIME_SEC_MAX = 9223372036
 """Seconds that the kernel's clocks can hold, linux/ktime.h."""
@@ -176,7 +176,8 @@ class Namespaces(Frozen):
     ) -> None:
         self._set(required=_kinds("required", required), optional=_kinds("optional", optional))
         for kind in sorted(self.required & self.optional):
-            raise SpecError(f"the {kind} namespace is both required and optional", "name it once")
+            what = f"the {kind} namespace was asked for both as required and as optional"
+            raise SpecError(what, "name it only once")
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -232,7 +233,7 @@ def choose(
         for kind in sorted(named[first] & named[second]):
             what = "every namespace" if kind == ALL else f"the {kind} namespace"
             raise SpecError(
-                f"{what} is named in both {mark(first)} and {mark(second)}", "name it in one"
+                f"{what} is named in both {mark(first)} and {mark(second)}", "name it in only one"
             )
     required = set(DEFAULT_NAMESPACES)
     if not privileged:
@@ -281,8 +282,8 @@ class Choice:
 class Wish(Frozen):
     """The base of wishes: what is wanted of one subject beyond a plain run; it checks itself.
 
-    `door` names the module whose `find` looks up what that takes. The rest are facts, by which one
-    wish judges whether it goes with others: it knows no more of them.
+    `door` names the module whose `find` looks up what the wish needs. The rest are facts, by which
+    a wish judges whether it goes with others: it knows no more of them.
     """
 
     door = ""
@@ -299,7 +300,7 @@ class Wish(Frozen):
 
     @property
     def spreads(self) -> str:
-        """The option that makes mounts inside appear outside, "" if none does."""
+        """The option that makes the container's mounts appear outside, "" if none does."""
         return ""
 
     @property

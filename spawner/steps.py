@@ -85,7 +85,7 @@ class Step(Frozen):
         return one_line(self.what)
 
     def call(self) -> str:
-        """Show the system call that does it, on one line."""
+        """Show the step's system call, on one line."""
         return one_line(self.how)
 
     def run(self, kernel: "Kernel", process: str = SELF) -> None:
@@ -217,7 +217,7 @@ def unshare(kind: str, where: str, *, optional: bool = False) -> Step:
 
 
 def deny_setgroups() -> Step:
-    """Give up setgroups(2) inside, as the kernel requires before a group is mapped unprivileged.
+    """Give up setgroups(2) for good, as the kernel requires before a group is mapped unprivileged.
 
     Else a process could drop a group that a file's mode shuts out, user_namespaces(7).
     """

@@ -1,4 +1,4 @@
-"""The launcher's second half: from the init's start inside to the end of everything.
+"""The launcher's second half: from the init's start to the end of everything.
 
 A thin loop around `machine`: it carries records, notices, signals, deaths and deadlines in, and
 actions out. Signals are read from a signalfd, which tells their sender; the init's end comes as
@@ -25,7 +25,7 @@ SI_USER = 0
 """The si_code of signals that kill(2) sends, asm-generic/siginfo.h."""
 
 _AGAIN = 5
-"""How often more than once we await for LIMIT what is being killed while the kernel works on it."""
+"""How many more times we wait, LIMIT each, for killed processes that the kernel still works on."""
 
 
 _AT_ONCE = 2.0
@@ -460,7 +460,7 @@ class Wait:
             self._overhear(_signal.SIGINT)
 
     def _not_started(self, told: channel.Notice | None) -> SetupError | None:
-        """Return the error that pyinit has told of, None if it hasn't."""
+        """Return the error that pyinit has reported, None if it hasn't."""
         if told is None:
             return None
         if told.kind == channel.FORK_FAILED:

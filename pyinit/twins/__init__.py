@@ -1,7 +1,7 @@
-"""The twins of other inits: their command lines, variables, defaults and exit statuses.
+"""The command lines, variables and statuses of other inits (tini, dumb-init, catatonit).
 
 `pyinit` is one when it is called tini, docker-init, dumb-init or catatonit, or with `--as NAME`: so
-an image changes its init by changing one file. What each tool takes and what we do better is in
+an image changes its init by changing one file. What each tool accepts and what we do better is in
 docs/twins.md. Each command line becomes the same `Settings` that ours becomes, in the tool's room.
 """
 

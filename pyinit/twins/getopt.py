@@ -19,7 +19,7 @@ class OptionError(Exception):
 class Options:
     """The options of a command line, as (letter, value) in order; `rest` are then the other words.
 
-    `letters` is as for getopt(3), `p:hv`: a colon says that the letter before takes a value.
+    `letters` is as for getopt(3), `p:hv`: a colon says that the letter before needs a value.
     `names` gives each long option its letter. Iterating raises OptionError at a word that makes no
     sense, so that the options before it have been seen.
     """
@@ -39,7 +39,7 @@ class Options:
         self._permute = permute
 
     def __iter__(self) -> "Iterator[tuple[str, str]]":
-        """Yield each option; its value is empty if the option takes none."""
+        """Yield each option; its value is empty if the option has none."""
         while self._words:
             word = self._words.pop(0)
             if word == "--":

@@ -92,7 +92,7 @@ def parse(name: str, words: list[str]) -> settings.Settings:
 
 
 def _exit_code(twin: Twin, word: str) -> int:
-    """Return the exit code that tini's -e takes; an empty word is 0, as for strtol(3)."""
+    """Return the exit code that tini's -e accepts; an empty word is 0, as for strtol(3)."""
     code, left = getopt.integer(word)
     if left or not 0 <= (code or 0) <= 255:
         personality.refuse(twin, f"-e: {word!r} is not an exit code from 0 to 255")
@@ -100,7 +100,7 @@ def _exit_code(twin: Twin, word: str) -> int:
 
 
 def _parent_death(twin: Twin, word: str) -> int:
-    """Return the signal that tini's -p takes: by a full name, such as SIGTERM."""
+    """Return the signal that tini's -p accepts: by a full name, such as SIGTERM."""
     from pyinit import signames
 
     try:

@@ -111,7 +111,7 @@ SPELL = 0.2
 """Seconds between two looks whether a launcher that was told to end is hindered."""
 
 _CONTINUED = 5
-"""Looks that find it stopped, though continued, after which it's killed."""
+"""Looks that find the launcher stopped, though continued, after which it's killed."""
 
 
 class _Launcher(Forked):
@@ -164,7 +164,7 @@ class Container:
     """The program and its arguments, as they were given."""
 
     pid: int
-    """The container's first process, which is PID 1 inside, as seen from here."""
+    """The container's first process, which is PID 1 in it, as seen from here."""
 
     namespaces: dict[str, int]
     """The inode number of each namespace of the container, by name, as in /proc/PID/ns."""

@@ -109,7 +109,7 @@ def hold(options: Mapping[str, Any], timeout: float | None = None) -> Process[by
     """Make a container for guests; raises SetupError, SpecError and subprocess.TimeoutExpired."""
     for name in FOR_PROGRAMS:
         if name in options:
-            raise SpecError(f"{name} is for programs, not for a function", "give it to run()")
+            raise SpecError(f"{name} is for programs, not for a function", "pass it to run()")
     return _Holder(
         holder(), init=False, stdin=DEVNULL, stdout=DEVNULL, start_timeout=timeout, **options
     )
@@ -146,8 +146,7 @@ def call(
         try:
             if "pid" not in _new(container):
                 raise SpecError(
-                    "a function is isolated in a PID namespace of its own, so that no process "
-                    "of it is left behind",
+                    "a function needs its own PID namespace, which ends all of its processes",
                     "don't share pid",
                 )
             guest = _Guest(container, options.get("cwd"), on_pause)

@@ -124,7 +124,7 @@ def _target(target: Target) -> str:
             raise words.spec_error(SpecError("the target has ended", hint))
         return str(target.pid)
     if isinstance(target, bool) or not isinstance(target, (int, str, bytes, os.PathLike)):
-        raise TypeError(f"target takes a Process, a pid or a path, not {target!r}")
+        raise TypeError(f"target needs a Process, a pid or a path, not {target!r}")
     if isinstance(target, int):
         return str(int(target))
     word = os.fsdecode(target)

@@ -49,14 +49,14 @@ MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-aut
 
 
 class Keyword(Frozen):
-    """A keyword of the API: what it `takes`, in words, and how to spell a value for its option.
+    """A keyword of the API: what it `needs`, in words, and how to spell a value for its option.
 
     `spell` gets the option's name and a value other than None, and returns whole words. It raises
     TypeError for any other kind of value, and ValueError, with words, for one that makes no sense.
     `none` is how None is spelt.
     """
 
-    takes: str
+    needs: str
     spell: Callable[[str, Any], list[str]]
     option: str = ""
     _: KW_ONLY
@@ -64,7 +64,7 @@ class Keyword(Frozen):
 
 
 def _word(option: str, text: str) -> str:
-    """Return `--option=text` if the option takes that text; raises ValueError."""
+    """Return `--option=text` if the option accepts that text; raises ValueError."""
     word = _unread(option, text)
     run.BY_NAME[option].convert(text)
     return word
@@ -237,7 +237,7 @@ def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
     found = tuple(pass_fds)
     for descriptor in found:
         if isinstance(descriptor, bool) or not isinstance(descriptor, int):
-            raise TypeError(f"pass_fds takes descriptors, which are numbers, not {descriptor!r}")
+            raise TypeError(f"pass_fds needs descriptors, which are numbers, not {descriptor!r}")
         try:
             os.fstat(descriptor)
         except (OSError, OverflowError):
@@ -260,9 +260,9 @@ def streams(given: Mapping[str, Any]) -> dict[str, Any]:
 def _check_umask(umask: object) -> None:
     """Raise an error for what can't be a mask for umask(2), or -1 for the caller's."""
     if isinstance(umask, bool) or not isinstance(umask, int):
-        raise TypeError(f"umask takes a mask of permissions, as 0o022, not {umask!r}")
+        raise TypeError(f"umask needs a mask of permissions, such as 0o022, not {umask!r}")
     if not -1 <= umask <= 0o777:
-        raise SpecError(f"umask: {umask} isn't a mask of permissions: those are 0 to 0o777")
+        raise SpecError(f"umask: {umask} isn't a mask of permissions, which go from 0 to 0o777")
 
 
 def _is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:
@@ -285,7 +285,7 @@ def duration(name: str, seconds: float | None, *, from_now: bool = False) -> flo
     try:
         return max(0.0, _finite(seconds, lowest=-math.inf if from_now else 0.0))
     except TypeError:
-        raise TypeError(f"{name} takes a number of seconds, or None, not {seconds!r}") from None
+        raise TypeError(f"{name} needs a number of seconds, or None, not {seconds!r}") from None
     except ValueError as error:
         raise SpecError(f"{name}: {error}") from None
 
@@ -310,9 +310,9 @@ def limit_start(options: Options | JoinOptions, timeout: float | None) -> float 
 
 
 def check_call(function: str, options: Mapping[str, Any]) -> None:
-    """Raise TypeError for what `run` takes and `call` doesn't, as in subprocess."""
+    """Raise TypeError for what `run` accepts and `call` doesn't, as in subprocess."""
     for name in {*RUN} & {*options}:
-        raise TypeError(f"{function}() takes no {name}: run() takes it")
+        raise TypeError(f"{function}() doesn't accept {name}: run() does")
 
 
 def pipe_output(options: OutputEither) -> None:

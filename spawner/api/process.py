@@ -129,16 +129,17 @@ class Process(Container, Generic[AnyStr]):
         caller's, and new if possible; `namespaces` says exactly which are, instead. `map` says who
         the caller is in a new user namespace; "auto" is root, and all of the caller's subordinate
         ids as well. `map_users` and `map_groups` are whole maps: an IdMap, or (inner, outer, count)
-        or "INNER:OUTER:COUNT" in a list, or "auto"; `setgroups` allows or denies setgroups(2)
-        inside. `hostname` is the name inside. `network` is a Network, or what --network takes, and
-        `publish` are ports of this host's that lead inside: a number, what --publish takes, a
-        Publish, or several. `propagation` says how mounts spread, and `mount_proc` that proc is
-        mounted, or where. `user`, `group` and `extra_groups` say who the program is, by ids as seen
-        inside. `limits` says what each process can be given. `monotonic` and `boottime` move the
-        clocks by whole seconds and need a new time namespace. `stop_signal` is what terminate()
-        sends, if not SIGTERM, and `stop_timeout` the seconds from then to a SIGKILL for everything,
-        if not 10 (None: no end). `start_timeout` are the seconds that the start may take, without
-        limit unless said. What the command line takes as text may be text here.
+        or "INNER:OUTER:COUNT" in a list, or "auto"; `setgroups` allows or denies setgroups(2) in
+        the container, whose name is `hostname`. `network` is a Network, or what --network accepts,
+        and `publish` are ports of this host's that lead into the container: a number, what
+        --publish accepts, a Publish, or several. `propagation` says how mounts spread, and
+        `mount_proc` that proc is mounted, or where. `user`, `group` and `extra_groups` say who the
+        program is, by ids as seen in the container. `limits` says what each process can be given.
+        `monotonic` and `boottime` move the clocks by whole seconds and need a new time namespace.
+        `stop_signal` is what terminate() sends, if not SIGTERM, and `stop_timeout` the seconds from
+        then to a SIGKILL for everything, if not 10 (None: no end). `start_timeout` are the seconds
+        that the start may take, without limit unless said. What the command line accepts as text
+        may be text here.
 
         Raises TypeError for a value of a wrong type, before anything is started.
         """

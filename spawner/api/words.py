@@ -24,7 +24,7 @@ _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
     "executable": ((None,), "the program is the first of args"),
     "preexec_fn": (
         (None,),
-        "no Python runs between fork and exec: start a program that does it, then executes yours",
+        "no Python runs between fork and exec: start a program that prepares, then executes yours",
     ),
     "close_fds": ((True,), "the program gets only the standard streams and what pass_fds names"),
     "restore_signals": (
@@ -38,10 +38,10 @@ _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
     ),
     "startupinfo": ((None,), _WINDOWS),
     "creationflags": ((0,), _WINDOWS),
-    "timeout": ((None,), "run(), wait() and communicate() take it; a start has start_timeout"),
-    "input": ((None,), "run() and communicate() take it"),
-    "capture_output": ((False,), "run() takes it; here it's stdout=PIPE, stderr=PIPE"),
-    "check": ((False,), "run() takes it"),
+    "timeout": ((None,), "run(), wait() and communicate() accept it; a start has start_timeout"),
+    "input": ((None,), "run() and communicate() accept it"),
+    "capture_output": ((False,), "run() accepts it; here it's stdout=PIPE, stderr=PIPE"),
+    "check": ((False,), "run() accepts it"),
 }
 """Keywords that others have: the values that ask for nothing, and what is to be done instead."""
 
@@ -132,7 +132,7 @@ def spell(name: str, keyword: keywords.Keyword, value: object) -> Sequence[str]:
     except ValueError as error:
         raise SpecError(f"{name}: {error}") from None
     except TypeError:
-        raise TypeError(f"{name} takes {keyword.takes}, not {value!r}") from None
+        raise TypeError(f"{name} needs {keyword.needs}, not {value!r}") from None
 
 
 def program(args: Command) -> list[str]:
@@ -156,7 +156,7 @@ def program(args: Command) -> list[str]:
 def check_environment(env: Environment | None) -> None:
     """Check the variables of `env`, environ(7); raises SpecError and TypeError."""
     if env is not None and not hasattr(env, "items"):
-        raise TypeError(f"env takes a mapping of names to values, not {env!r}")
+        raise TypeError(f"env needs a mapping of names to values, not {env!r}")
     for name, value in (env or {}).items():
         try:
             raw, content = keywords.encoded(name), keywords.encoded(value)
@@ -200,7 +200,7 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
         if name in names and not instead:
             continue
         if instead:
-            raise TypeError(f"{function}() takes no {name}={value!r}: {instead}")
+            raise TypeError(f"{function}() doesn't accept {name}={value!r}: {instead}")
         hint = _meant(name, (*names, *text, *(keywords.RUN if function in ("run", "join") else ())))
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
@@ -208,9 +208,9 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
 def _meant(name: str, names: Sequence[str]) -> str:
     """Return which keyword was probably meant, as the end of a sentence."""
     if name in keywords.TABLE:
-        return ": that is only for new containers"
+        return ": that keyword is only for new containers"
     if name in NAMESPACES and "unshare" in names:
-        return f": a new one is unshare={name!r}"
+        return f": a new namespace is unshare={name!r}"
     found = _BY_OPTION.get(name)
     if found not in names:
         with no_fork:

@@ -1,4 +1,4 @@
-"""Accept values after a blank for options that take them after a `=`, as other tools do; pure.
+"""Accept values after a blank for options whose values follow a `=`, as other tools do; pure.
 
 After a flag whose value is optional comes PROGRAM. Where a word can't be that, it's the value:
 `--net host -- app`, `--unshare pid net -- app`, `--init /usr/bin/tini app`, `--dry-run json app`.

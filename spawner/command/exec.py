@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from typing import Any
 
 HELP = "pyspawn exec --help"
-"""What shows it."""
+"""The command that shows the help."""
 
 USAGE = """\
 Usage: pyspawn exec TARGET [OPTIONS] [--] [PROGRAM [ARG...]]
 
-Run PROGRAM, or your shell ($SHELL), in the namespaces of TARGET: a process inside (by its pid), a
-namespace file like /proc/PID/ns/net, or a directory of such files, as `pyspawn --persist` makes.
-With a process, PROGRAM also gets the root and the working directory of that process."""
+Run PROGRAM, or your shell ($SHELL), in the namespaces of TARGET: a process in the container (by its
+pid), a namespace file like /proc/PID/ns/net, or a directory of such files, as `pyspawn --persist`
+makes. With a process, PROGRAM also gets the root and the working directory of that process."""
 
 FOOTER = """\
-Without a flag PROGRAM joins every namespace of TARGET that differs from yours; with flags, those
-that they name. In a joined user namespace PROGRAM is root, unless setgroups is denied there, or
---setuid and --setgid say otherwise; where no id is mapped for PROGRAM, it isn't started. It gets
-your environment, and none of your descriptors above 2.
+Without a flag PROGRAM joins every namespace of TARGET that differs from yours; with flags, only
+those that the flags name. In a joined user namespace PROGRAM is root, unless setgroups is denied
+there, or --setuid and --setgid say otherwise; where no id is mapped for PROGRAM, it isn't started.
+It gets your environment, and none of your descriptors above 2.
 
 PROGRAM gets none of the control groups, limits, capabilities and seccomp filters of TARGET.
 
@@ -72,7 +72,7 @@ OWN = (
         "S",
         metavar="UID",
         convert=_user,
-        help="Run PROGRAM as this user, as seen inside.",
+        help="Run PROGRAM as this user, as seen in the container.",
     ),
     Option("setgid", "G", metavar="GID", convert=_group, help="Run PROGRAM as this group."),
     Option("groups", metavar="GID,...", convert=_groups, help=run.BY_NAME["groups"].help),
@@ -85,7 +85,7 @@ OWN = (
         help="Give PROGRAM your descriptor FD as well. Repeatable.",
     ),
 )
-"""What is said only here, or means something else."""
+"""The options that only `pyspawn exec` has, or that mean something else in it."""
 
 TABLE = (*OWN, *(run.BY_NAME[name] for name in _SHARED))
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _NO_NEED = "leave it out"
 
-_INSIDE = "make mounts inside, where they stay: `sh -c 'mount ... && exec PROGRAM'`"
+_INSIDE = "make mounts in the container, where they stay: `sh -c 'mount ... && exec PROGRAM'`"
 
 _LIMITS = (
     "set that limit on the control group in which pyspawn is started; --rlimit NAME=SOFT[:HARD] "
@@ -52,17 +52,17 @@ _MORE = {
     "--group-add": "use --groups GROUP,...",
     **dict.fromkeys(
         ("--security-opt", "--seccomp", "--add-seccomp-fd"),
-        "pyspawn sets no seccomp filter: put a program that does in front of PROGRAM",
+        "pyspawn sets no seccomp filter: put a program that sets one in front of PROGRAM",
     ),
     "--no-new-privileges": "put `setpriv` in front of PROGRAM: it sets no_new_privs, setpriv(1)",
     **dict.fromkeys(("--symlink", "--dir", "--file", "--bind-try", "--mqueue"), _INSIDE),
     "--block-fd": "have PROGRAM wait itself: `sh -c 'read line <&FD; exec PROGRAM'`",
     "--sync-fd": "use --json-status FD, which tells when PROGRAM has started and how it ended",
     "--forward-signals": f"every signal is forwarded: {_NO_NEED}",
-    "--preserve-credentials": f"without --setuid and --setgid they stay as they are: {_NO_NEED}",
-    "--wdns": "use --workdir DIR, with a directory inside",
+    "--preserve-credentials": f"ids stay as they are without --setuid and --setgid: {_NO_NEED}",
+    "--wdns": "use --workdir DIR, with a directory in the container",
     "--follow-context": f"PROGRAM has a security context of its own: {_NO_NEED}",
-    "--join-cgroup": "control groups aren't joined: start pyspawn in the one for PROGRAM",
+    "--join-cgroup": "control groups aren't joined: start pyspawn in the control group for PROGRAM",
 }
 """What tools have that few ask for."""
 
@@ -115,7 +115,7 @@ RUN: "Mapping[str, str]" = {
     "--as-pid-1": f"PROGRAM is PID 1 unless there's --init: {_NO_NEED}",
     "--userns": "use --user, or --map-current-user for podman's keep-id",
     "--entrypoint": f"PROGRAM is the entry point: {_NO_NEED}",
-    "--name": "containers have no names; --hostname NAME sets the host name inside",
+    "--name": "containers have no names; --hostname NAME sets the container's host name",
     "--privileged": f"root keeps its rights: {_NO_NEED}",
     "--cap-add": f"root keeps its capabilities: {_NO_NEED}",
     **dict.fromkeys(("--memory", "--cpus", "--pids-limit"), _LIMITS),
@@ -137,14 +137,14 @@ EXEC: "Mapping[str, str]" = {
     "--root": f"the root directory of a process is joined with its mounts: {_NO_NEED}",
     "-e": "use --env NAME=VALUE, or --target-env for all variables of the target",
 }
-"""The same for `pyspawn exec`."""
+"""What to say of an option that `pyspawn exec` doesn't know, by its spelling."""
 
 TAKEN: "Mapping[str, str]" = {
-    "-u": "-u is --uts here and takes no value; the user of PROGRAM is --setuid UID",
+    "-u": "-u is --uts here and accepts no value; the user of PROGRAM is --setuid UID",
     "--user": "--user is the user namespace here; the user of PROGRAM is --setuid UID",
-    "-p": "-p is --pid here and takes no value; ports are --network pasta --publish PORT",
-    "-v": f"-v is --verbose here and takes no value; {_INSIDE}",
+    "-p": "-p is --pid here and accepts no value; ports are --network pasta --publish PORT",
+    "-v": f"-v is --verbose here and accepts no value; {_INSIDE}",
     "--mount": f"--mount is the mount namespace here; {_INSIDE}",
-    "-m": f"-m is --mount here and takes no value; {_LIMITS}",
+    "-m": f"-m is --mount here and accepts no value; {_LIMITS}",
 }
 """What to say of an option that means something else here, and has no value in the next word."""

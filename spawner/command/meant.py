@@ -23,8 +23,8 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     if list(words[len(before) :]) != list(program):  # nobody has named it
         sh = "exec TARGET" if words[:1] == ["exec"] else "[OPTIONS]"
         return (
-            f"without PROGRAM your $SHELL is run: name a program that is there, `pyspawn {sh} -- "
-            "/bin/sh`"
+            f"without PROGRAM your $SHELL is run: name a program that exists, as in `pyspawn {sh} "
+            "-- /bin/sh`"
         )
     word = program[0]
     if not before or list(before) == ["run"]:

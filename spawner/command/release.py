@@ -15,7 +15,7 @@ from spawner.why.evidence import shown
 TABLE = (cmdline.Option("help", "h", help="Show this help and exit."),)
 
 HELP = "pyspawn release --help"
-"""What shows it."""
+"""The command that shows the help."""
 
 USAGE = """\
 Usage: pyspawn release DIR
@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
     except SetupError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
             command = programs.as_root(f"release {shown(rest[0])}")
-            error.hint = f"only root can unmount them: {command}"
+            error.hint = f"only root can unmount the namespaces' files: {command}"
         elif error.errno is not None and not (error.path or "").startswith("/proc/self/"):
             error.hint = WHERE
         return report.failed(error)

@@ -23,12 +23,12 @@ Usage: pyspawn [run] [OPTIONS] [--] [PROGRAM [ARG...]]
        pyspawn zombies [OPTIONS] [PID...]
 
 Run PROGRAM, or your shell ($SHELL), in namespaces of its own: processes, mounts with a /proc of its
-own, IPC, host name and control groups are new, and so are users (you are root inside) where you
-aren't root. With --init, pyinit is PID 1 inside: it forwards signals and reaps orphans. Nothing
-outlives pyspawn."""
+own, IPC, host name and control groups are new, and so are users (you are root in the container)
+where you aren't root. With --init, pyinit is PID 1 in the container: it forwards signals and reaps
+orphans. Nothing outlives pyspawn."""
 
 HELP = "pyspawn --help"
-"""What shows it."""
+"""The command that shows the help."""
 
 FOOTER = """\
 LIST is one or more of user, pid, mount (or mnt), uts, ipc, net, cgroup, time, separated by commas,
@@ -151,14 +151,14 @@ NETWORK = (
     Option(
         "network",
         metavar="KIND",
-        help="Have a network of this kind inside: host, none, loopback, slirp4netns, pasta, or "
-        "veth:BRIDGE[,address=ADDRESS/LENGTH[,gateway=ADDRESS]].",
+        help="Give the container a network of this kind: host, none, loopback, slirp4netns, pasta, "
+        "or veth:BRIDGE[,address=ADDRESS/LENGTH[,gateway=ADDRESS]].",
     ),
     Option(
         "publish",
         metavar="[ADDRESS:]PORT[:PORT][/udp]",
         many=True,
-        help="Publish the last PORT, which is inside, at the first PORT of this host. Repeatable.",
+        help="Publish the last PORT, the container's, at the first PORT of this host. Repeatable.",
     ),
 )
 """What a network is asked for by."""
@@ -187,14 +187,14 @@ IDS = (
         metavar="INNER:OUTER:COUNT",
         convert=_extent,
         many=True,
-        help="Map COUNT users, from OUTER on outside to INNER on inside; or auto. Repeatable.",
+        help="Map COUNT users, from OUTER on to INNER on in the container; or auto. Repeatable.",
     ),
     Option(
         "map-groups",
         metavar="INNER:OUTER:COUNT",
         convert=_extent,
         many=True,
-        help="The same for groups.",
+        help="Map COUNT groups in the same way; or auto. Repeatable.",
     ),
     Option(
         "setgroups",
@@ -207,8 +207,8 @@ IDS = (
         "S",
         metavar="USER",
         convert=_user,
-        help="Run PROGRAM as this user, as seen inside. A name brings its login group along; a "
-        "number leaves the group as it is, unless there is --setgid.",
+        help="Run PROGRAM as this user, as seen in the container. A name brings its login group "
+        "along; a number leaves the group as it is, unless there is --setgid.",
     ),
     Option("setgid", "G", metavar="GROUP", convert=_group, help="Run PROGRAM as this group."),
     Option(
@@ -225,7 +225,7 @@ MOUNTS = (
         "propagation",
         metavar="HOW",
         help="Let mounts spread to the new mount namespace (slave), both ways (shared) or not at "
-        "all (private, the default); or leave that as it is (unchanged).",
+        "all (private, the default); or leave the propagation as it is (unchanged).",
     ),
     Option(
         "mount-proc",
@@ -262,7 +262,7 @@ KEEP = (
     Option(
         "persist",
         metavar="DIR",
-        help="As root, keep the new namespaces as files in DIR, for others to join, until "
+        help="As root, keep the new namespaces as files in DIR, for other processes to join, until "
         "`pyspawn release DIR`.",
     ),
 )
@@ -295,14 +295,14 @@ TABLE = (
         metavar="LIST",
         convert=_names,
         many=True,
-        help="Make these new if the kernel agrees; if not, say so and go on without them.",
+        help="Make these namespaces new if the kernel agrees; else say so and go on without them.",
     ),
     *NETWORK,
     *IDS,
     *MOUNTS,
     *LIMITS,
     *KEEP,
-    Option("hostname", metavar="NAME", help="Set the host name inside."),
+    Option("hostname", metavar="NAME", help="Set the container's host name."),
     Option(
         "monotonic",
         metavar="SECONDS",
@@ -313,7 +313,7 @@ TABLE = (
         "boottime",
         metavar="SECONDS",
         convert=_whole_seconds,
-        help="The same for the clock that counts from the boot.",
+        help="Set the clock that counts from the boot ahead, or back (--time).",
     ),
     Option("workdir", "w", metavar="DIR", help="Start PROGRAM in this directory."),
     Option(

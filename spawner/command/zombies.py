@@ -266,7 +266,7 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         return _fail(
             f"{error.filename}: {errno_text(error.errno or 0)}",
-            "reading processes takes a proc file system: mount -t proc proc /proc"
+            "reading processes requires a proc file system: mount -t proc proc /proc"
             if error.errno == errno.ENOENT
             else None,
         )

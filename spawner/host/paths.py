@@ -69,7 +69,7 @@ def follow_directory(path: str) -> int:
 
 
 def _start(path: str) -> int:
-    """Return a descriptor of where a path begins: the root, or the working directory."""
+    """Return a file descriptor for the directory where a path begins: the root or our own."""
     return posix.open("/" if path.startswith("/") else ".", _FLAGS | posix.O_DIRECTORY)
 
 

@@ -1,6 +1,6 @@
-"""The steps that maps and credentials take beyond those of a plain run.
+"""The steps that maps and credentials need beyond those of a plain run.
 
-Credentials come last, credentials(7): groups, then the group, then the user, since each takes a
+Credentials come last, credentials(7): groups, then the group, then the user, since each needs a
 right that goes with the next. Supplementary groups that aren't named are dropped by whoever becomes
 another user or group: they'd be the caller's. Only where setgroups(2) is denied they stay.
 """
@@ -58,9 +58,8 @@ def _hint(path: str, kind: str) -> str:
     return (
         f"new{kind}map maps only your own id and the ranges that {FILES[kind]} gives you "
         f"(`{listed}` lists them), if that file isn't a symbolic link and you are in your login "
-        f"group; it needs root's rights, `chown root {path} && chmod u+s {path}`, on a file system "
-        "that isn't mounted nosuid; mapping only your own id needs none of this, "
-        f"{mark('--map-root-user')}"
+        f"group; it needs root's rights (`chown root {path} && chmod u+s {path}`) on a file system "
+        f"that isn't mounted nosuid; your own id needs none of this ({mark('--map-root-user')})"
     )
 
 
@@ -70,7 +69,7 @@ def named(spec: "Spec") -> Identity:
 
 
 def become(identity: Identity, *, groups_stay: bool) -> "Iterator[Step]":
-    """Yield the steps by which the init takes the ids that the program shall have.
+    """Yield the steps by which the init gets the ids that the program is to have.
 
     With `groups_stay` the supplementary groups can't be dropped.
     """

@@ -1,4 +1,4 @@
-"""The users and groups inside, and those of the program: a value that checks itself."""
+"""The users and groups in a container, and those of the program: a value that checks itself."""
 
 from spawner.errors import SpecError, mark
 from spawner.ids.idmap import MAX_ID
@@ -19,7 +19,7 @@ NGROUPS_MAX = 65536
 
 
 class Identity(Wish):
-    """The ids of a new user namespace, and the ids of the program, inside or on this host.
+    """The ids of a new user namespace, and those of the program, in it or on this host.
 
     `map_user` and `map_group` are the ids that the caller has in a new user namespace, None for no
     other than the maps `user_map` and `group_map` give; with `auto_users` and `auto_groups` the
@@ -100,7 +100,7 @@ class Identity(Wish):
         if self.chooses and "user" in spec.namespaces.optional:
             # Without it the numbers would be other people.
             raise SpecError(
-                "being another user or group, by an id inside, needs a new user namespace",
+                "being another user or group of the container needs a new user namespace",
                 f"add {mark('--user')}",
             )
 
@@ -136,7 +136,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Identity | None:
 
 
 def _maps(values: "Mapping[str, Any]", kind: str, own: int) -> "dict[str, Any]":
-    """Return the map that the options ask for: the caller is id 0 inside unless they name another.
+    """Return the map that the options ask for: the caller becomes id 0 unless they name another id.
 
     Named extents are the whole map: the caller's own id is part of it only where it's named, or
     comes with the subordinate range.

@@ -60,7 +60,7 @@ class Extent(Frozen):
         self._set(inner=inner, outer=outer, count=count)
         for value in self._values():
             if not isinstance(value, int) or isinstance(value, bool):
-                raise SpecError(f"{value!r} can't be part of an id map: it takes whole numbers")
+                raise SpecError(f"{value!r} can't be part of an id map: only whole numbers can")
         if count < 1:
             raise SpecError(f"{self} maps nothing: the count has to be 1 or more")
         if min(inner, outer) < 0 or max(inner, outer) + count - 1 > MAX_ID:
@@ -115,9 +115,9 @@ def _count(word: str) -> int:
 
 _UNSHARES = {
     "all": f"name the ids: for root, 0:0:{MAX_ID + 1}",
-    "subids": "auto maps them, from the lowest free id on",
+    "subids": "auto maps subordinate ids, from the lowest free id on",
 }
-"""What unshare(1) takes besides, and what to do here."""
+"""Words that only unshare(1) accepts, and what to do here."""
 
 
 def extent_or_auto(word: str) -> Extent | str:
@@ -147,7 +147,7 @@ class IdMap(Frozen):
             raise SpecError(
                 f"an id map has at most {MAX_EXTENTS} extents, user_namespaces(7), and this one "
                 "would have more",
-                "name fewer and longer ones",
+                "name fewer and longer extents",
             )
         for side in ("inner", "outer"):
             self._check_overlap(side)
@@ -157,9 +157,8 @@ class IdMap(Frozen):
         for item in sorted(self.extents, key=lambda item: int(getattr(item, side))):
             start = getattr(item, side)
             if start <= end:
-                where = "inside" if side == "inner" else "outside"
                 raise SpecError(
-                    f"the id {start} {where} would be mapped twice by the map {self}",
+                    f"the {side} id {start} would be mapped twice by the map {self}",
                     "name extents that don't overlap, as INNER:OUTER:COUNT",
                 )
             end = start + item.count - 1
@@ -176,14 +175,14 @@ class IdMap(Frozen):
         return "\n".join(f"{item.inner} {item.outer} {item.count}" for item in self.extents)
 
     def to_outer(self, inner: int) -> int | None:
-        """Return what an id inside is outside, None where it isn't mapped."""
+        """Return the outer id that an inner id is mapped to, None where it isn't mapped."""
         for item in self.extents:
             if 0 <= inner - item.inner < item.count:
                 return item.outer + inner - item.inner
         return None
 
     def to_inner(self, outer: int) -> int | None:
-        """Return what an id outside is inside, None where it isn't mapped."""
+        """Return the inner id that an outer id is mapped to, None where it isn't mapped."""
         for item in self.extents:
             if 0 <= outer - item.outer < item.count:
                 return item.inner + outer - item.outer
@@ -205,7 +204,7 @@ class IdMap(Frozen):
                         f"{self} can't be mapped: the id {item.outer + done}, outside, has no "
                         "mapping in the user namespace that pyspawn runs in, whose map is "
                         f"{parent}",
-                        "name ids that have one, or start pyspawn where these have one",
+                        "name ids that have a mapping, or start pyspawn where these ids have one",
                     )
                 count = min(count, item.count - done)
                 found.append(item.part(done, count))

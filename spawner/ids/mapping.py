@@ -1,4 +1,4 @@
-"""Find the maps for the ids inside, before anything is made.
+"""Find the maps of a container's ids, before anything is made.
 
 1. The extents that were named, the caller's own id, and then the subordinate range (`subid`) where
    that is asked for, add up to a map of users and one of groups.
@@ -116,7 +116,7 @@ def _find(who: Who, identity: "Identity", spec: "Spec", watched: "frozenset[int]
     if alone and identity.setgroups == "allow":
         raise _refused(
             "setgroups can't stay allowed where an ordinary user maps only one group",
-            f"leave out {mark('--setgroups')}, or map a subordinate range as well, {_AUTO}",
+            f"leave out {mark('--setgroups')}, or map a subordinate range as well ({_AUTO})",
         )
     if denied and identity.setgroups == "allow":
         raise _refused(
@@ -129,7 +129,7 @@ def _find(who: Who, identity: "Identity", spec: "Spec", watched: "frozenset[int]
         raise _refused(
             "the supplementary groups can't be set, since setgroups is denied in the user "
             "namespace",
-            f"leave out {_GROUPS}, or map a subordinate range as well, {_AUTO}"
+            f"leave out {_GROUPS}, or map a subordinate range as well ({_AUTO})"
             if alone
             else f"leave out {_GROUPS}, or leave setgroups allowed",
         )
@@ -220,21 +220,21 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
     if not _shows_us():
         raise _refused(
             f"{what}: the /proc that is mounted here would lead it to another process, or to none",
-            "mount one of this PID namespace first, `mount -t proc proc /proc` (unshare has "
-            "--mount-proc for that)",
+            "mount a /proc of this PID namespace first with `mount -t proc proc /proc` (unshare "
+            "has --mount-proc for that)",
         )
     path = programs.find(name, who.caller.search_path)
     if path is None:
         raise _refused(
             f"{what}: the program isn't in PATH",
-            "install the package uidmap (shadow-utils on Fedora), or map only your own id, "
-            f"{_OWN_ID}",
+            "install the package uidmap (shadow-utils on Fedora), or map only your own id "
+            f"({_OWN_ID})",
         )
     if status.get("NoNewPrivs") == "1":
         raise _refused(
             f"{what}: it would run without root's rights, since no_new_privs is set",
             "start pyspawn where it isn't set (NoNewPrivileges=no in a unit, no `setpriv "
-            f"--no-new-privs`), or map only your own id, {_OWN_ID}",
+            f"--no-new-privs`), or map only your own id ({_OWN_ID})",
         )
     return path
 
@@ -254,12 +254,12 @@ def _check_name(kind: str, who: Who) -> None:
         raise _refused(
             f"map {_WORDS[kind]} ids with new{kind}map: it serves only users who have a name, "
             f"and user {user} has none in passwd(5)",
-            f"have root add one, `useradd --uid {user} NAME`, or map only your own id, {_OWN_ID}",
+            f"have root run `useradd --uid {user} NAME`, or map only your own id ({_OWN_ID})",
         )
 
 
 def _split(wanted: IdMap, kind: str) -> IdMap:
-    """Return a map as the kernel takes it: see IdMap.split; raises SpecError."""
+    """Return a map as the kernel accepts it: see IdMap.split; raises SpecError."""
     around = _around(kind)
     return wanted if around is None else wanted.split(around)
 
@@ -275,24 +275,24 @@ def _check_program(identity: "Identity", caller: "Caller", users: IdMap, groups:
         or_auto = "" if auto else f" or {_AUTO}"
         if chosen is None and wanted.to_inner(own) is None:
             raise _refused(
-                f"the program would have no {word} id inside: the caller's, {own}, isn't mapped "
-                f"by {wanted}",
-                f"map it as well, {mark(f'--map-{word} ID')}, or choose one that is mapped, "
-                f"{mark(mapped_id)}",
+                f"the program would have no {word} id in the container: the caller's, {own}, isn't "
+                f"mapped by {wanted}",
+                f"map it as well with {mark(f'--map-{word} ID')}, or choose one that is mapped "
+                f"with {mark(mapped_id)}",
             )
         if chosen is not None and wanted.to_outer(chosen) is None:
             raise _refused(
-                f"{word} {chosen}: the map {wanted} has no such {word} inside",
-                f"map it, {mark(f'--map-{word} {chosen}')} or "
+                f"{word} {chosen}: the map {wanted} gives the container no such {word}",
+                f"map it with {mark(f'--map-{word} {chosen}')} or "
                 f"{mark(f'--map-{word}s {chosen}:OUTER:COUNT')}{or_auto}, or choose one that is "
-                f"mapped, {mark(mapped_id)}",
+                f"mapped with {mark(mapped_id)}",
             )
     or_auto = "" if identity.auto_groups else f" or {_AUTO}"
     for group in identity.groups or ():
         if groups.to_outer(group) is None:
             raise _refused(
-                f"{_GROUPS}: the map {groups} has no group {group} inside",
-                f"map it, {mark(f'--map-groups {group}:OUTER:COUNT')}{or_auto}, or leave it out",
+                f"{_GROUPS}: the map {groups} gives the container no group {group}",
+                f"map it with {mark(f'--map-groups {group}:OUTER:COUNT')}{or_auto} or leave it out",
             )
 
 
@@ -305,13 +305,13 @@ def _check_rights(
     hint = f"add {_AUTO}, for a user namespace in which you have that right"
     if spec.enters and not spec.namespaces.wanted:
         hint = (
-            f"name {mark('--user')} as well, if you have that right in the target's, or join as "
-            "root"
+            f"add {mark('--user')} if you have that right in the target's user namespace, or join "
+            "as root"
         )
     for kind, changes in (("gid", changes_group), ("uid", changes_user)):
         if changes and not _holds(status, kind):
             raise _refused(
-                f"becoming another {_WORDS[kind]} takes CAP_SET{kind.upper()}",
+                f"becoming another {_WORDS[kind]} requires CAP_SET{kind.upper()}",
                 hint,
             )
     if identity.groups is not None and denied:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Own(Part):
-    """The own ids of an ordinary caller under other numbers: the only maps that take no right."""
+    """The own ids of an ordinary caller under other numbers: the only maps that need no right."""
 
     def __init__(self, identity: "Identity", caller: "Caller") -> None:
         self._users = f"{identity.map_user} {caller.user} 1"
@@ -37,7 +37,7 @@ class Ids(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say where maps are written, and where the init takes the program's ids."""
+        """Say where maps are written, and where the init gets the program's ids."""
         found: dict[str, Callable[[], Iterable[Step]]] = {}
         if self._identity.chooses:
             found[IDS] = self._become

@@ -74,7 +74,7 @@ class Joined(Part):
 
     @property
     def _hostile(self) -> bool:
-        """Whether processes inside can see those that enter."""
+        """Whether the container's processes can see the ones that enter it."""
         return (
             bool(self.held.namespaces.keys() & {"user", "pid", "mount"})
             or self.held.root is not None

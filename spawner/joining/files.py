@@ -106,7 +106,7 @@ def _of_file(kernel: "Kernel", held: Held, path: str, kind: str | None) -> int:
             f"{what}: it isn't a namespace",
             stage=LAUNCHER,
             path=path,
-            hint="name a file like /proc/PID/ns/net, or one that is bound to it "
+            hint="name a file like /proc/PID/ns/net, or a file on which one is mounted "
             f"({mark('--persist')}, `ip netns add`)",
         )
     if kind is not None and actual != kind:

@@ -175,7 +175,7 @@ def check_unchanged(what: str, opened: dict[int, str]) -> None:
     for descriptor, path in opened.items():
         if at(path) != identity(posix.fstat(descriptor)):
             raise SetupError(
-                f"{what}: it has entered other namespaces meanwhile",
+                f"{what}: it entered other namespaces while pyspawn was opening its files",
                 stage=LAUNCHER,
                 path=path,
                 hint="a container does that while it starts: try again, if you know which "

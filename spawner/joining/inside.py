@@ -27,11 +27,11 @@ class Ids:
         self._extents = [(inner, outer, count) for inner, outer, count in rows]
 
     def holds(self, number: int) -> bool:
-        """Tell whether an id is mapped inside."""
+        """Tell whether an id is mapped in the user namespace."""
         return any(0 <= number - inner < count for inner, _, count in self._extents)
 
     def inner(self, number: int) -> int | None:
-        """Return the id inside that an id of ours is mapped to, None where it isn't mapped."""
+        """Return the inner id that an id of ours is mapped to, None where it isn't mapped."""
         for inner, outer, count in self._extents:
             if 0 <= number - outer < count:
                 return inner + number - outer
@@ -39,7 +39,7 @@ class Ids:
 
     @property
     def lowest(self) -> int | None:
-        """The lowest id inside, None where there is none."""
+        """The lowest inner id, None where there is none."""
         return min((inner for inner, _, _ in self._extents), default=None)
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Maps:
 
 
 class Who(Frozen):
-    """The ids inside that a program gets; `groups` is None if the supplementary groups stay."""
+    """The inner ids that a program gets; `groups` is None if the supplementary groups stay."""
 
     user: int
     group: int
@@ -78,7 +78,7 @@ def look(read: "Callable[[str], bytes]", process: str) -> Maps:
 
 
 def choose(named: "Identity", caller: "Caller", maps: Maps, *, drops: bool) -> Who:
-    """Return the program's ids inside: those `named`, or root's, or the lowest that are mapped.
+    """Return the program's inner ids: those `named`, or root's, or the lowest that are mapped.
 
     Where setgroups is denied, an ordinary caller's ids that are mapped stay. `drops` says that the
     caller's supplementary groups are dropped before the namespace is entered. Raises SetupError
@@ -113,13 +113,13 @@ def _one(ids: Ids, wanted: int | None, own: int | None, word: str, outside: int)
 
 def _check(ids: Ids, number: int, word: str, option: str) -> None:
     if ids.lowest is None:
-        raise _empty(word, f"{number} isn't mapped inside")
+        raise _empty(word, f"{number} isn't mapped in the container")
     if not ids.holds(number):
         raise SetupError(
             f"join the user namespace: {word} {number} isn't mapped in it",
             stage=LAUNCHER,
-            hint=f"an id of {mark(option)} isn't mapped inside: name one that is ({ids}), or start "
-            f"the container with more, {mark('--map-auto')}",
+            hint=f"an id of {mark(option)} isn't mapped in the container: choose one that is "
+            f"({ids}), or start the container with more ids ({mark('--map-auto')})",
         )
 
 
@@ -128,18 +128,18 @@ def _empty(word: str, otherwise: str) -> SetupError:
     return SetupError(
         f"join the user namespace: no {word} is mapped in it",
         stage=LAUNCHER,
-        hint=f"its {file} is empty, and {otherwise}: join the namespace once its maker has "
-        "written the map",
+        hint=f"the container's {file} is empty, and {otherwise}: join the namespace once its "
+        "maker has written the map",
     )
 
 
 def _check_groups(ids: Ids) -> None:
-    """Refuse supplementary groups that aren't mapped inside and can't be dropped."""
+    """Refuse supplementary groups that aren't mapped in the user namespace and can't be dropped."""
     for group in posix.getgroups():
         if ids.inner(group) is None:
             raise SetupError(
                 f"join the user namespace: your supplementary group {group} isn't mapped in it",
                 stage=LAUNCHER,
-                hint="the program would keep that group, since setgroups is denied inside: start "
-                "the container with setgroups allowed, or join as root",
+                hint="the program would keep that group, since setgroups is denied in the "
+                "container: start the container with setgroups allowed, or join as root",
             )

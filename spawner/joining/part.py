@@ -142,8 +142,8 @@ def _check_elsewhere(held: Held, joins: "Joins") -> None:
         raise SetupError(
             f"{what}: {which} are yours as well",
             stage=LAUNCHER,
-            hint="name a process of the container: `lsns -t pid` shows the first of each"
-            + ("" if joins.pid is None else f", `pgrep -lP {joins.pid}` what this one has started"),
+            hint="name a process of the container: `lsns -t pid` shows each container's first"
+            + ("" if joins.pid is None else f", `pgrep -lP {joins.pid}` the children of this one"),
         )
     for kind in held.ahead:
         if joins.kinds is None or kind not in held.namespaces:

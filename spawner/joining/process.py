@@ -109,7 +109,7 @@ def _place(kernel: "Kernel", what: str, pid: int, pidfd: int) -> str:
         if error.errno != errno.ENOENT or proc.has_ended(pidfd):
             raise
         raise SetupError(
-            f"{what}: it doesn't show in /proc",
+            f"{what}: it isn't visible in /proc",
             stage=LAUNCHER,
             hint="/proc belongs to another PID namespace, or is mounted with hidepid: try as root",
         ) from None
@@ -118,7 +118,8 @@ def _place(kernel: "Kernel", what: str, pid: int, pidfd: int) -> str:
         raise SetupError(
             f"{what}: it is part of the kernel",
             stage=LAUNCHER,
-            hint="name a process of the container: `ps -e` shows those of the kernel in brackets",
+            hint="give the pid of a process in the container, not of a kernel thread (`ps -e` "
+            "shows those in brackets)",
         )
     return place
 

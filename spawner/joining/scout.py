@@ -38,7 +38,7 @@ ANSWER = 10.0
 """Seconds that a look may take: a network file system that answers does so in less."""
 
 _REAPING = 1.0
-"""Seconds that one that was killed may take to end, unless it hangs in the kernel."""
+"""Seconds that a killed scout may take to end, unless it hangs in the kernel."""
 
 _FOUND = "found"
 
@@ -90,7 +90,7 @@ class Scout:
         ]
         if not data:
             raise SetupError(
-                f"{self._what}: the process that was looking was killed", stage=LAUNCHER
+                f"{self._what}: the process that was looking there was killed", stage=LAUNCHER
             )
         record = channel.decode(data[:-1])
         if record.kind == channel.ERROR:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 def hide() -> Step:
-    """Hide the entering processes from those inside, before they enter."""
+    """Hide the entering processes from the container's, before they enter."""
     return Step(
         STAGE,
-        "hide from the processes inside",
+        "hide from the container's processes",
         "prctl(PR_SET_DUMPABLE, 0)",
         lambda kernel, _: kernel.hide(),
         topic="hide",
@@ -63,7 +63,7 @@ def enter_user(where: str, descriptor: int) -> Step:
 
 
 def drop_groups(where: str, held: "Held") -> Step:
-    """Drop root's supplementary groups out here: inside, setgroups may be denied."""
+    """Drop root's supplementary groups outside: in the user namespace setgroups may be denied."""
 
     def act(kernel: "Kernel", _: str) -> None:
         if not held.denied:
@@ -247,7 +247,7 @@ def _check_directory(kernel: "Kernel", held: "Held", path: str | None) -> None:
             stage=INIT,
             syscall="chdir",
             path=path,
-            hint=f"name a directory that is inside: {mark('--workdir /')}",
+            hint=f"give a directory that exists in the container, such as {mark('--workdir /')}",
         )
 
 
@@ -288,7 +288,7 @@ def take_environment(variables: dict[bytes, bytes]) -> Step:
 
     return Step(
         INIT,
-        "take the target's environment",
+        "use the target's environment",
         "clearenv(), setenv()",
         act,
         topic="take-environment",

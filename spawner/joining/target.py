@@ -83,11 +83,11 @@ class Joins(Wish):
             if kind in new.wanted:
                 raise SpecError(
                     f"the {kind} namespace can't be both new and that of {joined[kind]}",
-                    "name it once",
+                    "name it only once",
                 )
         if "mount" in joined and new.wanted and ("user" in joined or "user" in new.wanted):
             raise SpecError(
                 "no namespace can be new where a mount namespace is joined and the user "
                 "namespace is joined or new",
-                "`pyspawn exec DIR` joins both, and makes none",
+                "`pyspawn exec DIR` joins both, and makes no new namespace",
             )

@@ -26,13 +26,13 @@ _LIST = "/proc/thread-self/children"
 """The kernel's list of our children, proc_pid_task(5)."""
 
 _STOPPING = 1.0
-"""Seconds that those that were sent a SIGSTOP may take to stop: the host may be busy."""
+"""Seconds in which processes have to stop after a SIGSTOP: the host may be busy."""
 
 _MOMENT = 0.001
-"""Seconds between two looks whether it has."""
+"""Seconds between two looks whether a process has stopped."""
 
 _LOOKS = 20
-"""Looks for new ones after which who was found is killed: somebody may be continuing them."""
+"""Looks for new processes after which those found are killed: somebody may continue them."""
 
 
 def children() -> set[int]:

@@ -38,9 +38,9 @@ WHERE = f"`grep {_SOURCE} /proc/self/mounts` shows where they are"
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 _NOT_OLDER = (
-    "the kernel keeps a mount namespace only in one that it takes for older, and Linux 6.18 "
-    "numbers them by processor, so that a newer one may count as older: try again on one "
-    f"processor (taskset), or share the mount namespace, {mark('--share mount')}"
+    "the kernel keeps a mount namespace only in one that it considers older, and Linux 6.18 "
+    "numbers mount namespaces by processor, so that a newer one may count as older: try again on "
+    f"one processor (taskset), or share the mount namespace ({mark('--share mount')})"
 )
 
 
@@ -57,7 +57,7 @@ class Keep(Wish):
         if not spec.namespaces.wanted - {"pid"}:
             raise SpecError(
                 "there is no new namespace to keep (a PID namespace ends with its process 1)",
-                f"add one, as {mark('--net')}",
+                f"add one, for example {mark('--net')}",
             )
 
 

@@ -1,1 +1,1 @@
-"""Mounts: the tree of mounts inside."""
+"""Mounts: the container's tree of mounts."""

@@ -1,4 +1,4 @@
-"""The part of mounts: what is to be done about them beyond a plain run."""
+"""The part of a container that makes the mounts that are wanted beyond a plain run."""
 
 from spawner.mount import steps
 from spawner.steps import MOUNTS, Part

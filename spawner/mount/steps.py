@@ -103,9 +103,8 @@ def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
         hint = None
         if error.errno == errno.EINVAL:
             hint = (
-                f"nothing is mounted on {path}, so the new /proc would appear outside as well: "
-                f"take {mark('--propagation private')} or slave, or `mount --bind` the directory "
-                "on itself"
+                f"nothing is mounted on {path}, so the new /proc would appear outside: use "
+                f"{mark('--propagation private')} or slave, or `mount --bind` {path} on itself"
             )
         raise SetupError(
             what, stage=INIT, syscall=error.syscall, errno=error.errno, path=path, hint=hint

@@ -1,4 +1,4 @@
-"""The tree of mounts inside: a value that checks itself."""
+"""The container's tree of mounts: a value that checks itself."""
 
 from spawner.errors import SpecError, mark
 from spawner.spec import Wish, check_text
@@ -41,7 +41,7 @@ class Tree(Wish):
 
     @property
     def spreads(self) -> str:
-        """The option that makes mounts inside appear on the host, "" if none does."""
+        """The option that makes the container's mounts appear on the host, "" if none does."""
         if self.propagation in (PRIVATE, SLAVE):
             return ""
         return mark(f"--propagation {self.propagation}")

@@ -69,7 +69,7 @@ class Carrier(Backend):
         )
 
     def inside(self) -> "Iterator[Step]":
-        """Yield the step for a resolver that can be reached from inside."""
+        """Yield the step for a resolver that can be reached from the container."""
         from spawner.net import resolver
 
         yield resolver.step(RESOLVERS[self.network.kind])
@@ -85,7 +85,7 @@ class Carrier(Backend):
         self.pid = 0
         complaint = "" if posix.WIFSIGNALED(changed) else self._complaint()
         why = f" ({complaint})" if complaint else ""
-        return f"{self.network.kind} {how(changed)}{why}: there's no network inside any more"
+        return f"{self.network.kind} {how(changed)}{why}: the container has no network any more"
 
     def _begin(self, kernel: "Kernel") -> None:
         super()._begin(kernel)
@@ -189,8 +189,7 @@ def find(network: "Network", caller: "Caller", *, users: bool) -> Carrier:
         raise SetupError(
             f"start {kind}: the program isn't in PATH",
             stage=LAUNCHER,
-            hint=f"install the package {PACKAGES[kind]}, or do without it, "
-            f"{mark('--network loopback')}",
+            hint=f"install the package {PACKAGES[kind]}, or use {mark('--network loopback')}",
         )
     _check_tun(kind)
     for port in network.publish:
@@ -267,7 +266,7 @@ def _check_tun(kind: str) -> None:
             f"start {kind}: open {TUN}, which it needs: {errno_text(error.errno or 0)}",
             stage=LAUNCHER,
             path=TUN,
-            hint=f"as root, `modprobe tun`, then `chmod 666 {TUN}`, or where that isn't there "
+            hint=f"as root, `modprobe tun`, then `chmod 666 {TUN}`, or, if there is no such file, "
             f"`mkdir -p /dev/net && mknod -m 666 {TUN} c 10 200`; in a container, add `--device "
             f"{TUN}`",
         ) from None

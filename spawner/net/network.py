@@ -42,7 +42,7 @@ _VETH = "as in veth:BRIDGE,address=10.1.0.2/24,gateway=10.1.0.1"
 
 
 class Publish(Frozen):
-    """A port of the host that leads to a port inside.
+    """A port of the host that leads to a port of the container.
 
     `address` is the host's own, an IPv4 or IPv6 address, and `port` is there; `inner` is the
     port inside; `protocol` is "tcp" or "udp". Raises SpecError.
@@ -156,12 +156,12 @@ class Network(Wish):
     ) -> None:
         ports = tuple(publish) if hasattr(publish, "__iter__") else (publish,)
         if not all(isinstance(port, Publish) for port in ports):
-            raise TypeError(f"publish takes Publish values in a list, not {publish!r}")
+            raise TypeError(f"publish needs Publish values in a list, not {publish!r}")
         self._set(kind=kind, publish=ports, bridge=bridge, address=address, gateway=gateway)
         self._check()
 
     def __str__(self) -> str:
-        """Return the word that `parse` takes."""
+        """Return the word that `parse` accepts."""
         pairs = [
             f",{name}={value}"
             for name, value in (("address", self.address), ("gateway", self.gateway))
@@ -184,7 +184,7 @@ class Network(Wish):
         for name in ("bridge", "address", "gateway"):
             if getattr(self, name) is not None and self.kind != "veth":
                 raise SpecError(
-                    f"the network {self.kind} takes no {name}", f"only veth does, {_VETH}"
+                    f"the network {self.kind} doesn't accept {name}", f"only veth does, {_VETH}"
                 )
         if self.kind == "veth":
             self._check_veth()
@@ -216,14 +216,15 @@ class Network(Wish):
         if self.kind == "slirp4netns" and port.address.startswith("127."):
             # An answer would go to the host's loopback, which is closed to what is inside.
             raise SpecError(
-                f"{port}: slirp4netns loses the answers of UDP ports published on loopback",
+                f"{port}: slirp4netns drops the UDP replies of ports published on loopback",
                 "publish on another address of this host, or use pasta",
             )
         if self.kind == "pasta" and port.port != port.inner:
             raise SpecError(
-                f"{port}: pasta before 2024_07_26 loses the answers of UDP ports that have another "
-                "number inside",
-                f"publish the same, {port.address}:{port.inner}:{port.inner}/udp, and listen there",
+                f"{port}: pasta before 2024_07_26 drops UDP replies when the port numbers outside "
+                "and inside the container differ",
+                "use the same port number on both sides, as in "
+                f"{port.address}:{port.inner}:{port.inner}/udp, and have the program listen on it",
             )
 
     def _check_veth(self) -> None:
@@ -253,13 +254,13 @@ class Network(Wish):
             raise SpecError(
                 f"{mark(f'--network {self.kind}')} says what the network is, and "
                 f"{mark('--net=FILE')} names another",
-                "leave one of them out",
+                "leave out one of the two",
             )
         if self.kind == "host":
             if "net" in unshare or "net" in tried:
                 raise SpecError(
                     f"{mark('--network host')} and a new net namespace exclude each other",
-                    "leave one of them out",
+                    "leave out one of the two",
                 )
             if ALL in unshare or ALL in tried:
                 share.append("net")
@@ -295,14 +296,14 @@ class Network(Wish):
             raise SpecError(
                 f"{self.kind} can't reach into a container that joins a namespace of others, "
                 "since nothing may look into such a container",
-                "make all of its namespaces new, or connect the container as root, "
+                "make all of its namespaces new, or connect the container as root with "
                 f"{mark('--network veth:BRIDGE')}",
             )
         for spreads in filter(None, (wish.spreads for wish in spec.wishes)):
             raise SpecError(
                 f"the network {self.kind} needs an /etc/resolv.conf of its own, which would "
                 f"spread to the host with {spreads}",
-                f"take {mark('--propagation private')} or slave",
+                f"use {mark('--propagation private')} or slave",
             )
 
 
@@ -336,7 +337,7 @@ def parse(word: str, ports: "Iterable[str]" = ()) -> Network:
         for pair in pairs:
             name, equals, value = pair.partition("=")
             if not equals or name not in ("address", "gateway"):
-                raise SpecError(f"{pair!r} is not a setting of a network", _VETH)
+                raise SpecError(f"{pair!r} is not a network setting", _VETH)
             if name in found:
                 raise SpecError(f"{word!r} sets {name} twice", _VETH)
             found[name] = value

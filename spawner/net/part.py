@@ -1,4 +1,4 @@
-"""The part of the network: what connects the container."""
+"""Choose what connects a container's network: a program, a pair of interfaces, or nothing."""
 
 from spawner.steps import LOOPBACK, Part
 

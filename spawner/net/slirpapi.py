@@ -1,4 +1,4 @@
-"""Publish ports by slirp4netns(1), which takes requests on a socket that has a path.
+"""Publish ports by slirp4netns(1), which accepts requests on a socket that has a path.
 
 The socket lies in a directory of our own for as long as it takes to publish. A launcher that is
 killed in that moment leaves the empty directory, or the socket in it, in /tmp.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spawner.net.network import Publish
 
 GUEST = "10.0.2.100"
-"""The address that slirp4netns gives to the inside, slirp4netns(1)."""
+"""The address that slirp4netns gives to the container, slirp4netns(1)."""
 
 ANSWER = 10.0
 """Seconds that slirp4netns has to answer."""
@@ -38,7 +38,7 @@ class Socket:
             raise SyscallError("mkdir", error.errno or 0, self._directory) from None
 
     def publish(self, ports: "Iterable[Publish]", ear: "Ear") -> None:
-        """Let the slirp4netns that listens on the socket publish ports; raises SetupError."""
+        """Tell the slirp4netns that listens on the socket to publish ports; raises SetupError."""
         for port in ports:
             answer = _ask(self.path, hostfwd(port), ear)
             if "error" in answer:

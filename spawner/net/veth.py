@@ -1,4 +1,4 @@
-"""Make a pair of interfaces, veth(4), as root: one inside, one a port of a bridge.
+"""Make a pair of interfaces, veth(4), as root: one in the container, one a port of a bridge.
 
 The kernel takes both away with the network namespace inside, some time after its last process. So
 that it's gone when pyspawn is, and also where somebody else holds the namespace, a process aside
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spawner.net.network import Network
 
 INNER = "eth0"
-"""The name of the interface inside."""
+"""The name of the interface in the container."""
 
 _NO_PYROUTE2 = "pyroute2 can't be imported"
 _NO_BRIDGE = "there's no bridge"
@@ -131,10 +131,10 @@ def find(network: "Network") -> Pair:
     for name in ("CAP_NET_ADMIN", "CAP_SYS_ADMIN"):
         if proc.holds(status, name) is False:
             raise SetupError(
-                f"start veth: making the interfaces takes {name} in the host's network namespace",
+                f"start veth: making interfaces requires {name} in the host's network namespace",
                 stage=LAUNCHER,
-                hint="start pyspawn as root, or take a network that needs no right, "
-                f"{mark('--network pasta')}",
+                hint="start pyspawn as root, or use a network that needs no right "
+                f"({mark('--network pasta')})",
             )
     return Pair(network)
 
@@ -182,11 +182,11 @@ def _hint(what: str, network: "Network") -> str | None:
             "python3-pyroute2)"
         )
     if _NO_BRIDGE in what and what.endswith(_OTHER):
-        return "name one that `ip link show type bridge` shows"
+        return "name a bridge that `ip link show type bridge` shows"
     if _NO_BRIDGE in what:
         name = network.bridge
         return (
-            f"as root, `ip link add {name} type bridge && ip link set {name} up`, or name one that "
-            "is there"
+            f"as root, `ip link add {name} type bridge && ip link set {name} up`, or name a bridge "
+            "that exists"
         )
     return None

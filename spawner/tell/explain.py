@@ -334,7 +334,7 @@ TEXTS = {
         "cgroup_namespaces(7), unshare(2)",
     ),
     "start-carrier": Text(
-        "A program outside takes an interface inside for its own, and carries the packets that "
+        "A program outside serves an interface of the container, and carries the packets that "
         "come there to sockets of the host's, and back: so no right to the host's network is "
         "needed.",
         "The network namespace exists, and nothing runs in it yet. The program is to find its "
@@ -471,7 +471,7 @@ TEXTS = {
     # Who the program is.
     "set-groups": Text(
         "The supplementary groups are replaced.",
-        "Credentials come last, for everything above took the right to do it; and of them the "
+        "Credentials come last, for everything above needed the right to do it; and of them the "
         "groups come first: a process that isn't root any more may not change them.",
         "setgroups(2), credentials(7)",
     ),
@@ -497,7 +497,7 @@ TEXTS = {
         "id, and drops the groups that it has from outside. Where setgroups is denied, an ordinary "
         "caller stays who it is, if that has a mapping. An id without one would still be what it "
         "is outside: so the launcher has read the maps before, and refuses that.",
-        "Last of all, since the steps before take rights that may go with this one.",
+        "Last of all, since the steps before need rights that may go with this one.",
         "setgroups(2), setresuid(2), user_namespaces(7)",
     ),
     "set-rlimit": Text(

@@ -113,7 +113,7 @@ class Report(Observer):
         )
 
     def disconnected(self, how: str) -> None:
-        """Report that the network inside is gone, and how."""
+        """Report that the container's network is gone, and how."""
         self.say(how)
         self._tell(event="disconnected", message=how)
 

@@ -40,7 +40,7 @@ class Telling(Kernel):
         self._out = outlet.Outlet(2, lambda _: b"", patience=outlet.PATIENCE, reopens=False)
 
     def tells(self, planned: Steps) -> Steps:
-        """Return the steps, each of which tells of itself before it's taken."""
+        """Return the steps, each of which is told on stderr before it's taken."""
         return tuple(map(self._telling, planned))
 
     def _telling(self, step: Step) -> Step:
@@ -68,7 +68,7 @@ class Telling(Kernel):
         )
 
     def become_subreaper(self) -> None:
-        """Tell of it, then become a subreaper, as a launcher does that will fork a stage."""
+        """Tell of the call, then become a subreaper, as a launcher does that will fork a stage."""
         if self._where == LAUNCHER:
             act = explain.BECOME_KEEPERS_SUBREAPER if self._keeping else explain.BECOME_SUBREAPER
             self._say(explain.tell(act))
@@ -109,7 +109,7 @@ class Telling(Kernel):
         return super().open(path, flags)
 
     def fork_aside(self) -> int:
-        """Tell of it, then fork; the child tells nothing, since its stderr is for others."""
+        """Tell of the call, then fork; the child tells nothing, since its stderr is for others."""
         if not self._in_step:
             self._say(explain.tell(explain.FORK_ASIDE))
         pid = super().fork_aside()

@@ -27,7 +27,7 @@ class Terminal:
         self.group = 0
         """The process group that had the foreground when we took it last."""
         self.refused = False
-        """Whether it can't be passed on: then it's as if we hadn't got it."""
+        """Whether we can't pass the foreground on: then it counts as not ours."""
 
     def is_ours(self) -> bool:
         """Tell whether our process group has the foreground, and can pass it on."""
@@ -42,7 +42,7 @@ class Terminal:
         return group not in (posix.getpgrp(), leader()) and is_below_us(group)
 
     def take(self) -> None:
-        """Make our process group the foreground, and remember that the program's was.
+        """Make our process group the foreground if the program's group is, and remember that group.
 
         Unless the shell has it, which leads the session: it took it when somebody stopped us.
         """

@@ -28,7 +28,7 @@ _PART = _signal.SIGTERM
 """What asks a witness to end once it has sent all."""
 
 _PARTING = 1000
-"""Milliseconds that it has for that; somebody may have stopped it."""
+"""Milliseconds that the witness has to end; somebody may have stopped it."""
 
 _OWN = ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")
 """The masks of signals whose effect is a program's own affair, proc_pid_status(5).

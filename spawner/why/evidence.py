@@ -23,7 +23,7 @@ NET_ADMIN = "CAP_NET_ADMIN"
 SETFCAP = "CAP_SETFCAP"
 
 DENIED = (errno.EPERM, errno.EACCES)
-"""The errnos of a call that takes a right which is missing."""
+"""The errnos of a call that needs a right which is missing."""
 
 MAKERS = ("unshare", "clone", "clone3", "fork")
 """System calls that make namespaces; a fork does so for kinds that hold for children only."""

@@ -25,7 +25,7 @@ _IDS = {
     "setresgid": ("--setgid", "CAP_SETGID"),
     "setgroups": ("--groups", "CAP_SETGID"),
 }
-"""The calls that make the program somebody, their option, and the right that they take."""
+"""The calls that change who the program is: the option for each, and the right that it needs."""
 
 
 def why(error: "SetupError", joins: Joins, host: Host) -> str | None:
@@ -33,7 +33,7 @@ def why(error: "SetupError", joins: Joins, host: Host) -> str | None:
     if error.syscall == "pidfd_open":
         return _no_process(error, joins)
     if error.syscall == "chdir" and error.errno in _PATHS and joins.meets_others:
-        return f"the path is looked up inside: name another directory with {mark('--workdir')}"
+        return f"the path is looked up in the container: name another with {mark('--workdir')}"
     if joins.target is not None and error.errno == errno.ENOENT:
         return _no_file(error.path or "", joins.target)
     if error.errno in DENIED and (error.path or "").startswith("/proc/"):
@@ -58,8 +58,8 @@ def not_found(error: "SetupError", spec: "Spec") -> str | None:
     if error.status != NOT_FOUND or "/" in spec.arguments[0]:
         return None
     return (
-        f"{shown(spec.arguments[0])} was looked up in your PATH: {mark('--target-env')} takes the "
-        "target's, with the rest of its environment"
+        f"{shown(spec.arguments[0])} was looked up in your PATH: {mark('--target-env')} uses the "
+        "target's PATH, with the rest of its environment"
     )
 
 
@@ -118,13 +118,13 @@ def _user(host: Host, process: str) -> str | None:
 def _not_become(error: "SetupError", option: str, right: str) -> str | None:
     if error.errno == errno.EINVAL:
         return (
-            f"an id of {option} isn't mapped inside: name one that is (`cat /proc/PID/uid_map` and "
-            f"gid_map show them), or start the container with more, {mark('--map-auto')}"
+            f"an id of {option} isn't mapped in the container: choose one from /proc/PID/uid_map "
+            f"or gid_map, or start the container with more ids ({mark('--map-auto')})"
         )
     if error.errno == errno.EPERM:
         return (
-            f"{option} takes {right} in the user namespace of the target, where setgroups may also "
-            "be denied: leave it out, or join as root"
+            f"{option} requires {right} in the user namespace of the target, where setgroups may "
+            "also be denied: leave it out, or join as root"
         )
     return None
 
@@ -133,11 +133,11 @@ def _not_joined(error: "SetupError", joins: "Joins") -> str | None:
     if error.errno == errno.EPERM:
         if joins.kinds is not None and "user" not in joins.kinds:
             return (
-                "joining takes rights over the user namespace that owns this namespace: name "
-                f"{mark('--user')} as well, or join as root"
+                "joining requires rights over the user namespace that owns this namespace: add "
+                f"{mark('--user')}, or join as root"
             )
         return (
-            "joining takes CAP_SYS_ADMIN over the namespace, and in your own user namespace: "
+            "joining requires CAP_SYS_ADMIN over the namespace and in your own user namespace: "
             "join as the user who made the container, with its user namespace, or as root"
         )
     if error.errno == errno.EINVAL and "pid namespace" in error.step:

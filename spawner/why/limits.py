@@ -36,8 +36,8 @@ def too_long(case: Case) -> str | None:
 def no_file(_: Case) -> str:
     """Explain ENFILE: the limit on the open files of the whole host."""
     return (
-        "the whole host has run out of open files: end the programs that hold them, or "
-        "raise it as root, `sysctl -w fs.file-max=NUMBER`"
+        "the whole host has run out of open files: end the programs that hold them, or raise the "
+        "limit as root with `sysctl -w fs.file-max=NUMBER`"
     )
 
 
@@ -72,7 +72,7 @@ def no_namespace(case: Case) -> str | None:
     names = {kind: f"user.max_{KINDS[kind].file}_namespaces" for kind in case.kinds}
     for kind, name in names.items():
         if case.sysctl(name.replace(".", "/")) == 0:
-            return f"{name} is 0, which forbids them: {_raise(kind, name)}"
+            return f"{name} is 0, which forbids new {kind} namespaces: {_raise(kind, name)}"
     return (
         f"{' or '.join(names.values())} is used up, here or in an outer user namespace, where "
         "root can raise it by `sysctl -w`; or user or PID namespaces can't nest any deeper: "
@@ -81,8 +81,8 @@ def no_namespace(case: Case) -> str | None:
 
 
 def _raise(kind: str, name: str) -> str:
-    way = f"raise it as root of this user namespace, `sysctl -w {name}=10000`"
-    return way if kind == "user" else f"{way}, or do without a new one, `{mark(f'--share {kind}')}`"
+    way = f"raise it as root of this user namespace with `sysctl -w {name}=10000`"
+    return way if kind == "user" else f"{way}, or share yours (`{mark(f'--share {kind}')}`)"
 
 
 def no_key(case: Case) -> str | None:
@@ -90,8 +90,8 @@ def no_key(case: Case) -> str | None:
     if case.syscall != "keyctl":
         return None
     return (
-        "each container has a session keyring, and its user has as many keys as the limit "
-        "allows: run fewer at once, or raise the limit as root, `sysctl -w "
+        "each container has a session keyring, and its user has as many keys as the limit allows: "
+        "run fewer containers at once, or raise the limit as root with `sysctl -w "
         "kernel.keys.maxkeys=20000 kernel.keys.maxbytes=2000000`"
     )
 
@@ -152,7 +152,7 @@ def clock(case: Case) -> str | None:
     if not case.path.endswith("/timens_offsets"):
         return None
     return (
-        "no clock can go below zero, nor beyond 146 years: take an offset nearer to 0 (`uptime` "
+        "no clock can go below zero, nor beyond 146 years: use an offset nearer to 0 (`uptime` "
         "shows for how long the host is up)"
     )
 
@@ -161,4 +161,4 @@ def long_name(case: Case) -> str | None:
     """Explain EINVAL: a host name that is too long."""
     if case.syscall != "sethostname":
         return None
-    return "a host name has 64 bytes at most, sethostname(2): take a shorter one"
+    return "a host name has 64 bytes at most, sethostname(2): use a shorter one"

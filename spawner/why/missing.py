@@ -32,8 +32,8 @@ def no_proc(case: Case) -> str | None:
         )
     if own != str(case.host.pid()):
         return (
-            "/proc shows another PID namespace than the one that pyspawn runs in: mount the "
-            "right one first, `mount -t proc proc /proc` (unshare has --mount-proc for that)"
+            "/proc shows another PID namespace than the one that pyspawn runs in: mount the right "
+            "one first with `mount -t proc proc /proc` (unshare has --mount-proc for that)"
         )
     return None
 
@@ -63,8 +63,8 @@ def no_kind(case: Case) -> str | None:
         file = f"/proc/self/ns/{KINDS[kind].file}"
         if case.making(kind) and case.host.stat(file) == errno.ENOENT:
             return (
-                f"this kernel has no {kind} namespaces (no {file}): do without them, "
-                f"`{mark(f'--share {kind}')}`, or boot a kernel that has them"
+                f"this kernel has no {kind} namespaces (no {file}): do without them "
+                f"(`{mark(f'--share {kind}')}`), or boot a kernel that has them"
             )
     return None
 

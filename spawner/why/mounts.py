@@ -28,8 +28,8 @@ def fresh_proc(case: Case) -> str | None:
         return None
     if "user" in case.wanted and "pid" not in case.wanted:
         return (
-            "a new user namespace has no rights over the PID namespace around it, which a new "
-            f"/proc would show: make a new PID namespace, {mark('--pid')}, or leave out "
+            "a new /proc would show the outer PID namespace, over which a new user namespace has "
+            f"no rights: make a new PID namespace ({mark('--pid')}), or leave out "
             f"{mark('--mount-proc')}"
         )
     if "user" not in case.wanted and case.filtered:

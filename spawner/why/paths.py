@@ -67,9 +67,9 @@ def _in_other_words(kind: str, path: str) -> str | None:
         return None
     file = KINDS[kind].file
     if path.isdigit():
-        return f"to join that of process {path}: {mark(f'--{kind}=/proc/{path}/ns/{file}')}"
+        return f"to join a namespace of process {path}: {mark(f'--{kind}=/proc/{path}/ns/{file}')}"
     pid = f"$(podman inspect -f '{{{{.State.Pid}}}}' {shown(more)})"
-    return f"to join that of a container: {mark(f'--{kind}=/proc/{pid}/ns/{file}')}"
+    return f"to join a container's namespace: {mark(f'--{kind}=/proc/{pid}/ns/{file}')}"
 
 
 def _other(case: Case) -> str:
@@ -84,4 +84,4 @@ def _other(case: Case) -> str:
         return "run pyspawn with another Python, such as /usr/bin/python3"
     if case.spec.init is None:
         return "run another program"
-    return f"name another init, {mark('--init=PATH')}"
+    return f"choose another init with {mark('--init=PATH')}"

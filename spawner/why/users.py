@@ -4,7 +4,7 @@ from spawner.errors import mark
 from spawner.why.evidence import NET_ADMIN, SETFCAP, SYS_ADMIN, Case, number
 
 _RIGHTLESS = ("keyctl", "pidfd_open", "prctl", "rt_sigaction", "signalfd")
-"""Calls of a start that take no right: only a filter refuses them."""
+"""Calls of a start that need no right: only a filter refuses them."""
 
 
 def no_mapping(case: Case) -> str | None:
@@ -64,7 +64,7 @@ def _is_map(case: Case) -> bool:
 
 
 def no_setfcap(case: Case) -> str | None:
-    """Find that root lacks the capability that it takes to map user id 0."""
+    """Find that root lacks the capability that mapping user id 0 requires."""
     if not _is_map(case) or case.uid != 0 or not case.lacks(SETFCAP):
         return None
     return (
@@ -82,11 +82,11 @@ def no_right(case: Case) -> str | None:
         return None
     if case.uid != 0:
         return (
-            f"without a new user namespace this takes {needed}, which only root has: leave out "
+            f"without a new user namespace this requires {needed}, which only root has: leave out "
             f"{mark('--share user')}, or add {mark('--user')} to {mark('--share all')}"
         )
     # A container's filter that refuses the one mostly refuses the other as well.
-    other = "" if case.filtered else f", or add {mark('--user')}, which gives it inside"
+    other = "" if case.filtered else f", or add {mark('--user')} to have it in a new namespace"
     return (
         f"root has no {needed} here, as in most containers: grant it (docker run --cap-add "
         f"{needed.removeprefix('CAP_')}){other}"

@@ -98,7 +98,7 @@ def test_errors(box: spawner.Process[bytes]) -> None:
     [
         ({"namespaces": "nets"}, spawner.SpecError, "'nets' is not a kind of namespace"),
         ({"user": "root"}, spawner.SpecError, "user: "),
-        ({"target": True}, TypeError, "target takes a Process, a pid"),
+        ({"target": True}, TypeError, "target needs a Process, a pid"),
         ({"target": 0}, spawner.SpecError, "0 can't be a process id"),
         ({"target": "/proc/self/ns", "target_env": True}, spawner.SpecError, "only a process"),
         ({"pass_fds": [1 << 20]}, OSError, "of pass_fds isn't open"),

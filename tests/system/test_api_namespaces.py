@@ -129,7 +129,11 @@ def test_hostname_clocks_and_ids() -> None:
     own = spawner.IdMap([(7, os.getuid(), 1)])
     assert output("id", "-u", map_users=own) == "7\n"
     assert output("id", "-u", map_users=own.extents, user=7) == "7\n"
-    with pytest.raises(spawner.SetupError, match=r"the map 7:.* has no such user inside") as caught:
+    with pytest.raises(
+        spawner.SetupError,
+        match=r"the map 7:.* gives the container no such "
+        "user",
+    ) as caught:
         output("id", map_users=own, user=0)
     assert 'map_users="0:' in (caught.value.hint or "")
 

@@ -62,8 +62,8 @@ def test_nothing_is_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     ("options", "kind", "message"),
     [
         ({"unshare": "nets"}, spawner.SpecError, "nets"),
-        ({"shell": True}, TypeError, "takes no shell=True"),
-        ({"hostname": 5}, TypeError, "hostname takes text"),
+        ({"shell": True}, TypeError, "doesn't accept shell=True"),
+        ({"hostname": 5}, TypeError, "hostname needs text"),
         ({"init": "a\0b"}, spawner.SpecError, "NUL"),
     ],
 )
@@ -74,7 +74,7 @@ def test_what_makes_no_sense(options: Any, kind: type[Exception], message: str) 
 
 def test_what_can_be_seen_not_to_work_is_a_failure_with_a_hint() -> None:
     require("userns")
-    with pytest.raises(spawner.SetupError, match="no such user inside") as caught:
+    with pytest.raises(spawner.SetupError, match="gives the container no such user") as caught:
         spawner.plan(["true"], unshare="user", user=77777)
     assert caught.value.hint
 

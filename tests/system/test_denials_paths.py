@@ -23,7 +23,7 @@ def test_a_clock_out_of_its_range(clock: str, offset: int) -> None:
     require("userns")
     ended = run(pyspawn("--time", f"--{clock}", str(offset)))
     message = f"set the {clock} clock off by {offset} s: Numerical result out of range (ERANGE)"
-    assert "take an offset nearer to 0" in hint_of(ended, message)
+    assert "use an offset nearer to 0" in hint_of(ended, message)
 
 
 def test_a_working_directory_that_is_missing(tmp_path: Path) -> None:

@@ -451,8 +451,8 @@ def test_a_program_with_threads_can_call() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"share": "pid"}, "PID namespace of its own"),
-        ({"share": "all"}, "PID namespace of its own"),
+        ({"share": "pid"}, "its own PID namespace"),
+        ({"share": "all"}, "its own PID namespace"),
         *(({name: 1}, f"{name} is for programs") for name in isolate.FOR_PROGRAMS),
         ({"unshare": "nets"}, "nets"),
     ],

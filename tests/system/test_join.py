@@ -93,7 +93,7 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
         f"launcher: open the pid namespace of process {target}",
         f"launcher: open the root of process {target}",
         f"launcher: open the working directory of process {target}",
-        "stage: hide from the processes inside",
+        "stage: hide from the container's processes",
         "stage: join the user namespace",
         "stage: join the pid namespace",
         "stage: fork the init",

@@ -88,5 +88,7 @@ def test_the_plan_says_what_is_joined() -> None:
     assert joins == [
         ("init", f"join the {kind} namespace") for kind in ("net", "uts", "mount", "user")
     ]
-    assert steps.index(["stage", "hide from the processes inside"]) < steps.index(list(joins[0]))
+    assert steps.index(["stage", "hide from the container's processes"]) < steps.index(
+        list(joins[0])
+    )
     assert ["init", "import nothing from here on"] in steps

@@ -34,7 +34,7 @@ def test_the_wrong_owner(target: int) -> None:
 def test_named_without_the_user_namespace_that_gives_the_right(target: int) -> None:
     message, hint = refused(join(target, "--uts", "--", "/bin/true"))
     assert message == "join the uts namespace: Operation not permitted (EPERM)"
-    assert "name --user as well" in hint
+    assert "add --user" in hint
     assert join(target, "--uts", "--user", "--", "/bin/true").status == 0
 
 
@@ -123,7 +123,7 @@ def test_of_a_launcher_the_container_is_to_be_named() -> None:
         first = children.below(launcher)[0]
         message, hint = refused(join(launcher, "--", "/bin/true", owner=False))
         assert message == f"join process {launcher}: its namespaces are yours as well"
-        assert f"`pgrep -lP {launcher}` what this one has started" in hint
+        assert f"`pgrep -lP {launcher}` the children of this one" in hint
         assert join(first, "--", "/bin/true", owner=False).status == 0
 
 
@@ -147,7 +147,7 @@ def test_what_can_not_be_meant(words: list[str], message: str) -> None:
 def test_an_option_of_run() -> None:
     message, hint = refused(run([*lean.pyspawn(), "exec", "1", "--hostname", "x", "true"]))
     assert message == "unknown option --hostname"
-    assert hint.startswith("only pyspawn run takes that option")
+    assert hint.startswith("only pyspawn run accepts that option")
 
 
 @pytest.mark.parametrize("words", [[], ["-t", "1", "true"], ["--target", "1", "true"]])

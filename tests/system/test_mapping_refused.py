@@ -225,12 +225,12 @@ def test_ids_that_an_ordinary_user_can_not_take() -> None:
 
     own = USER if os.geteuid() == 0 else os.geteuid()
     hint = hint_of(start("--setuid", "5"),
-                   f"user 5: the map 0:{own}:1 has no such user inside")  # fmt: skip
+                   f"user 5: the map 0:{own}:1 gives the container no such user")  # fmt: skip
     assert "--map-user 5" in hint
     # The hint, for somebody who is to be the only one inside.
     assert rows(start("--setuid", "5", "--map-user", "5")) == [f"5 {own} 1"]
     hint = hint_of(
-        start("--share", "user", "--setuid", "5"), "becoming another user takes CAP_SETUID"
+        start("--share", "user", "--setuid", "5"), "becoming another user requires CAP_SETUID"
     )
     assert "--map-auto" in hint
     message = "the supplementary groups can't be set, since setgroups is denied in the user"

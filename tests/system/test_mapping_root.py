@@ -68,10 +68,10 @@ def test_names_that_a_directory_service_has() -> None:
 def test_a_name_whose_ids_are_not_mapped() -> None:
     require_room()
     hint = hint_of(room(MAPPER, "--setuid", "mapper"),
-                   f"user {USER}: the map 0:{USER}:1 has no such user inside")  # fmt: skip
+                   f"user {USER}: the map 0:{USER}:1 gives the container no such user")  # fmt: skip
     assert f"--map-user {USER}" in hint
     ended = room(MAPPER, "--setuid", "mapper", "--map-user", "mapper")
-    hint = hint_of(ended, f"group {GROUP}: the map 0:{GROUP}:1 has no such group inside")
+    hint = hint_of(ended, f"group {GROUP}: the map 0:{GROUP}:1 gives the container no such group")
     assert "--setgid 0" in hint
 
 
@@ -120,7 +120,7 @@ def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> Non
         assert running.out.rest() == b""
         assert running.wait() == 128 + number
         message, hint = running.errors().splitlines()
-    assert message == f"pyspawn: run getsubids: got {number.name} meanwhile"
+    assert message == f"pyspawn: run getsubids: got {number.name} before it was done"
     assert "a directory service" in hint
 
 
@@ -131,7 +131,7 @@ def test_a_directory_service_that_does_not_know_a_name_in_time() -> None:
         assert running.line() == "asked"
         running.send(signal.SIGTERM)
         assert running.wait() == 128 + signal.SIGTERM
-        assert running.errors().startswith("pyspawn: run getent: got SIGTERM meanwhile\n")
+        assert running.errors().startswith("pyspawn: run getent: got SIGTERM before it was done\n")
 
 
 # A script that has file capabilities, which the kernel doesn't heed, capabilities(7).
@@ -157,7 +157,7 @@ def test_a_helper_that_hangs_while_the_stage_waits() -> None:
         assert running.out.rest() == b""
         assert running.wait() == 128 + signal.SIGTERM
         message, _ = running.errors().splitlines()
-    assert message == "pyspawn: run newgidmap: got SIGTERM meanwhile"
+    assert message == "pyspawn: run newgidmap: got SIGTERM before it was done"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,8 @@ def test_a_gap_where_the_program_would_be() -> None:
     require("root", "userns")
     hint = hint_of(
         pyspawn("--map-users", "0:100000:9"),
-        "the program would have no user id inside: the caller's, 0, isn't mapped by 0:100000:9",
+        "the program would have no user id in the container: the caller's, 0, isn't mapped by "
+        "0:100000:9",
     )
     assert "--map-user ID," in hint
     assert "--setuid 0" in hint
@@ -205,10 +206,10 @@ def test_a_gap_where_the_program_would_be() -> None:
     both = pyspawn("--map-users", "1:100000:9", "--map-root-user")
     assert both.out == b"ran\n"
     words = ("--map-users", "0:100000:9", "--map-groups", "5:100000:9", "--setuid", "8")
-    assert "no group id inside" in pyspawn(*words).errors
-    assert "no such group inside" in pyspawn(*words, "--setgid", "4").errors
+    assert "no group id in the container" in pyspawn(*words).errors
+    assert "gives the container no such group" in pyspawn(*words, "--setgid", "4").errors
     hint = hint_of(pyspawn(*words, "--setgid", "5", "--groups", "6,3"),
-                   "--groups: the map 5:100000:9 has no group 3 inside")  # fmt: skip
+                   "--groups: the map 5:100000:9 gives the container no group 3")  # fmt: skip
     assert "--map-groups 3:OUTER:COUNT" in hint
 
 
@@ -216,9 +217,9 @@ def test_a_gap_where_the_program_would_be() -> None:
     ("words", "message"),
     [
         (["--map-users", "0:100000:10", "--map-users", "9:200000:1"],
-         "the id 9 inside would be mapped twice by the map 0:100000:10 9:200000:1"),
+         "the inner id 9 would be mapped twice by the map 0:100000:10 9:200000:1"),
         (["--map-users", "0:5:10", "--map-users", "20:14:1"],
-         "the id 14 outside would be mapped twice by the map 0:5:10 20:14:1"),
+         "the outer id 14 would be mapped twice by the map 0:5:10 20:14:1"),
     ],
 )  # fmt: skip
 def test_overlaps(words: list[str], message: str) -> None:
@@ -228,7 +229,7 @@ def test_overlaps(words: list[str], message: str) -> None:
 def test_an_overlap_with_the_callers_own_id() -> None:
     own = os.geteuid()
     ended = pyspawn("--map-root-user", "--map-users", "0:100000:10")
-    hint_of(ended, f"the id 0 inside would be mapped twice by the map 0:{own}:1 0:100000:10")
+    hint_of(ended, f"the inner id 0 would be mapped twice by the map 0:{own}:1 0:100000:10")
 
 
 def test_more_lines_than_the_kernel_takes() -> None:
@@ -258,7 +259,7 @@ def test_ids_that_the_user_namespace_around_does_not_have() -> None:
         "0:15:10 can't be mapped: the id 20, outside, has no mapping in the user namespace that "
         "pyspawn runs in, whose map is 0:100000:10 10:200000:10",
     )
-    assert "name ids that have one" in hint
+    assert "name ids that have a mapping" in hint
 
 
 @pytest.mark.parametrize("words", [["--map-auto"], ["--map-users", "0:0:1"], ["--setgroups=deny"]])

@@ -112,7 +112,7 @@ def test_a_port_of_roots_and_an_address_of_somebody_elses() -> None:
             "the network pasta needs a new mou",
             "--mount",
         ),
-        (["--network", "host", "--net"], "--network host and a new net", "leave one"),
+        (["--network", "host", "--net"], "--network host and a new net", "leave out one"),
         (["--network", "pasta", "--propagation", "shared"], ".*spread to the host", "private"),
         (["--network", "host", "--net=/proc/self/ns/net"], ".*--net=FILE names another", "leave"),
         (["--network", "pasta", "--net=/proc/self/ns/net"], ".*--net=FILE names anot", "leave"),

@@ -64,7 +64,7 @@ def test_a_helper_that_dies_is_told(kind: str) -> None:
         os.kill(helper_of(running), signal.SIGKILL)
         told = json.loads(running.line())
         assert told["event"] == "disconnected"
-        message = f"{kind} was killed by SIGKILL: there's no network inside any more"
+        message = f"{kind} was killed by SIGKILL: the container has no network any more"
         assert told["message"] == message
         running.write(b"\n")
         assert running.line() == "on"

@@ -141,7 +141,7 @@ def test_a_veth_takes_root() -> None:
         ended = run(nest(BRIDGE + USER, "--network", "veth:br0"))
     else:
         ended = pyspawn("--network", "veth:br0")
-    hint = refused(ended, "start veth: making the interfaces takes CAP_NET_ADMIN .*")
+    hint = refused(ended, "start veth: making interfaces requires CAP_NET_ADMIN .*")
     assert "as root" in hint
 
 

@@ -86,8 +86,8 @@ def test_as_a_module() -> None:
         (["--env=A", "true"], "'A' is not NAME=VALUE", "--env NAME=VALUE: Set"),
         (["--json-status=x", "true"], "'x' is not a file descriptor", "--json-status FD: Tell"),
         (["--unshare=pod", "true"], "'pod' is not a kind of namespace", "user, pid, mount"),
-        (["--unshare=pid", "--share=pid", "true"], "named in both", "name it in one"),
-        (["-p", "--share=pid", "true"], "named in both", "name it in one"),
+        (["--unshare=pid", "--share=pid", "true"], "named in both", "name it in only one"),
+        (["-p", "--share=pid", "true"], "named in both", "name it in only one"),
         (["--unshare=all", "--share=all", "true"], "every namespace is named in both", "one"),
         (["-r", "--share=user", "true"], "named in both", "one"),
         (["-r", "-c", "true"], "exclude each other", "--help"),
@@ -95,7 +95,7 @@ def test_as_a_module() -> None:
         (["--hostname=x", "--share=uts", "true"], "needs a new uts namespace", "add --uts"),
         (["--monotonic=5", "true"], "needs a new time namespace", "add --time"),
         (["--hostname=" + "x" * 65, "true"], "1 to 64 bytes", None),
-        (["--help=x"], "takes no value", "--help"),
+        (["--help=x"], "doesn't accept a value", "--help"),
         (["--workdir"], "needs a value", "--workdir DIR: Start"),
         (["--persist", "--", "true"], "needs a value", "--persist DIR: As root"),
         (["-help"], "unknown option -help", "did you mean --help?"),
@@ -135,7 +135,7 @@ def test_without_a_program_it_is_the_shell(words: list[str], tmp_path: Path) -> 
 def test_a_shell_that_is_not_there() -> None:
     ended = spawn("--uts", environment={**os.environ, "SHELL": "/no/such"})
     assert ended.status == 127
-    assert "hint: without PROGRAM your $SHELL is run: name a program that is there" in ended.errors
+    assert "hint: without PROGRAM your $SHELL is run: name a program that exists" in ended.errors
 
 
 @pytest.mark.parametrize(

@@ -222,9 +222,9 @@ def test_where_the_mark_would_do_nothing_it_fails(pytester: pytest.Pytester) -> 
     for words in (
         "*pytest's test functions",
         "*call asyncio.run in the test",
-        "*isolated takes names*",
+        "*isolated needs keywords*",
         "*'nets' is not a kind of namespace",
-        "*PID namespace of its own*",
+        "*its own PID namespace*",
         "*user is for programs, not for a function",
     ):
         result.stdout.fnmatch_lines([words])

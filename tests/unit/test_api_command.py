@@ -216,32 +216,32 @@ def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"map": 5}, "map takes 'root', 'current' or 'auto', not 5"),
-        ({"network": 5}, "network takes a kind of network, or a Network, not 5"),
-        ({"network": "pasta", "publish": 1.5}, "publish takes a port or several, .*, not 1.5"),
-        ({"map_users": 5}, "map_users takes an IdMap, .*, not 5"),
-        ({"map_users": [5]}, r"map_users takes an IdMap, .*, not \[5\]"),
-        ({"map_users": [(1, 2)]}, r"map_users takes an IdMap, .*, not \[\(1, 2\)\]"),
-        ({"limits": {"nofile": 5}}, "limits takes a Limits, not {'nofile': 5}"),
-        ({"user": 1.5}, "user takes an id, which is a whole number, or a name, not 1.5"),
-        ({"group": True}, "group takes an id"),
-        ({"extra_groups": 5}, "extra_groups takes ids"),
-        ({"extra_groups": ["5", b"6"]}, "extra_groups takes ids"),
-        ({"hostname": b"box"}, "hostname takes text, not b'box'"),
-        ({"unshare": 5}, "unshare takes the names of namespaces"),
-        ({"unshare": [5]}, "unshare takes the names of namespaces"),
-        ({"unshare": Namespaces("net")}, "unshare takes the names of namespaces"),
-        ({"namespaces": "net"}, "namespaces takes a Namespaces, not 'net'"),
-        ({"cwd": 5}, "cwd takes a path, not 5"),
+        ({"map": 5}, "map needs 'root', 'current' or 'auto', not 5"),
+        ({"network": 5}, "network needs a kind of network, or a Network, not 5"),
+        ({"network": "pasta", "publish": 1.5}, "publish needs a port or several, .*, not 1.5"),
+        ({"map_users": 5}, "map_users needs an IdMap, .*, not 5"),
+        ({"map_users": [5]}, r"map_users needs an IdMap, .*, not \[5\]"),
+        ({"map_users": [(1, 2)]}, r"map_users needs an IdMap, .*, not \[\(1, 2\)\]"),
+        ({"limits": {"nofile": 5}}, "limits needs a Limits, not {'nofile': 5}"),
+        ({"user": 1.5}, "user needs an id, which is a whole number, or a name, not 1.5"),
+        ({"group": True}, "group needs an id"),
+        ({"extra_groups": 5}, "extra_groups needs ids"),
+        ({"extra_groups": ["5", b"6"]}, "extra_groups needs ids"),
+        ({"hostname": b"box"}, "hostname needs text, not b'box'"),
+        ({"unshare": 5}, "unshare needs the names of namespaces"),
+        ({"unshare": [5]}, "unshare needs the names of namespaces"),
+        ({"unshare": Namespaces("net")}, "unshare needs the names of namespaces"),
+        ({"namespaces": "net"}, "namespaces needs a Namespaces, not 'net'"),
+        ({"cwd": 5}, "cwd needs a path, not 5"),
         ({"env": {"A": 5}}, "expected str, bytes or os.PathLike object, not int"),
-        ({"init": 5}, "init takes True, False or a path, not 5"),
-        ({"monotonic": 0.5}, "monotonic takes a whole number of seconds"),
-        ({"stop_signal": 1.0}, "stop_signal takes the number or the name of a signal"),
-        ({"stop_timeout": b"soon"}, "stop_timeout takes a number of seconds, or None"),
-        ({"timeout": "5"}, "timeout takes a number of seconds, or None, not '5'"),
-        ({"umask": "022"}, "umask takes a mask of permissions, as 0o022, not '022'"),
-        ({"start_timeout": "5"}, "start_timeout takes a number of seconds, or None, not '5'"),
-        ({"pass_fds": ["5"]}, "pass_fds takes descriptors, which are numbers, not '5'"),
+        ({"init": 5}, "init needs True, False or a path, not 5"),
+        ({"monotonic": 0.5}, "monotonic needs a whole number of seconds"),
+        ({"stop_signal": 1.0}, "stop_signal needs the number or the name of a signal"),
+        ({"stop_timeout": b"soon"}, "stop_timeout needs a number of seconds, or None"),
+        ({"timeout": "5"}, "timeout needs a number of seconds, or None, not '5'"),
+        ({"umask": "022"}, "umask needs a mask of permissions, such as 0o022, not '022'"),
+        ({"start_timeout": "5"}, "start_timeout needs a number of seconds, or None, not '5'"),
+        ({"pass_fds": ["5"]}, "pass_fds needs descriptors, which are numbers, not '5'"),
     ],
 )
 def test_a_wrong_type_is_refused_with_words(options: dict[str, Any], message: str) -> None:
@@ -315,17 +315,29 @@ def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
         ),
         ("workdir", "/", "'workdir': did you mean 'cwd'"),
         ("map_root_user", True, "'map_root_user': did you mean 'map'"),
-        ("net", True, "'net': a new one is unshare='net'"),
+        ("net", True, "'net': a new namespace is unshare='net'"),
         ("qqqqqq", 1, "unexpected keyword argument 'qqqqqq'$"),
-        ("shell", True, r"run\(\) takes no shell=True: a line for a shell is \['sh', '-c', line\]"),
-        ("executable", "sh", "takes no executable='sh': the program is the first of args"),
-        ("preexec_fn", print, "takes no preexec_fn=.*: no Python runs between fork and exec"),
-        ("close_fds", False, "takes no close_fds=False: the program gets only"),
-        ("restore_signals", False, "takes no restore_signals=False: .*trap"),
-        ("start_new_session", True, r"takes no start_new_session=True: put \['setsid', '--wait'\]"),
-        ("process_group", 0, "takes no process_group=0: with pyinit the program leads"),
-        ("startupinfo", object(), "takes no startupinfo=.*: that keyword is for another system"),
-        ("creationflags", 8, "takes no creationflags=8: that keyword is for another system"),
+        (
+            "shell",
+            True,
+            r"run\(\) doesn't accept shell=True: a line for a shell is \['sh', '-c', line\]",
+        ),
+        ("executable", "sh", "doesn't accept executable='sh': the program is the first of args"),
+        ("preexec_fn", print, "doesn't accept preexec_fn=.*: no Python runs between fork and exec"),
+        ("close_fds", False, "doesn't accept close_fds=False: the program gets only"),
+        ("restore_signals", False, "doesn't accept restore_signals=False: .*trap"),
+        (
+            "start_new_session",
+            True,
+            r"doesn't accept start_new_session=True: put \['setsid', '--wait'\]",
+        ),
+        ("process_group", 0, "doesn't accept process_group=0: with pyinit the program leads"),
+        (
+            "startupinfo",
+            object(),
+            "doesn't accept startupinfo=.*: that keyword is for another system",
+        ),
+        ("creationflags", 8, "doesn't accept creationflags=8: that keyword is for another system"),
     ],
 )
 def test_an_option_that_is_not_there_is_a_type_error(
@@ -385,7 +397,9 @@ def test_what_asks_for_nothing_is_no_error() -> None:
     ],
 )
 def test_what_is_for_another_call_is_a_type_error(start: Any, option: str) -> None:
-    with pytest.raises(TypeError, match=f"{option}.*: .*(take it|takes it|only for new)"):
+    with pytest.raises(
+        TypeError, match=f"{option}.*: .*(accept it|accepts it|run.. does|only for new)"
+    ):
         start(["true"], **{option: 1})
 
 

@@ -73,7 +73,7 @@ def test_parse(words: list[str], values: dict[str, object] | None, rest: list[st
         (["-gxy"], "unknown option -x in -gxy", None),
         (["-x"], "unknown option -x", None),
         (["-gx"], "unknown option -x in -gx", None),
-        (["--group=1"], "option --group takes no value", None),
+        (["--group=1"], "option --group doesn't accept a value", None),
         (["--drain"], "option --drain needs a value: --drain SECONDS", DRAIN),
         (["--drain", "--", "app"], "option --drain needs a value: --drain SECONDS", DRAIN),
         (["-r"], "option -r needs a value: -r, --rewrite FROM:TO", REWRITE),

@@ -33,7 +33,7 @@ def test_fields_are_given_in_order_or_by_name_and_have_defaults() -> None:
 
 @pytest.mark.parametrize("given", [{}, {"price": 1.0}, {"seat": 1, "row": 2}])
 def test_a_field_that_is_missing_or_unknown_is_an_error(given: dict[str, float]) -> None:
-    with pytest.raises(TypeError, match="a Ticket takes seat, names, price"):
+    with pytest.raises(TypeError, match="a Ticket accepts seat, names, price"):
         Ticket(**given)  # type: ignore[arg-type]
 
 

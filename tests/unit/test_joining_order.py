@@ -37,7 +37,7 @@ def test_order(kinds: tuple[str, ...], privileged: bool, nested: bool) -> None:
         assert whats.index("import nothing from here on") < whats.index("join the mount namespace")
         assert all(step.where != LAUNCHER for step in steps)
     if set(kinds) & {"user", "pid", "mount"}:
-        assert whats[0] == "hide from the processes inside"
+        assert whats[0] == "hide from the container's processes"
     closing = whats.index("close the descriptors of the namespaces")
     assert all(not what.startswith("join") for what in whats[closing:])
 

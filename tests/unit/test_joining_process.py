@@ -94,7 +94,9 @@ def test_a_process_that_enters_namespaces_meanwhile(way: str, tmp_path: Path) ->
         }[way]
         spec = specified(["true"], namespaces=NONE, joins=joins)
         try:
-            with pytest.raises(SetupError, match="it has entered other namespaces meanwhile"):
+            with pytest.raises(
+                SetupError, match="it entered other namespaces while pyspawn was opening its files"
+            ):
                 part.find(joins, Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
         finally:
             process.kill()

@@ -135,9 +135,9 @@ def test_values_are_frozen_and_compare() -> None:
     [
         ("pasta", ["80", "80:81"], "published twice"),
         ("slirp4netns", ["[::1]:80"], "IPv4 addresses only"),
-        ("slirp4netns", ["80/udp"], "loses the answers"),
-        ("slirp4netns", ["127.1.2.3:80/udp"], "loses the answers"),
-        ("pasta", ["81:80/udp"], "loses the answers"),
+        ("slirp4netns", ["80/udp"], "UDP replies"),
+        ("slirp4netns", ["127.1.2.3:80/udp"], "UDP replies"),
+        ("pasta", ["81:80/udp"], "UDP replies"),
         ("host", ["80"], "can't be published into the network host"),
         ("none", ["80"], "can't be published into the network none"),
         ("loopback", ["80"], "can't be published into the network loopback"),

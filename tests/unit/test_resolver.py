@@ -131,7 +131,9 @@ def test_a_signal_to_end_is_heard_while_one_hangs(monkeypatch: pytest.MonkeyPatc
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(SetupError, match="start pasta: got SIGTERM meanwhile") as raised:
+        with pytest.raises(
+            SetupError, match="start pasta: got SIGTERM before it was done"
+        ) as raised:
             found.start("word")
         assert raised.value.status == 143
         assert signal.sigtimedwait({signal.SIGTERM}, 0) is not None

@@ -31,7 +31,7 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
         (
             failure("join the net namespace", "setns", errno.EPERM),
             Joins("5", kinds=["net"]),
-            "name --user as well",
+            "add --user",
         ),
         (failure("join the pid namespace", "setns", errno.EINVAL), Joins("5"), "from one above"),
         (failure("join the net namespace", "setns", errno.EINVAL), Joins("5"), None),
@@ -42,9 +42,13 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
             Joins("5"),
             "of --setuid isn't mapped",
         ),
-        (failure("become root", "setgroups", errno.EPERM), Joins("5"), "takes CAP_SETGID"),
+        (failure("become root", "setgroups", errno.EPERM), Joins("5"), "requires CAP_SETGID"),
         (failure("become root", "setresgid", errno.EAGAIN), Joins("5"), None),
-        (failure("change to /x", "chdir", errno.ENOENT, "/x"), Joins("/y"), "looked up inside"),
+        (
+            failure("change to /x", "chdir", errno.ENOENT, "/x"),
+            Joins("/y"),
+            "looked up in the container",
+        ),
         (failure("change to /x", "chdir", errno.EIO, "/x"), Joins("/y"), None),
     ],
 )

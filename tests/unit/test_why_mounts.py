@@ -55,7 +55,7 @@ def test_a_read_only_proc() -> None:
 
 def test_the_proc_of_a_pid_namespace_that_is_not_ours() -> None:
     found = why(Fake(), proc_refused(), ["user", "mount"], mount_proc="/proc")
-    assert "no rights over the PID namespace around it" in found
+    assert "over which a new user namespace has no rights" in found
     assert "--pid" in found
 
 

@@ -49,8 +49,8 @@ def marked(text: str) -> str:
          'map_users="1:OUTER:COUNT" or map="auto"'),
         ("another init, {--init=PATH}", "another init, --init=PATH", 'another init, init="PATH"'),
         ("`{--share user}`", "`--share user`", '`share="user"`'),
-        ("take {--propagation private} or slave", "take --propagation private or slave",
-         'take propagation="private" or slave'),
+        ("use {--propagation private} or slave", "use --propagation private or slave",
+         'use propagation="private" or slave'),
         ("{--persist}", "--persist", "--persist"),
         ("{--user=/proc/7/ns/user}", "--user=/proc/7/ns/user", "--user=/proc/7/ns/user"),
         ("`unshare --pid` does that", "`unshare --pid` does that", "`unshare --pid` does that"),
@@ -258,7 +258,7 @@ def test_the_api_alone_is_told_the_marks(*, quiet: bool, capfd: pytest.CaptureFi
         ({"hostname": "x", "share": "uts"}, "a host name needs", 'add unshare="uts"'),
         ({"publish": 80}, "a port can be published only", 'network="pasta"'),
         ({"network": "pasta", "share": "net"}, 'network="pasta" needs', "leave net out of share"),
-        ({"unshare": "pid", "share": "pid"}, "in both unshare and share", "name it in one"),
+        ({"unshare": "pid", "share": "pid"}, "in both unshare and share", "name it in only one"),
         ({"network": "veth"}, "a veth needs the bridge", "as in veth:BRIDGE,"),
     ],
 )
@@ -316,11 +316,11 @@ def test_no_program_is_told_of_as_a_list() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: spawner.run(["true"], env="A=1"), "env takes a mapping"),
-        (lambda: spawner.join(None, ["true"]), "target takes a Process, a pid or a path, not None"),
-        (lambda: spawner.join(["true"], "1"), "target takes a Process, a pid or a path"),
-        (lambda: spawner.Network("pasta", publish=80), "publish takes Publish values"),
-        (lambda: spawner.Network("pasta", publish="80"), "publish takes Publish values"),
+        (lambda: spawner.run(["true"], env="A=1"), "env needs a mapping"),
+        (lambda: spawner.join(None, ["true"]), "target needs a Process, a pid or a path, not None"),
+        (lambda: spawner.join(["true"], "1"), "target needs a Process, a pid or a path"),
+        (lambda: spawner.Network("pasta", publish=80), "publish needs Publish values"),
+        (lambda: spawner.Network("pasta", publish="80"), "publish needs Publish values"),
     ],
 )
 def test_wrong_types_are_refused_with_words(call: object, message: str) -> None:

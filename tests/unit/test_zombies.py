@@ -311,7 +311,7 @@ def test_without_proc(
     out, err = capfd.readouterr()
     assert out == ""
     assert "No such file or directory (ENOENT)" in err
-    assert "hint: reading processes takes a proc file system" in err
+    assert "hint: reading processes requires a proc file system" in err
 
 
 def test_without_psutil(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
