@@ -54,7 +54,7 @@ def why(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str,
 
 
 def line(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str, str | None]:
-    """Return (exit status, what to say, hint or None) for an exec of `program` that failed."""
+    """Return (exit status, message, hint or None) for a failed exec of `program`."""
     code, reason, hint = why(program, error, path)
     return code, f"{brief(program)}: {reason}" if program else reason, hint
 

@@ -157,8 +157,8 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
         try:
             cmdline.check_writable(asked.events)
         except OSError as error:
-            what = errno_text(error.errno or 0)
             raise cmdline.UsageError(
-                f"--events {asked.events}: {what}",
-                f"open the descriptor in the shell that starts pyinit: {asked.events}>FILE",
+                f"--events {asked.events}: {errno_text(error.errno or 0)}",
+                "open the descriptor when you start pyinit, for example with "
+                f"`{asked.events}>FILE` in a shell",
             ) from None

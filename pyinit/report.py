@@ -54,14 +54,14 @@ class Report:
         return bool(self.verbose or self.warn_orphans)
 
     def unsaid(self, count: int) -> None:
-        """Count `count` pieces of news that there was no time to tell."""
+        """Note that `count` deaths went unreported, since too many came at once."""
         if self._names_the_dead:
             self._to_people().dropped += count
         if self.events is not None:
             self._to_programs().dropped += count
 
     def catch_up(self) -> None:
-        """Tell how many pieces of news went untold, if there is room for that."""
+        """Report how many events went unreported, if there is room for that."""
         for where in (self._people, self._programs):
             if where:
                 where.catch_up()

@@ -32,7 +32,7 @@ def _go_on() -> None:
 
 
 def _anew() -> None:
-    """Replace the lock in a fork, as threading does its own: its holder may not exist there."""
+    """Make the lock new in a forked child, where the thread that holds it may not exist."""
     no_fork._at_fork_reinit()  # type: ignore[attr-defined]
 
 

@@ -299,5 +299,5 @@ class Launch:
 
 
 def _is_between(step: "Step") -> bool:
-    """Tell whether the launcher takes a step after the making and before the init goes on."""
+    """Tell whether the launcher takes a step when the container is made, before the init starts."""
     return step.where == LAUNCHER and not step.makes

@@ -91,7 +91,8 @@ class Ear:
                 return set()
 
     def _over(self, why: str, status: int) -> SetupError:
-        return SetupError(f"{self._what}: {why} before it was done", stage=LAUNCHER, status=status)
+        what = f"{self._what}: {why} before this step was done"
+        return SetupError(what, stage=LAUNCHER, status=status)
 
 
 class Making:

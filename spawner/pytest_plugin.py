@@ -272,7 +272,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def _leads_out(trace: TracebackType | None) -> bool:
-    """Tell whether a traceback ends outside of this package."""
+    """Tell whether the innermost frame of a traceback is outside of this package."""
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and not _is_ours(trace.tb_frame)

@@ -181,7 +181,7 @@ class Namespaces(Frozen):
 
     @property
     def wanted(self) -> frozenset[str]:
-        """All kinds that are to be new where the kernel agrees."""
+        """All kinds of namespaces to be made, the optional ones where the kernel permits."""
         return self.required | self.optional
 
     def __repr__(self) -> str:
@@ -232,9 +232,8 @@ def choose(
     ):
         for kind in sorted(named[first] & named[second]):
             what = "every namespace" if kind == ALL else f"the {kind} namespace"
-            raise SpecError(
-                f"{what} is named in both {mark(first)} and {mark(second)}", "name it in only one"
-            )
+            both = f"{mark(first)} and {mark(second)}"
+            raise SpecError(f"{what} is named in both {both}", "name it in only one of them")
     required = set(DEFAULT_NAMESPACES)
     if not privileged:
         required.add("user")
@@ -290,7 +289,7 @@ class Wish(Frozen):
 
     @property
     def enters(self) -> frozenset[str]:
-        """The kinds of namespaces of others that the container enters, or may enter."""
+        """The kinds of existing namespaces that the container joins, or may join."""
         return frozenset()
 
     @property
@@ -351,7 +350,7 @@ class Spec(Frozen):
 
     @property
     def enters(self) -> frozenset[str]:
-        """The kinds of namespaces of others that the container enters, or may enter."""
+        """The kinds of existing namespaces that the container joins, or may join."""
         return frozenset().union(*(wish.enters for wish in self.wishes))
 
     def _check(self) -> None:

@@ -489,7 +489,7 @@ class Wait:
 
 
 def _read_last(reader: int, read: "Callable[[], bool]") -> None:
-    """Read what is left in a pipe, not to its end: another process may hold it open."""
+    """Read what a pipe holds, without waiting for its end: another process may have it open."""
     posix.set_blocking(reader, False)
     try:
         while not read():

@@ -68,7 +68,7 @@ class Options:
             yield letter, value
 
     def _long(self, word: str) -> tuple[str, str]:
-        """Return the option that is meant by a word that follows two dashes."""
+        """Return (letter, value) for a long option, given without dashes; raises OptionError."""
         given, equals, value = word.partition("=")
         meant = [name for name in self._names if name.startswith(given)]
         if given in self._names:

@@ -124,7 +124,7 @@ def call(
     options: Mapping[str, Any] | None = None,
     on_pause: Callable[[], object] = lambda: None,
 ) -> tuple[T, dict[str, str]]:
-    """Call `function` isolated; return its result and why optional namespaces are missing.
+    """Call `function` in a container of its own; return its result and `Process.missing`.
 
     Raises what the function raises, with its traceback as a note; IsolatedError where that can't be
     pickled, or the result, or where the process ended by itself; subprocess.TimeoutExpired after
@@ -146,7 +146,7 @@ def call(
         try:
             if "pid" not in _new(container):
                 raise SpecError(
-                    "a function needs its own PID namespace, which ends all of its processes",
+                    "a function needs its own PID namespace, so that all its processes end with it",
                     "don't share pid",
                 )
             guest = _Guest(container, options.get("cwd"), on_pause)
@@ -538,7 +538,7 @@ def _name(function: Any) -> str:
 
 
 def _ending(status: int | None) -> str:
-    """Return how the guest ended, in words: -n for its own signal, 128 + n for its child's."""
+    """Describe how the guest ended; its exit status 128 + n means that signal n ended its child."""
     if status is None:
         return "ended its process, and something else took the exit status: is SIGCHLD ignored?"
     code = os.waitstatus_to_exitcode(status)

@@ -188,10 +188,10 @@ def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) ->
         else:
             posix.fstat(descriptor)
     except OSError as error:
-        option = name.replace("_", "-")
         raise UsageError(
-            f"--{option} {descriptor}: {errno_text(error.errno or 0)}",
-            f"open the descriptor where pyspawn is started, as by {descriptor}>FILE in a shell",
+            f"--{name.replace('_', '-')} {descriptor}: {errno_text(error.errno or 0)}",
+            "open the descriptor when you start pyspawn, for example with "
+            f"`{descriptor}>FILE` in a shell",
         ) from None
     if descriptor > 2:
         posix.set_inheritable(descriptor, False)

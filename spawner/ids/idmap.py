@@ -201,10 +201,9 @@ class IdMap(Frozen):
                 count = _together(parent, item.outer + done)
                 if not count:
                     raise SpecError(
-                        f"{self} can't be mapped: the id {item.outer + done}, outside, has no "
-                        "mapping in the user namespace that pyspawn runs in, whose map is "
-                        f"{parent}",
-                        "name ids that have a mapping, or start pyspawn where these ids have one",
+                        f"{self} can't be mapped: the outer id {item.outer + done} isn't mapped in "
+                        f"pyspawn's own user namespace, whose map is {parent}",
+                        "name ids that are mapped, or start pyspawn where these ids are",
                     )
                 count = min(count, item.count - done)
                 found.append(item.part(done, count))

@@ -151,9 +151,8 @@ def _check_mapped(kind: str, own: int) -> None:
     seen = posix.access(f"/proc/self/{kind}_map", posix.F_OK)
     if seen and (around is None or around.to_outer(own) is None):
         raise _refused(
-            f"{kind} {own} has no mapping in the user namespace that pyspawn runs in, and "
-            "without one no user namespace can be made",
-            f"have its {kind}_map written first (unshare has --map-root-user for that)",
+            f"{kind} {own} isn't mapped in pyspawn's own user namespace, so it can't make another",
+            f"write that namespace's {kind}_map first (unshare has --map-root-user for that)",
         )
 
 

@@ -140,7 +140,7 @@ def _check_elsewhere(held: Held, joins: "Joins") -> None:
     if not held.namespaces and held.root is None:
         which = "its namespaces" if joins.kinds is None else "the namespaces that are named"
         raise SetupError(
-            f"{what}: {which} are yours as well",
+            f"{what}: pyspawn is already in {which}",
             stage=LAUNCHER,
             hint="name a process of the container: `lsns -t pid` shows each container's first"
             + ("" if joins.pid is None else f", `pgrep -lP {joins.pid}` the children of this one"),
@@ -150,8 +150,8 @@ def _check_elsewhere(held: Held, joins: "Joins") -> None:
             raise SetupError(
                 f"{what}: only its children are in the {kind} namespace that it has made",
                 stage=LAUNCHER,
-                hint=f"name one of its children (`pgrep -lP {joins.pid}` shows them), or name the "
-                f"other namespaces by their flags, {mark('--mount')} and so on",
+                hint=f"name one of its children (`pgrep -lP {joins.pid}` shows them), or name each "
+                f"of the other namespaces with its own option ({mark('--mount')} and so on)",
             )
 
 

@@ -128,8 +128,8 @@ def _gone(what: str, pid: int) -> SetupError:
     return SetupError(
         f"{what}: it has ended",
         stage=LAUNCHER,
-        hint=f"what is left of process {pid}, if anything, is a zombie: see `pyspawn zombies`, and "
-        "name a process that runs",
+        hint=f"process {pid} has ended (see `pyspawn zombies` for one that nobody has reaped): "
+        "name a running process",
     )
 
 

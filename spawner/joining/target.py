@@ -67,7 +67,7 @@ class Joins(Wish):
         """Raise SpecError if the target makes no sense, or not with the new namespaces."""
         new = spec.namespaces
         if self.target == "":
-            raise SpecError("the target is an empty word", "name a pid, or a path")
+            raise SpecError("the target is empty", "name a pid, or a path")
         for word in (self.target or "", *(path for _, path in self.files)):
             if "\0" in word:
                 raise SpecError(f"{word!r} contains a NUL, which no path can hold")
@@ -77,7 +77,9 @@ class Joins(Wish):
                 f"{self.target} can't be a process id", "`ps -e` shows the ids of processes"
             )
         if self.environment and pid is None:
-            raise SpecError("only a process has an environment", "name the target by its pid")
+            raise SpecError(
+                "the environment can be taken only from a process", "name the target by its pid"
+            )
         joined = dict(self.files)
         for kind in joined:
             if kind in new.wanted:

@@ -212,7 +212,7 @@ def _find() -> "Iterable[int]":
 
 
 def _is_listed() -> bool:
-    """Tell whether this kernel lists children."""
+    """Tell whether this kernel has /proc/PID/task/TID/children."""
     try:
         posix.close(posix.open(_LIST, posix.O_RDONLY | posix.O_CLOEXEC))
     except OSError:

@@ -125,7 +125,7 @@ class Kept(Part):
                 posix.close(top)
                 self._mounted = self._made = False  # what is there isn't ours
                 raise SetupError(
-                    f"keep the namespaces in {path}: something else has been put there",
+                    f"keep the namespaces in {path}: another directory or mount has replaced it",
                     stage=LAUNCHER,
                     path=path,
                     hint="name a directory in a place where only you can write, and unmount the "
@@ -179,7 +179,7 @@ class Kept(Part):
 def find(
     keep: Keep, kernel: Kernel, spec: Spec, caller: Caller, lifelines: Iterable[int] = ()
 ) -> Kept:
-    """Return the part that keeps the namespaces of the container."""
+    """Return a `Kept` for the container's namespaces."""
     del kernel, caller, lifelines
     return Kept(spec, keep.path)
 

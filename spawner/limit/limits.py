@@ -60,7 +60,7 @@ class Rlimit(Frozen):
             raise SpecError(f"{self.resource!r} is not one of the resources {known}")
         for limit in (self.soft, self.hard):
             if not UNLIMITED <= limit <= _LARGEST:
-                raise SpecError(f"{limit} can't be a limit of {self.resource}")
+                raise SpecError(f"{limit} is not a valid limit for {self.resource}")
         if self.resource == "cpu" and 0 in (self.soft, self.hard):
             raise SpecError("a limit of 0 seconds of cpu would be one second to the kernel")
         if above(self.soft, self.hard):
@@ -199,7 +199,7 @@ def _check_whole(what: str, number: int | None, lowest: int, highest: int) -> No
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Limits:
-    """Return what the options say of limits; raises SpecError."""
+    """Return the limits that the options ask for; raises SpecError."""
     del choice
     named: tuple[Rlimit, ...] = values.get("rlimit", ())
     _check_once(named)

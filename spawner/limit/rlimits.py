@@ -24,7 +24,7 @@ def number(resource: str) -> int:
 
 
 def words(wanted: "Rlimit") -> str:
-    """Return what is done about a limit, as an imperative."""
+    """Describe the step that sets a limit: `set the limit nofile to 1024`."""
     found = f"set the limit {wanted.resource} to {shown(wanted.soft)}"
     return found if wanted.hard == wanted.soft else f"{found}, at most {shown(wanted.hard)}"
 

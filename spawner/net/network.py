@@ -62,7 +62,8 @@ class Publish(Frozen):
                 raise SpecError(f"{number} can't be a port: ports go from 1 to 65535", _SPELLING)
         if protocol not in ("tcp", "udp"):
             raise SpecError(
-                f"{protocol!r} is not a protocol whose ports can be published: tcp, udp"
+                f"{protocol!r} is not a protocol whose ports can be published: only those of tcp "
+                "and udp can"
             )
         if address != LOCAL:
             address = _host(address)
@@ -203,7 +204,7 @@ class Network(Wish):
         for port in self.publish:
             place = (port.address, port.port, port.protocol)
             if place in taken:
-                raise SpecError(f"{port}: that port of the host is published twice")
+                raise SpecError(f"{port}: this host port is published twice")
             taken.add(place)
             self._check_port(port)
 
@@ -252,8 +253,8 @@ class Network(Wish):
         unshare, share, tried = choice.unshare, choice.share, choice.attempt
         if "net" in choice.joined:
             raise SpecError(
-                f"{mark(f'--network {self.kind}')} says what the network is, and "
-                f"{mark('--net=FILE')} names another",
+                f"{mark(f'--network {self.kind}')} and {mark('--net=FILE')} exclude each other: "
+                "each chooses the network namespace",
                 "leave out one of the two",
             )
         if self.kind == "host":
@@ -294,15 +295,15 @@ class Network(Wish):
             return
         if spec.enters:
             raise SpecError(
-                f"{self.kind} can't reach into a container that joins a namespace of others, "
-                "since nothing may look into such a container",
+                f"{self.kind} can't connect a container that joins existing namespaces, since "
+                "such a container can be closed to other processes while it is made",
                 "make all of its namespaces new, or connect the container as root with "
                 f"{mark('--network veth:BRIDGE')}",
             )
         for spreads in filter(None, (wish.spreads for wish in spec.wishes)):
             raise SpecError(
-                f"the network {self.kind} needs an /etc/resolv.conf of its own, which would "
-                f"spread to the host with {spreads}",
+                f"the network {self.kind} mounts its own /etc/resolv.conf, and with {spreads} "
+                "that mount would propagate to the host",
                 f"use {mark('--propagation private')} or slave",
             )
 

@@ -291,15 +291,15 @@ TEXTS = {
     "set-nice": Text(
         "The scheduler gives the process a smaller share of the processors than those with a lower "
         "nice value; what it starts inherits that. Afterwards it is read back.",
-        "While the init has all the rights that it came with: a value below the caller's takes "
-        "CAP_SYS_NICE, which goes with a change of user.",
+        "While the init has all the rights that it came with: a value lower than the caller's "
+        "needs CAP_SYS_NICE, which goes with a change of user.",
         "setpriority(2), sched(7)",
     ),
     "set-oom-score-adj": Text(
         "Where memory runs out, the kernel ends the process with the highest score, to which this "
         "adds; what the process starts inherits it. Afterwards it is read back.",
-        "While /proc is the caller's and the file belongs to this process's user. A value below "
-        "the caller's takes CAP_SYS_RESOURCE.",
+        "While /proc is the caller's and the file belongs to this process's user. A value lower "
+        "than the caller's needs CAP_SYS_RESOURCE.",
         "proc_pid_oom_score_adj(5)",
     ),
     "unshare-mount": Text(

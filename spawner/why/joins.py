@@ -45,7 +45,7 @@ def why(error: "SetupError", joins: Joins, host: Host) -> str | None:
     if error.syscall == "fork" and error.errno == errno.ENOMEM:
         return (
             "process 1 of that PID namespace has ended, so there can be no more processes in it: "
-            f"name the other namespaces by their flags, {mark('--mount')} and so on"
+            f"name each of the other namespaces with its own option ({mark('--mount')} and so on)"
         )
     return None
 
@@ -78,7 +78,7 @@ def _no_file(path: str, target: str) -> str | None:
 def _no_process(error: "SetupError", joins: "Joins") -> str | None:
     if error.errno == errno.ESRCH:
         return (
-            f"process {joins.target} can't be seen from here: a pid counts only in its own PID "
+            f"process {joins.target} can't be seen from here: a pid is valid only in its own PID "
             "namespace (`lsns -t pid` shows what is running, `podman inspect -f "
             f"'{{{{.State.Pid}}}}' NAME` the pid of a container)"
         )
@@ -142,7 +142,7 @@ def _not_joined(error: "SetupError", joins: "Joins") -> str | None:
         )
     if error.errno == errno.EINVAL and "pid namespace" in error.step:
         return (
-            "a PID namespace can be joined only from one above it, pid_namespaces(7): join it "
-            "there, on the host for instance, or leave it out"
+            "a PID namespace can be joined only from itself or from one of its ancestors, see "
+            "pid_namespaces(7): run pyspawn there, on the host for instance, or leave it out"
         )
     return None

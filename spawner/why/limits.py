@@ -28,8 +28,8 @@ def too_long(case: Case) -> str | None:
     # execve(2): a quarter of the stack's limit, up to 6 MiB.
     return (
         "the program's arguments and environment, with the init's own, are too long: pass what "
-        "is long through a file, or raise the limit, which is a quarter of the stack's: `ulimit "
-        "-s 24576`"
+        "is long through a file, or raise the limit, a quarter of that of the stack, for example "
+        "with `ulimit -s 24576`"
     )
 
 
@@ -101,8 +101,9 @@ def nice(case: Case) -> str | None:
     if case.syscall != "setpriority":
         return None
     return (
-        "a nice value below the caller's takes CAP_SYS_NICE, which ordinary users don't have, nor "
-        "root in a new user namespace: take a higher value, or have root start pyspawn by nice(1)"
+        "a nice value lower than the caller's needs CAP_SYS_NICE, which neither ordinary users nor "
+        "root in a new user namespace have: use a higher value, or have root start pyspawn with "
+        "nice(1)"
     )
 
 
@@ -113,9 +114,9 @@ def oom_score(case: Case) -> str | None:
     now = case.host.read("/proc/self/oom_score_adj")
     known = f" ({now.strip()})" if now else ""
     return (
-        f"an OOM score adjustment below the caller's{known} takes CAP_SYS_RESOURCE, which ordinary "
-        "users don't have, nor root in most containers or in a new user namespace: take a higher "
-        "value, or have what starts pyspawn set this one (a unit's OOMScoreAdjust=)"
+        f"an OOM score adjustment lower than the caller's{known} needs CAP_SYS_RESOURCE, which "
+        "neither ordinary users nor root in most containers or in a new user namespace have: use a "
+        "higher value, or have what starts pyspawn set this one (a unit's OOMScoreAdjust=)"
     )
 
 
@@ -153,7 +154,7 @@ def clock(case: Case) -> str | None:
         return None
     return (
         "no clock can go below zero, nor beyond 146 years: use an offset nearer to 0 (`uptime` "
-        "shows for how long the host is up)"
+        "shows how long the host has been up)"
     )
 
 

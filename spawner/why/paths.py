@@ -58,18 +58,16 @@ def _in_other_words(kind: str, path: str) -> str | None:
     name, _, more = path.partition(":")
     if kind == "user" and "/" not in path and not more:
         return (
-            f"to run PROGRAM as another user: {mark(f'--setuid {path}')}; to join a user "
-            f"namespace: {mark('--user=/proc/PID/ns/user')}"
+            f"to run PROGRAM as another user, use {mark(f'--setuid {path}')}; to join a user "
+            f"namespace, use {mark('--user=/proc/PID/ns/user')}"
         )
     if kind == "net" and name in network.KINDS:
-        return f"to choose a kind of network: {mark(f'--network {path}')}"
+        return f"to choose a kind of network, use {mark(f'--network {path}')}"
     if not path.isdigit() and not (name == "container" and more):
         return None
-    file = KINDS[kind].file
-    if path.isdigit():
-        return f"to join a namespace of process {path}: {mark(f'--{kind}=/proc/{path}/ns/{file}')}"
-    pid = f"$(podman inspect -f '{{{{.State.Pid}}}}' {shown(more)})"
-    return f"to join a container's namespace: {mark(f'--{kind}=/proc/{pid}/ns/{file}')}"
+    pid = path if path.isdigit() else f"$(podman inspect -f '{{{{.State.Pid}}}}' {shown(more)})"
+    of = f"of process {path}" if path.isdigit() else "of a container"
+    return f"to join a namespace {of}, use {mark(f'--{kind}=/proc/{pid}/ns/{KINDS[kind].file}')}"
 
 
 def _other(case: Case) -> str:

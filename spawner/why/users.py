@@ -16,9 +16,9 @@ def no_mapping(case: Case) -> str | None:
         extents = case.host.read(f"/proc/self/{name}_map")
         if own is not None and extents is not None and not _mapped(own, extents):
             return (
-                f"{name} {own} has no mapping in the user namespace that pyspawn runs in, and "
-                f"without one no user namespace can be made: have its {name}_map written first "
-                "(unshare has --map-root-user for that)"
+                f"{name} {own} isn't mapped in pyspawn's own user namespace, so it can't make "
+                f"another: write that namespace's {name}_map first (unshare has --map-root-user "
+                "for that)"
             )
     return None
 

@@ -18,8 +18,8 @@ write("/proc/self/gid_map", f"0 {group} 1")
 write("/proc/self/uid_map", f"0 {user} 1")
 """
     hint = mended(inside(ROOM + code, "--user"), f"make a new user namespace: {EPERM}")
-    assert "uid 65534 has no mapping" in hint
-    assert "have its uid_map written first" in hint
+    assert "uid 65534 isn't mapped" in hint
+    assert "write that namespace's uid_map first" in hint
 
 
 PLAIN_ROOT = (

@@ -92,7 +92,7 @@ def test_a_pid_namespace_from_below() -> None:
         os.close(outer)
     message, hint = refused(ended)
     assert message == "join the pid namespace: Invalid argument (EINVAL)"
-    assert "from one above it" in hint
+    assert "only from itself or from one of its ancestors" in hint
 
 
 def test_a_pid_namespace_whose_process_1_has_ended() -> None:

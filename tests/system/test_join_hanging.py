@@ -112,7 +112,7 @@ def test_a_scout_hangs_in_the_launchers_place(
                     os.write(writer, b".")
                 assert running.wait() == (128 + signal.SIGTERM if by == "signal" else 125)
                 message, hint = running.errors().splitlines()
-                assert ("got SIGTERM before it was done" in message) == (by == "signal")
+                assert ("got SIGTERM before this step was done" in message) == (by == "signal")
                 assert "doesn't answer" in hint
                 assert (f"process {scout}," in hint) == (children.state(scout) not in ("", "Z"))
                 assert running.out.rest() == b""  # nothing of the caller's is held meanwhile

@@ -66,7 +66,7 @@ def test_a_kernel_thread() -> None:
 
 def test_a_process_that_is_where_we_are_is_refused() -> None:
     message, hint = refused(join(os.getpid(), "--", "/bin/true", owner=False))
-    assert message == f"join process {os.getpid()}: its namespaces are yours as well"
+    assert message == f"join process {os.getpid()}: pyspawn is already in its namespaces"
     assert "lsns" in hint
 
 
@@ -86,7 +86,7 @@ def test_files_that_are_where_we_are_are_refused(words: tuple[str, ...], which: 
     target, *kinds = (word.format(pid=os.getpid()) for word in words)
     message, hint = refused(join(target, *kinds, "--", "/bin/echo", "here", owner=False))
     name = f"process {target}" if target.isdigit() else target
-    assert message == f"join {name}: {which} are yours as well"
+    assert message == f"join {name}: pyspawn is already in {which}"
     assert "lsns" in hint
 
 
@@ -122,7 +122,7 @@ def test_of_a_launcher_the_container_is_to_be_named() -> None:
         launcher = running.starter
         first = children.below(launcher)[0]
         message, hint = refused(join(launcher, "--", "/bin/true", owner=False))
-        assert message == f"join process {launcher}: its namespaces are yours as well"
+        assert message == f"join process {launcher}: pyspawn is already in its namespaces"
         assert f"`pgrep -lP {launcher}` the children of this one" in hint
         assert join(first, "--", "/bin/true", owner=False).status == 0
 
@@ -134,8 +134,11 @@ def test_of_a_launcher_the_container_is_to_be_named() -> None:
         (["0", "--", "true"], "0 can't be a process id"),
         (["99999999999", "--", "true"], "99999999999 can't be a process id"),
         (["9" * 5000, "--", "true"], "9 can't be a process id"),
-        (["", "--", "true"], "the target is an empty word"),
-        (["/proc/self/ns", "--target-env", "--", "true"], "only a process has an environment"),
+        (["", "--", "true"], "the target is empty"),
+        (
+            ["/proc/self/ns", "--target-env", "--", "true"],
+            "the environment can be taken only from a process",
+        ),
         (["1", "--nonsense", "true"], "unknown option --nonsense"),
     ],
 )

@@ -155,14 +155,14 @@ def test_a_nice_value_that_takes_a_right(init: list[str]) -> None:
     """Root of a new user namespace has none over the host's processors."""
     message, hint = refused("--user", *init, "--nice=4", code="os.setpriority(0, 0, 5)")
     assert message == "pyspawn: set the nice value to 4: Permission denied (EACCES)"
-    assert hint.startswith("hint: a nice value below the caller's takes CAP_SYS_NICE")
+    assert hint.startswith("hint: a nice value lower than the caller's needs CAP_SYS_NICE")
 
 
 @pytest.mark.parametrize("init", [[], ["--init"]], ids=["program", "init"])
 def test_an_oom_score_that_takes_a_right(init: list[str]) -> None:
     message, hint = refused("--user", *init, "--oom-score-adj=-1000")
     assert message == "pyspawn: set the OOM score adjustment to -1000: Permission denied (EACCES)"
-    assert hint.startswith("hint: an OOM score adjustment below the caller's (")
+    assert hint.startswith("hint: an OOM score adjustment lower than the caller's (")
 
 
 @pytest.mark.parametrize(

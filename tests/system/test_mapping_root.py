@@ -120,7 +120,7 @@ def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> Non
         assert running.out.rest() == b""
         assert running.wait() == 128 + number
         message, hint = running.errors().splitlines()
-    assert message == f"pyspawn: run getsubids: got {number.name} before it was done"
+    assert message == f"pyspawn: run getsubids: got {number.name} before this step was done"
     assert "a directory service" in hint
 
 
@@ -131,7 +131,9 @@ def test_a_directory_service_that_does_not_know_a_name_in_time() -> None:
         assert running.line() == "asked"
         running.send(signal.SIGTERM)
         assert running.wait() == 128 + signal.SIGTERM
-        assert running.errors().startswith("pyspawn: run getent: got SIGTERM before it was done\n")
+        assert running.errors().startswith(
+            "pyspawn: run getent: got SIGTERM before this step was done\n"
+        )
 
 
 # A script that has file capabilities, which the kernel doesn't heed, capabilities(7).
@@ -157,7 +159,7 @@ def test_a_helper_that_hangs_while_the_stage_waits() -> None:
         assert running.out.rest() == b""
         assert running.wait() == 128 + signal.SIGTERM
         message, _ = running.errors().splitlines()
-    assert message == "pyspawn: run newgidmap: got SIGTERM before it was done"
+    assert message == "pyspawn: run newgidmap: got SIGTERM before this step was done"
 
 
 @pytest.mark.parametrize(
@@ -256,10 +258,10 @@ def test_ids_that_the_user_namespace_around_does_not_have() -> None:
     ended = pyspawn(*AROUND, program=(*inner, "/bin/true"))
     hint = hint_of(
         ended,
-        "0:15:10 can't be mapped: the id 20, outside, has no mapping in the user namespace that "
-        "pyspawn runs in, whose map is 0:100000:10 10:200000:10",
+        "0:15:10 can't be mapped: the outer id 20 isn't mapped in pyspawn's own user namespace, "
+        "whose map is 0:100000:10 10:200000:10",
     )
-    assert "name ids that have a mapping" in hint
+    assert "name ids that are mapped" in hint
 
 
 @pytest.mark.parametrize("words", [["--map-auto"], ["--map-users", "0:0:1"], ["--setgroups=deny"]])
@@ -268,8 +270,7 @@ def test_an_own_id_that_has_no_mapping(words: list[str]) -> None:
     argv = ["unshare", "--user", "--", *lean.pyspawn(), "--user", *words, "--", "/bin/true"]
     hint = hint_of(
         run(argv),
-        "uid 65534 has no mapping in the user namespace that pyspawn runs in, and without one "
-        "no user namespace can be made",
+        "uid 65534 isn't mapped in pyspawn's own user namespace, so it can't make another",
     )
     assert "unshare has --map-root-user" in hint
     heeded = ["unshare", "--map-root-user", *argv[1:3], *lean.pyspawn(), "--user"]

@@ -147,9 +147,11 @@ def test_a_status_that_can_not_be_written_is_refused(kind: str, tmp_path: Path) 
         for each in (descriptor, *more):
             os.close(each)
     assert ended.status == 125
+    hint = f"hint: open the descriptor when you start pyspawn, for example with `{descriptor}>FILE`"
+    hint += " in a shell"
     assert said(ended) == [
         f"pyspawn: --json-status {descriptor}: Bad file descriptor (EBADF)",
-        f"hint: open the descriptor where pyspawn is started, as by {descriptor}>FILE in a shell",
+        hint,
     ]
 
 

@@ -65,7 +65,9 @@ def test_a_signal_ends_it(kind: str, number: signal.Signals) -> None:
         running.send(number)
         assert running.wait() == 128 + number
         assert children.wait_gone(below) == set()
-        assert f"make the container: got {number.name} before it was done" in running.errors()
+        assert (
+            f"make the container: got {number.name} before this step was done" in running.errors()
+        )
 
 
 @pytest.mark.parametrize("kind", ["user", "pid"])

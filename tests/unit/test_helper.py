@@ -99,14 +99,14 @@ def test_a_program_that_hangs_while_a_signal_waits() -> None:
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
     with hanging() as (command, _), pytest.raises(SetupError) as caught:
         run(*command)
-    assert str(caught.value) == "run sh: got SIGTERM before it was done"
+    assert str(caught.value) == "run sh: got SIGTERM before this step was done"
     assert caught.value.status == 128 + signal.SIGTERM
 
 
 def test_a_program_that_hangs_and_nobody_waits() -> None:
     with hanging() as (command, lifeline), pytest.raises(SetupError) as caught:
         run(*command, watched=[lifeline])
-    assert str(caught.value) == "run sh: everything was to end before it was done"
+    assert str(caught.value) == "run sh: everything was to end before this step was done"
 
 
 @pytest.mark.usefixtures("blocked")

@@ -140,7 +140,9 @@ def test_translation(found: IdMap) -> None:
 def test_split_at_the_borders_of_the_map_around(found: IdMap, parent: IdMap) -> None:
     there = pairs(parent)
     if any(outer not in there for outer in pairs(found).values()):
-        with pytest.raises(SpecError, match="has no mapping in the user namespace") as caught:
+        with pytest.raises(
+            SpecError, match="isn't mapped in pyspawn's own user namespace"
+        ) as caught:
             found.split(parent)
         assert str(found) in str(caught.value)
         return

@@ -110,7 +110,7 @@ def test_what_is_found_is_let_go() -> None:
     with subprocess.Popen(["sleep", "1000"]) as process:
         joins = Joins(str(process.pid), kinds=KINDS, environment=True)
         spec = specified(["true"], namespaces=NONE, joins=joins)
-        with pytest.raises(SetupError, match="the namespaces that are named are yours as well"):
+        with pytest.raises(SetupError, match="pyspawn is already in the namespaces that are named"):
             part.find(joins, Kernel(), spec, Caller(user=0, group=0))
         process.send_signal(signal.SIGKILL)
     assert sorted(os.listdir("/proc/self/fd")) == before

@@ -68,7 +68,7 @@ def test_a_directory_that_is_replaced_meanwhile(tmp_path: Path) -> None:
     kept = Kept(Spec(("true",), namespaces=Namespaces(["uts"])), str(tmp_path / "x"))
     with pytest.raises(SetupError) as raised:
         kept.step().act(Mounting(), "1")
-    assert "something else has been put there" in str(raised.value)
+    assert "another directory or mount has replaced it" in str(raised.value)
     assert raised.value.hint is not None
     assert "pyspawn-persist" in raised.value.hint
     assert len(mounted) == 1

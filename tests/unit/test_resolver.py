@@ -132,7 +132,7 @@ def test_a_signal_to_end_is_heard_while_one_hangs(monkeypatch: pytest.MonkeyPatc
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(
-            SetupError, match="start pasta: got SIGTERM before it was done"
+            SetupError, match="start pasta: got SIGTERM before this step was done"
         ) as raised:
             found.start("word")
         assert raised.value.status == 143

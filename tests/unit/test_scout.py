@@ -99,7 +99,7 @@ def test_one_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_the_caller() -> None:
     reader, writer = os.pipe()
     os.close(writer)
-    with pytest.raises(SetupError, match="look: everything was to end before it was done"):
+    with pytest.raises(SetupError, match="look: everything was to end before this step was done"):
         send(wait_for_ever, reader)
     os.close(reader)
 
@@ -122,7 +122,9 @@ def test_a_signal_to_end(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None
         if answers:
             assert sent.answer() == {}
         else:
-            with pytest.raises(SetupError, match="look: got SIGTERM before it was done") as caught:
+            with pytest.raises(
+                SetupError, match="look: got SIGTERM before this step was done"
+            ) as caught:
                 sent.answer()
             assert caught.value.status == 128 + signal.SIGTERM
         assert sent.close() == 0

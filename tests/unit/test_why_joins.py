@@ -33,7 +33,11 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
             Joins("5", kinds=["net"]),
             "add --user",
         ),
-        (failure("join the pid namespace", "setns", errno.EINVAL), Joins("5"), "from one above"),
+        (
+            failure("join the pid namespace", "setns", errno.EINVAL),
+            Joins("5"),
+            "from itself or from one of its ancestors",
+        ),
         (failure("join the net namespace", "setns", errno.EINVAL), Joins("5"), None),
         (failure("fork the init", "fork", errno.ENOMEM), Joins("5"), "process 1 of that PID"),
         (failure("fork the init", "fork", errno.EAGAIN), Joins("5"), None),

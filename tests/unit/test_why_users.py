@@ -126,7 +126,7 @@ def test_an_id_without_a_mapping(name: str, extents: str) -> None:
     host = Fake(100000 if "65536" in extents else 1000)
     host.files[f"/proc/self/{name}_map"] = extents
     found = why(host, userns_refused())
-    assert found.startswith(f"{name} {host.status['Uid'].split()[0]} has no mapping")
+    assert found.startswith(f"{name} {host.status['Uid'].split()[0]} isn't mapped")
     assert "--map-root-user" in found
 
 

@@ -258,7 +258,11 @@ def test_the_api_alone_is_told_the_marks(*, quiet: bool, capfd: pytest.CaptureFi
         ({"hostname": "x", "share": "uts"}, "a host name needs", 'add unshare="uts"'),
         ({"publish": 80}, "a port can be published only", 'network="pasta"'),
         ({"network": "pasta", "share": "net"}, 'network="pasta" needs', "leave net out of share"),
-        ({"unshare": "pid", "share": "pid"}, "in both unshare and share", "name it in only one"),
+        (
+            {"unshare": "pid", "share": "pid"},
+            "in both unshare and share",
+            "name it in only one of them",
+        ),
         ({"network": "veth"}, "a veth needs the bridge", "as in veth:BRIDGE,"),
     ],
 )
