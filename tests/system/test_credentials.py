@@ -95,7 +95,7 @@ def test_an_id_beyond_the_whole_range() -> None:
     for words, name in (("--setuid", "user"), ("--setgid", "group"), ("--groups", "group")):
         ended = room(MAPPER, "--map-auto", words, "65537")
         first, second = ended.errors.splitlines()
-        assert f"no {name} 65537" in first or f"no such {name} inside" in first
+        assert f"no {name} 65537" in first or f"no such {name}" in first
         assert "65537:OUTER:COUNT" in second
         assert "--map-auto" not in second
         assert rows(room(MAPPER, "--map-auto", words, "65536"))[1:] == ["1 100000 65536"]

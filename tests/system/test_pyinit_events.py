@@ -248,7 +248,7 @@ def test_events_that_cannot_be_written_are_refused(outside: Place) -> None:
         fd = stream.fileno()
         ended = outside.run("--events", str(fd), "--", "/bin/echo", "x", pass_fds=[fd])
     assert (ended.status, ended.out) == (125, b"")
-    assert f"--events {fd}: Bad file descriptor (EBADF); open it" in ended.errors
+    assert f"--events {fd}: Bad file descriptor (EBADF); open the descriptor" in ended.errors
 
 
 def test_events_are_refused_by_what_takes_no_lines(outside: Place) -> None:
@@ -256,7 +256,7 @@ def test_events_are_refused_by_what_takes_no_lines(outside: Place) -> None:
     ended = outside.run("--events", str(fd), "--", "/bin/echo", "x", pass_fds=[fd])
     os.close(fd)
     assert (ended.status, ended.out) == (125, b"")
-    assert f"--events {fd}: Invalid argument (EINVAL); open it" in ended.errors
+    assert f"--events {fd}: Invalid argument (EINVAL); open the descriptor" in ended.errors
 
 
 def test_events_may_go_to_a_full_device(outside: Place) -> None:
