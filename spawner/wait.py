@@ -413,6 +413,11 @@ class Wait:
     def _conclude(self, changed: int) -> Ending:
         """Return how the program ended, by the wait status and the notices before."""
         made = self._made
+        code, signal = status_of_wait(changed)
+        if made.pipes.status_reader >= 0 or (
+            self._first and code == status_of_signal(_signal.SIGINT)
+        ):
+            self._hear_the_last()
         for reader, read in (
             (made.pipes.status_reader, self._read_status),
             (made.pipes.notice_reader, self._read_notices),
@@ -420,9 +425,6 @@ class Wait:
             if reader >= 0:
                 _read_last(reader, read)
         lent = made.foreground
-        code, signal = status_of_wait(changed)
-        if self._first and code == status_of_signal(_signal.SIGINT):
-            self._hear_the_last()
         made.close()
         made.tell_left(self._observer)
         if self._keeper_failed:
@@ -450,12 +452,17 @@ class Wait:
         return signal == _signal.SIGINT and (lent or self._machine.interrupted)
 
     def _hear_the_last(self) -> None:
-        """Wait for the SIGINT that the witness may be about to send."""
+        """Wait for the SIGINT that the witness may be about to send, and see it off.
+
+        On a busy host the witness may not even have closed its copy of the status pipe, at whose
+        end of file the exec has happened.
+        """
         if not self._made.witness:
             return
         from spawner.terminal import witness
 
         witness.part(self._made.witness)
+        self._made.dismiss_witness()
         if _signal.sigtimedwait((_signal.SIGINT,), 0) is not None:
             self._overhear(_signal.SIGINT)
 

@@ -100,7 +100,7 @@ def test_errors(box: spawner.Process[bytes]) -> None:
         ({"user": "root"}, spawner.SpecError, "user: "),
         ({"target": True}, TypeError, "target needs a Process, a pid"),
         ({"target": 0}, spawner.SpecError, "0 can't be a process id"),
-        ({"target": "/proc/self/ns", "target_env": True}, spawner.SpecError, "only a process"),
+        ({"target": "/proc/self/ns", "target_env": True}, spawner.SpecError, "only from a process"),
         ({"pass_fds": [1 << 20]}, OSError, "of pass_fds isn't open"),
     ],
 )

@@ -12,6 +12,8 @@ from helpers.pyspawn import pyspawn
 from helpers.running import Running
 from helpers.terminal import INTERRUPT, QUIT, Shell, Terminal, hang_up_ends
 
+from spawner import lean
+
 pytestmark = pytest.mark.usefixtures("pidns")
 
 
@@ -118,3 +120,21 @@ def test_a_shell_that_is_pid_1_shares_the_terminal_with_a_script(
     terminal.type(b"two\n")
     assert terminal.screen.next() == "got two"
     assert shell.wait(job)["status"] == 0
+
+
+LATE = """
+import _signal
+from spawner.terminal import witness
+witness._be = lambda *_: _signal.sigwait({_signal.SIGUSR1})
+from spawner.__main__ import main
+main()
+"""
+"""A pyspawn whose witness has a copy of every descriptor until it's killed: it got no processor."""
+
+
+@first_shape
+def test_a_program_that_ends_before_the_witness_runs_has_started(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    job = shell.run([*lean.lean(LATE), *options, "--", "/bin/sh", "-c", "exit 5"])
+    assert shell.wait(job)["status"] == 5
