@@ -33,6 +33,9 @@ _TIMER = 0.01
 """Seconds after which the timer interrupts a write, again and again: a first signal that came just
 before the write would interrupt nothing."""
 
+_ATTEMPTS = 100
+"""Writes that are begun anew because the timer had run out before: the host is busy."""
+
 _TRUCE = 1.0
 """Seconds without another attempt after the timer had to interrupt a write."""
 
@@ -179,13 +182,19 @@ class Outlet:
 
     def _put_in_time(self, data: bytes, pending: "set[int]", *, waits: bool) -> int:
         """Write as `_put` does, by a call that a timer interrupts."""
-        if _signal.SIGALRM in pending or (self._truce_ends > time.monotonic() and not waits):
+        if self._truce_ends > time.monotonic() and not waits:
             raise BlockingIOError
-        written = _interrupted_write(self.descriptor, data)
-        if not written:
-            self._truce_ends = time.monotonic() + _TRUCE
-            raise BlockingIOError
-        return written
+        for _ in range(_ATTEMPTS):
+            if _signal.SIGALRM in pending:
+                break
+            written, waited = _interrupted_write(self.descriptor, data)
+            if written:
+                return written
+            if waited:
+                self._truce_ends = time.monotonic() + _TRUCE
+                break
+            pending = _signal.sigpending()
+        raise BlockingIOError
 
 
 def answer(descriptor: int, text: bytes) -> bool:
@@ -210,8 +219,11 @@ class _Overdue(Exception):  # noqa: N818  the word of the field
     """The timer has run out."""
 
 
-def _interrupted_write(descriptor: int, data: bytes) -> int:
-    """Write until a SIGALRM comes, setitimer(2); return the number of bytes. Raises OSError.
+def _interrupted_write(descriptor: int, data: bytes) -> "tuple[int, bool]":
+    """Write until a SIGALRM comes, setitimer(2).
+
+    Returns the number of bytes, and whether the write had to wait: on a busy host the timer may run
+    out before that has begun, which says nothing of the reader. Raises OSError.
 
     Afterwards, timer and disposition are as before, and a SIGALRM that others sent is pending.
     """
@@ -225,6 +237,9 @@ def _interrupted_write(descriptor: int, data: bytes) -> int:
             raise _Overdue
 
     written: list[int] = []
+    # In one call, for the exception may come after any: no byte goes out unnoticed.
+    put, call = written.extend, map(posix.write, (descriptor,), (data,))
+    begun = False
     disposition = _signal.signal(_signal.SIGALRM, ring)
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGALRM})
     began = time.monotonic()
@@ -232,8 +247,9 @@ def _interrupted_write(descriptor: int, data: bytes) -> int:
     try:
         try:
             _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGALRM})
-            # In one call, for the exception may come after any: no byte goes out unnoticed.
-            written.extend(map(posix.write, (descriptor,), (data,)))
+            # What has come by now was raised there; from here on, only what interrupts the write.
+            begun = True
+            put(call)
         finally:
             armed.clear()
     except _Overdue:
@@ -246,7 +262,7 @@ def _interrupted_write(descriptor: int, data: bytes) -> int:
         _signal.signal(_signal.SIGALRM, disposition or _signal.SIG_DFL)
     if (came and came[0] - began < _TIMER) or (last is not None and last.si_code in _SENT):
         posix.kill(posix.getpid(), _signal.SIGALRM)
-    return sum(written)
+    return sum(written), begun
 
 
 def _take(number: int) -> "_signal.struct_siginfo | None":
