@@ -55,6 +55,11 @@ def state(pid: int) -> str:
     return chr(text[text.rindex(b")") + 2])
 
 
+def runs(pid: int) -> bool:
+    """Tell whether `pid` lives and isn't stopped, whatever it waits for at the moment."""
+    return state(pid) not in ("", *"TtZX")
+
+
 def wait_until(holds: Callable[[], bool], what: str = "it") -> None:
     """Look again and again until `holds()`: for what no event tells of."""
     deadline = time.monotonic() + SAFETY_SECONDS

@@ -90,13 +90,13 @@ def _ours(_: Path) -> Iterator[int]:
 
 @contextmanager
 def _in_cgroup(argv: list[Word], pidfile: Path) -> Iterator[int]:
-    """Run what makes control groups called `_NAME`, and take away those that it leaves."""
+    """Run what makes control groups called `_name()`, and take away those that it leaves."""
     try:
         with _running(argv):
             yield _written(pidfile)
     finally:
         for place in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
-            group = place / _NAME
+            group = place / _name()
             children.wait_until(partial(_remove, group), f"the end of {group}")
 
 
@@ -132,18 +132,21 @@ def _runc(place: Path) -> Iterator[int]:
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
         ],
-        "linux": {"namespaces": [{"type": kind} for kind in kinds], "cgroupsPath": f"/{_NAME}"},
+        "linux": {"namespaces": [{"type": kind} for kind in kinds], "cgroupsPath": f"/{_name()}"},
     }
     code = _PRIVATE + 'mount("/", "/mnt/rootfs", None, 0x1000)\n'
     code += f'open("/mnt/config.json", "w").write({json.dumps(config)!r})\n'
     pidfile = place / "pid"
     argv = [_found("runc"), "--root", "/mnt/state", "run", "--bundle", "/mnt",
-            "--pid-file", str(pidfile), _NAME]  # fmt: skip
+            "--pid-file", str(pidfile), _name()]  # fmt: skip
     with _in_cgroup(prepared(code, argv), pidfile) as pid:
         yield pid
 
 
-_NAME = f"pidone-join-{os.getpid()}"
+def _name() -> str:
+    """Return the name of a container and its control groups: other test processes have others."""
+    return f"pidone-join-{os.getpid()}"
+
 
 _CONTAINERS = """[containers]
 netns="none"
@@ -175,7 +178,7 @@ def _podman(place: Path) -> Iterator[int]:
     require("root", "podman", "runc")
     pidfile = place / "pid"
     argv = [_found("podman"), "run", "--rm", "-i", "--pidfile", str(pidfile),
-            "--cgroup-parent", f"/{_NAME}", "--rootfs",
+            "--cgroup-parent", f"/{_name()}", "--rootfs",
             "/mnt/rootfs", *PROGRAM]  # fmt: skip
     with _in_cgroup(prepared(_PRIVATE + _ROOT_FILES, argv), pidfile) as pid:
         yield pid

@@ -58,8 +58,13 @@ def gone(pidfd: int) -> bool:
     return bool(select.select([pidfd], [], [], children.SAFETY_SECONDS)[0])
 
 
-def left_in_tmp() -> list[Path]:
-    """Return the directories of helpers' sockets, but for those of other launches, which pass."""
-    found = set(Path("/tmp").glob("pyspawn-*"))
+def sockets() -> set[Path]:
+    """Return the directories of helpers' sockets, of other launches too."""
+    return set(Path("/tmp").glob("pyspawn-*"))
+
+
+def left_in_tmp(before: set[Path]) -> list[Path]:
+    """Return those that have come since `before`, but for those of other launches, which pass."""
+    found = sockets() - before
     children.wait_until(lambda: not any(map(Path.exists, found)), f"the end of {found}")
     return [path for path in found if path.exists()]

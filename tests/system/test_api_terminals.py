@@ -56,10 +56,11 @@ while True:
 import signal
 signal.signal(signal.SIGINT, lambda *_: process.send_signal(signal.SIGUSR1))
 process = spawner.Process({programs.python(count)!r}, {options})
+os.write(1, b"started\\n")
 process.wait()
 """
     caller = shell.run(programs.python(HEAD + code))
-    assert terminal.screen.next() == "ready"
+    assert {terminal.screen.next(), terminal.screen.next()} == {"ready", "started"}
     terminal.type(INTERRUPT)
     assert sorted((terminal.screen.next(), terminal.screen.next())) == ["10", "2"]
     terminal.type(b"\x1c")  # ^\, for the caller and the program

@@ -100,28 +100,31 @@ sys.path[:0] = [sys.argv[1]]
 import spawner
 fds = [int(word) for word in sys.argv[2].split(",")]
 try:
-    print(eval(sys.argv[3], {"spawner": spawner, "fds": fds, "args": sys.argv[4:]}))
+    with eval(sys.argv[3], {"spawner": spawner, "fds": fds, "args": sys.argv[4:]}) as process:
+        sys.stdin.read()
+        print(process.communicate(timeout=0.5))
 except spawner.TimeoutExpired:
     print("time is over")
 """
 
 
 def ends_in_time(group: Group, how: str, what: str) -> None:
-    """Check that the time-out of a call of the API ends the bomb.
+    """Check that a time-out of the API ends the bomb that `what` has started.
 
-    A process of its own makes the call: one that hangs hangs alone.
+    A process of its own starts it: one that hangs hangs alone.
     """
     passed = ",".join(map(str, group.passed))
     with group.running(python(CALLER, PLACE, passed, what, *group.bomb(how))) as running:
         assert running.line() == "full"
         group.go()
+        running.close_input()
         assert running.line() == "time is over"
         assert group.is_empty()
 
 
 @pytest.mark.parametrize("how", HOW)
 def test_a_time_out_ends_a_bomb(group: Group, how: str) -> None:
-    ends_in_time(group, how, "spawner.run(args, pass_fds=fds, share='pid', timeout=4)")
+    ends_in_time(group, how, "spawner.Process(args, pass_fds=fds, share='pid')")
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -131,7 +134,7 @@ def test_a_time_out_ends_a_bomb_that_has_joined(group: Group, how: str) -> None:
         target.write(b"here\n")
         assert target.line() == "here"
         (pid,) = children.of(target.pid)
-        what = f"spawner.join({pid}, args, pass_fds=fds, timeout=4, namespaces=['uts'])"
+        what = f"spawner.JoinedProcess({pid}, args, pass_fds=fds, namespaces=['uts'])"
         ends_in_time(group, how, what)
 
 
@@ -141,7 +144,7 @@ def test_a_time_out_ends_a_bomb_in_another_pid_namespace(group: Group) -> None:
         target.write(b"here\n")
         assert target.line() == "here"
         (pid,) = children.of(target.pid)
-        what = f"spawner.join({pid}, args, pass_fds=fds, timeout=4)"
+        what = f"spawner.JoinedProcess({pid}, args, pass_fds=fds)"
         ends_in_time(group, "plain", what)
 
 

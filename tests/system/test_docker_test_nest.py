@@ -37,12 +37,14 @@ os.wait()
 
 OUTER = """
 import os, sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from enginetest import cli, leftovers, materials, nest
 def run(names, words, broken, place):
     os.environ[leftovers.MARK] = place.name
     return nest.enter([sys.executable, "-I", "-c", sys.argv[2], str(place), sys.argv[1]])
 materials.install_packages = lambda: None
+nest.PLACE = Path(sys.argv[3])  # out of the reach of other runs, which sweep
 cli.run = run
 sys.exit(cli.outside([], [], None))
 """
@@ -50,10 +52,10 @@ sys.exit(cli.outside([], [], None))
 DOCKER_TEST = str(CHECKOUT / "docker-test")
 
 
-def started() -> tuple[subprocess.Popen[str], str]:
-    """Start a run, wait until its inner side is busy, and return it with its name."""
+def started(place: Path) -> tuple[subprocess.Popen[str], str]:
+    """Start a run in a directory, wait until its inner side is busy, return it with its name."""
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", OUTER, DOCKER_TEST, INNER],
+        [sys.executable, "-I", "-c", OUTER, DOCKER_TEST, INNER, str(place)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -63,39 +65,38 @@ def started() -> tuple[subprocess.Popen[str], str]:
     return process, process.stdout.readline().strip()
 
 
-def traces(name: str) -> list[str]:
+def traces(place: Path, name: str) -> list[str]:
     """Return what can be found of a run."""
-    places = [Path("/var/tmp") / name]
+    places = [place / name]
     places += [top / name for top in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir())]
     return [str(place) for place in places if place.exists()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_run_leaves_nothing(number: signal.Signals) -> None:
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     require("root", "pidns", "pids-cgroup", "setpriv")
-    process, name = started()
-    assert traces(name)
+    process, name = started(tmp_path)
+    assert traces(tmp_path, name)
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
     assert "Left behind: no process, mount, cgroup" in output
-    assert traces(name) == []
+    assert traces(tmp_path, name) == []
 
 
-def test_what_a_killed_run_leaves_goes_with_the_next() -> None:
+def test_what_a_killed_run_leaves_goes_with_the_next(tmp_path: Path) -> None:
     require("root", "pidns", "pids-cgroup", "setpriv")
-    process, name = started()
-    alive, other = started()
+    process, name = started(tmp_path)
+    alive, other = started(tmp_path)
     process.kill()
     process.communicate(timeout=60)  # to the end of file: its processes die with it
-    assert traces(name)
-    sweeping = "import sys; sys.path.insert(0, sys.argv[1]); from enginetest import nest"
-    subprocess.run(
-        [sys.executable, "-I", "-c", f"{sweeping}; nest.sweep()", DOCKER_TEST], check=True
-    )
-    assert traces(name) == []
+    assert traces(tmp_path, name)
+    sweeping = "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from enginetest import nest; "
+    sweeping += "nest.PLACE = pathlib.Path(sys.argv[2]); nest.sweep()"
+    subprocess.run([sys.executable, "-I", "-c", sweeping, DOCKER_TEST, str(tmp_path)], check=True)
+    assert traces(tmp_path, name) == []
     # One that is alive is not swept.
-    assert traces(other)
+    assert traces(tmp_path, other)
     os.kill(alive.pid, signal.SIGTERM)
     alive.communicate(timeout=60)
-    assert traces(other) == []
+    assert traces(tmp_path, other) == []

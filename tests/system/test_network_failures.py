@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.capabilities import require
 from helpers.nets import OPEN_TUN, nest
-from helpers.networks import CARRIERS, gone, left_in_tmp
+from helpers.networks import CARRIERS, gone, left_in_tmp, sockets
 from helpers.running import Running, run
 
 
@@ -27,13 +27,14 @@ def fake(directory: Path, name: str, script: str) -> str:
 
 @pytest.mark.parametrize("kind", CARRIERS)
 def test_a_helper_that_fails_says_why(kind: str, tmp_path: Path) -> None:
+    before = sockets()
     require("root", "userns", "tun", "ip")
     code = fake(tmp_path, kind, "echo first >&2; echo 12.5: no luck today >&2; exit 3")
     ended = run(nest(OPEN_TUN + code, "--network", kind))
     assert (ended.status, ended.out) == (125, b"")
     assert ended.errors.splitlines()[0].startswith(f"pyspawn: start {kind}: ")
     assert "no luck today" in ended.errors
-    assert left_in_tmp() == []
+    assert left_in_tmp(before) == []
 
 
 def test_a_helper_that_fails_without_a_word(tmp_path: Path) -> None:
@@ -60,13 +61,14 @@ def test_a_port_that_a_helper_ignores_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_socket_that_never_comes(tmp_path: Path) -> None:
+    before = sockets()
     require("root", "userns", "tun", "ip")
     script = 'for word; do case $word in --ready-fd=*) eval "echo 1 >&${word#*=}";; esac; done\n'
     code = fake(tmp_path, "slirp4netns", f"{script} exec sleep 1000")
     ended = run(nest(OPEN_TUN + code, "--network", "slirp4netns", "--publish", "18080"))
     assert ended.status == 125
     assert re.match("pyspawn: publish ports at the socket /tmp/pyspawn-.*ENOENT", ended.errors)
-    assert left_in_tmp() == []
+    assert left_in_tmp(before) == []
 
 
 WAITING = 'echo "$0 $$" > {pipe}; exec sleep 1000'
@@ -75,6 +77,7 @@ WAITING = 'echo "$0 $$" > {pipe}; exec sleep 1000'
 @pytest.mark.parametrize("how", ["SIGKILL", "the lifeline", "its parent"])
 @pytest.mark.parametrize("kind", CARRIERS)
 def test_an_end_while_a_helper_starts_leaves_nothing(kind: str, how: str, tmp_path: Path) -> None:
+    before = sockets()
     require("root", "userns", "tun", "ip")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -96,6 +99,6 @@ def test_an_end_while_a_helper_starts_leaves_nothing(kind: str, how: str, tmp_pa
         status = running.wait()
         assert status == (-signal.SIGKILL if how == "SIGKILL" else 125)
         assert running.out.rest() == b""
-        assert left_in_tmp() == []  # in here: what ends last isn't killed yet
+        assert left_in_tmp(before) == []  # in here: what ends last isn't killed yet
     os.close(pidfd)
     os.close(launcher)

@@ -37,10 +37,10 @@ def test_without_an_init_too(kind: str) -> None:
 
 
 NAME_SERVER = """
+import _socket
+server = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+server.bind(("127.0.0.53", 53))
 if os.fork() == 0:
-    import _socket
-    server = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
-    server.bind(("127.0.0.53", 53))
     server.settimeout(30)
     os.setsid()
     asked, client = server.recvfrom(512)
@@ -74,11 +74,11 @@ def test_names_are_looked_up_by_a_stub_that_only_the_machine_reaches(kind: str, 
 
 
 TWO_PORTS = """
+import _socket
+name, other = (_socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM) for _ in range(2))
+name.bind(("127.0.0.53", 53))
+other.bind(("127.0.0.53", 8080))
 if os.fork() == 0:
-    import _socket
-    name, other = (_socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM) for _ in range(2))
-    name.bind(("127.0.0.53", 53))
-    other.bind(("127.0.0.53", 8080))
     name.settimeout(30)
     os.setsid()
     asked, client = name.recvfrom(512)

@@ -65,11 +65,11 @@ print(errno.errorcode[asking.connect_ex(("127.0.0.1", 80))])
 def test_the_machines_loopback_is_out_of_reach(kind: str) -> None:
     """What listens on 127.0.0.1 outside trusts who can reach it."""
     listener = """
+import _socket
+server = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+server.bind(("127.0.0.1", 7777))
+server.listen()
 if os.fork() == 0:
-    import _socket
-    server = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-    server.bind(("127.0.0.1", 7777))
-    server.listen()
     os.setsid()
     libc.prctl(1, 9, 0, 0, 0)
     while True:

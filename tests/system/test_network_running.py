@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import children
 from helpers.nets import program
-from helpers.networks import SHELL, as_caller, callers, carriers, gone, left_in_tmp
+from helpers.networks import SHELL, as_caller, callers, carriers, gone, left_in_tmp, sockets
 from helpers.running import Running
 
 
@@ -26,6 +26,7 @@ def helper_of(running: Running) -> int:
 @callers
 @carriers
 def test_sigkill_of_pyspawn_leaves_nothing(kind: str, caller: str) -> None:
+    before = sockets()
     script = "echo up; exec sleep 1000"
     argv = as_caller(caller, kind, "--init", "--publish", "18080", program=(SHELL, "-c", script))
     with Running(argv) as running:
@@ -35,7 +36,7 @@ def test_sigkill_of_pyspawn_leaves_nothing(kind: str, caller: str) -> None:
         running.send(signal.SIGKILL)
         assert running.wait() == -signal.SIGKILL
         assert all(map(gone, pidfds))
-        assert left_in_tmp() == []  # in here: what ends last isn't killed yet
+        assert left_in_tmp(before) == []  # in here: what ends last isn't killed yet
     for pidfd in pidfds:
         os.close(pidfd)
 

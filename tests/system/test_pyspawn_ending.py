@@ -231,7 +231,7 @@ def test_children_that_came_with_the_exec_are_left_alone() -> None:
         assert running.line() == "on"
         assert running.wait() == 0
         (left,) = children.of(os.getpid())
-        assert children.state(left) in ("S", "R", "D")
+        assert children.runs(left)
         running.close_input()
         assert children.wait_gone([left]) == set()
 
