@@ -9,8 +9,9 @@ The order is the kernel's, namespaces(7):
    Clock offsets come before that fork, because the namespace must still be empty.
 3. The rest by the init itself, and then the container is made.
 4. Mounts by the init, because a /proc shows the PID namespace of who mounts it.
-5. What the program starts with: its credentials last, which take the right to all else, and then
-   what a change of credentials would undo.
+5. What the program starts with: its credentials last, which take the right to all else, but for its
+   limits, which are to be large enough for the rest; and then what a change of credentials would
+   undo.
 6. The exec.
 
 Between them are the stations: each has the steps of a plain run, in whose place those of the parts
@@ -216,8 +217,10 @@ STATIONS: "dict[str, Callable[[Spec, Caller], Iterator[Step]]]" = {
     steps.LISTENERS: _listeners,
     steps.VARIABLES: _nothing,
     steps.ENVIRONMENT: _environment,
+    steps.BOUNDING: _nothing,
     steps.IDS: _nothing,
     steps.RIGHTS: _nothing,
+    steps.LIMITS: _nothing,
     steps.LAST: _last,
 }
 """The stations in the kernel's order, and what a plain run does at each."""

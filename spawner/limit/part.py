@@ -13,7 +13,7 @@ from spawner import steps
 from spawner.errors import LAUNCHER, SetupError
 from spawner.limit import rlimits
 from spawner.limit.limits import above, shown
-from spawner.steps import ENTERED, RIGHTS, Part
+from spawner.steps import ENTERED, LIMITS, Part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Bounds(Part):
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
         """Say at which stations the init takes its place among processes, and its limits."""
-        return {ENTERED: self._place, RIGHTS: self._lower}
+        return {ENTERED: self._place, LIMITS: self._lower}
 
     def _place(self) -> "Iterator[Step]":
         if self._limits.nice is not None:

@@ -231,7 +231,7 @@ def test_no_step_of_a_plain_run_is_lost() -> None:
     assert [step.topic for step in planned if step not in limiting(planned)] == [
         step.topic for step in plan(make(), CALLER)
     ]
-    for station in (steps.ENTERED, steps.RIGHTS):
+    for station in (steps.ENTERED, steps.LIMITS):
         assert list(STATIONS[station](spec, CALLER)) == []
 
 
