@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from spawner.limit.limits import Limits as Limits
     from spawner.net.network import Network as Network
     from spawner.net.network import Publish as Publish
+    from spawner.rights.rights import Rights as Rights
     from spawner.spec import Namespaces as Namespaces
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "PlanStep",
     "Process",
     "Publish",
+    "Rights",
     "SetupError",
     "SpawnerError",
     "SpecError",
@@ -76,6 +78,7 @@ _HOMES = {
     "spawner.api.joined": ("JoinedProcess", "join"),
     "spawner.limit.limits": ("Limits",),
     "spawner.net.network": ("Network", "Publish"),
+    "spawner.rights.rights": ("Rights",),
     "spawner.api.process": (
         *("CalledProcessError", "CompletedProcess", "Process"),
         *("call", "check_call", "check_output", "run"),

@@ -58,6 +58,10 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 
+# linux/capability.h
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+_LINUX_CAPABILITY_U32S_3 = 2
+
 # linux/keyctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1
 KEYCTL_READ = 11
@@ -121,8 +125,8 @@ class Char(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "c"
 
 
-class Statx(Array):  # type: ignore[type-arg]
-    """A struct statx, linux/stat.h, for the kernel to write."""
+class Room(Array):  # type: ignore[type-arg]
+    """Room for a structure for the kernel to write: a struct statx, linux/stat.h, or less."""
 
     _type_ = Char
     _length_ = 256
@@ -132,6 +136,8 @@ LONG_SIZE = sizeof(ULong)
 """Bytes in a C long."""
 
 _ARGUMENTS = {
+    "capget": (String, String),  # capget(2); sys/capability.h is another library's
+    "capset": (String, String),  # capset(2)
     "clearenv": (),  # clearenv(3), stdlib.h
     "ioctl": (Int, ULong, String),  # ioctl(2), sys/ioctl.h
     "mount": (String, String, String, ULong, String),  # mount(2), sys/mount.h
@@ -184,7 +190,7 @@ class _Function(CFuncPtr):
     _restype_ = Int
 
 
-def call(name: str, *arguments: "int | bytes | Statx | None") -> int:
+def call(name: str, *arguments: "int | bytes | Room | None") -> int:
     """Call the C function `name` and return its result; raises SyscallError for -1."""
     function = _bound.get(name)
     if function is None:
@@ -360,7 +366,7 @@ class Kernel:
 
         It asks no file system, which might not answer. See statx(2), STATX_MNT_ID.
         """
-        found = Statx()
+        found = Room()
         flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC
         try:
             call("statx", descriptor, b"", flags, STATX_MNT_ID, found)
@@ -567,6 +573,32 @@ class Kernel:
         """
         return _named("getpriority", posix.getpriority, posix.PRIO_PROCESS, 0)
 
+    def prctl(self, operation: int, first: int = 0, second: int = 0) -> int:
+        """Return what an operation on this process answers, prctl(2)."""
+        return call("prctl", operation, first, second, 0, 0)
+
+    def capget(self) -> tuple[int, int, int]:
+        """Return the effective, the permitted and the inheritable set, as bits.
+
+        See capget(2).
+        """
+        found = Room()
+        call("capget", _capability_header(), found)
+        # Two structures of three u32: the lower half of each set, then the upper half.
+        words = [
+            int.from_bytes(bytes(found)[at : at + 4], sys.byteorder)
+            for at in range(0, 12 * _LINUX_CAPABILITY_U32S_3, 4)
+        ]
+        effective, permitted, inheritable = (words[i] | words[i + 3] << 32 for i in range(3))
+        return effective, permitted, inheritable
+
+    def capset(self, effective: int, permitted: int, inheritable: int) -> None:
+        """Set the three sets of this process, capset(2)."""
+        sets = (effective, permitted, inheritable)
+        words = [each & 0xFFFFFFFF for each in sets] + [each >> 32 for each in sets]
+        data = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+        call("capset", _capability_header(), data)
+
     def chdir(self, path: str) -> None:
         """Change the working directory, chdir(2)."""
         try:
@@ -634,6 +666,11 @@ class Kernel:
         _named(
             "sigprocmask", _signal.pthread_sigmask, _signal.SIG_SETMASK, valid.intersection(mask)
         )
+
+
+def _capability_header() -> bytes:
+    """Return a struct __user_cap_header_struct for this process."""
+    return b"".join(n.to_bytes(4, sys.byteorder) for n in (_LINUX_CAPABILITY_VERSION_3, 0))
 
 
 def _name(path: str) -> str:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-FOR_PROGRAMS = (*keywords.SUBPROCESS, "init", "user", "group", "extra_groups", "limits")
+FOR_PROGRAMS = (*keywords.SUBPROCESS, "init", "user", "group", "extra_groups", "limits", "rights")
 """Keywords that say something of a program, and nothing of the namespaces around a function."""
 
 _RETURNED, _RAISED = "returned", "raised"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from spawner.limit.limits import Limits
     from spawner.net.network import Network
+    from spawner.rights.rights import Rights
 
 SUBPROCESS = (
     *("stdin", "stdout", "stderr", "bufsize", "pipesize", "close_fds", "env", "pass_fds", "umask"),
@@ -148,6 +149,16 @@ def _limits(_: str, value: Limits) -> list[str]:
     return [_word(option, text) for option, text in options(value)]
 
 
+def _rights(_: str, value: Rights) -> list[str]:
+    from spawner.rights.rights import Rights, options
+
+    if not isinstance(value, Rights):
+        raise TypeError
+    return [
+        f"--{option}" if text is None else _word(option, text) for option, text in options(value)
+    ]
+
+
 def _whole(option: str, value: int | str) -> list[str]:
     return [_word(option, _number(value))]
 
@@ -210,6 +221,7 @@ TABLE = {
     "propagation": Keyword("text", _text, "propagation"),
     "mount_proc": Keyword("True, False or a path", _true_or_path, "mount-proc"),
     "limits": Keyword("a Limits", _limits),
+    "rights": Keyword("a Rights", _rights),
     "cwd": Keyword("a path", _path, "workdir"),
     "map": Keyword("'root', 'current' or 'auto'", _map),
     "map_users": Keyword(_IDS, _extents, "map-users"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Extent, IdMap
     from spawner.limit.limits import Limits
     from spawner.net.network import Network, Publish
+    from spawner.rights.rights import Rights
     from spawner.spec import Namespaces
 
     Word: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -66,6 +67,7 @@ class Options(_Ours, total=False):
     propagation: Literal["private", "slave", "shared", "unchanged"] | None
     mount_proc: Place
     limits: Limits | None
+    rights: Rights | None
     map: Literal["root", "current", "auto"] | None
     map_users: Extents | None
     map_groups: Extents | None

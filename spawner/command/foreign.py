@@ -18,7 +18,7 @@ _LIMITS = (
     "limits each process by itself"
 )
 
-_CAPABILITIES = "put `setpriv` in front of PROGRAM: it drops capabilities, setpriv(1)"
+_CAPABILITIES = "use --cap-drop CAP,... and --cap-add CAP,..., which change all sets"
 
 _PYINIT = {
     "group": "1",
@@ -54,7 +54,7 @@ _MORE = {
         ("--security-opt", "--seccomp", "--add-seccomp-fd"),
         "pyspawn sets no seccomp filter: put a program that sets one in front of PROGRAM",
     ),
-    "--no-new-privileges": "put `setpriv` in front of PROGRAM: it sets no_new_privs, setpriv(1)",
+    "--no-new-privileges": "use --no-new-privs",
     **dict.fromkeys(("--symlink", "--dir", "--file", "--bind-try", "--mqueue"), _INSIDE),
     "--block-fd": "have PROGRAM wait itself: `sh -c 'read line <&FD; exec PROGRAM'`",
     "--sync-fd": "use --json-status FD, which tells when PROGRAM has started and how it ended",
@@ -84,8 +84,6 @@ _BOTH = {
     "--timeout": "put `timeout SECONDS` in front of pyspawn",
     "--uid": "use --setuid UID",
     "--gid": "use --setgid GID",
-    "--cap-drop": _CAPABILITIES,
-    "--keep-caps": f"root keeps its capabilities: {_NO_NEED}",
     "--new-session": "put `setsid` in front of PROGRAM",
     "--status-fd": "use --json-status FD",
     "--json-status-fd": "use --json-status FD",
@@ -117,7 +115,8 @@ RUN: "Mapping[str, str]" = {
     "--entrypoint": f"PROGRAM is the entry point: {_NO_NEED}",
     "--name": "containers have no names; --hostname NAME sets the container's host name",
     "--privileged": f"root keeps its rights: {_NO_NEED}",
-    "--cap-add": f"root keeps its capabilities: {_NO_NEED}",
+    "--keep-caps": "use --cap-add all",
+    **dict.fromkeys(("--bounding-set", "--inh-caps", "--ambient-caps"), _CAPABILITIES),
     **dict.fromkeys(("--memory", "--cpus", "--pids-limit"), _LIMITS),
     "--ulimit": "use --rlimit NAME=SOFT[:HARD]",
     "--share-net": "use --share net, or nothing at all: the network is shared unless you say --net",
@@ -129,6 +128,7 @@ RUN: "Mapping[str, str]" = {
 
 EXEC: "Mapping[str, str]" = {
     **_BOTH,
+    "--keep-caps": f"root keeps its capabilities: {_NO_NEED}",
     "-t": "the target is named without an option: pyspawn exec PID -- PROGRAM [ARG...]",
     "--target": "the target is named without an option: pyspawn exec PID -- PROGRAM [ARG...]",
     "-a": f"every namespace of the target is joined, unless some are named: {_NO_NEED}",

@@ -41,11 +41,16 @@ gets."""
 
 
 def _names(word: str) -> list[str]:
-    """Return the kinds in a list with commas; raises ValueError for an empty name."""
+    """Return the kinds in a list with commas."""
+    return list(map(kind_of, _listed(word)))
+
+
+def _listed(word: str) -> list[str]:
+    """Return the names in a list with commas; raises ValueError for an empty one."""
     names = word.split(",")
     if not all(names):
         raise ValueError(f"a name is missing in {word!r}")
-    return [kind_of(name) for name in names]
+    return names
 
 
 def _user(word: str) -> "User":
@@ -82,6 +87,13 @@ def _rlimit(word: str) -> "Rlimit":
     from spawner.limit import limits
 
     return limits.rlimit(word)
+
+
+def _capabilities(word: str) -> frozenset[str]:
+    """Return the capabilities in a list with commas."""
+    from spawner.rights import rights
+
+    return rights.names(_listed(word))
 
 
 def _whole(word: str) -> int:
@@ -258,6 +270,29 @@ LIMITS = (
 )
 """What limits are asked for by."""
 
+RIGHTS = (
+    Option(
+        "cap-drop",
+        metavar="CAP[,CAP]",
+        convert=_capabilities,
+        many=True,
+        help="Take these capabilities from everything in the container, or all of them, as with "
+        "--cap-drop all --cap-add net_bind_service. Repeatable.",
+    ),
+    Option(
+        "cap-add",
+        metavar="CAP[,CAP]",
+        convert=_capabilities,
+        many=True,
+        help="Give PROGRAM these capabilities, or all that there are, whoever it is. Repeatable.",
+    ),
+    Option(
+        "no-new-privs",
+        help="Let no exec give more rights: set-user-ID programs and file capabilities have none.",
+    ),
+)
+"""What rights are given up, or kept, by."""
+
 KEEP = (
     Option(
         "persist",
@@ -301,6 +336,7 @@ TABLE = (
     *IDS,
     *MOUNTS,
     *LIMITS,
+    *RIGHTS,
     *KEEP,
     Option("hostname", metavar="NAME", help="Set the container's host name."),
     Option(
@@ -383,6 +419,7 @@ WISHES = {
     "spawner.limit.limits": LIMITS,
     "spawner.mount.tree": MOUNTS,
     "spawner.net.network": NETWORK,
+    "spawner.rights.rights": RIGHTS,
 }
 """The options of each subject, by the module whose `wish` says what they ask for.
 

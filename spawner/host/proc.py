@@ -11,14 +11,16 @@ import select
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError
 
-CAPABILITIES = {
-    "CAP_SETGID": 6,
-    "CAP_SETUID": 7,
-    "CAP_NET_ADMIN": 12,
-    "CAP_SYS_ADMIN": 21,
-    "CAP_SETFCAP": 31,
-}
-"""Bits in the capability sets, linux/capability.h, of those that pyspawn asks for."""
+_CAPABILITIES = """
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO
+    SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME
+    SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG
+    WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+"""
+
+CAPABILITIES = {f"CAP_{name}": number for number, name in enumerate(_CAPABILITIES.split())}
+"""Every capability, by the kernel's name, and its bit in the sets, linux/capability.h."""
 
 
 def read(path: str, *, proc: int | None = None, most: int | None = None) -> bytes:

@@ -500,6 +500,40 @@ TEXTS = {
         "Last of all, since the steps before need rights that may go with this one.",
         "setgroups(2), setresuid(2), user_namespaces(7)",
     ),
+    "drop-from-bounding": Text(
+        "No exec of this process, or of one that it starts, can give these capabilities again: not "
+        "one by root, nor one of a file that has capabilities. Afterwards the set is read back.",
+        "Before the change of user, which may take CAP_SETPCAP away, and within the user namespace "
+        "of the program: entering one fills the set.",
+        "PR_CAPBSET_DROP(2const), capabilities(7)",
+    ),
+    "keep-capabilities": Text(
+        "Should the process become another user than root now, its permitted set stays as it is, "
+        "of which the program is to have some. Only the next exec goes by the new user.",
+        "Before the change of user, with which root's capabilities would go.",
+        "PR_SET_KEEPCAPS(2const), capabilities(7)",
+    ),
+    "drop-capabilities": Text(
+        "The capabilities leave the effective, the permitted and the inheritable set, and with "
+        "them the ambient one. With the bounding set these are all. Afterwards all are read back.",
+        "After the last change of credentials, which may have needed them.",
+        "capset(2), capabilities(7)",
+    ),
+    "add-capabilities": Text(
+        "The capabilities enter the effective, the permitted, the inheritable and the ambient set. "
+        "What is ambient outlives an exec also where the program isn't root, unless the file is "
+        "set-user-ID or has capabilities. Afterwards all are read back.",
+        "After the change of user, which empties the ambient set, and before the exec, which "
+        "leaves those who aren't root nothing else.",
+        "capset(2), PR_CAP_AMBIENT(2const), capabilities(7)",
+    ),
+    "no-new-privs": Text(
+        "From now on no exec gives more than there is: the set-user-ID and set-group-ID bits and "
+        "the capabilities of files don't count. What the process starts inherits that, and nothing "
+        "takes it back. Afterwards it is read back.",
+        "Before the exec of the program, the first that it is to hold for. It takes no right.",
+        "PR_SET_NO_NEW_PRIVS(2const)",
+    ),
     "set-rlimit": Text(
         "No process of the program's can have more of this than the soft limit says, nor raise "
         "that above the hard one. What a process starts inherits both. Afterwards they are read "

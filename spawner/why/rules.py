@@ -14,7 +14,7 @@ import errno
 
 from spawner.errors import INIT
 from spawner.joining.target import Joins
-from spawner.why import limits, missing, mounts, paths, policy, users
+from spawner.why import limits, missing, mounts, paths, policy, rights, users
 from spawner.why.evidence import DENIED, NO_CALL, Case, Host
 
 TYPE_CHECKING = False
@@ -53,6 +53,8 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((errno.E2BIG,), limits.too_long),
     (DENIED, limits.nice),
     (DENIED, limits.oom_score),
+    ((errno.EPERM,), rights.no_setpcap),
+    ((errno.EPERM,), rights.securebits),
     ((errno.ENOENT, errno.ESRCH, *DENIED), missing.no_proc),
     ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), missing.born_elsewhere),
     ((errno.EAGAIN,), limits.own_processes),

@@ -3,7 +3,7 @@
 from spawner.errors import mark
 from spawner.why.evidence import NET_ADMIN, SETFCAP, SYS_ADMIN, Case, number
 
-_RIGHTLESS = ("keyctl", "pidfd_open", "prctl", "rt_sigaction", "signalfd")
+_RIGHTLESS = ("capget", "capset", "keyctl", "pidfd_open", "prctl", "rt_sigaction", "signalfd")
 """Calls of a start that need no right: only a filter refuses them."""
 
 

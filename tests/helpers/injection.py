@@ -36,6 +36,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "without init": ("--unshare", "net,time", "--boottime", "5"),
     "user namespace": ("--init", "--unshare", "user", "--map-root-user"),
     "limits": ("--init", "--rlimit", "nofile=64", "--nice", "19", "--oom-score-adj", "1000"),
+    "rights": ("--init", "--cap-drop", "all", "--cap-add", "kill", "--no-new-privs"),
     "share pid": ("--share", "pid"),
     "share pid, init": ("--init", "--share", "pid"),
     "exec": ("exec", "TARGET"),

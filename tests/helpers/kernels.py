@@ -45,6 +45,9 @@ HARMLESS = (
     "setpriority",
     "getpriority",
     "read_file",
+    "prctl",
+    "capget",
+    "capset",
 )
 """Methods that change nothing but the calling process, and need no rights."""
 

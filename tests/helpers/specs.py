@@ -8,6 +8,7 @@ from spawner.ids.identity import Identity
 from spawner.life.persist import Keep
 from spawner.limit.limits import Limits
 from spawner.mount.tree import Tree
+from spawner.rights.rights import Rights
 from spawner.spec import Spec, Wish
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def specified(arguments: Sequence[str], **fields: Any) -> Spec:
     for name in ("groups", "environment"):
         if fields.get(name) is not None:
             fields[name] = tuple(fields[name])
-    for kind in (Identity, Tree, Limits):
+    for kind in (Identity, Tree, Limits, Rights):
         own = {name: fields.pop(name) for name in kind._fields if name in fields}
         if own:
             wishes.append(kind(**own))

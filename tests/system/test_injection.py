@@ -28,7 +28,7 @@ def test_each_call_refused(case: str) -> None:
     assert not workers.faults(injection, tasks)
 
 
-@pytest.mark.parametrize("case", ["run", "exec", "limits"])
+@pytest.mark.parametrize("case", ["run", "exec", "limits", "rights"])
 def test_the_trace_has_the_calls_of_a_start(case: str) -> None:
     """So that those which are refused are what makes a container, and none is forgotten."""
     require("pidns", "strace")
@@ -37,5 +37,6 @@ def test_the_trace_has_the_calls_of_a_start(case: str) -> None:
     names = subprocess.check_output(argv, env=environment, text=True).split()
     wanted = {"run": "unshare mount clone chdir sethostname",
               "exec": "setns clone fchdir",
-              "limits": "prlimit64 setpriority getpriority"}  # fmt: skip
+              "limits": "prlimit64 setpriority getpriority",
+              "rights": "prctl capget capset"}  # fmt: skip
     assert set(wanted[case].split()) <= set(names)

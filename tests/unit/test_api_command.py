@@ -80,6 +80,11 @@ def test_the_defaults() -> None:
             {"network": spawner.Network("pasta", publish=[spawner.Publish(8080, 80)])},
             [b"--network=pasta", b"--publish=127.0.0.1:8080:80/tcp"],
         ),
+        ({"rights": spawner.Rights()}, []),
+        (
+            {"rights": spawner.Rights(cap_drop="all", cap_add=["BPF", "kill"], no_new_privs=True)},
+            [b"--cap-drop=all", b"--cap-add=kill,bpf", b"--no-new-privs"],
+        ),
         ({"limits": spawner.Limits()}, []),
         (
             {
@@ -222,6 +227,7 @@ def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], mess
         ({"map_users": 5}, "map_users needs an IdMap, .*, not 5"),
         ({"map_users": [5]}, r"map_users needs an IdMap, .*, not \[5\]"),
         ({"map_users": [(1, 2)]}, r"map_users needs an IdMap, .*, not \[\(1, 2\)\]"),
+        ({"rights": "all"}, "rights needs a Rights, not 'all'"),
         ({"limits": {"nofile": 5}}, "limits needs a Limits, not {'nofile': 5}"),
         ({"user": 1.5}, "user needs an id, which is a whole number, or a name, not 1.5"),
         ({"group": True}, "group needs an id"),

@@ -54,8 +54,8 @@ def test_all_that_the_modules_offer_is_public() -> None:
     assert offered <= set(spawner.__all__)
     assert set(spawner.__all__) - offered == {
         *("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
-        *("Extent", "IdMap", "Limits", "Namespaces", "Network", "PlanStep", "Publish", "plan"),
-        *("JoinedProcess", "join", "__version__"),
+        *("Extent", "IdMap", "Limits", "Namespaces", "Network", "PlanStep", "Publish", "Rights"),
+        *("JoinedProcess", "join", "plan", "__version__"),
     }
 
 

@@ -49,6 +49,7 @@ spawner.run(
     namespaces=spawner.Namespaces("pid", optional=["time"]), user="1", extra_groups="1,2",
     map_users="auto", map_groups=["0:1:2", (2, 3, 4)], stop_timeout="2.5",
     limits=spawner.Limits(rlimits={"nofile": 5, "as": "2G", "core": (0, "unlimited")}, nice=1),
+    rights=spawner.Rights(cap_drop="all", cap_add=["kill"], no_new_privs=True),
 )
 assert_type(spawner.Namespaces(["net"]).wanted, frozenset[str])
 assert_type(spawner.IdMap("0:1:2").to_outer(0), int | None)

@@ -1,0 +1,1 @@
+"""What the program may do: capabilities, and whether an exec can give it more."""

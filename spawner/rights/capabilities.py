@@ -1,0 +1,181 @@
+"""The steps by which the init changes its capability sets; each is read back.
+
+The five sets are capabilities(7)'s: what an exec by root gives is limited by the bounding set, what
+an exec by anybody else gives is the ambient set, which is never more than the inheritable and the
+permitted one.
+"""
+
+from spawner.errors import INIT, SetupError, mark
+from spawner.rights.rights import every, numbers, shown
+from spawner.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spawner.linux import Kernel
+    from spawner.rights.rights import Changes
+
+# linux/prctl.h
+PR_GET_KEEPCAPS = 7
+PR_SET_KEEPCAPS = 8
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_GET_NO_NEW_PRIVS = 39
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_IS_SET = 1
+PR_CAP_AMBIENT_RAISE = 2
+
+BITS = 64
+"""Capabilities that the sets have room for, linux/capability.h (_LINUX_CAPABILITY_U32S_3)."""
+
+
+_CAPSET = "capset({_LINUX_CAPABILITY_VERSION_3, 0}, {EFFECTIVE, PERMITTED, INHERITABLE})"
+
+
+def available(kernel: "Kernel", wanted: "Changes") -> int:
+    """Return what can be added: permitted, and in the bounding set. Raises SyscallError."""
+    return kernel.capget()[1] & _bounding(kernel, wanted)
+
+
+def check_held(added: int, held: int, where: str) -> None:
+    """Raise SetupError for what is to be added and isn't held."""
+    missing = added & ~held
+    if not missing:
+        return
+    names = [shown(1 << number) for number in numbers(missing)]
+    raise SetupError(
+        f"the program can't be given {', '.join(names)}: pyspawn itself has no such capability",
+        stage=where,
+        hint=(
+            f"a new user namespace has every capability, over what is the container's own: add "
+            f"{mark('--user')}; or grant each where pyspawn is started (docker run --cap-add "
+            f"{names[0].removeprefix('CAP_')})"
+        ),
+    )
+
+
+def drop_from_bounding(wanted: "Changes") -> Step:
+    """Take capabilities out of what any exec can give, PR_CAPBSET_DROP(2const)."""
+    what = f"drop {_dropped(wanted)} from the bounding set"
+
+    def act(kernel: "Kernel", _: str) -> None:
+        for number in numbers(wanted.dropped & _bounding(kernel, wanted)):
+            kernel.prctl(PR_CAPBSET_DROP, number)
+        _hold(what, 0, wanted.dropped & _bounding(kernel, wanted))
+
+    return Step(
+        INIT,
+        what,
+        _calls("PR_CAPBSET_DROP", wanted.dropped),
+        act,
+        topic="drop-from-bounding",
+    )
+
+
+def keep_over_setuid() -> Step:
+    """Let a change from root to another user leave the permitted set, PR_SET_KEEPCAPS(2const).
+
+    The next exec ends that.
+    """
+    what = "keep the permitted capabilities over a change of user"
+
+    def act(kernel: "Kernel", _: str) -> None:
+        kernel.prctl(PR_SET_KEEPCAPS, 1)
+        _hold(what, 1, kernel.prctl(PR_GET_KEEPCAPS))
+
+    return Step(INIT, what, "prctl(PR_SET_KEEPCAPS, 1)", act, topic="keep-capabilities")
+
+
+def drop(wanted: "Changes") -> Step:
+    """Take capabilities out of the sets of the process, capset(2); the ambient one follows."""
+    what = f"drop {_dropped(wanted)} from the other sets"
+
+    def act(kernel: "Kernel", _: str) -> None:
+        effective, permitted, inheritable = (each & ~wanted.dropped for each in kernel.capget())
+        kernel.capset(effective, permitted, inheritable)
+        _hold(what, (effective, permitted, inheritable), kernel.capget())
+        _hold(what, 0, wanted.dropped & _ambient(kernel, wanted))
+
+    return Step(
+        INIT,
+        what,
+        _CAPSET,
+        act,
+        topic="drop-capabilities",
+    )
+
+
+def add(wanted: "Changes") -> Step:
+    """Put capabilities into all sets, so that any exec passes them on, PR_CAP_AMBIENT(2const)."""
+    most = every(wanted.last) & ~wanted.dropped if wanted.all_else else wanted.added
+    named = shown(most)
+    if wanted.all_else:
+        named = "every other capability" if wanted.dropped else "every capability"
+    what = f"give the program {named}"
+
+    def act(kernel: "Kernel", _: str) -> None:
+        held = available(kernel, wanted)
+        check_held(wanted.added, held, INIT)
+        added = held & ~wanted.dropped if wanted.all_else else wanted.added
+        effective, permitted, inheritable = (each | added for each in kernel.capget())
+        kernel.capset(effective, permitted, inheritable)
+        for number in numbers(added):
+            kernel.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+        _hold(what, (effective, permitted, inheritable), kernel.capget())
+        _hold(what, added, added & _ambient(kernel, wanted))
+
+    return Step(
+        INIT,
+        what,
+        f"{_CAPSET}, {_calls('PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE', most)}",
+        act,
+        topic="add-capabilities",
+    )
+
+
+def set_no_new_privs() -> Step:
+    """Give up for good what an exec could add, PR_SET_NO_NEW_PRIVS(2const)."""
+    what = "set no_new_privs"
+
+    def act(kernel: "Kernel", _: str) -> None:
+        kernel.prctl(PR_SET_NO_NEW_PRIVS, 1)
+        _hold(what, 1, kernel.prctl(PR_GET_NO_NEW_PRIVS))
+
+    return Step(INIT, what, "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)", act, topic="no-new-privs")
+
+
+def _bounding(kernel: "Kernel", wanted: "Changes") -> int:
+    """Return the bounding set as bits."""
+    return _bits(wanted, lambda number: kernel.prctl(PR_CAPBSET_READ, number))
+
+
+def _ambient(kernel: "Kernel", wanted: "Changes") -> int:
+    """Return the ambient set as bits."""
+    return _bits(wanted, lambda number: kernel.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, number))
+
+
+def _bits(wanted: "Changes", ask: "Callable[[int], int]") -> int:
+    """Return, as bits, the capabilities for which the answer is 1."""
+    return sum(ask(number) << number for number in numbers(every(wanted.last)))
+
+
+def _dropped(wanted: "Changes") -> str:
+    """Return the words for what is dropped: by what is left, where that is less."""
+    left = every(wanted.last) & ~wanted.dropped
+    if len(numbers(left)) >= len(numbers(wanted.dropped)):
+        return shown(wanted.dropped)
+    return f"every capability but {shown(left)}" if left else "every capability"
+
+
+def _calls(operation: str, bits: int) -> str:
+    """Show the calls of prctl(2) for capabilities, the first and the last of many."""
+    found = [f"prctl({operation}, {shown(1 << number)})" for number in numbers(bits)]
+    return ", ".join(found if len(found) < 4 else [found[0], "...", found[-1]])
+
+
+def _hold(what: str, wanted: object, found: object) -> None:
+    """Raise SetupError where the kernel made a change, and has something else."""
+    if wanted != found:
+        raise SetupError(f"{what}: afterwards it is {found!r}, not {wanted!r}", stage=INIT)

@@ -1,0 +1,92 @@
+"""Finds whether the capabilities that are wanted can be had, and says when the sets are changed.
+
+The bounding set comes first, right before the change of ids, which takes CAP_SETPCAP away; there it
+is said, too, that a change of user is to leave what is to be added. The other sets follow after it.
+no_new_privs comes last.
+
+The init that stays, pyinit, has no more than that either: it is executed afterwards, like the inits
+of the container engines. So no process of the container has rights that the program hasn't.
+"""
+
+from spawner import steps
+from spawner.errors import LAUNCHER, SetupError
+from spawner.rights import capabilities
+from spawner.rights.rights import changes
+from spawner.steps import BOUNDING, RIGHTS, Part
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from spawner.caller import Caller
+    from spawner.linux import Kernel
+    from spawner.rights.rights import Changes, Rights
+    from spawner.spec import Spec
+    from spawner.steps import Step
+
+CAP_LAST_CAP = "/proc/sys/kernel/cap_last_cap"
+
+
+class Lowered(Part):
+    """The capability sets of the init, and what an exec can give."""
+
+    def __init__(self, found: "Changes | None", *, no_new_privs: bool) -> None:
+        self._found = found
+        self._no_new_privs = no_new_privs
+
+    @property
+    def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
+        """Say at which stations the init gives up rights, and keeps some."""
+        return {BOUNDING: self._before_ids, RIGHTS: self._after_ids}
+
+    def _before_ids(self) -> "Iterator[Step]":
+        found = self._found
+        if found is None:
+            return
+        if found.dropped:
+            yield capabilities.drop_from_bounding(found)
+        if found.added or found.all_else:
+            yield capabilities.keep_over_setuid()
+
+    def _after_ids(self) -> "Iterator[Step]":
+        found = self._found
+        if found is not None and found.dropped:
+            yield capabilities.drop(found)
+        if found is not None and (found.added or found.all_else):
+            yield capabilities.add(found)
+        if self._no_new_privs:
+            yield capabilities.set_no_new_privs()
+
+
+def find(
+    rights: "Rights",
+    kernel: "Kernel",
+    spec: "Spec",
+    caller: "Caller",
+    lifelines: "Iterable[int]" = (),
+) -> Part:
+    """Return what is done about rights.
+
+    Raises SetupError and SpecError for a capability that the kernel doesn't know, or that is to be
+    added and that pyspawn doesn't have.
+    """
+    del caller, lifelines
+    found = None
+    if rights.cap_drop or rights.cap_add:
+        found = changes(rights, _last(kernel))
+        # Whoever enters a user namespace has all of them in there.
+        if "user" not in spec.namespaces.wanted | spec.enters:
+            held = steps.attempt(
+                LAUNCHER, "look at the capabilities", lambda: capabilities.available(kernel, found)
+            )
+            capabilities.check_held(found.added, held, LAUNCHER)
+    return Lowered(found, no_new_privs=rights.no_new_privs)
+
+
+def _last(kernel: "Kernel") -> int:
+    """Return the number of the last capability that the kernel knows, capabilities(7)."""
+    what = "look how many capabilities there are"
+    text = steps.attempt(LAUNCHER, what, lambda: kernel.read_file(CAP_LAST_CAP)).strip()
+    if not text.isdigit() or not int(text) < capabilities.BITS:
+        raise SetupError(f"{what}: {CAP_LAST_CAP} has {text!r}", stage=LAUNCHER)
+    return int(text)

@@ -1,0 +1,162 @@
+"""What the program may do: a value, checked with words.
+
+Capabilities are named as in capabilities(7), with or without `CAP_`. As in the engines, and as with
+the kinds of namespaces, the order plays no part: one that is named by itself beats ALL.
+"""
+
+from spawner.errors import SpecError
+from spawner.host.proc import CAPABILITIES
+from spawner.spec import ALL, Frozen, Wish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, TypeAlias
+
+    from spawner.spec import Choice
+
+    Names: TypeAlias = str | Iterable[str]
+
+_PREFIX = "CAP_"
+
+
+class Rights(Wish):
+    """What the program, and each process that it starts, may do.
+
+    `cap_drop` are capabilities that nobody in the container can have: they are gone from all five
+    sets, capabilities(7). `cap_add` are some that the program has whoever it is: they are in all
+    five. Both take names in text with commas or in any iterable, "all" for every one, and are held
+    as a frozenset of names such as "net_admin". A capability that is named by itself beats "all",
+    and what neither names is as without this. With `no_new_privs` no exec gives more than there
+    was, PR_SET_NO_NEW_PRIVS(2const).
+
+    Raises SpecError.
+    """
+
+    door = "spawner.rights.part"
+
+    cap_drop: frozenset[str]
+    cap_add: frozenset[str]
+    no_new_privs: bool
+
+    def __init__(
+        self, *, cap_drop: "Names" = (), cap_add: "Names" = (), no_new_privs: bool = False
+    ) -> None:
+        self._set(cap_drop=names(cap_drop), cap_add=names(cap_add), no_new_privs=no_new_privs)
+        self._check()
+
+    def _check(self) -> None:
+        if not isinstance(self.no_new_privs, bool):
+            raise SpecError(f"no_new_privs can't be {self.no_new_privs!r}: it is true or false")
+        for name in in_order(self.cap_drop & self.cap_add):
+            what = "every capability" if name == ALL else title(name)
+            raise SpecError(f"{what} is both dropped and added", "name it only once")
+
+    def __repr__(self) -> str:
+        drop, add = (",".join(in_order(each)) for each in (self.cap_drop, self.cap_add))
+        return f"Rights(cap_drop={drop!r}, cap_add={add!r}, no_new_privs={self.no_new_privs})"
+
+
+class Changes(Frozen):
+    """What becomes of the capabilities that a kernel knows, as bits of their numbers.
+
+    `dropped` and `added` have none in common. With `all_else` what isn't dropped is added as well,
+    as far as it is there.
+    """
+
+    last: int
+    dropped: int
+    added: int
+    all_else: bool
+
+
+def changes(rights: Rights, last: int) -> Changes:
+    """Return what `rights` make of the capabilities up to the number `last`.
+
+    Raises SpecError for one that is named and that the kernel doesn't know.
+    """
+    dropped, added = (_bits(each, last) for each in (rights.cap_drop, rights.cap_add))
+    if ALL in rights.cap_drop:
+        dropped = every(last) & ~added
+    return Changes(last, dropped, added, ALL in rights.cap_add)
+
+
+def every(last: int) -> int:
+    """Return the bits of every capability up to the number `last`."""
+    return (2 << last) - 1
+
+
+def _bits(named: "Iterable[str]", last: int) -> int:
+    found = 0
+    for name in in_order(named):
+        if name == ALL:
+            continue
+        number = CAPABILITIES[_PREFIX + name.upper()]
+        if number > last:
+            raise SpecError(
+                f"this kernel doesn't know {title(name)}: its last capability is number {last}, "
+                f"and that would be {number}",
+                "leave it out: no process has it here",
+            )
+        found |= 1 << number
+    return found
+
+
+def numbers(bits: int) -> "list[int]":
+    """Return the numbers of the bits that are set."""
+    return [number for number in range(bits.bit_length()) if bits >> number & 1]
+
+
+def shown(bits: int) -> str:
+    """Return the names of capabilities, for a message: `CAP_KILL, CAP_NET_ADMIN`."""
+    known = {number: name for name, number in CAPABILITIES.items()}
+    return ", ".join(known.get(number, f"capability {number}") for number in numbers(bits))
+
+
+def names(given: "Names") -> "frozenset[str]":
+    """Return capabilities, in our spelling; raises SpecError for what is none."""
+    words = (given.split(",") if given else ()) if isinstance(given, str) else given
+    return frozenset(map(_name, words))
+
+
+def _name(word: str) -> str:
+    """Return our spelling of a capability: `net_admin` for `CAP_NET_ADMIN` and `NET_ADMIN`."""
+    if not isinstance(word, str):
+        raise SpecError(f"{word!r} is not the name of a capability")
+    found = word.upper().removeprefix(_PREFIX)
+    if _PREFIX + found in CAPABILITIES or found == ALL.upper():
+        return found.lower()
+    from difflib import get_close_matches
+
+    close = get_close_matches(found, [name.removeprefix(_PREFIX) for name in CAPABILITIES], 1)
+    meant = f"did you mean {close[0].lower()}?" if close else "capabilities(7) lists them"
+    raise SpecError(f"{word!r} is not the name of a capability: {meant}")
+
+
+def in_order(named: "Iterable[str]") -> "list[str]":
+    """Return names of capabilities in the order of their numbers, ALL first."""
+    return sorted(named, key=lambda name: CAPABILITIES.get(_PREFIX + name.upper(), -1))
+
+
+def title(name: str) -> str:
+    """Return the kernel's own spelling of a capability."""
+    return _PREFIX + name.upper()
+
+
+def wish(values: "Mapping[str, Any]", choice: "Choice") -> Rights:
+    """Return the rights that the options ask for; raises SpecError."""
+    del choice
+    return Rights(
+        cap_drop=frozenset().union(*values.get("cap_drop", ())),
+        cap_add=frozenset().union(*values.get("cap_add", ())),
+        no_new_privs=values.get("no_new_privs", False),
+    )
+
+
+def options(rights: Rights) -> "Iterable[tuple[str, str | None]]":
+    """Yield each option that asks for `rights`, and its value, None for a flag."""
+    for option, named in (("cap-drop", rights.cap_drop), ("cap-add", rights.cap_add)):
+        if named:
+            yield option, ",".join(in_order(named))
+    if rights.no_new_privs:
+        yield "no-new-privs", None
