@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -218,8 +219,48 @@ def test_a_process_that_ends_by_itself(end: Any, words: str) -> None:
         call(end)
 
 
+class Hang:
+    """What hangs, and tells by a pipe that it was reached."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+        os.set_blocking(self.reader, False)
+
+    def hang(self) -> NoReturn:
+        os.write(self._writer, b"!")
+        while True:
+            signal.pause()
+
+    def was_reached(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return bool(os.read(self.reader, 4096))
+        return False
+
+    def time_out(self, attempt: Callable[[float], object]) -> pytest.ExceptionInfo[Any]:
+        """Attempt what times out, with more and more seconds, until it hung before they were over.
+
+        Return the exception.
+        """
+        for seconds in (0.5, 2, 8, 30):
+            with pytest.raises(spawner.TimeoutExpired) as caught:
+                attempt(seconds)
+            if self.was_reached():
+                return caught
+        pytest.fail("it never hung in time")
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+@pytest.fixture
+def hang() -> Iterator[Hang]:
+    with contextlib.closing(Hang()) as made:
+        yield made
+
+
 @pytest.mark.parametrize("how", ["returns", "raises", "hangs"])
-def test_nothing_is_left(how: str) -> None:
+def test_nothing_is_left(how: str, hang: Hang) -> None:
     """Not even a daemon that can't be talked to; its end is an end of file on the pipe."""
     reader, writer = os.pipe()
 
@@ -232,17 +273,20 @@ def test_nothing_is_left(how: str) -> None:
                 signal.pause()
         assert os.read(reader, 1) == b"!"
         if how == "hangs":
-            signal.pause()
+            hang.hang()
         assert how == "returns"
 
     before = os.listdir("/proc/self/fd"), children.of(os.getpid())
-    expected: Any = {"raises": AssertionError, "hangs": spawner.TimeoutExpired}.get(how)
-    with pytest.raises(expected) if expected else contextlib.nullcontext():
-        call(leave, timeout=2 if how == "hangs" else None)
+    if how == "hangs":
+        hang.time_out(lambda seconds: call(leave, timeout=seconds))
+    with pytest.raises(AssertionError) if how == "raises" else contextlib.nullcontext():
+        if how != "hangs":
+            call(leave)
     assert (os.listdir("/proc/self/fd"), children.of(os.getpid())) == before
     os.close(writer)
     os.set_blocking(reader, False)
-    assert os.read(reader, 1) == b""
+    while os.read(reader, 1):  # of one whose time was over before it had read its daemon's word
+        continue
     os.close(reader)
 
 
@@ -252,34 +296,29 @@ def test_the_time_out_says_how_long_it_was() -> None:
     assert (caught.value.cmd, caught.value.timeout) == ("pause", 0.3)
 
 
-def test_a_time_out_shows_where_it_hung() -> None:
-    def hang() -> None:
+def test_a_time_out_shows_where_it_hung(hang: Hang) -> None:
+    def hangs() -> None:
         deeper()
 
     def deeper() -> None:
-        signal.pause()
+        hang.hang()
 
-    with pytest.raises(spawner.TimeoutExpired) as caught:
-        call(hang, timeout=2)
+    caught = hang.time_out(lambda seconds: call(hangs, timeout=seconds))
     shown = traceback.extract_tb(caught.value.__traceback__)
-    assert [place.name for place in shown[-2:]] == ["hang", "deeper"]
-    assert [place.line for place in shown[-2:]] == ["deeper()", "signal.pause()"]
+    assert [place.name for place in shown[-3:]] == ["hangs", "deeper", "hang"]
+    assert [place.line for place in shown[-3:-1]] == ["deeper()", "hang.hang()"]
 
 
-def test_a_hang_in_one_inside_another_is_shown_by_each() -> None:
+def test_a_hang_in_one_inside_another_is_shown_by_each(hang: Hang) -> None:
     def outer() -> list[str]:
-        with pytest.raises(spawner.TimeoutExpired) as caught:
-            call(inner, timeout=2)
+        caught = hang.time_out(lambda seconds: call(hang.hang, timeout=seconds))
         return [place.name for place in traceback.extract_tb(caught.value.__traceback__)]
 
-    def inner() -> None:
-        signal.pause()
-
-    assert call(outer)[0][-1] == "inner"
-    with pytest.raises(spawner.TimeoutExpired) as caught:
-        call(lambda: call(inner), timeout=4)
+    assert call(outer)[0][-1] == "hang"
+    caught = hang.time_out(lambda seconds: call(lambda: call(hang.hang), timeout=seconds))
     names = [place.name for place in traceback.extract_tb(caught.value.__traceback__)]
-    assert names[names.index("<lambda>") + 1] == "call"
+    last = len(names) - names[::-1].index("<lambda>") - 1
+    assert names[last + 1] == "call"
 
 
 def test_a_crash_shows_where() -> None:

@@ -467,40 +467,45 @@ def test_the_report_is_that_of_any_test(pytester: pytest.Pytester, options: str)
 
 
 HUNG = """
-import ctypes, pytest, signal, time
+import ctypes, os, pytest, signal, time
+
+def reached():
+    os.write(os.open("reached", os.O_WRONLY | os.O_CREAT | os.O_APPEND), b".")
 
 def deeper():
+    reached()
     for moment in range(2):
         time.sleep(moment * 1000)
 
-@pytest.mark.isolated(timeout=2)
+@pytest.mark.isolated(timeout=SECONDS)
 def test_hangs():
     print("before")
     deeper()
 
 def test_hangs_in_a_function(isolated):
-    isolated.timeout = 2
+    isolated.timeout = SECONDS
     isolated(deeper)
 
 @pytest.mark.isolated
-@pytest.mark.timeout(2)
+@pytest.mark.timeout(SECONDS)
 def test_hangs_under_pytest_timeout():
     deeper()
 
-@pytest.mark.isolated(timeout=2)
+@pytest.mark.isolated(timeout=SECONDS)
 def test_hangs_deaf():
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     deeper()
 
-@pytest.mark.isolated(timeout=2)
+@pytest.mark.isolated(timeout=SECONDS)
 def test_hangs_stopped():
+    reached()
     signal.raise_signal(signal.SIGSTOP)
 
 @pytest.mark.isolated
 def test_crashes():
     ctypes.memset(0, 0, 1)
 
-@pytest.mark.isolated(timeout=2)
+@pytest.mark.isolated(timeout=SECONDS)
 @pytest.mark.xfail(raises=__import__("subprocess").TimeoutExpired)
 def test_is_expected_to_hang():
     deeper()
@@ -508,12 +513,18 @@ def test_is_expected_to_hang():
 
 
 def test_where_it_hung_is_shown(pytester: pytest.Pytester) -> None:
-    result = suite(pytester, HUNG, "-p", "pytest_timeout", "--tb=short")
+    for seconds in ("1.0", "4.0", "16.0"):
+        code = HUNG.replace("SECONDS", seconds)
+        result = suite(pytester, code, "-p", "pytest_timeout", "--tb=short")
+        found = pytester.path / "reached"
+        if found.read_text() == "." * 6:  # else one had no processor until its time was over
+            break
+        found.unlink()
     result.assert_outcomes(failed=6, xfailed=1)
     stack = [
         "test_where_it_hung_is_shown.py:*: in {}",
         "    {}",
-        "test_where_it_hung_is_shown.py:5: in deeper",
+        "test_where_it_hung_is_shown.py:9: in deeper",
         "    time.sleep(moment [*] 1000)",
     ]
     for name, call in (
@@ -521,7 +532,11 @@ def test_where_it_hung_is_shown(pytester: pytest.Pytester) -> None:
         ("test_hangs_in_a_function", "isolated(deeper)"),
         ("test_hangs_under_pytest_timeout", "deeper()"),
     ):
-        words = "Timeout *from pytest-timeout." if "_under_" in name else "*timed out after 2.0 s*"
+        words = (
+            "Timeout *from pytest-timeout."
+            if "_under_" in name
+            else f"*timed out after {seconds} s*"
+        )
         shown = [line.format(name if line.endswith("in {}") else call) for line in stack]
         result.stdout.fnmatch_lines([f"*_ {name} _*", *shown, f"E *{words}"], consecutive=True)
     for name, lines in (
@@ -696,26 +711,33 @@ def test_a_debugger_is_in_the_isolated_process(pytester: pytest.Pytester) -> Non
 def test_no_time_out_ends_a_debugger(pytester: pytest.Pytester) -> None:
     """The first one takes longer than its time, and the second one is no longer debugged."""
     code = """
-    import os, pytest, time
+    import os, pytest, subprocess, time
     from spawner.api import isolate
 
     def test_paused(isolated):
-        isolated.timeout = 4
-
         def debugged():
             isolate.pause()
-            time.sleep(4.2)
+            os.mkdir("paused")
+            time.sleep(isolated.timeout + 0.2)
             isolate.resume()
-        isolated(debugged)
+
+        for isolated.timeout in (1, 4, 16):
+            try:
+                isolated(debugged)
+            except subprocess.TimeoutExpired:
+                assert not os.path.exists("paused")  # it had no processor until then
+            else:
+                break
+        assert os.path.exists("paused")
 
     def test_resumed(isolated):
-        isolated.timeout = 4
+        isolated.timeout = 1
 
         def hangs():
             isolate.pause()
             isolate.resume()
             time.sleep(1000)
-        with pytest.raises(__import__("subprocess").TimeoutExpired):
+        with pytest.raises(subprocess.TimeoutExpired):
             isolated(hangs)
     """
     suite(pytester, code).assert_outcomes(passed=2)
