@@ -26,23 +26,31 @@ def become_subreaper() -> None:
 
 
 def of(pid: int) -> frozenset[int]:
-    """Return the pids of the children of `pid`, zombies too (proc_pid_task(5), children)."""
-    found: set[int] = set()
+    """Return the pids of the children of `pid`, zombies too."""
+    return frozenset(in_order(pid))
+
+
+def in_order(pid: int) -> list[int]:
+    """Return the pids of the children of `pid`, zombies too, each thread's in their order.
+
+    Which their pids don't tell, for these begin anew (proc_pid_task(5), children).
+    """
+    found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError):
-                found.update(map(int, (task / "children").read_text().split()))
-    return frozenset(found)
+                found.extend(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def below(pid: int) -> list[int]:
-    """Return all descendants of `pid`, parents before their children."""
+    """Return all descendants of `pid`, parents before their children, and siblings in order."""
     found: list[int] = []
-    queue = sorted(of(pid))
+    queue = in_order(pid)
     while queue:
         child = queue.pop(0)
         found.append(child)
-        queue.extend(sorted(of(child)))
+        queue.extend(in_order(child))
     return found
 
 

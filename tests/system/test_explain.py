@@ -225,7 +225,9 @@ def test_a_join(options: list[str]) -> None:
     target = [*lean.pyspawn(), f"--json-status={writer}", *options, "--", "/bin/cat"]
     with Running(target, pass_fds=[writer]):
         os.close(writer)
-        pid = json.loads(Lines(reader).next())["host_pid"]
+        lines = Lines(reader)
+        pid = json.loads(lines.next())["host_pid"]
+        assert json.loads(lines.next()) == {"event": "started"}  # all is as it's to be joined
         os.close(reader)
         words = [*lean.pyspawn(), "exec", str(pid), "--explain", "--", "/bin/true"]
         traced = Traced(words, ordinary=False)

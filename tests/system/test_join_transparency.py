@@ -108,5 +108,6 @@ def test_a_lifeline_ends_all_that_is_below(target: int) -> None:
 def test_what_it_leaves_in_the_pid_namespace_stays_there(target: int) -> None:
     ended = join(target, "--", "/bin/sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!")
     assert ended.status == 0
-    (left,) = (pid for pid in children.of(target) if children.status_field(pid, "Name") == "sleep")
+    (left,) = children.of(target)
+    children.wait_until(lambda: children.status_field(left, "Name") == "sleep", "its exec")
     assert children.status_field(left, "NSpid").split()[-1] == ended.out.decode().strip()

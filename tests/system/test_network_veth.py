@@ -66,7 +66,7 @@ def test_the_pair_is_gone_with_pyspawn_even_if_the_namespace_is_held(number: int
     with Running(nest(BRIDGE, *hold, program=(SHELL, "-c", script))) as running:
         assert running.line() == "up"
         outside = os.open(f"/proc/{running.starter}/ns/net", os.O_RDONLY)
-        init = max(children.below(running.pid))
+        init = children.in_order(running.pid)[-1]
         inside = os.open(f"/proc/{init}/ns/net", os.O_RDONLY)
         aside = [os.pidfd_open(pid) for pid in children.below(running.pid)]
         running.send(number)
