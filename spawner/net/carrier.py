@@ -5,18 +5,20 @@
 2. The process aside (`aside`) gets SIGKILL when the launcher dies: PR_SET_PDEATHSIG(2const)
    outlasts its exec. It executes its words.
 3. Ready is for slirp4netns --ready-fd, and for pasta the file in which --pid writes. slirp4netns
-   also ends with --exit-fd.
+   also ends with --exit-fd. Only after that pasta shuts itself in, its seccomp(2) filter last: the
+   program inside, which may be root there, starts when that's done.
 4. slirp4netns is asked to publish ports on a socket, which is gone before the program starts
    (`slirpapi`).
 """
 
 import _signal
 import posix
+import time
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
 
-from spawner.errors import LAUNCHER, SetupError, how, mark
-from spawner.host import programs
-from spawner.net.aside import Backend, read_words
+from spawner.errors import LAUNCHER, SetupError, SyscallError, how, mark
+from spawner.host import ends, proc, programs
+from spawner.net.aside import READY, Backend, read_words
 from spawner.net.network import RESOLVERS
 from spawner.steps import Step
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 TUN = "/dev/net/tun"
 """The device by which a process makes and holds a network interface, linux/if_tun.h."""
+
+_MOMENT = 0.001
+"""Seconds between two looks whether pasta has shut itself in, of which nothing tells."""
 
 PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
 """Where a program comes from, in Debian, Fedora and others."""
@@ -140,6 +145,23 @@ class Carrier(Backend):
             for port in self.network.publish:
                 if _refusal(port) is None:
                     raise self._failed(f"{port} isn't published")
+        if self.network.kind == "pasta":
+            self._await_filter()
+
+    def _await_filter(self) -> None:
+        """Return when the program has a seccomp(2) filter more than we have; raises SetupError."""
+        ear = self._listen()
+        until = time.monotonic() + READY
+        own = _filters("self")
+        try:
+            while (found := _filters(str(self.pid))) is not None and found <= (own or 0):
+                if ends.is_gone(self.pid):
+                    raise self._failed(None)
+                if time.monotonic() >= until:
+                    raise self._failed(f"it hadn't shut itself in after {READY:g} seconds")
+                ear.wait(seconds=_MOMENT)
+        finally:
+            ear.close()
 
     def _finish(self) -> None:
         posix.kill(self.pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
@@ -293,6 +315,15 @@ def _refusal(port: "Publish") -> int | None:
     finally:
         found.close()
     return None
+
+
+def _filters(process: str) -> int | None:
+    """Return how many seccomp(2) filters a process has, proc_pid_status(5), None if it's hidden."""
+    try:
+        found = proc.fields(proc.text(f"/proc/{process}/status"))
+    except SyscallError:
+        return None
+    return int(found.get("Seccomp_filters") or found.get("Seccomp", "0"))
 
 
 def _shares_users(process: str) -> bool:

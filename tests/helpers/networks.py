@@ -53,6 +53,17 @@ def refused(ended: Ended, message: str) -> str:
     return hint
 
 
+def fake(directory: Path, name: str, script: str) -> str:
+    """Put a program in the place of a helper; return code for a nest that has it found."""
+    directory.chmod(0o755)
+    for above in directory.parents[:2]:
+        above.chmod(0o755)
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return f"os.environ['PATH'] = {str(directory)!r} + ':' + os.environ['PATH']\n"
+
+
 def gone(pidfd: int) -> bool:
     """Wait for the end of a process."""
     return bool(select.select([pidfd], [], [], children.SAFETY_SECONDS)[0])

@@ -10,19 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.capabilities import require
 from helpers.nets import OPEN_TUN, nest
-from helpers.networks import CARRIERS, gone, left_in_tmp, sockets
+from helpers.networks import CARRIERS, fake, gone, left_in_tmp, sockets
 from helpers.running import Running, run
-
-
-def fake(directory: Path, name: str, script: str) -> str:
-    """Put a program in the place of a helper; return code for a nest that has it found."""
-    directory.chmod(0o755)
-    for above in directory.parents[:2]:
-        above.chmod(0o755)
-    path = directory / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return f"os.environ['PATH'] = {str(directory)!r} + ':' + os.environ['PATH']\n"
 
 
 @pytest.mark.parametrize("kind", CARRIERS)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 from helpers import children
-from helpers.nets import program
-from helpers.networks import SHELL, as_caller, callers, carriers, gone, left_in_tmp, sockets
-from helpers.running import Running
+from helpers.capabilities import require
+from helpers.nets import OPEN_TUN, nest, program
+from helpers.networks import (
+    SHELL,
+    as_caller,
+    callers,
+    carriers,
+    fake,
+    gone,
+    left_in_tmp,
+    sockets,
+)
+from helpers.running import Running, run
 
 
 def helper_of(running: Running) -> int:
@@ -144,6 +155,18 @@ def test_a_program_that_is_root_inside_can_not_reach_into_the_helper(
         found = running.out.rest().decode().split("\n")
         assert f"{helper} shut" in found
         assert not [line for line in found if "reached" in line]
+
+
+def test_pasta_is_shut_in_before_the_program_starts(tmp_path: Path) -> None:
+    """It says that it's ready before, and may have no processor then: here it waits after that."""
+    require("root", "userns", "tun", "ip", "pasta", "strace", "ptrace")
+    late = "strace -D -qq -o /dev/null -e trace=write -e inject=write:delay_exit=500000"
+    code = fake(tmp_path, "pasta", f'exec {late} {shutil.which("pasta")} "$@"')
+    words = ("--network", "pasta", "--map-root-user")
+    ended = run(nest(OPEN_TUN + code, *words, program=program(REACH)))
+    assert (ended.status, ended.errors) == (0, "")
+    assert b" shut\n" in ended.out
+    assert b"reached" not in ended.out
 
 
 @carriers
