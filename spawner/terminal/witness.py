@@ -21,14 +21,11 @@ import select
 from pyinit import SI_KERNEL, STOPS
 from spawner import linux
 from spawner.errors import LAUNCHER, WITNESS
-from spawner.machine import ENDS
+from spawner.machine import ENDS, LIMIT
 from spawner.steps import attempt
 
 _PART = _signal.SIGTERM
 """What asks a witness to end once it has sent all."""
-
-_PARTING = 1000
-"""Milliseconds that the witness has to end; somebody may have stopped it."""
 
 _OWN = ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")
 """The masks of signals whose effect is a program's own affair, proc_pid_status(5).
@@ -68,13 +65,16 @@ def begin(kernel: "Kernel") -> int:
 
 
 def part(pid: int) -> None:
-    """Let a witness end, after it has sent on what it has heard: the program's group is gone."""
+    """Let a witness end, after it has sent on what it has heard: the program's group is gone.
+
+    On a busy host that may take seconds, and nobody is left who could stop it.
+    """
     for number in (_signal.SIGCONT, _PART):
         posix.kill(pid, number)
     descriptor = posix.pidfd_open(pid)
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    poll.poll(_PARTING)
+    poll.poll(LIMIT * 1000)
     posix.close(descriptor)
 
 

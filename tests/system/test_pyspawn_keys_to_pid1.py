@@ -122,6 +122,34 @@ def test_a_shell_that_is_pid_1_shares_the_terminal_with_a_script(
     assert shell.wait(job)["status"] == 0
 
 
+SLOW = """
+import posix, time, types
+from spawner.terminal import witness
+def be(kernel, launcher):
+    def kill(pid, number):
+        time.sleep(1.2)
+        posix.kill(pid, number)
+    witness.posix = types.SimpleNamespace(**vars(posix) | {"kill": kill})
+    witnesses(kernel, launcher)
+witnesses, witness._be = witness._be, be
+from spawner.__main__ import main
+main()
+"""
+"""A pyspawn whose witness gets no processor for a while when it has something to say."""
+
+
+@first_shape
+def test_a_key_that_the_witness_tells_of_late_is_told(
+    terminal: Terminal, shell: Shell, options: list[str]
+) -> None:
+    code = "import os, signal\nsignal.signal(signal.SIGINT, lambda *_: os._exit(130))\n"
+    code += "os.write(1, b'on\\n')\nsignal.pause()"
+    job = shell.run([*lean.lean(SLOW), *options, "--", *python(code)])
+    assert terminal.screen.next() == "on"
+    terminal.type(INTERRUPT)
+    assert shell.wait(job)["status"] == -signal.SIGINT
+
+
 LATE = """
 import _signal
 from spawner.terminal import witness
