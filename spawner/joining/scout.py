@@ -38,7 +38,7 @@ ANSWER = 10.0
 """Seconds that a look may take: a network file system that answers does so in less."""
 
 _REAPING = 1.0
-"""Seconds that a killed scout may take to end, unless it hangs in the kernel."""
+"""Seconds that a killed scout may take to end, unless it's on its way, but has no processor."""
 
 _FOUND = "found"
 
@@ -104,7 +104,11 @@ class Scout:
         self._socket.close()
         posix.kill(self.pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
         pid, self.pid = self.pid, 0
-        return pid if ends.reap(pid, _REAPING) is None else 0
+        if ends.reap(pid, _REAPING) is not None:
+            return 0
+        if ends.state(pid) in ("R", "Z", "") and ends.reap(pid) is not None:
+            return 0
+        return pid
 
     def _why(self) -> str:
         """End the scout, and return the hint for a look that doesn't end."""
