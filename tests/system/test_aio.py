@@ -201,7 +201,7 @@ def test_a_killed_launcher_leaves_nothing(tree: Tree) -> None:
     asyncio.run(main())
 
 
-def test_a_hundred_at_once_need_no_thread() -> None:
+def test_fifty_at_once_need_no_thread() -> None:
     async def main() -> None:
         async def one(number: int) -> None:
             shell = f"read -r line; echo $line {number}; exit {number}"
@@ -210,7 +210,7 @@ def test_a_hundred_at_once_need_no_thread() -> None:
             )
             assert (ended.returncode, ended.stdout) == (number, f"in{number} {number}\n")
 
-        await asyncio.gather(*map(one, range(100)))
+        await asyncio.gather(*map(one, range(50)))  # a user may have 200 keyrings, keyrings(7)
         assert threading.active_count() == threads
 
     threads = threading.active_count()
