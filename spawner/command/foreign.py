@@ -54,7 +54,6 @@ _MORE = {
         ("--security-opt", "--seccomp", "--add-seccomp-fd"),
         "pyspawn sets no seccomp filter: put a program that sets one in front of PROGRAM",
     ),
-    "--no-new-privileges": "use --no-new-privs",
     **dict.fromkeys(("--symlink", "--dir", "--file", "--bind-try", "--mqueue"), _INSIDE),
     "--block-fd": "have PROGRAM wait itself: `sh -c 'read line <&FD; exec PROGRAM'`",
     "--sync-fd": "use --json-status FD, which tells when PROGRAM has started and how it ended",
@@ -93,6 +92,7 @@ _BOTH = {
 
 RUN: "Mapping[str, str]" = {
     **_BOTH,
+    "--no-new-privileges": "use --no-new-privs",
     "--dns": "use --network, which brings a name server, or mount a file on /etc/resolv.conf",
     "--cgroupns": "use --cgroup, or --share cgroup for the host's",
     "--map-subids": "use --map-auto",
