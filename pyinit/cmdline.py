@@ -42,7 +42,9 @@ class Option:
     `long` and `short` come without dashes. `metavar` is None for a flag. `convert` turns the
     word into a value, and raises ValueError with words for the user. `many` options collect a
     list, `count` ones are flags that count. A value is `optional` when only `--long=value` gives
-    it. `hidden` ones are for other programs: parsed, not shown. `words_only` ones have no
+    it. A `pair`, which has no short spelling, accepts two words, both of which `convert` gets:
+    `--long FIRST SECOND`. Options `into` the same key collect one list, in the order of the command
+    line. `hidden` ones are for other programs: parsed, not shown. `words_only` ones have no
     environment variable.
     """
 
@@ -53,10 +55,12 @@ class Option:
         *,
         metavar: str | None = None,
         help: str = "",  # noqa: A002  the field's own word
-        convert: "Callable[[str], Any]" = str,
+        convert: "Callable[..., Any]" = str,
         many: bool = False,
         count: bool = False,
         optional: bool = False,
+        pair: bool = False,
+        into: str | None = None,
         hidden: bool = False,
         words_only: bool = False,
     ) -> None:
@@ -65,16 +69,18 @@ class Option:
         self.metavar = metavar
         self.help = help
         self.convert = convert
-        self.many = many
+        self.many = many or into is not None
         self.count = count
         self.optional = optional
+        self.pair = pair
         self.hidden = hidden
-        self.words_only = words_only
+        self.words_only = words_only or pair
+        self._into = into
 
     @property
     def name(self) -> str:
         """The key of this option among the parsed values: its long spelling with underscores."""
-        return self.long.replace("-", "_")
+        return self._into or self.long.replace("-", "_")
 
     @property
     def spelling(self) -> str:
@@ -104,6 +110,18 @@ def descriptor(word: str) -> int:
             f"{word!r} is not a file descriptor (a number, such as 3 for 3>FILE in a shell)"
         )
     return int(word)
+
+
+_SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def size(word: str) -> int:
+    """Return a number of bytes, which K, M, G or T may follow; raises ValueError."""
+    factor = _SIZES.get(word[-1:].upper(), 1)
+    digits = word if factor == 1 else word[:-1]
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
+        raise ValueError(f"{word!r} is not a number of bytes, which K, M, G or T may follow")
+    return int(digits) * factor
 
 
 def check_writable(descriptor: int) -> None:
@@ -151,7 +169,11 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
             if not equals and not option.optional:
                 text, equals = _value(option, f"--{name}", words, index), "="
                 index += 1
-            _store(values, option, text if equals else None, f"--{name}")
+            second: list[str] = []
+            if option.pair:
+                second = [_value(option, f"--{name}", words, index)]
+                index += 1
+            _store(values, option, text if equals else None, f"--{name}", *second)
             continue
         cluster = word[1:]
         while cluster:
@@ -181,13 +203,14 @@ def parse(table: "Sequence[Option]", words: "Sequence[str]") -> "tuple[dict[str,
 
 
 def _value(option: Option, where: str, words: "Sequence[str]", index: int) -> str:
-    """Return the next word as the value of `option`; raises UsageError if there is none.
+    """Return the next word as a value of `option`; raises UsageError if there is none.
 
     Unlike in getopt_long(3), `--` is not taken as a value, since the value was forgotten. To give
     `--` as a value, write `--name=--`.
     """
     if index == len(words) or words[index] == "--":
-        raise UsageError(f"option {where} needs a value: {option.spelling}", _purpose(option))
+        values = "two values" if option.pair else "a value"
+        raise UsageError(f"option {where} needs {values}: {option.spelling}", _purpose(option))
     return words[index]
 
 
@@ -223,8 +246,13 @@ def environment(
     return values
 
 
-def _store(values: "dict[str, Any]", option: Option, text: str | None, where: str) -> None:
-    """Store one value of `option` in `values`; `where` names the option in an error."""
+def _store(
+    values: "dict[str, Any]", option: Option, text: str | None, where: str, *second: str
+) -> None:
+    """Store one value of `option` in `values`; `where` names the option in an error.
+
+    The value of a pair has a `second` word.
+    """
     value: Any
     if option.count:
         value = values.get(option.name, 0) + 1
@@ -232,7 +260,7 @@ def _store(values: "dict[str, Any]", option: Option, text: str | None, where: st
         value = True
     else:
         try:
-            value = option.convert(text)
+            value = option.convert(text, *second)
         except ValueError as error:
             refused = option, str(error)
             raise UsageError(f"{where}: {error}", _purpose(option), refused=refused) from None

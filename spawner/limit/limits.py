@@ -5,6 +5,7 @@ are the words of prlimit(1); a soft limit alone is the hard one as well, so that
 raise it again.
 """
 
+from pyinit import cmdline
 from spawner.errors import SpecError
 from spawner.spec import Frozen, Wish
 
@@ -26,8 +27,6 @@ _LARGEST = 2**63 - 1
 
 _WORDS = ("unlimited", "infinity", "-1")
 """What people write for no limit: ulimit and prlimit(1), systemd.exec(5), docker(1)."""
-
-_SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 _IN_BYTES = ("core", "fsize", "memlock", "msgqueue", "rss", "stack", "data", "as")
 
@@ -162,12 +161,13 @@ def _amount(resource: str, given: "Amount") -> int:
         raise SpecError(f"{given!r} is not a limit of {resource}, {_unit(resource)}")
     if given.lower() in _WORDS:
         return UNLIMITED
-    digits, factor = given, 1
-    if resource in _IN_BYTES and given[-1:].upper() in _SUFFIXES:
-        digits, factor = given[:-1], _SUFFIXES[given[-1].upper()]
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 19:
+    try:
+        found = cmdline.size(given)
+    except ValueError:
+        found = -1
+    if found < 0 or not (resource in _IN_BYTES or given.isdigit()):
         raise SpecError(f"{given!r} is not a limit of {resource}, {_unit(resource)}")
-    return int(digits) * factor
+    return found
 
 
 def _unit(resource: str) -> str:

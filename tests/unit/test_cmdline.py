@@ -182,3 +182,43 @@ def test_help_shows_each_option_but_the_hidden() -> None:
     assert page.startswith("Usage: x\n\n")
     assert page.endswith("\n\nFooter.\n")
     assert max(len(line) for line in page.splitlines()) < 100
+
+
+PAIRS = (
+    Option(
+        "bind", metavar="SRC DST", convert=lambda *pair: pair, pair=True, into="all", help="Two."
+    ),
+    Option("tmpfs", metavar="DST", into="all", help="One."),
+    Option("group", "g"),
+)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES) | VALUES), st.booleans())
+def test_options_into_one_list_keep_their_order(
+    given: list[tuple[str, str] | str], equals: bool
+) -> None:
+    words = []
+    for each in given:
+        option, *values = ("--bind", *each) if isinstance(each, tuple) else ("--tmpfs", each)
+        words += [f"{option}={values[0]}", *values[1:]] if equals else [option, *values]
+    values, rest = cmdline.parse(PAIRS, [*words, "-g", "--", "app"])
+    assert (values.get("all", []), values["group"], rest) == (given, True, ["app"])
+
+
+@pytest.mark.parametrize(
+    "words", [["--bind"], ["--bind", "a"], ["--bind=a"], ["--bind", "a", "--"]]
+)
+def test_a_pair_takes_two_words(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="option --bind needs two values: --bind SRC DST"):
+        cmdline.parse(PAIRS, words)
+
+
+@given(st.integers(0, 2**50), st.sampled_from(["", "K", "k", "M", "G", "T"]))
+def test_sizes(number: int, suffix: str) -> None:
+    assert cmdline.size(f"{number}{suffix}") == number << " KMGT".index(suffix.upper() or " ") * 10
+
+
+@pytest.mark.parametrize("word", ["", "K", "1Q", "-1", "1.5M", "\u0661", "9" * 20, "1 K"])
+def test_what_is_no_size(word: str) -> None:
+    with pytest.raises(ValueError, match="is not a number of bytes, which K, M, G or T may follow"):
+        cmdline.size(word)
