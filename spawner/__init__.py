@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Extent as Extent
     from spawner.ids.idmap import IdMap as IdMap
     from spawner.limit.limits import Limits as Limits
+    from spawner.mount.mounts import Bind as Bind
+    from spawner.mount.mounts import Mounts as Mounts
+    from spawner.mount.mounts import Tmpfs as Tmpfs
     from spawner.net.network import Network as Network
     from spawner.net.network import Publish as Publish
     from spawner.rights.rights import Rights as Rights
@@ -43,6 +46,7 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "Bind",
     "CalledProcessError",
     "CompletedProcess",
     "ExecError",
@@ -50,6 +54,7 @@ __all__ = [
     "IdMap",
     "JoinedProcess",
     "Limits",
+    "Mounts",
     "Namespaces",
     "Network",
     "PlanStep",
@@ -60,6 +65,7 @@ __all__ = [
     "SpawnerError",
     "SpecError",
     "TimeoutExpired",
+    "Tmpfs",
     "__version__",
     "call",
     "check_call",
@@ -77,6 +83,7 @@ _HOMES = {
     "spawner.ids.idmap": ("Extent", "IdMap"),
     "spawner.api.joined": ("JoinedProcess", "join"),
     "spawner.limit.limits": ("Limits",),
+    "spawner.mount.mounts": ("Bind", "Mounts", "Tmpfs"),
     "spawner.net.network": ("Network", "Publish"),
     "spawner.rights.rights": ("Rights",),
     "spawner.api.process": (

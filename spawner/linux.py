@@ -31,24 +31,37 @@ from spawner.errors import SetupError, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, ParamSpec, TypeVar
 
     from pyinit.execvp import ExecError
+    from spawner.host.paths import Absent
+    from spawner.host.proc import Mount
     from spawner.host.running import Answer, Wait
 
     P = ParamSpec("P")
     T = TypeVar("T")
 
-# linux/mount.h
+# linux/mount.h; the first four have the values of MOUNT_ATTR_RDONLY and so on
+MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_NOSYMFOLLOW = 256
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
+
+OPEN_TREE_CLONE = 1
+MOVE_MOUNT_F_EMPTY_PATH = 4
+MOVE_MOUNT_T_EMPTY_PATH = 64
+FSOPEN_CLOEXEC = 1
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+FSMOUNT_CLOEXEC = 1
 
 # sys/mount.h
 MNT_DETACH = 2
@@ -78,6 +91,7 @@ NS_GET_NSTYPE = 0xB703
 # linux/fcntl.h
 AT_EMPTY_PATH = 0x1000
 AT_STATX_DONT_SYNC = 0x4000
+AT_RECURSIVE = 0x8000
 
 # linux/stat.h
 STATX_MNT_ID = 0x1000
@@ -139,8 +153,14 @@ _ARGUMENTS = {
     "capget": (String, String),  # capget(2); sys/capability.h is another library's
     "capset": (String, String),  # capset(2)
     "clearenv": (),  # clearenv(3), stdlib.h
+    "fsconfig": (ULong, ULong, ULong, String, String, ULong),  # fsconfig(2)
+    "fsmount": (ULong, ULong, ULong, ULong),  # fsmount(2)
+    "fsopen": (ULong, String, ULong),  # fsopen(2)
     "ioctl": (Int, ULong, String),  # ioctl(2), sys/ioctl.h
     "mount": (String, String, String, ULong, String),  # mount(2), sys/mount.h
+    "mount_setattr": (ULong, ULong, String, ULong, String, ULong),  # mount_setattr(2)
+    "move_mount": (ULong, ULong, String, ULong, String, ULong),  # move_mount(2)
+    "open_tree": (ULong, ULong, String, ULong),  # open_tree(2)
     "pidfd_send_signal": (ULong, ULong, ULong, String, ULong),  # pidfd_send_signal(2)
     "prctl": (Int, ULong, ULong, ULong, ULong),  # prctl(2), sys/prctl.h
     "sethostname": (String, ULong),  # sethostname(2), unistd.h
@@ -174,8 +194,16 @@ By the beginning of what uname(2) calls the machine; for longs of 64 bits and of
 a 64-bit machine called by the name of its 32-bit kind).
 """
 
-_CALLS = {"pidfd_send_signal": 424}
-"""The number, the same on every kind of machine, of a call that older C libraries don't have.
+_CALLS = {
+    "fsconfig": 431,
+    "fsmount": 432,
+    "fsopen": 430,
+    "mount_setattr": 442,
+    "move_mount": 429,
+    "open_tree": 428,
+    "pidfd_send_signal": 424,
+}
+"""The numbers, the same on every kind of machine, of calls that older C libraries don't have.
 
 asm-generic/unistd.h; the function is syscall(2).
 """
@@ -459,6 +487,98 @@ class Kernel:
             call("mount", words[0], words[1], words[2], flags, words[3])
         except SyscallError as error:
             raise SyscallError("mount", error.errno or 0, target) from None
+
+    def open_source(self, path: str) -> int:
+        """Return a descriptor of what is to be bound elsewhere, open(2): O_PATH."""
+        return self.open(path, posix.O_PATH)
+
+    def identity(self, descriptor: int) -> tuple[int, int]:
+        """Return what tells the file of a descriptor from all others, fstat(2), inode(7)."""
+        found = _named("fstat", posix.fstat, descriptor)
+        return found.st_dev, found.st_ino
+
+    def is_directory(self, descriptor: int) -> bool:
+        """Tell whether a descriptor is that of a directory, fstat(2)."""
+        return _named("fstat", posix.fstat, descriptor).st_mode & 0o170000 == 0o040000
+
+    def walk(self, path: str, absent: "Absent") -> tuple[int, str]:
+        """Return a descriptor of what a path leads to in our root, and its path without links.
+
+        `absent` is called for what isn't there, as by `paths.walk`.
+        """
+        from spawner.host import paths
+
+        try:
+            return paths.walk(path, absent)
+        except (SyscallError, SetupError):
+            raise
+        except OSError as error:
+            raise SyscallError("openat", error.errno or 0, error.filename) from None
+
+    def make_place(self, directory: int, name: str, *, file: bool) -> None:
+        """Make an empty file or directory in an open directory, to be mounted on.
+
+        Everybody may pass it, whatever the umask. See mkdir(2) and mknod(2).
+        """
+        if file:
+            _named("mknodat", posix.mknod, name, 0o100444, dir_fd=directory)
+        else:
+            _named("mkdirat", posix.mkdir, name, 0o755, dir_fd=directory)
+            _named("fchmodat", posix.chmod, name, 0o755, dir_fd=directory)
+
+    def clone_tree(self, descriptor: int) -> int:
+        """Return a descriptor of a copy of the mounts at and below a file; mounted nowhere yet.
+
+        See open_tree(2).
+        """
+        flags = OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH | _CLOEXEC
+        return call("open_tree", _CALLS["open_tree"], descriptor, b"", flags)
+
+    def set_mount_flags(self, mount: int, flags: int) -> None:
+        """Add flags to a mount and all below it; they have the values of mount(2)'s.
+
+        See mount_setattr(2).
+        """
+        # A struct mount_attr: attr_set, attr_clr, propagation, userns_fd.
+        wanted = b"".join(each.to_bytes(8, sys.byteorder) for each in (flags, 0, 0, 0))
+        name = "mount_setattr"
+        call(name, _CALLS[name], mount, b"", AT_EMPTY_PATH | AT_RECURSIVE, wanted, len(wanted))
+
+    def make_tmpfs(self, options: "Mapping[str, str]", flags: int) -> int:
+        """Return a descriptor of a new file system in memory; it's mounted nowhere yet.
+
+        See fsopen(2), fsconfig(2), fsmount(2) and, for the options, tmpfs(5).
+        """
+        context = call("fsopen", _CALLS["fsopen"], b"tmpfs", FSOPEN_CLOEXEC)
+        try:
+            for name, value in options.items():
+                words = (encode(name), encode(value))
+                call("fsconfig", _CALLS["fsconfig"], context, FSCONFIG_SET_STRING, *words, 0)
+            create = FSCONFIG_CMD_CREATE
+            call("fsconfig", _CALLS["fsconfig"], context, create, None, None, 0)
+            return call("fsmount", _CALLS["fsmount"], context, FSMOUNT_CLOEXEC, flags)
+        finally:
+            posix.close(context)
+
+    def attach(self, mount: int, place: int) -> None:
+        """Mount what is mounted nowhere yet on an open file, move_mount(2)."""
+        flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+        call("move_mount", _CALLS["move_mount"], mount, b"", place, b"", flags)
+
+    def capacity(self, descriptor: int) -> tuple[int, int]:
+        """Return the bytes and the files that a file system can hold, fstatvfs(3)."""
+        found = _named("fstatfs", posix.fstatvfs, descriptor)
+        return found.f_blocks * found.f_frsize, found.f_files
+
+    def mounts(self) -> "list[Mount]":
+        """Return the mounts in our mount namespace and root, proc_pid_mountinfo(5)."""
+        from spawner.host import proc
+
+        return proc.mounts(proc.text("/proc/self/mountinfo"))
+
+    def directory(self) -> str:
+        """Return the path of the working directory, getcwd(2)."""
+        return _named("getcwd", posix.getcwd)
 
     def unmount(self, target: str) -> None:
         """Unmount the last mount at `target`; what is in use stays until it isn't used any more.

@@ -303,6 +303,11 @@ class Wish(Frozen):
         return ""
 
     @property
+    def places(self) -> "Iterable[str]":
+        """The paths on which it mounts something that nothing else is to cover."""
+        return ()
+
+    @property
     def needs(self) -> "Iterable[tuple[str, str]]":
         """The kinds of namespaces that have to be new, each with the message if it isn't."""
         return ()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Word,
     )
     from spawner.limit.limits import Limits
+    from spawner.mount.mounts import Mounts
     from spawner.net.network import Network
     from spawner.rights.rights import Rights
 
@@ -159,6 +160,17 @@ def _rights(_: str, value: Rights) -> list[str]:
     ]
 
 
+def _mounts(_: str, value: Mounts) -> list[str]:
+    from spawner.mount.mounts import Mounts, options
+
+    if not isinstance(value, Mounts):
+        raise TypeError
+    words = []
+    for option, first, *second in options(value):
+        words += [_unread(option, first), *second]
+    return words
+
+
 def _whole(option: str, value: int | str) -> list[str]:
     return [_word(option, _number(value))]
 
@@ -220,6 +232,7 @@ TABLE = {
     "publish": Keyword("a port or several, as 80, '8080:80' or a Publish", _ports, "publish"),
     "propagation": Keyword("text", _text, "propagation"),
     "mount_proc": Keyword("True, False or a path", _true_or_path, "mount-proc"),
+    "mounts": Keyword("a Mounts", _mounts),
     "limits": Keyword("a Limits", _limits),
     "rights": Keyword("a Rights", _rights),
     "cwd": Keyword("a path", _path, "workdir"),

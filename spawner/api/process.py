@@ -133,13 +133,14 @@ class Process(Container, Generic[AnyStr]):
         the container, whose name is `hostname`. `network` is a Network, or what --network accepts,
         and `publish` are ports of this host's that lead into the container: a number, what
         --publish accepts, a Publish, or several. `propagation` says how mounts spread, and
-        `mount_proc` that proc is mounted, or where. `user`, `group` and `extra_groups` say who the
-        program is, by ids as seen in the container. `limits` says what each process can be given,
-        and `rights` what it may do. `monotonic` and `boottime` move the clocks by whole seconds and
-        need a new time namespace. `stop_signal` is what terminate() sends, if not SIGTERM, and
-        `stop_timeout` the seconds from then to a SIGKILL for everything, if not 10 (None: no end).
-        `start_timeout` are the seconds that the start may take, without limit unless said. What the
-        command line accepts as text may be text here.
+        `mount_proc` that proc is mounted, or where; `mounts` are binds and file systems in memory.
+        `user`, `group` and `extra_groups` say who the program is, by ids as seen in the container.
+        `limits` says what each process can be given, and `rights` what it may do. `monotonic` and
+        `boottime` move the clocks by whole seconds and need a new time namespace. `stop_signal` is
+        what terminate() sends, if not SIGTERM, and `stop_timeout` the seconds from then to a
+        SIGKILL for everything, if not 10 (None: no end). `start_timeout` are the seconds that the
+        start may take, without limit unless said. What the command line accepts as text may be text
+        here.
 
         Raises TypeError for a value of a wrong type, before anything is started.
         """
@@ -302,7 +303,7 @@ def run(
     * as in subprocess: stdin, stdout, stderr, text (or universal_newlines), encoding, errors,
       bufsize, pipesize, close_fds, umask, cwd, env, pass_fds;
     * what is new: namespaces, or unshare, share and unshare_try; init, hostname, network, publish,
-      propagation, mount_proc, monotonic, boottime;
+      propagation, mount_proc, mounts, monotonic, boottime;
     * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups; limits, rights;
     * the start and the end: start_timeout, stop_signal, stop_timeout.
     """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from spawner.ids.idmap import Extent, IdMap
     from spawner.limit.limits import Limits
+    from spawner.mount.mounts import Mounts
     from spawner.net.network import Network, Publish
     from spawner.rights.rights import Rights
     from spawner.spec import Namespaces
@@ -66,6 +67,7 @@ class Options(_Ours, total=False):
     publish: Ports
     propagation: Literal["private", "slave", "shared", "unchanged"] | None
     mount_proc: Place
+    mounts: Mounts | None
     limits: Limits | None
     rights: Rights | None
     map: Literal["root", "current", "auto"] | None

@@ -27,6 +27,8 @@ _KEYWORDS = {keyword.option: name for name, keyword in keywords.TABLE.items() if
 _KEYWORDS |= {"pass-fd": "pass_fds", "target-env": "target_env", "env": "env"}
 _KEYWORDS |= dict.fromkeys(("rlimit", "nice", "oom-score-adj"), "limits")
 _KEYWORDS |= dict.fromkeys(("cap-drop", "cap-add", "no-new-privs"), "rights")
+_KEYWORDS |= dict.fromkeys(("bind", "ro-bind", "dev-bind", "tmpfs"), "mounts")
+_KEYWORDS |= dict.fromkeys(("bind-try", "ro-bind-try", "dev-bind-try"), "missing_ok")
 _MAPS = {option: name for name, option in keywords.MAPS.items()}
 _OWN: dict[str, tuple[str, Callable[[], int]]] = {
     "map-user": ("map_users", os.geteuid),

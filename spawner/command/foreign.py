@@ -13,6 +13,8 @@ _NO_NEED = "leave it out"
 
 _INSIDE = "make mounts in the container, where they stay: `sh -c 'mount ... && exec PROGRAM'`"
 
+_BIND = "--bind SRC DST, or --ro-bind SRC DST to have it read-only"
+
 _LIMITS = (
     "set that limit on the control group in which pyspawn is started; --rlimit NAME=SOFT[:HARD] "
     "limits each process by itself"
@@ -54,7 +56,7 @@ _MORE = {
         ("--security-opt", "--seccomp", "--add-seccomp-fd"),
         "pyspawn sets no seccomp filter: put a program that sets one in front of PROGRAM",
     ),
-    **dict.fromkeys(("--symlink", "--dir", "--file", "--bind-try", "--mqueue"), _INSIDE),
+    **dict.fromkeys(("--symlink", "--dir", "--file", "--mqueue"), _INSIDE),
     "--block-fd": "have PROGRAM wait itself: `sh -c 'read line <&FD; exec PROGRAM'`",
     "--sync-fd": "use --json-status FD, which tells when PROGRAM has started and how it ended",
     "--forward-signals": f"every signal is forwarded: {_NO_NEED}",
@@ -105,10 +107,10 @@ RUN: "Mapping[str, str]" = {
     "--unshare-all": "use --unshare all",
     **{f"--unshare-{kind}": f"use --{kind}" for kind in NAMESPACES},
     **{f"--unshare-{kind}-try": f"use --unshare-try {kind}" for kind in ("user", "cgroup")},
-    **dict.fromkeys(
-        ("--bind", "--ro-bind", "--dev-bind", "--dev", "--tmpfs", "--volume", "--read-only"),
-        _INSIDE,
-    ),
+    **dict.fromkeys(("--dev", "--read-only"), _INSIDE),
+    "--volume": f"use {_BIND}",
+    "--size": "use --tmpfs DST:size=SIZE",
+    **dict.fromkeys(("--bind-fd", "--ro-bind-fd"), f"name the path of what is bound: {_BIND}"),
     "--proc": "proc is mounted on /proc anyway; --mount-proc=DIR mounts it elsewhere",
     "--as-pid-1": f"PROGRAM is PID 1 unless there's --init: {_NO_NEED}",
     "--userns": "use --user, or --map-current-user for podman's keep-id",
@@ -143,8 +145,8 @@ TAKEN: "Mapping[str, str]" = {
     "-u": "-u is --uts here and accepts no value; the user of PROGRAM is --setuid UID",
     "--user": "--user is the user namespace here; the user of PROGRAM is --setuid UID",
     "-p": "-p is --pid here and accepts no value; ports are --network pasta --publish PORT",
-    "-v": f"-v is --verbose here and accepts no value; {_INSIDE}",
-    "--mount": f"--mount is the mount namespace here; {_INSIDE}",
+    "-v": f"-v is --verbose here and accepts no value; volumes are {_BIND}",
+    "--mount": f"--mount is the mount namespace here; mounts are {_BIND}, and --tmpfs DST",
     "-m": f"-m is --mount here and accepts no value; {_LIMITS}",
 }
 """What to say of an option that means something else here, and has no value in the next word."""

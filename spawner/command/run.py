@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Extent
     from spawner.ids.names import User
     from spawner.limit.limits import Rlimit
+    from spawner.mount.mounts import Bind, Tmpfs
     from spawner.spec import Wish
 
 USAGE = """\
@@ -232,6 +233,24 @@ IDS = (
 )
 """What maps, and who the program is, are asked for by."""
 
+
+def _bind(name: str, purpose: str) -> Option:
+    """Return an option that binds a file or directory elsewhere."""
+
+    def convert(source: str, target: str) -> "Bind":
+        from spawner.mount import mounts
+
+        return mounts.bind(name, source, target)
+
+    return Option(name, metavar="SRC DST", convert=convert, pair=True, into="mounts", help=purpose)
+
+
+def _tmpfs(word: str) -> "Tmpfs":
+    from spawner.mount import mounts
+
+    return mounts.tmpfs(word)
+
+
 MOUNTS = (
     Option(
         "propagation",
@@ -244,6 +263,19 @@ MOUNTS = (
         metavar="DIR",
         optional=True,
         help="Mount proc on DIR in place of /proc, in a new mount namespace.",
+    ),
+    _bind("bind", "Mount the host's file or directory SRC on DST. Repeatable, as the next ones."),
+    _bind("ro-bind", "The same, read-only, with all that is mounted below."),
+    _bind("dev-bind", "The same as --bind, and device files can be opened."),
+    _bind("bind-try", "As --bind, if SRC exists."),
+    _bind("ro-bind-try", "As --ro-bind, if SRC exists."),
+    _bind("dev-bind-try", "As --dev-bind, if SRC exists."),
+    Option(
+        "tmpfs",
+        metavar="DST[:size=SIZE]",
+        convert=_tmpfs,
+        into="mounts",
+        help="Mount an empty file system in memory on DST, of 256M at most, or SIZE. Repeatable.",
     ),
 )
 """What mounts are asked for by."""

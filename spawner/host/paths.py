@@ -1,7 +1,13 @@
-"""Open directories by their paths so that no other process can redirect them."""
+"""Open what paths lead to so that no other process can redirect them."""
 
 import errno
 import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Absent = Callable[[int, str, bool], None]
 
 FORMAT, REGULAR, DIRECTORY, LINK = 0o170000, 0o100000, 0o040000, 0o120000
 """The bits of a mode that tell a file's type, and three of the types, inode(7)."""
@@ -66,6 +72,73 @@ def follow_directory(path: str) -> int:
         posix.close(here)
         raise
     return here
+
+
+def walk(path: str, absent: "Absent") -> tuple[int, str]:
+    """Return a descriptor (O_PATH) of what an absolute path leads to, and its path without links.
+
+    Each part is opened in turn, and links are followed by the text of what was opened: so none of
+    /proc leads to what it stands for, and nobody can put another in place between a look and a use.
+    `..` leads to where we came from, so never out of our root. For a name that isn't there,
+    `absent` is called with a descriptor of its directory and whether it is the last one: it makes
+    it, or raises. Raises OSError, with the part of the path that refuses.
+    """
+    way = [("", posix.open("/", _FLAGS | posix.O_DIRECTORY))]
+    left = path.split("/")[::-1]
+    links = 0
+    try:
+        while left:
+            word = left.pop()
+            if word in ("", "."):
+                continue
+            if word == "..":
+                _back(way, max(len(way) - 1, 1))
+                continue
+            place = f"{_joined(way).rstrip('/')}/{word}"
+            there = _there(word, way[-1][1], place, absent, last=not left)
+            kind = posix.fstat(there).st_mode & FORMAT
+            if kind != LINK:
+                way.append((word, there))
+                if left and kind != DIRECTORY:
+                    raise OSError(errno.ENOTDIR, posix.strerror(errno.ENOTDIR), place)
+                continue
+            try:
+                text = posix.readlink("", dir_fd=there)
+            finally:
+                posix.close(there)
+            links += 1
+            if links > MOST_LINKS:
+                raise OSError(errno.ELOOP, posix.strerror(errno.ELOOP), place)
+            if text.startswith("/"):
+                _back(way, 1)
+            left += text.split("/")[::-1]
+        found = _joined(way)
+        return way.pop()[1], found
+    finally:
+        _back(way, 0)
+
+
+def _there(word: str, directory: int, place: str, absent: "Absent", *, last: bool) -> int:
+    """Return a descriptor of a name in a directory; raises OSError for `place`."""
+    for made in (False, True):
+        try:
+            return posix.open(word, _FLAGS, dir_fd=directory)
+        except OSError as error:
+            if made or error.errno != errno.ENOENT:
+                raise OSError(error.errno, error.strerror, place) from None
+        absent(directory, word, last)
+    raise AssertionError
+
+
+def _joined(way: list[tuple[str, int]]) -> str:
+    """Return the path of where a walk has come to."""
+    return "/".join(name for name, _ in way) or "/"
+
+
+def _back(way: list[tuple[str, int]], length: int) -> None:
+    """Go back on a walk."""
+    while len(way) > length:
+        posix.close(way.pop()[1])
 
 
 def _start(path: str) -> int:

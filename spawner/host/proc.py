@@ -106,7 +106,7 @@ class Mount:
 
     def __init__(self, line: str) -> None:
         before, _, after = line.partition(" - ")
-        self.number, _, _, self.root, point, options = before.split(" ")[:6]
+        self.number, self.parent, _, self.root, point, options = before.split(" ")[:6]
         self.kind, self.source, _ = after.split(" ")[:3]
         self.options = options.split(",")
         for octal, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):

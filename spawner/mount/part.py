@@ -1,29 +1,75 @@
 """The part of a container that makes the mounts that are wanted beyond a plain run."""
 
+import posix
+from errno import ENOENT
+
+from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
-from spawner.steps import MOUNTS, Part
+from spawner.mount.mounts import Bind
+from spawner.steps import MOUNTS, Part, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
+    from spawner.mount.operations import Source
     from spawner.mount.tree import Tree
     from spawner.spec import Spec
-    from spawner.steps import Step
+    from spawner.steps import Look, Step
 
 
 class Mounts(Part):
-    """The part that gives the new mount namespace its propagation and its /proc."""
+    """The part that gives the new mount namespace its propagation, its /proc and its mounts.
 
-    def __init__(self, tree: "Tree") -> None:
+    It holds the sources of binds, which are opened outside; the init compares what it binds.
+    """
+
+    def __init__(self, tree: "Tree", spec: "Spec") -> None:
         self._tree = tree
+        self._spec = spec
+        self._entries = list(tree.entries)
+        self._sources: list[Source] = []
+        self.looks: list[Look] = []
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say at which station the new mount namespace gets its propagation and its /proc."""
-        return {MOUNTS: lambda: steps.inside(self._tree)}
+        """Say at which station the new mount namespace gets all of that."""
+        return {MOUNTS: self._inside}
+
+    def _inside(self) -> "Iterator[Step]":
+        stays = not (self._spec.workdir or "").startswith("/")
+        yield from steps.inside(self._tree, self._entries, self._sources, stays=stays)
+        if self._entries and self._spec.init == "":
+            from spawner.mount import operations
+
+            yield operations.find_init()
+
+    def hold(self, kernel: "Kernel") -> None:
+        """Open the source of each bind; raises SetupError."""
+        for each in self._tree.entries:
+            if isinstance(each, Bind):
+                self._hold(kernel, each)
+
+    def _hold(self, kernel: "Kernel", bind: Bind) -> None:
+        from spawner.mount.operations import Source
+
+        self.looks.append((LAUNCHER, "open what is to be bound", f'open("{bind.source}", O_PATH)'))
+        try:
+            held = kernel.open_source(bind.source)
+        except SyscallError as error:
+            if error.errno == ENOENT and bind.missing_ok:
+                self._entries.remove(bind)
+                return
+            raise _refused(bind, error) from None
+        self._sources.append(Source(bind, held))
+
+    def let_go(self) -> None:
+        """Close the sources, of which the init has copies."""
+        for source in self._sources:
+            posix.close(source.held)
+        self._sources = []
 
 
 def find(
@@ -33,6 +79,30 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Part:
-    """Return the part for the mounts that are wished for."""
-    del kernel, spec, caller, lifelines
-    return Mounts(tree)
+    """Return the part for the mounts that are wished for; raises SetupError."""
+    del caller, lifelines
+    found = Mounts(tree, spec)
+    try:
+        found.hold(kernel)
+    except BaseException:
+        found.let_go()
+        raise
+    return found
+
+
+def _refused(bind: Bind, error: SyscallError) -> SetupError:
+    """Return the error for a source that can't be opened."""
+    if error.errno == ENOENT:
+        skips = {
+            "bind": mark("--bind-try"),
+            "ro-bind": mark("--ro-bind-try"),
+            "dev-bind": mark("--dev-bind-try"),
+        }
+        return SetupError(
+            f"there is no {bind.source} to bind on {bind.target}",
+            stage=LAUNCHER,
+            path=bind.source,
+            hint=f"name a path that exists, or use {skips[bind.option]}, which does without what "
+            "isn't there",
+        )
+    return failed(LAUNCHER, f"open {bind.source} to bind it on {bind.target}", error)

@@ -1,4 +1,4 @@
-"""The steps for mounts beyond those of a plain run: another propagation, a /proc elsewhere.
+"""The steps for mounts beyond those of a plain run: another propagation, a /proc elsewhere, others.
 
 A directory that somebody names is opened part by part, through no symbolic link, and the mount is
 made on what was opened: so nobody who may write to a part of the path can lead it elsewhere.
@@ -14,24 +14,49 @@ from spawner.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from spawner.linux import Kernel
+    from spawner.mount.mounts import Entry
+    from spawner.mount.operations import Source
     from spawner.mount.tree import Tree
 
 _FLAGS = {PRIVATE: "MS_PRIVATE", SLAVE: "MS_SLAVE", SHARED: "MS_SHARED"}
 _PROC_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 
-def inside(tree: "Tree") -> "Iterator[Step]":
-    """Yield the steps that give the new mount namespace its propagation and its /proc."""
+def inside(
+    tree: "Tree",
+    entries: "Iterable[Entry]" = (),
+    sources: "Iterable[Source]" = (),
+    *,
+    stays: bool = True,
+) -> "Iterator[Step]":
+    """Yield the steps that give the new mount namespace its propagation, its /proc and its mounts.
+
+    `entries` are those of the tree, without what isn't there, and `sources` what they bind. The
+    sources come before all that is mounted, which may cover them. The program `stays` in the
+    working directory or goes elsewhere.
+    """
     if tree.propagation != UNCHANGED:
         yield propagate(tree.propagation)
+    if not tree.entries:
+        yield _proc(tree)
+        return
+    from spawner.mount import operations
+
+    ground = operations.Ground({"/proc", tree.mount_proc or "/proc"}, stays=stays)
+    yield from operations.prepare(ground, sources)
+    yield _proc(tree)
+    yield from operations.make(ground, entries)
+
+
+def _proc(tree: "Tree") -> Step:
+    """Mount a /proc where it is wanted."""
     apart = tree.propagation in (SHARED, UNCHANGED)
     if tree.mount_proc is not None:
-        yield mount_proc(tree.mount_proc, needs=("mount",), apart=apart)
-    else:
-        yield mount_proc("/proc", needs=("mount", "pid"), apart=apart)
+        return mount_proc(tree.mount_proc, needs=("mount",), apart=apart)
+    return mount_proc("/proc", needs=("mount", "pid"), apart=apart)
 
 
 def propagate(how: str) -> Step:

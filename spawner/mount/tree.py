@@ -1,6 +1,7 @@
 """The container's tree of mounts: a value that checks itself."""
 
 from spawner.errors import SpecError, mark
+from spawner.mount import mounts
 from spawner.spec import Wish, check_text
 
 TYPE_CHECKING = False
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from dataclasses import KW_ONLY
     from typing import Any
 
+    from spawner.mount.mounts import Entry
     from spawner.spec import Choice
 
 PRIVATE, SLAVE, SHARED, UNCHANGED = "private", "slave", "shared", "unchanged"
@@ -19,7 +21,7 @@ class Tree(Wish):
     """The mounts that a new mount namespace is to show.
 
     `propagation` says how mounts spread, and `mount_proc` where a proc file system goes, None for
-    on /proc if the PID namespace is new, too.
+    on /proc if the PID namespace is new, too. `entries` are the other mounts, in their order.
     """
 
     door = "spawner.mount.part"
@@ -27,6 +29,7 @@ class Tree(Wish):
     _: "KW_ONLY"
     propagation: str = PRIVATE
     mount_proc: str | None = None
+    entries: "tuple[Entry, ...]" = ()
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
@@ -38,6 +41,13 @@ class Tree(Wish):
             )
         if self.mount_proc is not None:
             yield "mount", f"mounting proc on {self.mount_proc} needs a new mount namespace"
+        for each in self.entries:
+            yield "mount", f"{each} needs a new mount namespace"
+
+    @property
+    def places(self) -> "Iterable[str]":
+        """The targets of the mounts that are asked for one by one."""
+        return (each.target for each in self.entries)
 
     @property
     def spreads(self) -> str:
@@ -57,15 +67,26 @@ class Tree(Wish):
             check_text("the directory for proc", self.mount_proc)
             if not self.mount_proc:
                 raise SpecError("the directory for proc is an empty path")
+        mounts.check_order(self.entries, self.mount_proc)
+        if self.entries and self.propagation != PRIVATE:
+            asked = mark(f"--propagation {self.propagation}")
+            raise SpecError(
+                f"{self.entries[0]} can't be made with {asked}",
+                "it would spread, or what spreads would appear below it, with other flags: leave "
+                "out one of them",
+            )
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Tree | None:
     """Return the tree that the options ask for, None for that of a plain run; raises SpecError."""
     proc = values.get("mount_proc")
-    if proc is not None and "mount" not in (*choice.share, *choice.attempt):
+    entries = values.get("mounts", ())
+    makes = proc is not None or bool(entries)
+    if makes and "mount" not in (*choice.share, *choice.attempt):
         choice.unshare.append("mount")
     found = Tree(
         propagation=values.get("propagation", PRIVATE),
         mount_proc="/proc" if proc is True else proc,
+        entries=tuple(entries),
     )
     return None if found == Tree() else found

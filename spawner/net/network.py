@@ -306,6 +306,12 @@ class Network(Wish):
                 "that mount would propagate to the host",
                 f"use {mark('--propagation private')} or slave",
             )
+        if any("/etc/resolv.conf" in wish.places for wish in spec.wishes):
+            raise SpecError(
+                f"the network {self.kind} mounts its own /etc/resolv.conf, which would hide the "
+                "one that is asked for",
+                f"leave out the mount, or use {mark('--network none')}",
+            )
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Network:

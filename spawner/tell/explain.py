@@ -254,6 +254,12 @@ TEXTS = {
         "Outside, before anything is entered: what a path means inside is up to those inside.",
         "open(2), proc_pid_ns(5), pidfd_open(2)",
     ),
+    "open-source": Text(
+        "The launcher gets hold of a file or directory that is to be bound in the container.",
+        "Outside, before anything is made, with the rights that the caller has there. Later it "
+        "shows whether it's still the same.",
+        "open(2)",
+    ),
     "open-file": Text(
         "The scout gets hold of the namespace by a descriptor, looks of which kind it is, and "
         "passes it on to the launcher.",
@@ -396,6 +402,34 @@ TEXTS = {
         "mounts is private. In a user namespace the kernel asks for a /proc on which nothing is "
         "masked.",
         "proc(5), pid_namespaces(7), mount(2)",
+    ),
+    "copy-source": Text(
+        "The init opens the source of a bind anew, sees that it is what the launcher has opened, "
+        "and copies the mounts there and below. The copy is mounted nowhere yet. It gets its flags "
+        "at once, all of it, so that no mount below stays writable.",
+        "Once mounts don't spread any more, and before any is made that could cover the source. "
+        "Anew, since the kernel binds nothing of another mount namespace.",
+        "open_tree(2), mount_setattr(2), mount_namespaces(7)",
+    ),
+    "bind": Text(
+        "The target is opened part by part, links being followed by their text. Then the copy is "
+        "mounted on what was opened, and each mount in it is read back.",
+        "After the sources are copied, and in the order that was asked for: what would hide an "
+        "earlier mount or the working directory is refused.",
+        "move_mount(2), path_resolution(7), proc_pid_mountinfo(5)",
+    ),
+    "mount-tmpfs": Text(
+        "A new, empty file system in memory covers the target, which is opened part by part. Its "
+        "bounds are read back: without any, it could fill half of the memory.",
+        "In the order that was asked for: what lies in it is mounted later, and finds its mount "
+        "points made.",
+        "fsopen(2), fsmount(2), move_mount(2), tmpfs(5)",
+    ),
+    "find-init": Text(
+        "Each of the files without which pyinit can't start is opened, and closed again.",
+        "After the mounts, one of which may cover the place where they are: the interpreter would "
+        "only say that a module is missing.",
+        "open(2)",
     ),
     "bind-resolver": Text(
         "A file in memory covers the host's /etc/resolv.conf. It names the address at which the "
@@ -627,6 +661,7 @@ FORK_AMONG_OTHERS = Act(LAUNCHER, "fork the init", "fork()", "fork-among-others"
 FORK_SCOUT = Act(LAUNCHER, "fork a scout", "fork()", "fork-scout")
 FORK_INIT = Act(LAUNCHER, "fork the init", "fork()", "fork-init")
 OPEN_TARGET = Act(LAUNCHER, "open what is a process's", "openat()", "open-target")
+OPEN_SOURCE = Act(LAUNCHER, "open what is to be bound", "open()", "open-source")
 OPEN_FILE = Act(SCOUT, "open a namespace", "openat()", "open-file")
 OPEN_PIDFD = Act(LAUNCHER, "open a pidfd", "pidfd_open(INIT, 0)", "open-pidfd")
 
@@ -718,6 +753,8 @@ def act_of(look: Look) -> Act:
     where, what, how = look
     if where == LAUNCHER and how.startswith("fork"):
         return FORK_SCOUT
+    if what == OPEN_SOURCE.what:
+        return OPEN_SOURCE._replace(how=how)
     return (OPEN_TARGET if where == LAUNCHER else OPEN_FILE)._replace(what=what, how=how)
 
 

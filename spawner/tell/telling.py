@@ -108,6 +108,12 @@ class Telling(Kernel):
                 self._say(explain.tell(explain.act_of(look)))
         return super().open(path, flags)
 
+    def open_source(self, path: str) -> int:
+        """Tell of what is opened to be bound, then open it."""
+        if not self._in_step:
+            self._say(explain.tell(explain.OPEN_SOURCE._replace(how=f'open("{path}", O_PATH)')))
+        return super().open_source(path)
+
     def fork_aside(self) -> int:
         """Tell of the call, then fork; the child tells nothing, since its stderr is for others."""
         if not self._in_step:

@@ -48,6 +48,13 @@ HARMLESS = (
     "prctl",
     "capget",
     "capset",
+    "open_source",
+    "identity",
+    "is_directory",
+    "walk",
+    "capacity",
+    "mounts",
+    "directory",
 )
 """Methods that change nothing but the calling process, and need no rights."""
 

@@ -59,7 +59,7 @@ ACTS = (KILL, PAUSE, STOP_AND_KILL, HANG_UP)
 KEPT = ("share pid", "exec")
 """Those with a keeper."""
 
-KINDS = ("run", "user namespace", "share pid", "exec", "slirp4netns", "API")
+KINDS = ("run", "user namespace", "mounts", "share pid", "exec", "slirp4netns", "API")
 
 
 def words(kind: str, target: int) -> list[Word]:
@@ -69,6 +69,17 @@ def words(kind: str, target: int) -> list[Word]:
     options = {
         "run": ["--init"],
         "user namespace": ["--init", "--unshare", "user", "--map-root-user"],
+        "mounts": [
+            "--init",
+            "--ro-bind",
+            "/etc",
+            "/mnt",
+            "--tmpfs",
+            "/srv",
+            "--bind",
+            "/usr",
+            "/srv/a",
+        ],
         "share pid": ["--share", "pid"],
         "exec": ["exec", str(target)],
         "slirp4netns": ["--init", "--network", "slirp4netns"],

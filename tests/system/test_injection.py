@@ -28,7 +28,7 @@ def test_each_call_refused(case: str) -> None:
     assert not workers.faults(injection, tasks)
 
 
-@pytest.mark.parametrize("case", ["run", "exec", "limits", "rights"])
+@pytest.mark.parametrize("case", ["run", "exec", "limits", "rights", "mounts"])
 def test_the_trace_has_the_calls_of_a_start(case: str) -> None:
     """So that those which are refused are what makes a container, and none is forgotten."""
     require("pidns", "strace")
@@ -38,5 +38,6 @@ def test_the_trace_has_the_calls_of_a_start(case: str) -> None:
     wanted = {"run": "unshare mount clone chdir sethostname",
               "exec": "setns clone fchdir",
               "limits": "prlimit64 setpriority getpriority",
-              "rights": "prctl capget capset"}  # fmt: skip
+              "rights": "prctl capget capset",
+              "mounts": "open_tree mount_setattr fsopen fsconfig fsmount move_mount"}  # fmt: skip
     assert set(wanted[case].split()) <= set(names)

@@ -86,6 +86,23 @@ def test_the_defaults() -> None:
             [b"--cap-drop=all", b"--cap-add=kill,bpf", b"--no-new-privs"],
         ),
         ({"limits": spawner.Limits()}, []),
+        ({"mounts": spawner.Mounts()}, []),
+        (
+            {
+                "mounts": spawner.Mounts(
+                    [
+                        spawner.Tmpfs("/a", size="1K"),
+                        spawner.Bind("-s", Path("/a/b"), missing_ok=True),
+                        spawner.Bind(Path("/s"), "//a/./c/", read_only=True),
+                        spawner.Bind("/dev", "/d", devices=True),
+                    ]
+                )
+            },
+            [
+                *(b"--tmpfs=/a:size=1024", b"--bind-try=-s", b"/a/b"),
+                *(b"--ro-bind=/s", b"/a/c", b"--dev-bind=/dev", b"/d"),
+            ],
+        ),
         (
             {
                 "limits": spawner.Limits(
@@ -228,6 +245,7 @@ def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], mess
         ({"map_users": [5]}, r"map_users needs an IdMap, .*, not \[5\]"),
         ({"map_users": [(1, 2)]}, r"map_users needs an IdMap, .*, not \[\(1, 2\)\]"),
         ({"rights": "all"}, "rights needs a Rights, not 'all'"),
+        ({"mounts": [spawner.Tmpfs("/a")]}, "mounts needs a Mounts, not"),
         ({"limits": {"nofile": 5}}, "limits needs a Limits, not {'nofile': 5}"),
         ({"user": 1.5}, "user needs an id, which is a whole number, or a name, not 1.5"),
         ({"group": True}, "group needs an id"),

@@ -48,6 +48,7 @@ spawner.run(
     ["a"], network=spawner.Network("pasta", publish=[spawner.Publish(80)]), publish=80,
     namespaces=spawner.Namespaces("pid", optional=["time"]), user="1", extra_groups="1,2",
     map_users="auto", map_groups=["0:1:2", (2, 3, 4)], stop_timeout="2.5",
+    mounts=spawner.Mounts([spawner.Bind("/a", "/b", read_only=True), spawner.Tmpfs("/c", size=1)]),
     limits=spawner.Limits(rlimits={"nofile": 5, "as": "2G", "core": (0, "unlimited")}, nice=1),
     rights=spawner.Rights(cap_drop="all", cap_add=["kill"], no_new_privs=True),
 )

@@ -22,7 +22,7 @@ from spawner.spec import Spec, choose
         (["--init", "-u", "1000:1000", "id"], ["1000:1000", "id"], "--setuid UID"),
         (["exec", "7", "--user", "1000", "id"], ["1000", "id"], "--setuid UID"),
         (["-p", "8080:80", "id"], ["8080:80", "id"], "--publish PORT"),
-        (["-v", "/a:/b", "id"], ["/a:/b", "id"], "make mounts in the container"),
+        (["-v", "/a:/b", "id"], ["/a:/b", "id"], "--bind SRC DST"),
         (["-m", "1g", "id"], ["1g", "id"], "--rlimit"),
         (["--net", "/run/netns/x", "id"], ["/run/netns/x", "id"], ": --net=/run/netns/x"),
         (["-n", "./x", "id"], ["./x", "id"], "of -n: --net=./x"),

@@ -1,0 +1,256 @@
+"""The mounts that are asked for one by one, as values that check themselves: binds and tmpfs.
+
+They are made in their order, the outer before what lies in it. What a mount would hide of an
+earlier one is no use to anybody, and was meant otherwise: it is refused.
+"""
+
+import posix
+
+from pyinit import cmdline
+from spawner.errors import SpecError
+from spawner.spec import Frozen, check_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from os import PathLike
+    from typing import TypeAlias
+
+    Path: TypeAlias = str | PathLike[str]
+    Entry: TypeAlias = "Bind | Tmpfs"
+
+TMPFS_SIZE = 256 << 20
+"""Bytes in a tmpfs of which no size was said. The kernel's own bound is half of the memory."""
+
+_BYTES_A_FILE = 4096
+_LEAST_FILES = 1024
+"""A tmpfs may hold a file for each page, tmpfs(5): empty ones take memory, too."""
+
+_LARGEST = 2**63 - 1
+
+_TRY = "-try"
+
+
+class Bind(Frozen):
+    """A file or directory of the host, and what is mounted below it, at another place.
+
+    `source` may be relative, and links lead to what is bound; `target` is an absolute path in the
+    container. A bind that is `read_only` is so with all mounts below. Set-user-ID bits have no
+    effect, and device files can't be opened unless `devices`. With `missing_ok` nothing is done
+    where there is no `source`.
+
+    Raises SpecError.
+    """
+
+    source: str
+    target: str
+    read_only: bool
+    devices: bool
+    missing_ok: bool
+
+    def __init__(
+        self,
+        source: "Path",
+        target: "Path",
+        *,
+        read_only: bool = False,
+        devices: bool = False,
+        missing_ok: bool = False,
+    ) -> None:
+        self._set(
+            source=_path("source", source),
+            target=_target(target),
+            read_only=bool(read_only),
+            devices=bool(devices),
+            missing_ok=bool(missing_ok),
+        )
+        self._check()
+
+    def _check(self) -> None:
+        if self.read_only and self.devices:
+            raise SpecError(
+                f"the bind of {self.source} can't be both read-only and with devices",
+                "device files can be written on a read-only mount, too",
+            )
+
+    def __str__(self) -> str:
+        return f"the bind of {self.source} on {self.target}"
+
+    @property
+    def option(self) -> str:
+        """The option that asks for it."""
+        kind = "ro-bind" if self.read_only else "dev-bind" if self.devices else "bind"
+        return kind + (_TRY if self.missing_ok else "")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The values of the option."""
+        return self.source, self.target
+
+
+class Tmpfs(Frozen):
+    """A new file system in memory, empty, of at most `size` bytes; text may end in K, M, G or T.
+
+    `target` is an absolute path in the container. It holds a file at most for each 4096 bytes.
+    Everybody may write to it, as to /tmp, tmpfs(5).
+
+    Raises SpecError.
+    """
+
+    target: str
+    size: int
+
+    def __init__(self, target: "Path", *, size: "int | str" = TMPFS_SIZE) -> None:
+        self._set(target=_target(target), size=_size(size))
+
+    def __str__(self) -> str:
+        return f"the tmpfs on {self.target}"
+
+    option = "tmpfs"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The value of the option."""
+        return (f"{self.target}:size={self.size}",)
+
+    @property
+    def files(self) -> int:
+        """The files and directories that it can hold."""
+        return max(self.size // _BYTES_A_FILE, _LEAST_FILES)
+
+
+class Mounts(Frozen):
+    """Mounts of a container: a Bind or a Tmpfs each, made in their order.
+
+    Raises SpecError for one that would hide an earlier one, or the container's /proc, and TypeError
+    for anything else.
+    """
+
+    entries: "tuple[Entry, ...]"
+
+    def __init__(self, entries: "Iterable[Entry]" = ()) -> None:
+        self._set(entries=tuple(entries))
+        self._check()
+
+    def _check(self) -> None:
+        for each in self.entries:
+            if not isinstance(each, (Bind, Tmpfs)):
+                raise TypeError(f"Mounts holds a Bind or a Tmpfs each, not {each!r}")
+        check_order(self.entries)
+
+    def __repr__(self) -> str:
+        return f"Mounts({list(self.entries)!r})"
+
+
+def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
+    """Raise SpecError for a mount that would hide an earlier one.
+
+    `proc` is where a proc file system is mounted beside /proc.
+    """
+    earlier = {"/proc": "the container's /proc"}
+    if proc is not None:
+        earlier[normal(proc)] = f"the proc on {proc}"
+    for each in entries:
+        found = next((point for point in earlier if hides(each.target, point)), None)
+        if found is not None:
+            raise SpecError(
+                f"{each} would hide {earlier[found]}",
+                "leave one of them out"
+                if found == each.target
+                else f"name {each.target} before what is mounted below it"
+                if found != "/proc"
+                else "mount below another directory, or on each directory that is meant",
+            )
+        earlier[each.target] = str(each)
+
+
+def hides(point: str, earlier: str) -> bool:
+    """Tell whether a mount on `point` hides what is mounted on `earlier`; both are normal."""
+    return earlier == point or earlier.startswith(point.rstrip("/") + "/")
+
+
+def normal(path: str) -> str:
+    """Return a path without empty parts and parts that mean nothing."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ("/" if path.startswith("/") else "") + "/".join(parts)
+
+
+def bind(option: str, source: str, target: str) -> Bind:
+    """Return what an option of bubblewrap's, such as ro-bind-try, asks for; raises SpecError."""
+    if ":" in source and not target.startswith("/"):
+        first, second = source.split(":")[:2]
+        raise SpecError(
+            f"{source!r} is one word, and source and target are two: --{option} {first} {second}"
+        )
+    kind = option.removesuffix(_TRY)
+    return Bind(
+        source,
+        target,
+        read_only=kind == "ro-bind",
+        devices=kind == "dev-bind",
+        missing_ok=kind != option,
+    )
+
+
+def tmpfs(word: str) -> Tmpfs:
+    """Return what `DST[:size=SIZE]` asks for; raises SpecError."""
+    target, colon, more = word.rpartition(":")
+    if not colon or "/" in more:
+        return Tmpfs(word)
+    name, equals, size = more.partition("=")
+    if name != "size" or not equals:
+        raise SpecError(f"{more!r} is not size=SIZE, which is all that can be said of a tmpfs")
+    return Tmpfs(target, size=size)
+
+
+def shown(size: int) -> str:
+    """Return a size as it is written: 256M."""
+    for suffix, factor in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
+        if size % factor == 0:
+            return f"{size // factor}{suffix}"
+    return str(size)
+
+
+def options(mounts: Mounts) -> "Iterator[list[str]]":
+    """Yield the words of each option that asks for `mounts`: its name, and its values."""
+    for each in mounts.entries:
+        yield [each.option, *each.words]
+
+
+def _path(what: str, path: "Path") -> str:
+    """Return a path as text; raises SpecError for an empty one, and TypeError."""
+    found = posix.fspath(path)
+    if not isinstance(found, str):
+        raise TypeError(f"the {what} of a mount is text or a Path, not {path!r}")
+    check_text(f"the {what} of a mount", found)
+    if not found:
+        raise SpecError(f"the {what} of a mount is an empty path")
+    return found
+
+
+def _target(path: "Path") -> str:
+    """Return where something is mounted, without what means nothing; raises SpecError."""
+    found = _path("target", path)
+    if not found.startswith("/"):
+        raise SpecError(
+            f"the target of a mount is an absolute path in the container, not {found!r}"
+        )
+    if ".." in found.split("/"):
+        raise SpecError(f"the target of a mount is named without `..`, not {found!r}")
+    if normal(found) == "/":
+        raise SpecError("the root directory can't be mounted on")
+    return normal(found)
+
+
+def _size(given: "int | str") -> int:
+    """Return the size of a tmpfs in bytes; raises SpecError."""
+    if isinstance(given, str):
+        try:
+            given = cmdline.size(given)
+        except ValueError as error:
+            raise SpecError(f"the size of a tmpfs: {error}") from None
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"the size of a tmpfs is a number of bytes, or text, not {given!r}")
+    if not 0 < given <= _LARGEST:  # the kernel takes 0 for no bound, tmpfs(5)
+        raise SpecError(f"the size of a tmpfs can't be {given} bytes")
+    return given

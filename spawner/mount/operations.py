@@ -1,0 +1,404 @@
+"""The steps that make the mounts which are asked for one by one: binds and tmpfs.
+
+1. The launcher has opened every source, with the caller's rights, before anything was made.
+2. The init, in its new mount namespace, opens each source again, since nothing of another mount
+   namespace can be bound, and compares: what somebody has put in its place meanwhile isn't bound.
+   It copies the mounts there, recursively, and gives the copy its flags, before any mount covers a
+   source.
+3. Then it mounts one after the other, in their order. A target is walked to part by part
+   (`paths.walk`), and the mount is made on what was opened: so nobody who may write to a part of
+   the path can lead it elsewhere. By then it is known where the path leads, so what would hide an
+   earlier mount, or the working directory, is refused.
+4. What is mounted is looked at by its number, with all that is mounted below: each has the flags
+   that were asked for, or there's no container.
+
+A mount point that isn't there is made only in a tmpfs of these steps' own making: everything else
+is the host's.
+"""
+
+import errno
+import posix
+import sys
+
+# All that the init reads later, when a mount may have covered the place where it is.
+from pyinit import execerror, execvp  # noqa: F401
+from spawner import lean, linux
+from spawner.errors import INIT, SetupError, SyscallError, mark
+from spawner.host import paths, proc  # noqa: F401
+from spawner.mount.mounts import Bind, Tmpfs, hides, shown
+from spawner.spec import Frozen
+from spawner.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from spawner.host.proc import Mount
+    from spawner.linux import Kernel
+    from spawner.mount.mounts import Entry
+
+_FLAGS = {
+    "ro": linux.MS_RDONLY,
+    "nosuid": linux.MS_NOSUID,
+    "nodev": linux.MS_NODEV,
+    "noexec": linux.MS_NOEXEC,
+    "nosymfollow": linux.MS_NOSYMFOLLOW,
+}
+"""The flags of a mount by the words of proc_pid_mountinfo(5).
+
+A remount without one of them would take it away. Those of access times stay where none is named,
+mount(2).
+"""
+
+_NAMES = {linux.MS_RDONLY: "RDONLY", linux.MS_NOSUID: "NOSUID", linux.MS_NODEV: "NODEV"}
+
+_TMPFS_FLAGS = linux.MS_NOSUID | linux.MS_NODEV
+
+
+class Source(Frozen):
+    """A bind, with the descriptor by which the launcher holds its source."""
+
+    bind: Bind
+    held: int
+
+
+class Ground:
+    """What the init has mounted so far, and what it has ready to be mounted: its own memory.
+
+    `points` are where something is mounted already, which isn't to be hidden. The program `stays`
+    in the working directory, if it doesn't go to one with a whole path.
+    """
+
+    def __init__(self, points: "Iterable[str]", *, stays: bool) -> None:
+        self._points = list(points)
+        self._stays = stays
+        self._made: set[str] = set()
+        self._ready: dict[Bind, int] = {}
+        self._plain: set[Bind] = set()
+
+    def prepare(self, kernel: "Kernel", source: Source) -> None:
+        """Make a copy of the mounts of a source; raises SetupError and SyscallError."""
+        bind = source.bind
+        place = kernel.open_source(bind.source)
+        try:
+            if kernel.identity(place) != kernel.identity(source.held):
+                raise SetupError(
+                    f"{_what(bind)}: another file has taken the place of {bind.source}",
+                    stage=INIT,
+                    path=bind.source,
+                    hint="let nobody else rename it while pyspawn starts, or name what a link of "
+                    "/proc stands for",
+                )
+            self._ready[bind] = copy = _clone(kernel, bind, place)
+        finally:
+            posix.close(place)
+        try:
+            kernel.set_mount_flags(copy, flags_of(bind))
+        except SyscallError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            self._plain.add(bind)
+
+    def bind(self, kernel: "Kernel", bind: Bind) -> None:
+        """Mount the copy of a source's mounts; raises SetupError and SyscallError."""
+        copy = self._ready.pop(bind)
+        try:
+            self._attach(kernel, bind, copy, file=not kernel.is_directory(copy))
+            if bind in self._plain:
+                _remount(kernel, copy, flags_of(bind))
+            _check_flags(kernel, bind, copy, flags_of(bind))
+        finally:
+            posix.close(copy)
+
+    def mount_tmpfs(self, kernel: "Kernel", tmpfs: Tmpfs) -> None:
+        """Mount a new file system in memory; raises SetupError and SyscallError."""
+        new = kernel.make_tmpfs(tmpfs_options(tmpfs), _TMPFS_FLAGS)
+        try:
+            size, files = kernel.capacity(new)
+            if size - tmpfs.size not in range(_page()) or files != tmpfs.files:
+                raise SetupError(
+                    f"{_what(tmpfs)}: afterwards it can hold {size} bytes and {files} files, not "
+                    f"{tmpfs.size} and {tmpfs.files}",
+                    stage=INIT,
+                )
+            self._attach(kernel, tmpfs, new, file=False)
+            _check_flags(kernel, tmpfs, new, _TMPFS_FLAGS)
+            self._made.add(_number(kernel, new))
+        finally:
+            posix.close(new)
+
+    def _attach(self, kernel: "Kernel", entry: "Entry", mount: int, *, file: bool) -> None:
+        """Mount a detached mount on the target of `entry`; raises SetupError and SyscallError."""
+
+        def absent(directory: int, name: str, last: bool) -> None:
+            if _number(kernel, directory) not in self._made:
+                raise _nowhere(entry)
+            kernel.make_place(directory, name, file=file and last)
+
+        place, point = kernel.walk(entry.target, absent)
+        try:
+            self._check(kernel, entry, point)
+            if kernel.is_directory(place) == file:
+                raise _unlike(entry, file=file)
+            kernel.attach(mount, place)
+        finally:
+            posix.close(place)
+        self._points.append(point)
+
+    def _check(self, kernel: "Kernel", entry: "Entry", point: str) -> None:
+        """Refuse to hide an earlier mount or the working directory; raises SetupError."""
+        leads = "" if point == entry.target else f", which leads to {point},"
+        here = kernel.directory()
+        for earlier in self._points:
+            if hides(point, absolute(here, earlier)):
+                raise SetupError(
+                    f"{entry}{leads} would hide what is mounted on {earlier}",
+                    stage=INIT,
+                    path=entry.target,
+                    hint=f"name the target as `realpath {entry.target}` shows it, and before what "
+                    "is mounted below it",
+                )
+        if self._stays and hides(point, here):
+            raise SetupError(
+                f"{entry}{leads} would hide the working directory, {here}",
+                stage=INIT,
+                path=entry.target,
+                hint=f"name a directory in the container where PROGRAM starts, by its whole path: "
+                f"{mark(f'--workdir {here}')}",
+            )
+
+
+def absolute(here: str, path: str) -> str:
+    """Return the whole path of one that may begin at `here`, and leads through no link."""
+    found: list[str] = []
+    for word in (path if path.startswith("/") else f"{here}/{path}").split("/"):
+        if word == "..":
+            found = found[:-1]
+        elif word not in ("", "."):
+            found.append(word)
+    return "/" + "/".join(found)
+
+
+def flags_of(bind: Bind) -> int:
+    """Return the flags that a bind adds to those of its source."""
+    return (
+        linux.MS_NOSUID
+        | (0 if bind.devices else linux.MS_NODEV)
+        | (linux.MS_RDONLY if bind.read_only else 0)
+    )
+
+
+def tmpfs_options(tmpfs: Tmpfs) -> dict[str, str]:
+    """Return the options of a file system, tmpfs(5)."""
+    return {
+        "source": "tmpfs",
+        "size": str(tmpfs.size),
+        "nr_inodes": str(tmpfs.files),
+        "mode": "1777",
+    }
+
+
+def prepare(ground: Ground, sources: "Iterable[Source]") -> "Iterator[Step]":
+    """Yield the steps that copy the mounts of each source."""
+    for source in sources:
+        names = "|".join(_names(flags_of(source.bind)))
+        yield Step(
+            INIT,
+            f"copy the mounts of {source.bind.source}",
+            f'open_tree(open("{source.bind.source}", O_PATH), "", '
+            "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
+            f'mount_setattr(TREE, "", AT_EMPTY_PATH|AT_RECURSIVE, {{{names}}})',
+            lambda kernel, _, source=source: ground.prepare(kernel, source),  # type: ignore[misc]
+            topic="copy-source",
+            needs=("mount",),
+        )
+
+
+def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
+    """Yield the steps that make the mounts, in their order."""
+    for each in entries:
+        yield _bind(ground, each) if isinstance(each, Bind) else _tmpfs(ground, each)
+
+
+def find_init() -> Step:
+    """Look whether the mounts have left in sight what pyinit is made of.
+
+    Its interpreter would say so with a traceback.
+    """
+    encodings = getattr(sys.modules.get("encodings"), "__file__", None)
+    init = f"{lean.HERE}/pyinit/__init__.py"
+    needed = [path for path in (sys.executable, init, encodings) if path is not None]
+
+    def act(kernel: "Kernel", _: str) -> None:
+        for path in needed:
+            try:
+                posix.close(kernel.open(path, posix.O_PATH))
+            except SyscallError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                    raise
+                raise _hidden(path) from None
+
+    return Step(
+        INIT,
+        "find pyinit and its interpreter",
+        ", ".join(f'open("{path}", O_PATH)' for path in needed),
+        act,
+        topic="find-init",
+        needs=("mount",),
+    )
+
+
+def _hidden(path: str) -> SetupError:
+    """Return the error for a part of pyinit that a mount hides."""
+    place = path.rpartition("/")[0]
+    return SetupError(
+        f"a mount hides {path}, which pyinit needs",
+        stage=INIT,
+        path=path,
+        hint=f"bind {place} on itself after that mount, or do without an init",
+    )
+
+
+def _bind(ground: Ground, bind: Bind) -> Step:
+    return Step(
+        INIT,
+        _what(bind),
+        f'move_mount(TREE, "", open("{bind.target}", O_PATH), "", '
+        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        lambda kernel, _: ground.bind(kernel, bind),
+        topic="bind",
+        needs=("mount",),
+    )
+
+
+def _tmpfs(ground: Ground, tmpfs: Tmpfs) -> Step:
+    options = ",".join(f"{name}={value}" for name, value in tmpfs_options(tmpfs).items())
+    return Step(
+        INIT,
+        _what(tmpfs),
+        f'fsmount(fsopen("tmpfs"), {{{options}}}, {"|".join(_names(_TMPFS_FLAGS))}), '
+        f'move_mount(TMPFS, "", open("{tmpfs.target}", O_PATH), "", '
+        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        lambda kernel, _: ground.mount_tmpfs(kernel, tmpfs),
+        topic="mount-tmpfs",
+        needs=("mount",),
+    )
+
+
+def _what(entry: "Entry") -> str:
+    """Say what a mount does, as an imperative."""
+    if isinstance(entry, Tmpfs):
+        return f"mount a tmpfs of at most {shown(entry.size)} on {entry.target}"
+    how = ", read-only" if entry.read_only else ", with devices" if entry.devices else ""
+    return f"bind {entry.source} on {entry.target}{how}"
+
+
+def _names(flags: int) -> list[str]:
+    return [f"MOUNT_ATTR_{name}" for flag, name in _NAMES.items() if flags & flag]
+
+
+def _page() -> int:
+    """Return the bytes in a page, to which the size of a tmpfs is rounded up, tmpfs(5)."""
+    return posix.sysconf("SC_PAGESIZE")
+
+
+def _clone(kernel: "Kernel", bind: Bind, place: int) -> int:
+    """Return a copy of the mounts of an open source; raises SetupError and SyscallError."""
+    try:
+        return kernel.clone_tree(place)
+    except SyscallError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise SetupError(
+            _what(bind),
+            stage=INIT,
+            syscall=error.syscall,
+            errno=error.errno,
+            path=bind.source,
+            hint=f"{bind.source} is in another mount namespace, as behind a link of /proc, or on a "
+            "mount that is unbindable: name a file that is mounted here",
+        ) from None
+
+
+def _nowhere(entry: "Entry") -> SetupError:
+    """Return the error for a mount point that isn't there, in a directory of the host's."""
+    kind = "file or directory" if isinstance(entry, Bind) else "directory"
+    return SetupError(
+        f"{_what(entry)}: there is no {entry.target} to mount on",
+        stage=INIT,
+        path=entry.target,
+        hint=f"nothing is made in the host's own directories: make that {kind} first, or mount a "
+        "tmpfs above it, in which mount points are made",
+    )
+
+
+def _unlike(entry: "Entry", *, file: bool) -> SetupError:
+    """Return the error for a file that would be mounted on a directory, or the reverse."""
+    names = ("a file", "a directory") if file else ("a directory", "a file")
+    return SetupError(
+        f"{_what(entry)}: {names[0]} can't be mounted on {names[1]}",
+        stage=INIT,
+        path=entry.target,
+        hint=f"name {names[0]} as the target, which may be empty",
+    )
+
+
+def _number(kernel: "Kernel", descriptor: int) -> str:
+    """Return the number of the mount of a descriptor; raises SyscallError."""
+    number = kernel.mount_id(descriptor)
+    if number is not None:
+        return str(number)
+    path = f"/proc/self/fdinfo/{descriptor}"
+    found = proc.fields(proc.text(path)).get("mnt_id")
+    if found is None:
+        raise SyscallError("read", errno.ENODATA, path)
+    return found
+
+
+def below(mounts: "Sequence[Mount]", number: str) -> "list[Mount]":
+    """Return a mount, by its number, and all that are mounted on it, directly or not."""
+    found = [mount for mount in mounts if mount.number == number]
+    for mount in found:  # it grows meanwhile
+        found += [other for other in mounts if other.parent == mount.number != other.number]
+    return found
+
+
+def _check_flags(kernel: "Kernel", entry: "Entry", mount: int, flags: int) -> None:
+    """Raise SetupError unless a mount, and each below it, has all of `flags`."""
+    what = _what(entry)
+    found = below(kernel.mounts(), _number(kernel, mount))
+    if not found:
+        raise SetupError(f"{what}: afterwards there is no such mount", stage=INIT)
+    for each in found:
+        lacking = [word for word, flag in _FLAGS.items() if flags & flag]
+        lacking = [word for word in lacking if word not in each.options]
+        if lacking:
+            words = " and ".join(lacking)
+            raise SetupError(f"{what}: afterwards {each.point} isn't {words}", stage=INIT)
+
+
+def _remount(kernel: "Kernel", mount: int, flags: int) -> None:
+    """Add flags to a mount and all below it, on kernels without mount_setattr(2).
+
+    One by one, each with the flags that it has, mount(2): in a user namespace the kernel refuses to
+    take one away. What another covers can't be reached by a path, and is an error.
+    """
+    for each in below(kernel.mounts(), _number(kernel, mount)):
+        place, _ = kernel.walk(each.point, _gone)
+        try:
+            if _number(kernel, place) != each.number:
+                raise SyscallError("mount", errno.EBUSY, each.point)
+            kept = sum(flag for word, flag in _FLAGS.items() if word in each.options)
+            kernel.mount(
+                None,
+                f"/proc/self/fd/{place}",
+                None,
+                linux.MS_REMOUNT | linux.MS_BIND | kept | flags,
+                None,
+            )
+        finally:
+            posix.close(place)
+
+
+def _gone(_: int, name: str, __: bool) -> None:
+    raise SyscallError("openat", errno.ENOENT, name)

@@ -1,0 +1,386 @@
+"""`--bind`, `--tmpfs` and their like: the words, the order, and the steps by made-up kernels."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.kernels import Recording, open_descriptors
+from helpers.specs import specified
+from hypothesis import given
+from hypothesis import strategies as st
+
+import spawner
+from pyinit import cmdline
+from spawner.caller import Caller
+from spawner.command import run
+from spawner.errors import SetupError, SpecError, SyscallError, unmarked
+from spawner.host.paths import walk
+from spawner.host.proc import Mount
+from spawner.mount import mounts, operations
+from spawner.mount.mounts import Bind, Mounts, Tmpfs, hides
+from spawner.mount.tree import Tree
+from spawner.planning import find, plan
+from spawner.spec import Namespaces, Spec
+
+CALLER = Caller(user=0, group=0, search_path=b"/bin")
+
+PLACES = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(
+    lambda parts: "/" + "/".join(parts)
+)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> mounts.Entry:
+    target = draw(PLACES)
+    if draw(st.booleans()):
+        return Tmpfs(target, size=draw(st.integers(1, 2**63 - 1)))
+    source = draw(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
+    flags = draw(st.sampled_from([{}, {"read_only": True}, {"devices": True}]))
+    return Bind(source, target, missing_ok=draw(st.booleans()), **flags)
+
+
+@given(st.lists(entries(), max_size=5))
+def test_what_is_written_is_read_as_the_same(wanted: list[mounts.Entry]) -> None:
+    words = [
+        word for each in wanted for word in (f"--{each.option}={each.words[0]}", *each.words[1:])
+    ]
+    values, rest = cmdline.parse(run.TABLE, [*words, "--", "app"])
+    assert (values.get("mounts", []), rest) == (wanted, ["app"])
+
+
+@given(st.lists(entries(), max_size=4))
+def test_a_mount_that_hides_an_earlier_one_is_refused_and_no_other(
+    wanted: list[mounts.Entry],
+) -> None:
+    """By a model: the places that can still be seen, as a set of paths."""
+    seen: set[str] = set()
+    hidden = False
+    for each in wanted:
+        hidden |= any(place == each.target or place.startswith(f"{each.target}/") for place in seen)
+        seen.add(each.target)
+    if hidden:
+        with pytest.raises(SpecError, match="would hide"):
+            Mounts(wanted)
+        return
+    found = Mounts(wanted)
+    names = {"Mounts": Mounts, "Bind": Bind, "Tmpfs": Tmpfs}
+    assert eval(repr(found), names) == found
+    assert hash(found) == hash(Mounts(wanted))
+
+
+@given(PLACES, PLACES)
+def test_hiding(point: str, earlier: str) -> None:
+    assert hides(point, earlier) == (Path(point) in [Path(earlier), *Path(earlier).parents])
+    assert hides("/", earlier)
+
+
+@given(st.text() | st.text("/a:size=1KMG."))
+def test_any_word_is_a_tmpfs_or_refused_with_words(word: str) -> None:
+    try:
+        found = mounts.tmpfs(word)
+    except SpecError:
+        return
+    assert found.target.startswith("/")
+    assert found.size > 0
+    assert mounts.tmpfs(*found.words) == found
+
+
+@pytest.mark.parametrize(
+    ("word", "target", "size"),
+    [
+        ("/a", "/a", 256 << 20),
+        ("/a:size=1G", "/a", 1 << 30),
+        ("//a/./b/:size=5", "/a/b", 5),
+        ("/a:b/c", "/a:b/c", 256 << 20),
+        ("/a:b:size=64k", "/a:b", 64 << 10),
+    ],
+)
+def test_words_of_a_tmpfs(word: str, target: str, size: int) -> None:
+    assert mounts.tmpfs(word) == Tmpfs(target, size=size)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: mounts.tmpfs("/a:rw"), "'rw' is not size=SIZE"),
+        (lambda: mounts.tmpfs("/a:size=0"), "the size of a tmpfs can't be 0 bytes"),
+        (lambda: mounts.tmpfs("/a:size=1X"), "the size of a tmpfs: '1X' is not a number of bytes"),
+        (lambda: mounts.tmpfs("/a:size=9999999999T"), "can't be"),
+        (lambda: mounts.tmpfs(""), "the target of a mount is an empty path"),
+        (lambda: mounts.tmpfs("a"), "is an absolute path in the container, not 'a'"),
+        (lambda: mounts.tmpfs("/a/../b"), "is named without `..`, not '/a/../b'"),
+        (lambda: mounts.tmpfs("/./"), "the root directory can't be mounted on"),
+        (lambda: Tmpfs("/a\0"), "contains a NUL"),
+        (lambda: Tmpfs("/a", size=-1), "can't be -1 bytes"),
+        (lambda: Bind("", "/a"), "the source of a mount is an empty path"),
+        (lambda: Bind("a", "b"), "is an absolute path"),
+        (lambda: Bind("/a", "/b", read_only=True, devices=True), "both read-only and with devices"),
+        (lambda: mounts.bind("bind", "/a:/b", "app"), "two: --bind /a /b"),
+        (lambda: mounts.bind("ro-bind", "/a:/b:ro", "app"), "two: --ro-bind /a /b"),
+        (lambda: Mounts([Tmpfs("/proc")]), "the tmpfs on /proc would hide the container's /proc"),
+        (
+            lambda: Mounts([Tmpfs("/a/b"), Bind("x", "/a")]),
+            "the bind of x on /a would hide the tmpfs on /a/b",
+        ),
+        (
+            lambda: Tree(entries=(Tmpfs("/a"),), mount_proc="//a/p/"),
+            "would hide the proc on //a/p/",
+        ),
+        (
+            lambda: Tree(entries=(Tmpfs("/a"),), propagation="slave"),
+            "can't be made with --propagation slave",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        make()
+    assert message in unmarked(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Mounts(["/a"]), "Mounts holds a Bind or a Tmpfs each, not '/a'"),  # type: ignore[list-item]
+        (lambda: Bind(b"/a", "/b"), "text or a Path, not b'/a'"),  # type: ignore[arg-type]
+        (lambda: Tmpfs("/a", size=1.5), "not 1.5"),  # type: ignore[arg-type]
+        (lambda: Tmpfs("/a", size=True), "not True"),
+        (lambda: Bind(5, "/b"), "not int"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_wrong_type_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def make(*wanted: mounts.Entry, **fields: Any) -> Spec:
+    return specified(["true"], namespaces=Namespaces({"pid", "mount"}), entries=wanted, **fields)
+
+
+def test_mounts_need_a_mount_namespace() -> None:
+    for namespaces in (Namespaces({"pid"}), Namespaces({"pid"}, {"mount"})):
+        with pytest.raises(SpecError, match="needs a new mount namespace"):
+            specified(["true"], namespaces=namespaces, entries=(Tmpfs("/a"),))
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [(1, "1"), (1025, "1025"), (1 << 20, "1M"), (5 << 30, "5G")]
+)
+def test_the_bound_of_a_tmpfs_is_told(size: int, told: str) -> None:
+    spec = make(Tmpfs("/a", size=size))
+    (step,) = [
+        each
+        for each in plan(spec, CALLER, find(Placing(), spec, CALLER))
+        if each.topic == "mount-tmpfs"
+    ]
+    assert step.what == f"mount a tmpfs of at most {told} on /a"
+    assert f"size={size}" in step.how
+
+
+class Placing(Recording):
+    """Opens made-up files, which are directories, and mounts nothing."""
+
+    absent: tuple[str, ...] = ()
+
+    def open(self, path: str, flags: int) -> int:
+        return os.open("/", os.O_PATH)
+
+    def open_source(self, path: str) -> int:
+        self.calls.append(("open_source", path))
+        if path in self.absent:
+            raise SyscallError("openat", errno.ENOENT, path)
+        return os.open("/", os.O_PATH)
+
+
+def test_sources_come_first_proc_next_and_the_mounts_in_their_order() -> None:
+    spec = make(Tmpfs("/a"), Bind("/s", "/a/s"), Bind("/t", "/t", read_only=True))
+    before = open_descriptors()
+    parts = find(Placing(), spec, CALLER)
+    planned = [each for each in plan(spec, CALLER, parts) if "mount" in each.needs]
+    assert [each.what for each in planned] == [
+        "make every mount private",
+        "copy the mounts of /s",
+        "copy the mounts of /t",
+        "mount proc on /proc",
+        "mount a tmpfs of at most 256M on /a",
+        "bind /s on /a/s",
+        "bind /t on /t, read-only",
+    ]
+    assert len(open_descriptors() - before) == 2
+    for part in parts:
+        part.let_go()
+    assert open_descriptors() == before
+
+
+def test_a_source_that_is_not_there() -> None:
+    kernel = Placing()
+    kernel.absent = ("/s",)
+    spec = make(Bind("/t", "/t"), Bind("/s", "/x", missing_ok=True))
+    parts = find(kernel, spec, CALLER)
+    told = [each.what for each in plan(spec, CALLER, parts)]
+    assert "bind /t on /t" in told
+    assert not [each for each in told if "/s" in each]
+    parts[0].let_go()
+    before = open_descriptors()
+    with pytest.raises(SetupError, match="there is no /s to bind on /x") as caught:
+        find(kernel, make(Bind("/t", "/t"), Bind("/s", "/x", read_only=True)), CALLER)
+    assert unmarked(str(caught.value.hint)).startswith(
+        "name a path that exists, or use --ro-bind-try"
+    )
+    assert open_descriptors() == before
+
+
+LINES = """\
+1 1 0:1 / / rw - ext4 a rw
+2 1 0:2 / /m ro,nosuid,nodev - ext4 a rw
+3 2 0:3 / /m/x ro,nosuid,nodev,noexec - ext4 a rw
+4 3 0:4 / /m/x/y ro,nosuid - ext4 a rw
+5 1 0:5 / /other rw - ext4 a rw
+"""
+
+
+class Showing(Recording):
+    """Shows made-up mounts, and notes remounts."""
+
+    number: int | None = 2
+
+    def mounts(self) -> list[Mount]:
+        return [Mount(line) for line in LINES.splitlines()]
+
+    def mount_id(self, descriptor: int) -> int | None:
+        return self.number
+
+    def walk(self, path: str, absent: object) -> tuple[int, str]:
+        self.number = {"/m": 2, "/m/x": 3, "/m/x/y": 4}[path]
+        return os.open("/", os.O_PATH), path
+
+    def mount(self, source: Any, target: Any, kind: Any, flags: Any, data: Any) -> None:
+        self.calls.append((self.number, flags))
+
+
+def test_each_mount_below_is_read_back() -> None:
+    assert [each.number for each in operations.below(Showing().mounts(), "2")] == ["2", "3", "4"]
+    for flags, refused in ((1, None), (3, None), (7, "/m/x/y isn't nodev")):
+        try:
+            operations._check_flags(Showing(), Tmpfs("/m"), 5, flags)
+        except SetupError as error:
+            assert str(error).endswith(f"afterwards {refused}")  # noqa: PT017
+        else:
+            assert refused is None
+    kernel = Showing()
+    kernel.number = 9
+    with pytest.raises(SetupError, match="afterwards there is no such mount"):
+        operations._check_flags(kernel, Tmpfs("/m"), 5, 0)
+
+
+def test_a_remount_keeps_what_a_mount_has() -> None:
+    kernel = Showing()
+    operations._remount(kernel, 5, 1)
+    bind = 32 | 4096
+    assert kernel.calls == [(2, bind | 7), (3, bind | 15), (4, bind | 3)]
+
+
+def test_what_another_mount_covers_can_not_be_remounted() -> None:
+    class Covered(Showing):
+        def walk(self, path: str, absent: object) -> tuple[int, str]:
+            place, _ = super().walk(path, absent)
+            self.number = 7 if path == "/m/x" else self.number
+            return place, path
+
+    with pytest.raises(SyscallError, match="busy"):
+        operations._remount(Covered(), 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("here", "path", "whole"),
+    [("/a/b", "/c", "/c"), ("/a/b", "c/./d", "/a/b/c/d"), ("/a", "../../x", "/x"), ("/", ".", "/")],
+)
+def test_whole_paths(here: str, path: str, whole: str) -> None:
+    assert operations.absolute(here, path) == whole
+
+
+# The way to a target
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of directories, with links that lead up, down, out, nowhere and round."""
+    place = tmp_path_factory.mktemp("walk").resolve()
+    (place / "a/a/a").mkdir(parents=True)
+    (place / "a/file").touch()
+    links = (("up", ".."), ("down", "a/./a"), ("out", "/etc"), ("none", "x"), ("me", "me"),
+             ("far", "../../../../../../../../../etc"))  # fmt: skip
+    for name, target in links:
+        (place / "a" / name).symlink_to(target)
+        (place / "a/a" / name).symlink_to(target)
+    return place
+
+
+PARTS = st.sampled_from(["a", "a", "a", "file", "up", "down", "out", "none", "me", "far", "x",
+                         ".", "..", ""])  # fmt: skip
+
+
+def opened(path: str, how: Callable[[str], int]) -> int:
+    """Return the descriptor that `how` opens, or the errno, negative."""
+    try:
+        return how(path)
+    except OSError as error:
+        return -(error.errno or 0)
+
+
+def absent(*_: object) -> None:
+    raise SyscallError("openat", errno.ENOENT)
+
+
+@given(st.lists(PARTS, max_size=6).map("/".join))
+def test_a_walk_leads_where_the_kernel_would_go(tree: Path, path: str) -> None:
+    before = open_descriptors()
+    whole = f"{tree}/a/{path}"
+    place = opened(whole, lambda path: walk(path, absent)[0])
+    found = opened(whole, lambda path: os.open(path, os.O_PATH))
+    if found < 0:
+        assert place == found
+    else:
+        assert os.path.samestat(os.fstat(found), os.fstat(place))
+        assert not os.get_inheritable(place)
+        os.close(place)
+        os.close(found)
+        place, real = walk(whole, absent)
+        assert real == os.path.realpath(whole)
+        os.close(place)
+    assert open_descriptors() == before
+
+
+def test_a_link_of_proc_leads_where_its_text_says(tmp_path: Path) -> None:
+    """The kernel would go to the descriptor, wherever that is; its text is a path of ours."""
+    (tmp_path / "x").mkdir()
+    outside = os.open(tmp_path / "x", os.O_PATH)
+    (tmp_path / "x").rename(tmp_path / "y")
+    (tmp_path / "x").mkdir()
+    os.rename(tmp_path / "y", tmp_path / "z")
+    place, real = walk(f"/proc/self/fd/{outside}", lambda *_: None)
+    assert real == str((tmp_path / "z").resolve())
+    os.close(place)
+    os.close(outside)
+
+
+def test_what_is_not_there_can_be_made(tmp_path: Path) -> None:
+    made: list[tuple[str, bool]] = []
+
+    def make(directory: int, name: str, last: bool) -> None:
+        made.append((name, last))
+        os.mkdir(name, dir_fd=directory)
+
+    place, real = walk(f"{tmp_path}/a/b/./c", make)
+    os.close(place)
+    assert real == f"{tmp_path.resolve()}/a/b/c"
+    assert made == [("a", False), ("b", False), ("c", True)]
+
+
+def test_the_public_names_are_the_values() -> None:
+    assert (spawner.Bind, spawner.Mounts, spawner.Tmpfs) == (Bind, Mounts, Tmpfs)
