@@ -75,13 +75,15 @@ LONGEST_NOTICE = 8192
 class Pipes:
     """The descriptors of the three pipes; -1 is a closed end, or a pipe that isn't needed."""
 
-    __slots__ = ("go_reader", "go_writer", "notice_reader", "notice_writer", "status_reader",
-                 "status_writer")  # fmt: skip
+    __slots__ = ("go_reader", "go_writer", "hands_over", "notice_reader", "notice_writer",
+                 "status_reader", "status_writer")  # fmt: skip
 
     def __init__(self) -> None:
         self.status_reader = self.status_writer = -1
         self.go_reader = self.go_writer = -1
         self.notice_reader = self.notice_writer = -1
+        self.hands_over = False
+        """Whether the init executes pyinit, which is to have the notice pipe."""
 
     def open(self, kernel: "Kernel", *, notice: bool) -> None:
         """Open the pipes, closed on exec: two, or with `notice` all three; raises SyscallError.
@@ -121,6 +123,11 @@ class Pipes:
             return self.hear() != b""
         except BlockingIOError:
             return True
+
+    def hand_over(self, kernel: "Kernel") -> None:
+        """Leave pyinit its end of the notice pipe, if it's pyinit that is executed next."""
+        if self.hands_over:
+            kernel.keep_over_exec(self.notice_writer)
 
     def let_go(self, line: bytes) -> None:
         """Send a line to the stage or the init, unless that has died."""

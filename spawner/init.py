@@ -17,7 +17,7 @@ from pyinit import OURS
 from spawner import channel
 from spawner.errors import INIT, SetupError
 from spawner.spec import KINDS
-from spawner.steps import take
+from spawner.steps import attempt, take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
             if not pipes.launcher_lives():
                 return
             pipes.tell(channel.encode(channel.EXEC))
+            attempt(INIT, "keep a pipe over the exec", lambda: pipes.hand_over(kernel))
         step.run(kernel)
 
 

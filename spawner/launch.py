@@ -210,6 +210,7 @@ class Launch:
         may_keep = "pid" not in namespaces.required
         notice = self.spec.init == "" or may_keep
         attempt(LAUNCHER, "open the pipes", lambda: made.pipes.open(self.kernel, notice=notice))
+        made.pipes.hands_over = self.spec.init == ""
         # Now, since without it nobody could wait for the program.
         made.signals = attempt(
             LAUNCHER, "open a signalfd", lambda: self.kernel.signalfd(_signal.valid_signals())

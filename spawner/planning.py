@@ -12,7 +12,8 @@ The order is the kernel's, namespaces(7):
 5. What the program starts with: its credentials last, which take the right to all else, but for its
    limits, which are to be large enough for the rest; and then what a change of credentials would
    undo.
-6. The exec.
+6. What the exec hands over: the terminal and the signals.
+7. What leaves the process few calls to make, and the exec.
 
 Between them are the stations: each has the steps of a plain run, in whose place those of the parts
 stand that speak for it (`steps.Part`).
@@ -95,8 +96,12 @@ def plan(
             found += plain(spec, caller)
         for speak in speakers:
             found += speak()
-    search_path = _search_path(spec, caller, parts)
-    found += _program(spec, caller, terminal, notice, search_path)
+    found += _hand_over(spec, caller, terminal)
+    for stations in spoken:
+        if steps.SEALED in stations:
+            found += stations[steps.SEALED]()
+    foreground = terminal is not None
+    found.append(_program(spec, caller, foreground, notice, _search_path(spec, caller, parts)))
     return tuple(step for step in found if spec.namespaces.wanted.issuperset(step.needs))
 
 
@@ -226,28 +231,30 @@ STATIONS: "dict[str, Callable[[Spec, Caller], Iterator[Step]]]" = {
 """The stations in the kernel's order, and what a plain run does at each."""
 
 
-def _program(
-    spec: "Spec",
-    caller: "Caller",
-    terminal: int | None,
-    notice: int | None,
-    search_path: bytes | None,
-) -> "Iterator[Step]":
-    """Yield the steps by which the init becomes the program, or the init that starts it."""
-    program = [encode(word) for word in spec.arguments]
+def _hand_over(spec: "Spec", caller: "Caller", terminal: int | None) -> "Iterator[Step]":
+    """Yield the steps that hand terminal and signals over; pyinit is told of them in words."""
     if spec.init == "":
-        words = lean.pyinit(
-            caller.ignored, caller.mask, foreground=terminal is not None, notice=notice
-        )
-        yield steps.execute_init([*map(encode, words), *program], search_path, notice, ours=True)
         return
     if terminal is not None:
         yield steps.take_foreground(terminal)
     yield steps.restore_signals(caller.ignored, caller.mask)
+
+
+def _program(
+    spec: "Spec",
+    caller: "Caller",
+    foreground: bool,
+    notice: int | None,
+    search_path: bytes | None,
+) -> "Step":
+    """Return the step by which the init becomes the program, or the init that starts it."""
+    program = [encode(word) for word in spec.arguments]
     if spec.init is None:
-        yield steps.execute(program, search_path)
-    else:
-        yield steps.execute_init([encode(spec.init), b"--", *program], search_path)
+        return steps.execute(program, search_path)
+    if spec.init:
+        return steps.execute_init([encode(spec.init), b"--", *program], search_path)
+    words = lean.pyinit(caller.ignored, caller.mask, foreground=foreground, notice=notice)
+    return steps.execute_init([*map(encode, words), *program], search_path, ours=True)
 
 
 def _search_path(spec: "Spec", caller: "Caller", parts: "Iterable[Part]") -> bytes | None:

@@ -56,6 +56,9 @@ RIGHTS = "rights"
 LIMITS = "limits"
 LAST = "last"
 
+# by the init, where only the exec is left.
+SEALED = "sealed"
+
 SELF = "self"
 """The process directory of /proc that stands for whoever looks."""
 
@@ -464,19 +467,16 @@ def execute(arguments: "Sequence[bytes]", search_path: bytes | None) -> Step:
 def execute_init(
     arguments: "Sequence[bytes]",
     search_path: bytes | None,
-    notice: int | None = None,
     *,
     ours: bool = False,
 ) -> Step:
     """Become the init, which then starts the program; a failed exec is a failure of ours.
 
-    `notice` is the descriptor that it takes along, if any; `ours` says that it is pyinit.
+    `ours` says that it is pyinit.
     """
     what = f"execute the init {_text(arguments[0])}"
 
     def act(kernel: "Kernel", _: str) -> None:
-        if notice is not None:
-            kernel.keep_over_exec(notice)
         raise _no_init(what, kernel.exec(arguments, search_path))
 
     return Step(

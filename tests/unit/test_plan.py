@@ -203,8 +203,7 @@ def test_another_init_gets_the_signals_that_the_caller_had() -> None:
 @pytest.mark.parametrize(("terminal", "foreground"), [(None, b"0"), (5, b"1")])
 def test_pyinit_is_handed_what_it_can_not_see(terminal: int | None, foreground: bytes) -> None:
     called = calls(plan(make(init=""), CALLER, terminal=terminal, notice=9))
-    (keep, (_, arguments, _)) = called[-2:]
-    assert keep == ("keep_over_exec", 9)
+    _, arguments, _ = called[-1]
     assert arguments[0] == sys.executable.encode()
     assert arguments[1:3] == [b"-I", b"-S"]
     handover = b"--handover=mask=4000,ignored=1,foreground=" + foreground + b",notice=9"

@@ -155,11 +155,10 @@ def test_a_program_that_can_not_be_executed() -> None:
 def test_an_init_that_is_not_there_is_a_failure_of_ours() -> None:
     kernel = NoExec(errno.ENOENT, b"/sbin/nosuch")
     with pytest.raises(SetupError) as caught:
-        steps.execute_init([b"/sbin/nosuch", b"--", b"true"], None, 9).run(kernel)
+        steps.execute_init([b"/sbin/nosuch", b"--", b"true"], None).run(kernel)
     assert not isinstance(caught.value, ExecError)
     assert str(caught.value) == "execute the init /sbin/nosuch: No such file or directory (ENOENT)"
     assert caught.value.status == 125
-    assert kernel.calls[0] == ("keep_over_exec", 9)
 
 
 def test_what_is_left_out_without_a_namespace() -> None:
