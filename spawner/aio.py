@@ -157,7 +157,7 @@ class Process(Container, Generic[AnyStr]):
         if self._begun:
             raise RuntimeError("a Process can be started only once")
         self._begun = True
-        pass_fds = keywords.descriptors(self._options.get("pass_fds", ()))
+        pass_fds = keywords.inherited(self._options)
         with contextlib.ExitStack() as undo:
             self._launch(undo, self._line, pass_fds, **self._streams)
             self._ended = asyncio.get_running_loop().create_future()

@@ -69,7 +69,16 @@ MNT_DETACH = 2
 # linux/prctl.h
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
 PR_SET_CHILD_SUBREAPER = 36
+
+# linux/seccomp.h
+SECCOMP_MODE_FILTER = 2
+
+# linux/filter.h, linux/bpf_common.h
+SOCK_FILTER_SIZE = 8
+BPF_MAXINSNS = 4096
+"""Instructions in a filter; each is a struct sock_filter of SOCK_FILTER_SIZE bytes."""
 
 # linux/capability.h
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
@@ -144,6 +153,13 @@ class Room(Array):  # type: ignore[type-arg]
 
     _type_ = Char
     _length_ = 256
+
+
+class Code(Array):  # type: ignore[type-arg]
+    """Room for the longest filter."""
+
+    _type_ = Char
+    _length_ = SOCK_FILTER_SIZE * BPF_MAXINSNS
 
 
 LONG_SIZE = sizeof(ULong)
@@ -718,6 +734,23 @@ class Kernel:
         words = [each & 0xFFFFFFFF for each in sets] + [each >> 32 for each in sets]
         data = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
         call("capset", _capability_header(), data)
+
+    def install_filter(self, program: bytes) -> None:
+        """Have a program of classic BPF judge each system call from now on, seccomp(2).
+
+        That takes no_new_privs, or CAP_SYS_ADMIN in our own user namespace (EACCES).
+        """
+        from _ctypes import addressof
+
+        code: Any = Code()
+        head: Any = Room()
+        code.raw = program
+        # struct sock_fprog, linux/filter.h: an unsigned short, and a pointer where pointers go.
+        length = len(program) // SOCK_FILTER_SIZE
+        head.raw = length.to_bytes(2, sys.byteorder).ljust(LONG_SIZE, b"\0") + addressof(
+            code
+        ).to_bytes(LONG_SIZE, sys.byteorder)
+        call("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, addressof(head), 0, 0)
 
     def chdir(self, path: str) -> None:
         """Change the working directory, chdir(2)."""

@@ -45,7 +45,7 @@ def plan(args: Command, **options: Unpack[Options]) -> tuple[PlanStep, ...]:
     """
     words.check_names("plan", options)
     line = words.command(args, options)
-    descriptors = keywords.descriptors(options.get("pass_fds", ()))
+    descriptors = keywords.inherited(options)
     with contextlib.closing(ties.Report()) as report:
         told = (f"--json-status={report.end}", "--dry-run=json")
         with Forked(

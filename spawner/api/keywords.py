@@ -253,20 +253,32 @@ TABLE = {
 """The keywords that become options, by their names, in the order in which they're said."""
 
 
-def descriptors(pass_fds: Iterable[int]) -> tuple[int, ...]:
-    """Return the descriptors for the program, after checking that all of them are open.
+def inherited(options: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the descriptors for the launcher: `pass_fds`, and that of a seccomp filter.
+
+    Raises what `descriptors` raises.
+    """
+    found = descriptors(options.get("pass_fds", ()))
+    source = getattr(options.get("rights"), "seccomp", None)
+    if isinstance(source, int):
+        found += descriptors((source,), "seccomp")
+    return found
+
+
+def descriptors(given: Iterable[int], name: str = "pass_fds") -> tuple[int, ...]:
+    """Return the descriptors of a keyword, after checking that all of them are open.
 
     Raises TypeError, and OSError for a closed one: subprocess would find that out in the child, and
     take it for a failure of the launcher's exec.
     """
-    found = tuple(pass_fds)
+    found = tuple(given)
     for descriptor in found:
         if isinstance(descriptor, bool) or not isinstance(descriptor, int):
-            raise TypeError(f"pass_fds needs descriptors, which are numbers, not {descriptor!r}")
+            raise TypeError(f"{name} needs descriptors, which are numbers, not {descriptor!r}")
         try:
             os.fstat(descriptor)
         except (OSError, OverflowError):
-            reason = f"{os.strerror(errno.EBADF)}: {descriptor} of pass_fds isn't open"
+            reason = f"{os.strerror(errno.EBADF)}: {descriptor} of {name} isn't open"
             raise OSError(errno.EBADF, reason) from None
     return found
 

@@ -150,7 +150,7 @@ class Process(Container, Generic[AnyStr]):
     def _begin(self, args: Command, line: list[str], options: Mapping[str, Any]) -> None:
         """Start the launcher with this command line, and return once the program runs."""
         streams = keywords.streams(options)
-        pass_fds = keywords.descriptors(options.get("pass_fds", ()))
+        pass_fds = keywords.inherited(options)
         start_timeout = keywords.duration("start_timeout", options.get("start_timeout"))
         self.args = args
         self._talking = threading.RLock()

@@ -52,10 +52,6 @@ _MORE = {
         f"pyspawn has no images and no daemon: {_NO_NEED}",
     ),
     "--group-add": "use --groups GROUP,...",
-    **dict.fromkeys(
-        ("--security-opt", "--seccomp", "--add-seccomp-fd"),
-        "pyspawn sets no seccomp filter: put a program that sets one in front of PROGRAM",
-    ),
     **dict.fromkeys(("--symlink", "--dir", "--file", "--mqueue"), _INSIDE),
     "--block-fd": "have PROGRAM wait itself: `sh -c 'read line <&FD; exec PROGRAM'`",
     "--sync-fd": "use --json-status FD, which tells when PROGRAM has started and how it ended",
@@ -95,6 +91,8 @@ _BOTH = {
 RUN: "Mapping[str, str]" = {
     **_BOTH,
     "--no-new-privileges": "use --no-new-privs",
+    "--security-opt": "use --no-new-privs, or --seccomp FILE with a filter of compiled BPF",
+    "--add-seccomp-fd": "use --seccomp FD, which sets one filter",
     "--dns": "use --network, which brings a name server, or mount a file on /etc/resolv.conf",
     "--cgroupns": "use --cgroup, or --share cgroup for the host's",
     "--map-subids": "use --map-auto",
@@ -131,6 +129,10 @@ RUN: "Mapping[str, str]" = {
 EXEC: "Mapping[str, str]" = {
     **_BOTH,
     "--keep-caps": f"root keeps its capabilities: {_NO_NEED}",
+    **dict.fromkeys(
+        ("--security-opt", "--add-seccomp-fd"),
+        "put a program that sets a seccomp filter in front of PROGRAM",
+    ),
     "-t": "the target is named without an option: pyspawn exec PID -- PROGRAM [ARG...]",
     "--target": "the target is named without an option: pyspawn exec PID -- PROGRAM [ARG...]",
     "-a": f"every namespace of the target is joined, unless some are named: {_NO_NEED}",

@@ -97,6 +97,12 @@ def _capabilities(word: str) -> frozenset[str]:
     return rights.names(_listed(word))
 
 
+def _filter(word: str) -> str | int:
+    from spawner.rights import rights
+
+    return rights.source(word)
+
+
 def _whole(word: str) -> int:
     """Return a whole number, which may be negative."""
     digits = word[1:] if word[:1] in ("-", "+") else word
@@ -321,6 +327,13 @@ RIGHTS = (
     Option(
         "no-new-privs",
         help="Let no exec give more rights: set-user-ID programs and file capabilities have none.",
+    ),
+    Option(
+        "seccomp",
+        metavar="FILE|FD",
+        convert=_filter,
+        help="Have the seccomp filter in FILE, or in the file of descriptor FD, judge all system "
+        "calls: compiled BPF, as seccomp_export_bpf writes it.",
     ),
 )
 """What rights are given up, or kept, by."""

@@ -2,7 +2,7 @@
 
 The bounding set comes first, right before the change of ids, which takes CAP_SETPCAP away; there it
 is said, too, that a change of user is to leave what is to be added. The other sets follow after it.
-no_new_privs comes last.
+no_new_privs comes last of them, and a seccomp filter last of all.
 
 The init that stays, pyinit, has no more than that either: it is executed afterwards, like the inits
 of the container engines. So no process of the container has rights that the program hasn't.
@@ -12,7 +12,7 @@ from spawner import steps
 from spawner.errors import LAUNCHER, SetupError
 from spawner.rights import capabilities
 from spawner.rights.rights import changes
-from spawner.steps import BOUNDING, RIGHTS, Part
+from spawner.steps import BOUNDING, RIGHTS, SEALED, Part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +30,23 @@ CAP_LAST_CAP = "/proc/sys/kernel/cap_last_cap"
 class Lowered(Part):
     """The capability sets of the init, and what an exec can give."""
 
-    def __init__(self, found: "Changes | None", *, no_new_privs: bool) -> None:
+    def __init__(
+        self, found: "Changes | None", *, no_new_privs: bool, sealed: "Step | None" = None
+    ) -> None:
         self._found = found
         self._no_new_privs = no_new_privs
+        self._sealed = sealed
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
         """Say at which stations the init gives up rights, and keeps some."""
-        return {BOUNDING: self._before_ids, RIGHTS: self._after_ids}
+        found: dict[str, Callable[[], Iterable[Step]]] = {
+            BOUNDING: self._before_ids,
+            RIGHTS: self._after_ids,
+        }
+        if (sealed := self._sealed) is not None:
+            found[SEALED] = lambda: (sealed,)
+        return found
 
     def _before_ids(self) -> "Iterator[Step]":
         found = self._found
@@ -68,7 +77,7 @@ def find(
     """Return what is done about rights.
 
     Raises SetupError and SpecError for a capability that the kernel doesn't know, or that is to be
-    added and that pyspawn doesn't have.
+    added and that pyspawn doesn't have, and SetupError for what can't be a filter.
     """
     del caller, lifelines
     found = None
@@ -80,7 +89,13 @@ def find(
                 LAUNCHER, "look at the capabilities", lambda: capabilities.available(kernel, found)
             )
             capabilities.check_held(found.added, held, LAUNCHER)
-    return Lowered(found, no_new_privs=rights.no_new_privs)
+    sealed = None
+    if rights.seccomp is not None:
+        from spawner.rights import filters
+
+        program = filters.read(kernel, rights.seccomp)
+        sealed = filters.install(program, filters.shown(rights.seccomp))
+    return Lowered(found, no_new_privs=rights.no_new_privs, sealed=sealed)
 
 
 def _last(kernel: "Kernel") -> int:

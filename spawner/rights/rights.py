@@ -6,11 +6,12 @@ the kinds of namespaces, the order plays no part: one that is named by itself be
 
 from spawner.errors import SpecError
 from spawner.host.proc import CAPABILITIES
-from spawner.spec import ALL, Frozen, Wish
+from spawner.spec import ALL, Frozen, Wish, check_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from os import PathLike
     from typing import Any, TypeAlias
 
     from spawner.spec import Choice
@@ -28,7 +29,8 @@ class Rights(Wish):
     five. Both take names in text with commas or in any iterable, "all" for every one, and are held
     as a frozenset of names such as "net_admin". A capability that is named by itself beats "all",
     and what neither names is as without this. With `no_new_privs` no exec gives more than there
-    was, PR_SET_NO_NEW_PRIVS(2const).
+    was, PR_SET_NO_NEW_PRIVS(2const). `seccomp` is a filter of system calls, seccomp(2): the path of
+    a file of classic BPF, or a descriptor of one.
 
     Raises SpecError.
     """
@@ -38,11 +40,22 @@ class Rights(Wish):
     cap_drop: frozenset[str]
     cap_add: frozenset[str]
     no_new_privs: bool
+    seccomp: str | int | None
 
     def __init__(
-        self, *, cap_drop: "Names" = (), cap_add: "Names" = (), no_new_privs: bool = False
+        self,
+        *,
+        cap_drop: "Names" = (),
+        cap_add: "Names" = (),
+        no_new_privs: bool = False,
+        seccomp: "str | PathLike[str] | int | None" = None,
     ) -> None:
-        self._set(cap_drop=names(cap_drop), cap_add=names(cap_add), no_new_privs=no_new_privs)
+        self._set(
+            cap_drop=names(cap_drop),
+            cap_add=names(cap_add),
+            no_new_privs=no_new_privs,
+            seccomp=None if seccomp is None else source(seccomp),
+        )
         self._check()
 
     def _check(self) -> None:
@@ -54,7 +67,10 @@ class Rights(Wish):
 
     def __repr__(self) -> str:
         drop, add = (",".join(in_order(each)) for each in (self.cap_drop, self.cap_add))
-        return f"Rights(cap_drop={drop!r}, cap_add={add!r}, no_new_privs={self.no_new_privs})"
+        return (
+            f"Rights(cap_drop={drop!r}, cap_add={add!r}, no_new_privs={self.no_new_privs}, "
+            f"seccomp={self.seccomp!r})"
+        )
 
 
 class Changes(Frozen):
@@ -143,6 +159,25 @@ def title(name: str) -> str:
     return _PREFIX + name.upper()
 
 
+def source(given: "str | PathLike[str] | int") -> str | int:
+    """Return the path or the descriptor of a filter; raises SpecError.
+
+    A number is a descriptor, also as a word: `./5` is the file of that name.
+    """
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 11:
+        given = int(given)
+    elif hasattr(given, "__fspath__"):
+        given = given.__fspath__()
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 1 << 31:
+        return given
+    if not isinstance(given, str) or not given:
+        raise SpecError(f"{given!r} is neither the path nor the descriptor of a seccomp filter")
+    if given == "default":
+        raise SpecError("there is no seccomp filter called default: ./default is a file")
+    check_text("the path of the seccomp filter", given)
+    return f"./{given}" if given.isdigit() else given
+
+
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Rights:
     """Return the rights that the options ask for; raises SpecError."""
     del choice
@@ -150,6 +185,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Rights:
         cap_drop=frozenset().union(*values.get("cap_drop", ())),
         cap_add=frozenset().union(*values.get("cap_add", ())),
         no_new_privs=values.get("no_new_privs", False),
+        seccomp=values.get("seccomp"),
     )
 
 
@@ -160,3 +196,5 @@ def options(rights: Rights) -> "Iterable[tuple[str, str | None]]":
             yield option, ",".join(in_order(named))
     if rights.no_new_privs:
         yield "no-new-privs", None
+    if rights.seccomp is not None:
+        yield "seccomp", str(rights.seccomp)

@@ -613,6 +613,14 @@ TEXTS = {
         "blocked until here: so a signal that came meanwhile has waited, and isn't lost.",
         "sigaction(2), sigprocmask(2), signal(7)",
     ),
+    "install-filter": Text(
+        "From now on the filter judges each system call of this process and of all that it starts: "
+        "what it doesn't allow fails, or ends the caller. Nothing takes it away again. Afterwards "
+        "one read(2) looks whether it is in force.",
+        "Right before the exec: the steps above make calls that it may refuse. It takes "
+        "no_new_privs, or CAP_SYS_ADMIN in this user namespace.",
+        "seccomp(2), PR_SET_SECCOMP(2const)",
+    ),
     "execute": Text(
         "The process becomes the program: same pid, same namespaces, other code. Its descriptors "
         "to the launcher are closed by that, which is how the launcher knows that it worked.",

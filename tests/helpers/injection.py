@@ -23,6 +23,7 @@ from pathlib import Path
 import spawner
 from helpers import children, rooms
 from helpers.programs import Word
+from helpers.seccomp import filtering
 from spawner import lean
 
 PATIENCE = 40.0
@@ -36,7 +37,16 @@ CASES: dict[str, tuple[str, ...]] = {
     "without init": ("--unshare", "net,time", "--boottime", "5"),
     "user namespace": ("--init", "--unshare", "user", "--map-root-user"),
     "limits": ("--init", "--rlimit", "nofile=64", "--nice", "19", "--oom-score-adj", "1000"),
-    "rights": ("--init", "--cap-drop", "all", "--cap-add", "kill", "--no-new-privs"),
+    "rights": (
+        "--init",
+        "--cap-drop",
+        "all",
+        "--cap-add",
+        "kill",
+        "--no-new-privs",
+        "--seccomp",
+        "FILTER",
+    ),
     "mounts": (
         "--init",
         "--ro-bind",
@@ -56,6 +66,11 @@ CASES: dict[str, tuple[str, ...]] = {
     "exec": ("exec", "TARGET"),
     "map-auto": ("--init", "--unshare", "user", "--map-auto"),
 }
+
+_FILTER = tempfile.NamedTemporaryFile()  # noqa: SIM115  for as long as this runs
+_FILTER.write(filtering([], 0))
+_FILTER.flush()
+"""A filter that allows everything."""
 
 _INTERPRETERS = {
     "access", "arch_prctl", "brk", "close", "exit_group", "fstat", "futex", "getcwd", "getdents64",
@@ -84,7 +99,8 @@ _MODULES = re.compile(r'python3|\.(py|pyc|so)\b|/lib/|/site-packages\b|/bin"')
 
 def argv(case: str, target: int) -> list[Word]:
     """Return what is run for a case."""
-    options: list[Word] = [str(target) if word == "TARGET" else word for word in CASES[case]]
+    words = {"TARGET": str(target), "FILTER": _FILTER.name}
+    options: list[Word] = [words.get(word, word) for word in CASES[case]]
     if case == "map-auto":
         return rooms.entered("become()\n", *options, program=PROGRAM)
     return [*lean.pyspawn(), *options, "--", *PROGRAM]

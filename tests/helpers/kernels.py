@@ -55,6 +55,7 @@ HARMLESS = (
     "capacity",
     "mounts",
     "directory",
+    "install_filter",
 )
 """Methods that change nothing but the calling process, and need no rights."""
 

@@ -57,6 +57,7 @@ _NUMBERS = {
         "pipe2": 293,
         "poll": 7,
         "prctl": 157,
+        "read": 0,
         "rt_sigaction": 13,
         "rt_sigprocmask": 14,
         "rt_sigtimedwait": 128,
@@ -97,6 +98,7 @@ _NUMBERS = {
         "pidfd_send_signal": 424,
         "pipe2": 59,
         "prctl": 167,
+        "read": 63,
         "rt_sigaction": 134,
         "rt_sigprocmask": 135,
         "rt_sigtimedwait": 137,
@@ -117,6 +119,7 @@ _PIDFD_GETFD = 438  # pidfd_getfd(2), the same on all machines
 ALLOW = 0x7FFF0000
 NOTIFY = 0x7FC00000
 _ERRNO = 0x00050000
+KILL = 0x80000000
 
 # linux/filter.h, linux/bpf_common.h
 _LOAD = 0x20
@@ -186,14 +189,26 @@ if listener < 0:
 
 def deny(reason: int, *calls: str | Call) -> str:
     """Return code for `prepared`: from then on `calls` fail with the errno `reason`."""
-    wanted = [call if isinstance(call, Call) else Call(call) for call in calls]
-    return _install(wanted, _ERRNO | reason, 0)
+    return _INSTALL.format(
+        steps=filtering(calls, refusal(reason)), seccomp=number("seccomp"), flags=0
+    )
+
+
+def refusal(reason: int) -> int:
+    """Return the verdict by which a call fails with the errno `reason`."""
+    return _ERRNO | reason
 
 
 def block_raw(mask: int) -> str:
     """Return code for `prepared`: block `mask`, also what the C library lets nobody block."""
     call = f"ctypes.CDLL(None).syscall({number('rt_sigprocmask')}, signal.SIG_SETMASK"
     return f"{call}, ctypes.byref(ctypes.c_uint64({mask})), None, 8)\n"
+
+
+def filtering(calls: Sequence[str | Call], verdict: int) -> bytes:
+    """Return a compiled filter that gives `verdict` for `calls`, and allows all others."""
+    wanted = [call if isinstance(call, Call) else Call(call) for call in calls]
+    return _program(wanted, verdict, ALLOW)
 
 
 def _install(calls: list[Call], verdict: int, flags: int, otherwise: int = ALLOW) -> str:

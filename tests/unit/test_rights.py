@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +25,9 @@ from spawner.ids.mapping import Maps
 from spawner.ids.part import Ids
 from spawner.limit.limits import Limits
 from spawner.limit.part import Bounds
+from spawner.linux import Kernel
 from spawner.planning import STATIONS, find, plan
-from spawner.rights import capabilities, part
+from spawner.rights import capabilities, filters, part
 from spawner.rights.rights import (
     ALL,
     Rights,
@@ -116,6 +120,13 @@ def test_a_name_that_is_missing(word: str) -> None:
         ({"cap_drop": "all", "cap_add": ["ALL"]}, "every capability is both dropped and added"),
         ({"no_new_privs": 1}, "no_new_privs can't be 1"),
         ({"no_new_privs": None}, "no_new_privs can't be None"),
+        ({"seccomp": ""}, "'' is neither the path nor the descriptor of a seccomp filter"),
+        ({"seccomp": True}, "True is neither"),
+        ({"seccomp": -1}, "-1 is neither"),
+        ({"seccomp": b"a"}, "b'a' is neither"),
+        ({"seccomp": 1 << 31}, "2147483648 is neither"),
+        ({"seccomp": "default"}, "there is no seccomp filter called default"),
+        ({"seccomp": "a\0b"}, "the path of the seccomp filter contains a NUL"),
     ],
 )
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -128,7 +139,9 @@ def test_a_value_is_compared_hashed_and_shown_by_what_is_in_it() -> None:
     second = Rights(cap_drop="chown,cap_kill", cap_add={"BPF"}, no_new_privs=True)
     assert first == second != Rights(cap_drop="chown,kill", no_new_privs=True)
     assert hash(first) == hash(second)
-    assert repr(first) == "Rights(cap_drop='chown,kill', cap_add='bpf', no_new_privs=True)"
+    assert repr(first) == (
+        "Rights(cap_drop='chown,kill', cap_add='bpf', no_new_privs=True, seccomp=None)"
+    )
     assert eval(repr(first), {"Rights": spawner.Rights}) == first
     with pytest.raises(AttributeError, match="frozen"):
         first.no_new_privs = False  # type: ignore[misc]
@@ -140,7 +153,9 @@ SETS = st.frozensets(st.sampled_from([*KNOWN, ALL]))
 @st.composite
 def wanted(draw: st.DrawFn) -> Rights:
     drop, add = draw(SETS), draw(SETS)
-    return Rights(cap_drop=drop - add, cap_add=add, no_new_privs=draw(st.booleans()))
+    seccomp = draw(st.none() | st.integers(0, 2**31 - 1) | st.text("ab/ .", min_size=1))
+    sealed = draw(st.booleans())
+    return Rights(cap_drop=drop - add, cap_add=add, no_new_privs=sealed, seccomp=seccomp)
 
 
 @given(wanted())
@@ -148,7 +163,8 @@ def test_what_is_spelt_as_options_is_read_as_the_same(rights: Rights) -> None:
     values: dict[str, Any] = {}
     for option, text in options(rights):
         name = option.replace("-", "_")
-        values[name] = True if text is None else [run.BY_NAME[option].convert(text)]
+        value = True if text is None else run.BY_NAME[option].convert(text)
+        values[name] = [value] if run.BY_NAME[option].many else value
     assert wish(values, Choice(0, 0)) == rights
 
 
@@ -301,6 +317,9 @@ def test_what_the_sets_are_in_the_end(
     rights: Rights, held: int, user: bool, changes_user: bool
 ) -> None:
     """Dropped ones are in no set, added ones in all, and of the others there is no more."""
+    rights = Rights(
+        cap_drop=rights.cap_drop, cap_add=rights.cap_add, no_new_privs=rights.no_new_privs
+    )
     kernel = Holding(held=held)
     named = ("user",) if user else ()
     spec = Spec(("true",), namespaces=Namespaces({"pid", *named}), wishes=(rights,))
@@ -444,6 +463,135 @@ def test_what_can_not_be_looked_at_is_an_error(call: str, words: str) -> None:
     assert (refused.value.stage, refused.value.syscall) == (LAUNCHER, call)
 
 
+# A filter
+
+
+@given(st.integers(0, 10**9 - 1))
+def test_a_number_is_a_descriptor_and_a_path_of_one_is_not(number: int) -> None:
+    assert Rights(seccomp=str(number)) == Rights(seccomp=number)
+    assert Rights(seccomp=Path(str(number))).seccomp == f"./{number}"
+    assert run.BY_NAME["seccomp"].convert(str(number)) == number
+    assert run.BY_NAME["seccomp"].convert(f"./{number}") == f"./{number}"
+
+
+FILTER = bytes(range(16))
+
+
+class Filtering(Holding):
+    """Takes a filter, or only says so; shows in status what is in force."""
+
+    def __init__(self, place: Path, *, before: str, after: str) -> None:
+        super().__init__()
+        self.place, self.status, self.after = place, before, after
+
+    def read_file(self, path: str) -> bytes:
+        assert path == filters.STATUS
+        return self.status.encode()
+
+    def open(self, path: str, flags: int) -> int:
+        if path != filters.STATUS:
+            return Kernel().open(path, flags)
+        self.place.write_text(self.after)
+        return Kernel().open(str(self.place), flags)
+
+    def install_filter(self, program: bytes) -> None:
+        self.calls.append(("install_filter", program))
+
+
+def installing(place: Path, *, before: str, after: str) -> Filtering:
+    (place / "filter").write_bytes(FILTER)
+    kernel = Filtering(place / "status", before=before, after=after)
+    spec = make(seccomp=str(place / "filter"))
+    planned = plan(spec, CALLER, find(kernel, spec, CALLER))
+    step = planned[-2]
+    assert step.topic == "install-filter"
+    assert step.last_act
+    assert step.what == f"install the seccomp filter {place / 'filter'}"
+    assert step.how == f"prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, {{2, {place / 'filter'}}})"
+    step.run(kernel)
+    return kernel
+
+
+NONE, ONE = "Name:\tx\nSeccomp:\t0\nSeccomp_filters:\t0\n", "Seccomp:\t2\nSeccomp_filters:\t1\n"
+TWO, OLD = "Seccomp:\t2\nSeccomp_filters:\t2\n", "Seccomp:\t2\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(NONE, ONE), (ONE, TWO), ("Seccomp:\t0\n", OLD), (OLD, OLD)]
+)
+def test_a_filter_is_installed_right_before_the_exec(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    assert installing(tmp_path, before=before, after=after).calls == [("install_filter", FILTER)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(NONE, NONE), (ONE, ONE), (ONE, NONE), (OLD, "")])
+def test_a_filter_that_is_not_in_force_afterwards_is_an_error(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    with pytest.raises(SetupError, match="afterwards it is not in force"):
+        installing(tmp_path, before=before, after=after)
+
+
+@given(st.integers(0, 4097), st.integers(0, 7))
+def test_the_length_of_a_filter(instructions: int, more: int) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(8 * instructions + more))
+        file.flush()
+        if 1 <= instructions <= 4096 and not more:
+            assert len(filters.read(Kernel(), file.fileno())) == 8 * instructions
+            assert file.tell() == 8 * instructions
+            return
+        with pytest.raises(SetupError, match=r"descriptor \d+ has .* bytes, which is not the"):
+            filters.read(Kernel(), file.fileno())
+
+
+def test_a_descriptor_is_closed_on_exec_once_it_was_read(tmp_path: Path) -> None:
+    (tmp_path / "filter").write_bytes(FILTER)
+    descriptor = os.open(tmp_path / "filter", os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+    assert filters.read(Kernel(), descriptor) == FILTER
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    reader, writer = os.pipe()
+    for source in (str(tmp_path), str(tmp_path / "fifo"), "/dev/zero", reader):
+        with pytest.raises(SetupError, match="is not a regular file") as refused:
+            filters.read(Kernel(), source)
+        assert "classic BPF" in str(refused.value.hint)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_what_can_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"open the seccomp filter .*/none: .*ENOENT"):
+        filters.read(Kernel(), str(tmp_path / "none"))
+    descriptor = os.open(tmp_path / "new", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(SetupError, match=r"read the seccomp filter .*EBADF") as refused:
+        filters.read(Kernel(), descriptor)
+    assert f"{descriptor}<FILE" in str(refused.value.hint)
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("step", "errno", "words"),
+    [
+        ("install the seccomp filter x", errno.EACCES, "a filter takes no_new_privs"),
+        ("install the seccomp filter x", errno.EINVAL, "the kernel doesn't accept it"),
+        ("the init was killed by SIGSYS before it had started the program", None, "do without"),
+        ("execute the init x", errno.EPERM, "allow what an interpreter needs"),
+    ],
+)
+def test_hints_on_filters(step: str, errno: int | None, words: str) -> None:
+    syscall = "prctl" if step.startswith("install") else None
+    error = SetupError(step, stage=INIT, syscall=syscall, errno=errno)
+    assert words in str(rules.why(error, make(seccomp="x"), Fake()))
+    assert words not in str(rules.why(error, make(), Fake())) or syscall
+
+
 class Fake(Host):
     """A host on which pyspawn has no capabilities."""
 
@@ -478,10 +626,6 @@ def test_no_hint_that_would_be_wrong(step: str, syscall: str, kinds: tuple[str, 
 
 def test_bits_go_in_and_come_out_as_they_are() -> None:
     """The sets of this process, by the kernel's own text."""
-    from pathlib import Path
-
-    from spawner.linux import Kernel
-
     text = Path("/proc/self/status").read_text()
     fields = dict(line.split(":\t") for line in text.splitlines() if line.startswith("Cap"))
     kernel = Kernel()

@@ -1,0 +1,133 @@
+"""A seccomp filter: read by the launcher, and installed by the init right before its exec.
+
+It is a program of classic BPF, as seccomp_export_bpf(3) writes it: an array of struct sock_filter
+in this machine's own form, linux/filter.h. From its installation on it judges every call of the
+process: so what is left then is to look whether it's in force, by one read(2), and execve(2).
+"""
+
+import posix
+
+from spawner import steps
+from spawner.errors import INIT, LAUNCHER, SetupError
+from spawner.linux import BPF_MAXINSNS, SOCK_FILTER_SIZE
+from spawner.steps import Step, one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.linux import Kernel
+
+STATUS = "/proc/self/status"
+
+_EBADF = 9  # asm-generic/errno-base.h, the same on all machines
+
+_MOST = SOCK_FILTER_SIZE * BPF_MAXINSNS
+
+_HINT = (
+    "a filter is a file of classic BPF, as seccomp_export_bpf(3) or `bwrap --seccomp` have it: "
+    f"1 to {BPF_MAXINSNS} instructions of {SOCK_FILTER_SIZE} bytes"
+)
+
+
+def read(kernel: "Kernel", source: "str | int") -> bytes:
+    """Return the filter in a file, or in that of a descriptor; raises SetupError.
+
+    A descriptor above the standard ones is closed on exec from then on: it was for us.
+    """
+    name = shown(source)
+    if isinstance(source, str):
+        # O_NONBLOCK: nothing that lies in the place of the file may hold us.
+        flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
+        opened = steps.attempt(
+            LAUNCHER, f"open the seccomp filter {name}", lambda: kernel.open(source, flags)
+        )
+        try:
+            return _checked(name, _content(name, opened))
+        finally:
+            posix.close(opened)
+    found = _checked(name, _content(name, source))
+    if source > 2:
+        posix.set_inheritable(source, False)
+    return found
+
+
+def shown(source: "str | int") -> str:
+    """Return how a message names the source of a filter."""
+    return f"descriptor {source}" if isinstance(source, int) else one_line(source)
+
+
+def _content(name: str, descriptor: int) -> bytes:
+    """Return what a regular file holds, from its beginning, and no more than is of use."""
+    found = b""
+    try:
+        if posix.fstat(descriptor).st_mode & 0o170000 != 0o100000:  # S_IFMT, S_IFREG, inode(7)
+            raise SetupError(
+                f"the seccomp filter {name} is not a regular file", stage=LAUNCHER, hint=_HINT
+            )
+        while block := posix.pread(descriptor, _MOST + 1 - len(found), len(found)):
+            found += block
+    except OSError as error:
+        if isinstance(error, SetupError):
+            raise
+        what = f"read the seccomp filter {name}"
+        hint = f"{name} isn't open for reading: {descriptor}<FILE in a shell opens it"
+        raise SetupError(
+            what,
+            stage=LAUNCHER,
+            syscall="read",
+            errno=error.errno,
+            hint=hint if error.errno == _EBADF else None,
+        ) from None
+    return found
+
+
+def _checked(name: str, program: bytes) -> bytes:
+    """Return a filter whose length is one; raises SetupError."""
+    if 0 < len(program) <= _MOST and len(program) % SOCK_FILTER_SIZE == 0:
+        return program
+    size = f"more than {_MOST}" if len(program) > _MOST else str(len(program))
+    raise SetupError(
+        f"the seccomp filter {name} has {size} bytes, which is not the length of a filter",
+        stage=LAUNCHER,
+        hint=_HINT,
+    )
+
+
+def install(program: bytes, name: str) -> Step:
+    """Have the filter judge all calls of the program, seccomp(2)."""
+    what = f"install the seccomp filter {name}"
+    length = len(program) // SOCK_FILTER_SIZE
+
+    def act(kernel: "Kernel", _: str) -> None:
+        # What tells of a failed exec couldn't be read any more, under some filters.
+        from pyinit import execerror, execvp  # noqa: F401
+
+        before = _in_force(kernel.read_file(STATUS))
+        status = kernel.open(STATUS, posix.O_RDONLY)
+        kernel.install_filter(program)
+        try:
+            after = _in_force(posix.read(status, 4096))
+        except OSError:
+            return  # this answer, unlike the one before, can only be the filter's
+        if after[0] != FILTERED or after == before != (FILTERED, 0):
+            raise SetupError(f"{what}: afterwards it is not in force", stage=INIT)
+
+    return Step(
+        INIT,
+        what,
+        f"prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, {{{length}, {name}}})",
+        act,
+        topic="install-filter",
+        last_act=True,
+    )
+
+
+FILTERED = 2
+"""The mode of a process that has filters, proc_pid_status(5)."""
+
+
+def _in_force(status: bytes) -> tuple[int, int]:
+    """Return the mode of seccomp and the number of filters, 0 before Linux 5.9."""
+    pairs = (line.partition(b":") for line in status.splitlines())
+    found = {name: value.strip() for name, _, value in pairs}
+    mode, count = (found.get(name, b"0") for name in (b"Seccomp", b"Seccomp_filters"))
+    return int(mode), int(count)
