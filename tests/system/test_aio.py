@@ -63,7 +63,7 @@ def test_cancelling_who_leaves_a_block_leaves_nothing(tree: Tree) -> None:
 
     async def main() -> None:
         task = asyncio.create_task(leave())
-        done, _ = await asyncio.wait((task,), timeout=1)
+        done, _ = await asyncio.wait((task,), timeout=0.3)
         assert not done
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

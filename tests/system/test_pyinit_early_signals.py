@@ -120,7 +120,7 @@ def test_setting_dispositions_drops_nothing_that_is_pending(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGRTMIN + 4])
 def test_a_signal_at_a_random_moment_of_the_start_is_not_lost(place: Place, number: int) -> None:
     moments = random.Random(number)
-    for _ in range(20):
+    for _ in range(12):
         with place.start("--", *reporter(), prepare=BLOCK_ALL + READY) as running:
             assert running.line() == "starting"
             target = running.pid

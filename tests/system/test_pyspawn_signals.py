@@ -246,7 +246,7 @@ def test_sigkill_as_the_stop_signal() -> None:
 def test_signals_at_any_system_call_of_the_start_are_not_lost(options: list[str]) -> None:
     require("seccomp")
     argv = pyspawn("--stop-timeout=infinity", *options, "--", *reporter())
-    arrive_at_any_call(lambda code: Running(prepared(code, argv)), least=200, moments=10)
+    arrive_at_any_call(lambda code: Running(prepared(code, argv)), least=200, moments=6)
 
 
 @pytest.mark.parametrize("options", [["--init"], ["--share=pid"], ["--user", "--init"]])
@@ -254,7 +254,7 @@ def test_a_signal_at_a_random_moment_kills_or_is_forwarded(options: list[str]) -
     """Only the interpreter's own start may die of it, before any line of ours runs."""
     moments = random.Random(len(options))
     argv = pyspawn(*options, "--", "/bin/sleep", "1000")
-    for _ in range(20):
+    for _ in range(12):
         with Running(prepared(READY, argv)) as running:
             assert running.line() == "starting"
             spin(moments.uniform(0, 0.03))

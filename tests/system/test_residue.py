@@ -1,6 +1,6 @@
 """What is left of a container to which something happened at a random moment: nothing.
 
-RESIDUE_ROUNDS is the number of rounds a kind; without it 100 where CI is set, else 20. To repeat a
+RESIDUE_ROUNDS is the number of rounds a kind; without it 60 where CI is set, else 20. To repeat a
 round that failed, set RESIDUE_SEED to the seed that was told, and RESIDUE_ONLY to its number.
 """
 
@@ -14,7 +14,7 @@ from helpers import residue, workers
 from helpers.capabilities import require
 
 WORKERS = 3
-ROUNDS = int(os.environ.get("RESIDUE_ROUNDS", "100" if os.environ.get("CI") else "20"))
+ROUNDS = int(os.environ.get("RESIDUE_ROUNDS", "60" if os.environ.get("CI") else "20"))
 SEED = int(os.environ.get("RESIDUE_SEED", random.SystemRandom().randrange(1 << 32)))
 NEEDED = {"user namespace": ("userns",), "slirp4netns": ("root", "tun", "slirp4netns")}
 

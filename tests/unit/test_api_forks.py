@@ -23,7 +23,7 @@ class Slow:
     def find_spec(self, name, path=None, target=None):
         if name == sys.argv[2] and not importing.is_set():
             importing.set()
-            forked.wait(1)  # which has to wait for us: so this is over in vain
+            forked.wait(0.3)  # which has to wait for us: so this is over in vain
 
 sys.meta_path.insert(0, Slow())
 thread = threading.Thread(target=exec, args=(sys.argv[4], {"spawner": spawner}), daemon=True)
