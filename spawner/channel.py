@@ -75,8 +75,9 @@ LONGEST_NOTICE = 8192
 class Pipes:
     """The descriptors of the three pipes; -1 is a closed end, or a pipe that isn't needed."""
 
-    __slots__ = ("go_reader", "go_writer", "hands_over", "notice_reader", "notice_writer",
-                 "status_reader", "status_writer")  # fmt: skip
+    ENDS = ("go_reader", "go_writer", "notice_reader", "notice_writer", "status_reader",
+            "status_writer")  # fmt: skip
+    __slots__ = (*ENDS, "hands_over")
 
     def __init__(self) -> None:
         self.status_reader = self.status_writer = -1

@@ -158,7 +158,7 @@ class Container:
             from spawner.life import descendants
 
             self.left += descendants.kill(self.strangers | set(self.left))
-        self.pipes.close(*channel.Pipes.__slots__)
+        self.pipes.close(*channel.Pipes.ENDS)
         for descriptor in (self.pidfd, self.signals):
             if descriptor >= 0:
                 posix.close(descriptor)

@@ -90,18 +90,18 @@ def test_the_launchers_death_is_seen() -> None:
         pipes.close("status_reader")
         pipes.tell(b"nobody hears\n")  # and nobody minds
     finally:
-        pipes.close(*channel.Pipes.__slots__)
+        pipes.close(*channel.Pipes.ENDS)
 
 
 def test_the_ends_of_the_pipes() -> None:
     def open_ends(pipes: channel.Pipes) -> set[str]:
-        return {name for name in channel.Pipes.__slots__ if getattr(pipes, name) >= 0}
+        return {name for name in channel.Pipes.ENDS if getattr(pipes, name) >= 0}
 
     pipes = channel.Pipes()
     assert open_ends(pipes) == set()
     pipes.open(Kernel(), notice=True)
     try:
-        descriptors = [getattr(pipes, name) for name in channel.Pipes.__slots__]
+        descriptors = [getattr(pipes, name) for name in channel.Pipes.ENDS]
         assert not any(map(os.get_inheritable, descriptors))
         assert not os.get_blocking(pipes.notice_writer)
         pipes.be_launcher()
@@ -109,7 +109,7 @@ def test_the_ends_of_the_pipes() -> None:
         pipes.be_child()
         assert open_ends(pipes) == set()
     finally:
-        pipes.close(*channel.Pipes.__slots__)
+        pipes.close(*channel.Pipes.ENDS)
 
 
 @pytest.mark.parametrize(
