@@ -128,6 +128,9 @@ class Supervisor:
         Raises child.ExecFailed, child.ForkFailed, and OSError if anything else can't be done.
         """
         self._adopt()
+        # Before the fork: after it, each page that is written to is copied first, and the child,
+        # which waits until we have let go, would wait for this as well.
+        show(self.asked.twin.name.encode() if self.asked.twin else b"pyinit", self._words)
         if self.asked.tells_all:
             from pyinit import reaper
 
@@ -217,10 +220,8 @@ class Supervisor:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
     def _let_go(self, spared: tuple[int, ...] = ()) -> None:
-        """Let go of all that the workload could wait for, but for `spared`; and take our name."""
-        # The workload may look for both from its start on.
+        """Let go of all that the workload could wait for, but for `spared`."""
         self._close(3, _MOST_DESCRIPTORS, spared)
-        show(self.asked.twin.name.encode() if self.asked.twin else b"pyinit", self._words)
         try:
             posix.chdir("/")
         except OSError as error:
