@@ -67,7 +67,7 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
         (["--net=veth:br0", "true"], 125, "to choose a kind of network, use --network veth:br0"),
         (["--user=nobody", "true"], 125, "to join a user namespace, use --user=/proc/PID/ns/user"),
         (["--net=container:web", "true"], 125, "'{{.State.Pid}}' web)/ns/net"),
-        (["--mount", "type=bind,src=/a,dst=/b", "true"], 127, "mount ... && exec PROGRAM'`"),
+        (["--mount", "type=bind,src=/a,dst=/b", "true"], 127, "read-only, and --tmpfs DST"),
         (["--ipc=4194305", "true"], 125, "--ipc=/proc/4194305/ns/ipc"),
         (["exec", "4194304", "--dry-run", "true"], 125, "the pid of a container)"),
     ],
