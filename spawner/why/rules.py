@@ -31,15 +31,18 @@ def why(error: "SetupError", spec: "Spec | None", host: Host | None = None) -> s
     `spec` is what was asked for, as far as that is known. Never raises.
     """
     host = host or Host()
+    asked = _RULES
     wanted = None if spec is None else spec.wish(Joins)
     if wanted is not None:
         from spawner.why import joins
 
         found = joins.why(error, wanted, host)
-        if found or error.hint or error.stage == INIT:  # whose paths are others' by now
+        if found or error.hint:
             return found
+        if error.stage == INIT:  # whose paths are others' by now
+            asked = _OF_WISHES
     case = Case(error, spec, host)
-    for errnos, rule in _RULES:
+    for errnos, rule in asked:
         if case.errno in errnos:
             found = rule(case)
             if found:
@@ -47,15 +50,20 @@ def why(error: "SetupError", spec: "Spec | None", host: Host | None = None) -> s
     return None
 
 
-_RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
-    ((errno.EMFILE,), limits.no_descriptor),
-    ((errno.ENFILE,), limits.no_file),
-    ((errno.E2BIG,), limits.too_long),
+_OF_WISHES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     (DENIED, limits.nice),
     (DENIED, limits.oom_score),
     ((errno.EPERM,), rights.no_setpcap),
     ((errno.EPERM,), rights.securebits),
     ((errno.EACCES, errno.EINVAL), rights.unfit_filter),
+)
+"""Those that go by what was asked for, and by no path."""
+
+_RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
+    ((errno.EMFILE,), limits.no_descriptor),
+    ((errno.ENFILE,), limits.no_file),
+    ((errno.E2BIG,), limits.too_long),
+    *_OF_WISHES,
     ((errno.ENOENT, errno.ESRCH, *DENIED), missing.no_proc),
     ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), missing.born_elsewhere),
     ((errno.EAGAIN,), limits.own_processes),

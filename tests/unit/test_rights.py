@@ -23,6 +23,7 @@ from spawner.host.proc import CAPABILITIES
 from spawner.ids.identity import Identity
 from spawner.ids.mapping import Maps
 from spawner.ids.part import Ids
+from spawner.joining.target import Joins
 from spawner.limit.limits import Limits
 from spawner.limit.part import Bounds
 from spawner.linux import Kernel
@@ -613,6 +614,13 @@ BOUNDING = "drop CAP_KILL from the bounding set"
 def test_hints(step: str, kinds: tuple[str, ...], words: str) -> None:
     error = SetupError(step, stage=INIT, syscall="prctl", errno=errno.EPERM)
     assert words in str(rules.why(error, make(*kinds), Fake()))
+
+
+def test_hints_where_namespaces_are_joined() -> None:
+    error = SetupError("install the seccomp filter x", stage=INIT, syscall="prctl",
+                       errno=errno.EACCES)  # fmt: skip
+    spec = make(seccomp="x", joins=Joins(files={"net": "/x"}))
+    assert "a filter takes no_new_privs" in str(rules.why(error, spec, Fake()))
 
 
 @pytest.mark.parametrize(
