@@ -178,6 +178,7 @@ _ARGUMENTS = {
     "move_mount": (ULong, ULong, String, ULong, String, ULong),  # move_mount(2)
     "open_tree": (ULong, ULong, String, ULong),  # open_tree(2)
     "pidfd_send_signal": (ULong, ULong, ULong, String, ULong),  # pidfd_send_signal(2)
+    "pivot_root": (String, String),  # pivot_root(2), which C libraries export undeclared
     "prctl": (Int, ULong, ULong, ULong, ULong),  # prctl(2), sys/prctl.h
     "sethostname": (String, ULong),  # sethostname(2), unistd.h
     "setns": (Int, Int),  # setns(2), sched.h
@@ -581,16 +582,27 @@ class Kernel:
         flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
         call("move_mount", _CALLS["move_mount"], mount, b"", place, b"", flags)
 
+    def pivot_root(self) -> None:
+        """Make the mount of the working directory the root, and mount the old root over it.
+
+        See pivot_root(2).
+        """
+        call("pivot_root", b".", b".")
+
     def capacity(self, descriptor: int) -> tuple[int, int]:
         """Return the bytes and the files that a file system can hold, fstatvfs(3)."""
         found = _named("fstatfs", posix.fstatvfs, descriptor)
         return found.f_blocks * found.f_frsize, found.f_files
 
-    def mounts(self) -> "list[Mount]":
-        """Return the mounts in our mount namespace and root, proc_pid_mountinfo(5)."""
+    def mounts(self, directory: int | None = None) -> "list[Mount]":
+        """Return the mounts in our mount namespace and root, proc_pid_mountinfo(5).
+
+        `directory` is an open /proc, where it isn't that of our root.
+        """
         from spawner.host import proc
 
-        return proc.mounts(proc.text("/proc/self/mountinfo"))
+        found = proc.read("/proc/self/mountinfo", proc=directory)
+        return proc.mounts(found.decode("utf-8", "surrogateescape"))
 
     def directory(self) -> str:
         """Return the path of the working directory, getcwd(2)."""

@@ -166,8 +166,8 @@ def _mounts(_: str, value: Mounts) -> list[str]:
     if not isinstance(value, Mounts):
         raise TypeError
     words = []
-    for option, first, *second in options(value):
-        words += [_unread(option, first), *second]
+    for option, *texts in options(value):
+        words += [_unread(option, texts[0]), *texts[1:]] if texts else [f"--{option}"]
     return words
 
 

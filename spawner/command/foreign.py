@@ -105,7 +105,7 @@ RUN: "Mapping[str, str]" = {
     "--unshare-all": "use --unshare all",
     **{f"--unshare-{kind}": f"use --{kind}" for kind in NAMESPACES},
     **{f"--unshare-{kind}-try": f"use --unshare-try {kind}" for kind in ("user", "cgroup")},
-    **dict.fromkeys(("--dev", "--read-only"), _INSIDE),
+    "--dev": "use --dev-bind /dev /dev",
     "--volume": f"use {_BIND}",
     "--size": "use --tmpfs DST:size=SIZE",
     **dict.fromkeys(("--bind-fd", "--ro-bind-fd"), f"name the path of what is bound: {_BIND}"),
@@ -120,8 +120,8 @@ RUN: "Mapping[str, str]" = {
     **dict.fromkeys(("--memory", "--cpus", "--pids-limit"), _LIMITS),
     "--ulimit": "use --rlimit NAME=SOFT[:HARD]",
     "--share-net": "use --share net, or nothing at all: the network is shared unless you say --net",
-    "-R": "PROGRAM has pyspawn's root directory: put `chroot DIR` in front of PROGRAM",
-    "--root": "PROGRAM has pyspawn's root directory: put `chroot DIR` in front of PROGRAM",
+    "-R": "use --rootfs DIR",
+    "--root": "use --rootfs DIR",
     "-e": "use --env NAME=VALUE",
 }
 """What to say of an option that `pyspawn run` doesn't know, by its spelling."""

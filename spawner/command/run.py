@@ -270,6 +270,12 @@ MOUNTS = (
         optional=True,
         help="Mount proc on DIR in place of /proc, in a new mount namespace.",
     ),
+    Option(
+        "rootfs",
+        metavar="DIR",
+        help="Make DIR the root directory, and start PROGRAM in it, unless there is --workdir.",
+    ),
+    Option("read-only", help="Make the root of --rootfs read-only, with all mounted below."),
     _bind("bind", "Mount the host's file or directory SRC on DST. Repeatable, as the next ones."),
     _bind("ro-bind", "The same, read-only, with all that is mounted below."),
     _bind("dev-bind", "The same as --bind, and device files can be opened."),

@@ -7,7 +7,7 @@ earlier one is no use to anybody, and was meant otherwise: it is refused.
 import posix
 
 from pyinit import cmdline
-from spawner.errors import SpecError
+from spawner.errors import SpecError, mark
 from spawner.spec import Frozen, check_text
 
 TYPE_CHECKING = False
@@ -122,14 +122,29 @@ class Tmpfs(Frozen):
 class Mounts(Frozen):
     """Mounts of a container: a Bind or a Tmpfs each, made in their order.
 
+    `root` is a directory of the host's that becomes the root directory, None for the host's own
+    root; `read_only` makes it so, with all that is mounted below.
+
     Raises SpecError for one that would hide an earlier one, or the container's /proc, and TypeError
     for anything else.
     """
 
     entries: "tuple[Entry, ...]"
+    root: str | None
+    read_only: bool
 
-    def __init__(self, entries: "Iterable[Entry]" = ()) -> None:
-        self._set(entries=tuple(entries))
+    def __init__(
+        self,
+        entries: "Iterable[Entry]" = (),
+        *,
+        root: "Path | None" = None,
+        read_only: bool = False,
+    ) -> None:
+        self._set(
+            entries=tuple(entries),
+            root=None if root is None else _path("root", root),
+            read_only=bool(read_only),
+        )
         self._check()
 
     def _check(self) -> None:
@@ -137,9 +152,21 @@ class Mounts(Frozen):
             if not isinstance(each, (Bind, Tmpfs)):
                 raise TypeError(f"Mounts holds a Bind or a Tmpfs each, not {each!r}")
         check_order(self.entries)
+        check_root(self.root, read_only=self.read_only)
 
     def __repr__(self) -> str:
-        return f"Mounts({list(self.entries)!r})"
+        more = "" if self.root is None else f", root={self.root!r}, read_only={self.read_only}"
+        return f"Mounts({list(self.entries)!r}{more})"
+
+
+def check_root(root: str | None, *, read_only: bool) -> None:
+    """Raise SpecError for a root that makes no sense."""
+    if root is not None:
+        check_text("the root", root)
+        if not root:
+            raise SpecError("the root is an empty path")
+    elif read_only:
+        raise SpecError("only a root of its own can be read-only", f"add {mark('--rootfs DIR')}")
 
 
 def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
@@ -213,6 +240,10 @@ def shown(size: int) -> str:
 
 def options(mounts: Mounts) -> "Iterator[list[str]]":
     """Yield the words of each option that asks for `mounts`: its name, and its values."""
+    if mounts.root is not None:
+        yield ["rootfs", mounts.root]
+    if mounts.read_only:
+        yield ["read-only"]
     for each in mounts.entries:
         yield [each.option, *each.words]
 

@@ -9,7 +9,11 @@
    (`paths.walk`), and the mount is made on what was opened: so nobody who may write to a part of
    the path can lead it elsewhere. By then it is known where the path leads, so what would hide an
    earlier mount, or the working directory, is refused.
-4. What is mounted is looked at by its number, with all that is mounted below: each has the flags
+4. With a root of its own, a copy of that directory's mounts becomes the root before all else is
+   mounted, so that all paths are those of the container. The old root goes last: where it is gone,
+   the kernel lets no user namespace mount a /proc, since none is visible (fs/namespace.c,
+   mount_too_revealing).
+5. What is mounted is looked at by its number, with all that is mounted below: each has the flags
    that were asked for, or there's no container.
 
 A mount point that isn't there is made only in a tmpfs of these steps' own making: everything else
@@ -62,6 +66,22 @@ class Source(Frozen):
     held: int
 
 
+class Root(Frozen):
+    """A directory that becomes the root, with the descriptor by which the launcher holds it."""
+
+    path: str
+    read_only: bool
+    held: int
+
+    @property
+    def flags(self) -> int:
+        """The flags that its mounts get: its device files are of another host's making."""
+        return linux.MS_NODEV | (linux.MS_RDONLY if self.read_only else 0)
+
+    def __str__(self) -> str:
+        return f"make {self.path} the root directory" + (", read-only" if self.read_only else "")
+
+
 class Ground:
     """What the init has mounted so far, and what it has ready to be mounted: its own memory.
 
@@ -75,29 +95,54 @@ class Ground:
         self._made: set[str] = set()
         self._ready: dict[Bind, int] = {}
         self._plain: set[Bind] = set()
+        self._old = -1
+        self._proc: int | None = None
 
     def prepare(self, kernel: "Kernel", source: Source) -> None:
         """Make a copy of the mounts of a source; raises SetupError and SyscallError."""
         bind = source.bind
-        place = kernel.open_source(bind.source)
-        try:
-            if kernel.identity(place) != kernel.identity(source.held):
-                raise SetupError(
-                    f"{_what(bind)}: another file has taken the place of {bind.source}",
-                    stage=INIT,
-                    path=bind.source,
-                    hint="let nobody else rename it while pyspawn starts, or name what a link of "
-                    "/proc stands for",
-                )
-            self._ready[bind] = copy = _clone(kernel, bind, place)
-        finally:
-            posix.close(place)
-        try:
-            kernel.set_mount_flags(copy, flags_of(bind))
-        except SyscallError as error:
-            if error.errno != errno.ENOSYS:
-                raise
+        copy, has_flags = _copy(kernel, _what(bind), bind.source, source.held, flags_of(bind))
+        self._ready[bind] = copy
+        if not has_flags:
             self._plain.add(bind)
+
+    def enter(self, kernel: "Kernel", root: Root) -> None:
+        """Make a copy of a directory's mounts the root; raises SetupError and SyscallError.
+
+        The old root stays mounted, until `leave`.
+        """
+        self._old = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+        self._proc = kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
+        copy, has_flags = _copy(kernel, str(root), root.path, root.held, root.flags)
+        try:
+            place = kernel.open_source(root.path)
+            try:
+                kernel.attach(copy, place)
+            finally:
+                posix.close(place)
+            if not has_flags:
+                _remount(kernel, copy, root.flags)
+            _check_flags(kernel, str(root), copy, root.flags)
+            kernel.fchdir(copy)
+            _pivot(kernel, root)
+            kernel.chdir("/")
+            new = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+            try:
+                if _number(kernel, new) != _number(kernel, copy):
+                    raise SetupError(f"{root}: afterwards it is another", stage=INIT)
+            finally:
+                posix.close(new)
+        finally:
+            posix.close(copy)
+
+    def leave(self, kernel: "Kernel") -> None:
+        """Unmount the old root, with all that is mounted below; raises SyscallError."""
+        kernel.fchdir(self._old)
+        kernel.unmount(".")
+        kernel.chdir("/")
+        posix.close(self._old)
+        if self._proc is not None:
+            posix.close(self._proc)
 
     def bind(self, kernel: "Kernel", bind: Bind) -> None:
         """Mount the copy of a source's mounts; raises SetupError and SyscallError."""
@@ -106,7 +151,7 @@ class Ground:
             self._attach(kernel, bind, copy, file=not kernel.is_directory(copy))
             if bind in self._plain:
                 _remount(kernel, copy, flags_of(bind))
-            _check_flags(kernel, bind, copy, flags_of(bind))
+            _check_flags(kernel, _what(bind), copy, flags_of(bind), self._proc)
         finally:
             posix.close(copy)
 
@@ -122,7 +167,7 @@ class Ground:
                     stage=INIT,
                 )
             self._attach(kernel, tmpfs, new, file=False)
-            _check_flags(kernel, tmpfs, new, _TMPFS_FLAGS)
+            _check_flags(kernel, _what(tmpfs), new, _TMPFS_FLAGS, self._proc)
             self._made.add(_number(kernel, new))
         finally:
             posix.close(new)
@@ -214,6 +259,36 @@ def prepare(ground: Ground, sources: "Iterable[Source]") -> "Iterator[Step]":
         )
 
 
+def enter(ground: Ground, root: Root) -> Step:
+    """Make a directory the root."""
+    names = "|".join(_names(root.flags))
+    return Step(
+        INIT,
+        str(root),
+        f'open_tree(open("{root.path}", O_PATH), "", '
+        "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
+        f'mount_setattr(TREE, "", AT_EMPTY_PATH|AT_RECURSIVE, {{{names}}}), '
+        f'move_mount(TREE, "", open("{root.path}", O_PATH), "", '
+        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH), "
+        'fchdir(TREE), pivot_root(".", ".")',
+        lambda kernel, _: ground.enter(kernel, root),
+        topic="change-root",
+        needs=("mount",),
+    )
+
+
+def leave(ground: Ground) -> Step:
+    """Unmount the old root."""
+    return Step(
+        INIT,
+        "unmount the old root",
+        'fchdir(OLD), umount2(".", MNT_DETACH), chdir("/")',
+        lambda kernel, _: ground.leave(kernel),
+        topic="leave-old-root",
+        needs=("mount",),
+    )
+
+
 def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
     """Yield the steps that make the mounts, in their order."""
     for each in entries:
@@ -221,7 +296,7 @@ def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
 
 
 def find_init() -> Step:
-    """Look whether the mounts have left in sight what pyinit is made of.
+    """Look whether root and mounts have left in sight what pyinit is made of.
 
     Its interpreter would say so with a traceback.
     """
@@ -249,13 +324,13 @@ def find_init() -> Step:
 
 
 def _hidden(path: str) -> SetupError:
-    """Return the error for a part of pyinit that a mount hides."""
+    """Return the error for a part of pyinit that isn't in sight."""
     place = path.rpartition("/")[0]
     return SetupError(
-        f"a mount hides {path}, which pyinit needs",
+        f"{path}, which pyinit needs, isn't in the container",
         stage=INIT,
         path=path,
-        hint=f"bind {place} on itself after that mount, or do without an init",
+        hint=f"bind {place} on itself, after what hides it, or do without an init",
     )
 
 
@@ -302,7 +377,56 @@ def _page() -> int:
     return posix.sysconf("SC_PAGESIZE")
 
 
-def _clone(kernel: "Kernel", bind: Bind, place: int) -> int:
+def _copy(kernel: "Kernel", what: str, path: str, held: int, flags: int) -> tuple[int, bool]:
+    """Return a copy of the mounts at and below `path`, and whether it has `flags`.
+
+    It hasn't on kernels without mount_setattr(2). `held` is what the launcher has opened there.
+    Raises SetupError and SyscallError.
+    """
+    place = kernel.open_source(path)
+    try:
+        if kernel.identity(place) != kernel.identity(held):
+            raise SetupError(
+                f"{what}: another file has taken the place of {path}",
+                stage=INIT,
+                path=path,
+                hint="let nobody else rename it while pyspawn starts, or name what a link of "
+                "/proc stands for",
+            )
+        copy = _clone(kernel, what, path, place)
+    finally:
+        posix.close(place)
+    try:
+        kernel.set_mount_flags(copy, flags)
+    except SyscallError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        return copy, False
+    return copy, True
+
+
+def _pivot(kernel: "Kernel", root: Root) -> None:
+    """Make the working directory the root; raises SetupError."""
+    try:
+        kernel.pivot_root()
+    except SyscallError as error:
+        hint = None
+        if error.errno == errno.EINVAL:
+            hint = (
+                "the kernel can't change the root where the old one is an initramfs or no mount "
+                "point, as after a chroot: start pyspawn below a root that is mounted"
+            )
+        raise SetupError(
+            str(root),
+            stage=INIT,
+            syscall=error.syscall,
+            errno=error.errno,
+            path=root.path,
+            hint=hint,
+        ) from None
+
+
+def _clone(kernel: "Kernel", what: str, path: str, place: int) -> int:
     """Return a copy of the mounts of an open source; raises SetupError and SyscallError."""
     try:
         return kernel.clone_tree(place)
@@ -310,12 +434,12 @@ def _clone(kernel: "Kernel", bind: Bind, place: int) -> int:
         if error.errno != errno.EINVAL:
             raise
         raise SetupError(
-            _what(bind),
+            what,
             stage=INIT,
             syscall=error.syscall,
             errno=error.errno,
-            path=bind.source,
-            hint=f"{bind.source} is in another mount namespace, as behind a link of /proc, or on a "
+            path=path,
+            hint=f"{path} is in another mount namespace, as behind a link of /proc, or on a "
             "mount that is unbindable: name a file that is mounted here",
         ) from None
 
@@ -363,10 +487,14 @@ def below(mounts: "Sequence[Mount]", number: str) -> "list[Mount]":
     return found
 
 
-def _check_flags(kernel: "Kernel", entry: "Entry", mount: int, flags: int) -> None:
-    """Raise SetupError unless a mount, and each below it, has all of `flags`."""
-    what = _what(entry)
-    found = below(kernel.mounts(), _number(kernel, mount))
+def _check_flags(
+    kernel: "Kernel", what: str, mount: int, flags: int, directory: int | None = None
+) -> None:
+    """Raise SetupError unless a mount, and each below it, has all of `flags`.
+
+    `directory` is an open /proc, None for that of our root.
+    """
+    found = below(kernel.mounts(directory), _number(kernel, mount))
     if not found:
         raise SetupError(f"{what}: afterwards there is no such mount", stage=INIT)
     for each in found:

@@ -6,7 +6,7 @@ from errno import ENOENT
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
 from spawner.mount.mounts import Bind
-from spawner.steps import MOUNTS, Part, failed
+from spawner.steps import MOUNTS, Part, attempt, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
-    from spawner.mount.operations import Source
+    from spawner.mount.operations import Root, Source
     from spawner.mount.tree import Tree
     from spawner.spec import Spec
     from spawner.steps import Look, Step
+
+OPEN = "open what is to be bound"
 
 
 class Mounts(Part):
@@ -31,6 +33,7 @@ class Mounts(Part):
         self._spec = spec
         self._entries = list(tree.entries)
         self._sources: list[Source] = []
+        self._root: Root | None = None
         self.looks: list[Look] = []
 
     @property
@@ -40,22 +43,41 @@ class Mounts(Part):
 
     def _inside(self) -> "Iterator[Step]":
         stays = not (self._spec.workdir or "").startswith("/")
-        yield from steps.inside(self._tree, self._entries, self._sources, stays=stays)
-        if self._entries and self._spec.init == "":
+        yield from steps.inside(
+            self._tree, self._entries, self._sources, stays=stays, root=self._root
+        )
+        if (self._entries or self._root) and self._spec.init == "":
             from spawner.mount import operations
 
             yield operations.find_init()
 
     def hold(self, kernel: "Kernel") -> None:
-        """Open the source of each bind; raises SetupError."""
+        """Open the root, and the source of each bind; raises SetupError."""
+        if self._tree.root is not None:
+            self._hold_root(kernel, self._tree.root)
         for each in self._tree.entries:
             if isinstance(each, Bind):
                 self._hold(kernel, each)
 
+    def _hold_root(self, kernel: "Kernel", path: str) -> None:
+        from spawner.mount.operations import Root
+
+        self.looks.append((LAUNCHER, OPEN, f'open("{path}", O_PATH)'))
+        what = f"open the root {path}"
+        held = attempt(LAUNCHER, what, lambda: kernel.open_source(path))
+        self._root = Root(path, self._tree.read_only, held)
+        if not attempt(LAUNCHER, what, lambda: kernel.is_directory(held)):
+            raise SetupError(
+                f"the root {path} isn't a directory",
+                stage=LAUNCHER,
+                path=path,
+                hint="unpack an image first, and name the directory",
+            )
+
     def _hold(self, kernel: "Kernel", bind: Bind) -> None:
         from spawner.mount.operations import Source
 
-        self.looks.append((LAUNCHER, "open what is to be bound", f'open("{bind.source}", O_PATH)'))
+        self.looks.append((LAUNCHER, OPEN, f'open("{bind.source}", O_PATH)'))
         try:
             held = kernel.open_source(bind.source)
         except SyscallError as error:
@@ -66,10 +88,13 @@ class Mounts(Part):
         self._sources.append(Source(bind, held))
 
     def let_go(self) -> None:
-        """Close the sources, of which the init has copies."""
+        """Close the sources and the root, of which the init has copies."""
         for source in self._sources:
             posix.close(source.held)
         self._sources = []
+        if self._root is not None:
+            posix.close(self._root.held)
+            self._root = None
 
 
 def find(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from spawner.linux import Kernel
     from spawner.mount.mounts import Entry
-    from spawner.mount.operations import Source
+    from spawner.mount.operations import Root, Source
     from spawner.mount.tree import Tree
 
 _FLAGS = {PRIVATE: "MS_PRIVATE", SLAVE: "MS_SLAVE", SHARED: "MS_SHARED"}
@@ -31,32 +31,37 @@ def inside(
     sources: "Iterable[Source]" = (),
     *,
     stays: bool = True,
+    root: "Root | None" = None,
 ) -> "Iterator[Step]":
     """Yield the steps that give the new mount namespace its propagation, its /proc and its mounts.
 
     `entries` are those of the tree, without what isn't there, and `sources` what they bind. The
     sources come before all that is mounted, which may cover them. The program `stays` in the
-    working directory or goes elsewhere.
+    working directory or goes elsewhere. `root` is the directory that becomes the root.
     """
     if tree.propagation != UNCHANGED:
         yield propagate(tree.propagation)
-    if not tree.entries:
+    if not tree.entries and root is None:
         yield _proc(tree)
         return
     from spawner.mount import operations
 
     ground = operations.Ground({"/proc", tree.mount_proc or "/proc"}, stays=stays)
     yield from operations.prepare(ground, sources)
+    if root is not None:
+        yield operations.enter(ground, root)
     yield _proc(tree)
     yield from operations.make(ground, entries)
+    if root is not None:
+        yield operations.leave(ground)
 
 
 def _proc(tree: "Tree") -> Step:
     """Mount a /proc where it is wanted."""
     apart = tree.propagation in (SHARED, UNCHANGED)
     if tree.mount_proc is not None:
-        return mount_proc(tree.mount_proc, needs=("mount",), apart=apart)
-    return mount_proc("/proc", needs=("mount", "pid"), apart=apart)
+        return mount_proc(tree.mount_proc, needs=("mount",), apart=apart, root=tree.root)
+    return mount_proc("/proc", needs=("mount", "pid"), apart=apart, root=tree.root)
 
 
 def propagate(how: str) -> Step:
@@ -73,19 +78,20 @@ def propagate(how: str) -> Step:
     )
 
 
-def mount_proc(path: str, *, needs: tuple[str, ...], apart: bool) -> Step:
+def mount_proc(path: str, *, needs: tuple[str, ...], apart: bool, root: str | None = None) -> Step:
     """Mount a proc file system on the directory `path`.
 
     With `apart` mounts spread to the host's own tree, so what is mounted there is made private
     first: a mount belongs to the propagation of what it's made on. A plain directory belongs to
-    that of the mount around it, which stays as it is: so it's refused.
+    that of the mount around it, which stays as it is: so it's refused. `root` is the directory of
+    the host's that is the root by then.
     """
     what = f"mount proc on {path}"
 
     def act(kernel: "Kernel", _: str) -> None:
         here = kernel.open(".", posix.O_PATH | posix.O_DIRECTORY)
         try:
-            place = _open(kernel, what, path)
+            place = _open(kernel, what, path, root)
             try:
                 kernel.fchdir(place)
             finally:
@@ -136,7 +142,7 @@ def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
         ) from None
 
 
-def _open(kernel: "Kernel", what: str, path: str) -> int:
+def _open(kernel: "Kernel", what: str, path: str, root: str | None) -> int:
     """Return a descriptor of the directory `path`; no part of it may be a symbolic link."""
     try:
         return kernel.open_directory(path)
@@ -147,6 +153,8 @@ def _open(kernel: "Kernel", what: str, path: str) -> int:
                 f"{error.path} is a symbolic link, and whoever made it decides where it leads: "
                 f"name the directory itself, as `realpath {path}` shows it"
             )
+        elif error.errno == errno.ENOENT and root is not None:
+            hint = f"make a directory for it: `mkdir {root.rstrip('/')}{path}`"
         raise SetupError(
             what, stage=INIT, syscall=error.syscall, errno=error.errno, path=path, hint=hint
         ) from None

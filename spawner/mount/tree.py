@@ -22,6 +22,7 @@ class Tree(Wish):
 
     `propagation` says how mounts spread, and `mount_proc` where a proc file system goes, None for
     on /proc if the PID namespace is new, too. `entries` are the other mounts, in their order.
+    `root` is the directory that becomes the root, and may be `read_only`.
     """
 
     door = "spawner.mount.part"
@@ -30,6 +31,8 @@ class Tree(Wish):
     propagation: str = PRIVATE
     mount_proc: str | None = None
     entries: "tuple[Entry, ...]" = ()
+    root: str | None = None
+    read_only: bool = False
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
@@ -41,6 +44,8 @@ class Tree(Wish):
             )
         if self.mount_proc is not None:
             yield "mount", f"mounting proc on {self.mount_proc} needs a new mount namespace"
+        if self.root is not None:
+            yield "mount", f"the root {self.root} needs a new mount namespace"
         for each in self.entries:
             yield "mount", f"{each} needs a new mount namespace"
 
@@ -68,10 +73,12 @@ class Tree(Wish):
             if not self.mount_proc:
                 raise SpecError("the directory for proc is an empty path")
         mounts.check_order(self.entries, self.mount_proc)
-        if self.entries and self.propagation != PRIVATE:
+        mounts.check_root(self.root, read_only=self.read_only)
+        made = [f"the root {self.root}"] if self.root is not None else list(map(str, self.entries))
+        if made and self.propagation != PRIVATE:
             asked = mark(f"--propagation {self.propagation}")
             raise SpecError(
-                f"{self.entries[0]} can't be made with {asked}",
+                f"{made[0]} can't be made with {asked}",
                 "it would spread, or what spreads would appear below it, with other flags: leave "
                 "out one of them",
             )
@@ -81,12 +88,15 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Tree | None:
     """Return the tree that the options ask for, None for that of a plain run; raises SpecError."""
     proc = values.get("mount_proc")
     entries = values.get("mounts", ())
-    makes = proc is not None or bool(entries)
+    root = values.get("rootfs")
+    makes = proc is not None or bool(entries) or root is not None
     if makes and "mount" not in (*choice.share, *choice.attempt):
         choice.unshare.append("mount")
     found = Tree(
         propagation=values.get("propagation", PRIVATE),
         mount_proc="/proc" if proc is True else proc,
         entries=tuple(entries),
+        root=root,
+        read_only=values.get("read_only", False),
     )
     return None if found == Tree() else found

@@ -411,6 +411,21 @@ TEXTS = {
         "Anew, since the kernel binds nothing of another mount namespace.",
         "open_tree(2), mount_setattr(2), mount_namespaces(7)",
     ),
+    "change-root": Text(
+        "The mounts of the directory and below are copied, the copy is mounted on the directory "
+        "itself, and becomes the root of this mount namespace. The old root is mounted over it for "
+        "the time being.",
+        "After the sources of binds are copied, which are paths of the old root, and before all "
+        "that is mounted on paths of the new.",
+        "pivot_root(2), open_tree(2), move_mount(2)",
+    ),
+    "leave-old-root": Text(
+        "The old root goes, with all that is mounted below: no path leads to the files of the host "
+        "any more, but to what was bound.",
+        "After /proc is mounted: the kernel lets a user namespace mount one only where one can be "
+        "seen. Nothing is unmounted outside, since this is a copy of the mounts.",
+        "umount2(2), pivot_root(2), mount_namespaces(7)",
+    ),
     "bind": Text(
         "The target is opened part by part, links being followed by their text. Then the copy is "
         "mounted on what was opened, and each mount in it is read back.",

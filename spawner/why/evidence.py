@@ -8,6 +8,7 @@ import errno
 import posix
 
 from pyinit.execerror import text
+from spawner.errors import INIT
 from spawner.host import proc
 from spawner.spec import NAMESPACES
 
@@ -78,6 +79,7 @@ class Case:
         self.syscall = error.syscall or ""
         self.path = error.path or ""
         self.step = error.step
+        self.stage = error.stage
         wanted = spec.namespaces.wanted if spec else frozenset(NAMESPACES)
         words = error.step.replace(",", " ").split()
         named = [kind for kind in NAMESPACES if kind in wanted and kind in words]
@@ -92,6 +94,14 @@ class Case:
 
         tree = None if self.spec is None else self.spec.wish(Tree)
         return tree is not None and self.path == tree.mount_proc
+
+    @property
+    def root(self) -> str | None:
+        """The directory that was the root when the call failed, None for the host's own."""
+        from spawner.mount.tree import Tree
+
+        tree = None if self.spec is None else self.spec.wish(Tree)
+        return tree.root if tree is not None and self.stage == INIT else None
 
     @property
     def lacks_root_mount(self) -> bool:

@@ -14,6 +14,11 @@ def way(case: Case) -> str | None:
         return None
     if case.errno not in (errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOTDIR):
         return None  # of a file system that has failed, which may not answer the next time
+    if case.root is not None:
+        if case.syscall == "openat":  # where the step knows better
+            return None
+        place = shown(f"{case.root.rstrip('/')}/{case.path.lstrip('/')}")
+        return f"the path is one in the root {shown(case.root)}: `ls -ld {place}` shows it"
     opened = case.syscall == "openat" and not case.names_proc
     if opened and case.spec is None:  # what is to be let go of: `release` says where to look
         return None

@@ -59,7 +59,7 @@ ACTS = (KILL, PAUSE, STOP_AND_KILL, HANG_UP)
 KEPT = ("share pid", "exec")
 """Those with a keeper."""
 
-KINDS = ("run", "user namespace", "mounts", "share pid", "exec", "slirp4netns", "API")
+KINDS = ("run", "user namespace", "mounts", "root", "share pid", "exec", "slirp4netns", "API")
 
 
 def words(kind: str, target: int) -> list[Word]:
@@ -80,6 +80,7 @@ def words(kind: str, target: int) -> list[Word]:
             "/usr",
             "/srv/a",
         ],
+        "root": ["--init", "--rootfs", "/", "--read-only", "--dev-bind", "/dev", "/dev"],
         "share pid": ["--share", "pid"],
         "exec": ["exec", str(target)],
         "slirp4netns": ["--init", "--network", "slirp4netns"],

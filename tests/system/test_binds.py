@@ -497,11 +497,11 @@ def test_what_the_init_needs_may_be_covered(room: Room, more: list[str]) -> None
 def test_pyinit_that_is_covered_is_told(room: Room) -> None:
     words = ["--init", "--workdir", "/", "--tmpfs", PLACE]
     message, hint = refused(sh("echo ran", *words))
-    assert message == f"a mount hides {PLACE}/pyinit/__init__.py, which pyinit needs"
-    assert hint == f"bind {PLACE}/pyinit on itself after that mount, or do without an init"
+    assert message == f"{PLACE}/pyinit/__init__.py, which pyinit needs, isn't in the container"
+    assert hint == f"bind {PLACE}/pyinit on itself, after what hides it, or do without an init"
     heeded = sh("echo ran", *words, "--ro-bind", f"{PLACE}/pyinit", f"{PLACE}/pyinit")
     assert (heeded.out, heeded.errors) == (b"ran\n", "")
-    with pytest.raises(spawner.SetupError, match="a mount hides "):
+    with pytest.raises(spawner.SetupError, match="which pyinit needs"):
         spawner.run(["true"], mounts=spawner.Mounts([spawner.Tmpfs(PLACE)]), cwd="/")
 
 

@@ -90,6 +90,10 @@ def test_the_defaults() -> None:
         ({"limits": spawner.Limits()}, []),
         ({"mounts": spawner.Mounts()}, []),
         (
+            {"mounts": spawner.Mounts(root=Path("-d"), read_only=True)},
+            [b"--rootfs=-d", b"--read-only"],
+        ),
+        (
             {
                 "mounts": spawner.Mounts(
                     [

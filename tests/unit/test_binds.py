@@ -67,10 +67,10 @@ def test_a_mount_that_hides_an_earlier_one_is_refused_and_no_other(
         with pytest.raises(SpecError, match="would hide"):
             Mounts(wanted)
         return
-    found = Mounts(wanted)
+    found = Mounts(wanted, root="/r", read_only=True)
     names = {"Mounts": Mounts, "Bind": Bind, "Tmpfs": Tmpfs}
     assert eval(repr(found), names) == found
-    assert hash(found) == hash(Mounts(wanted))
+    assert hash(found) == hash(Mounts(wanted, root="/r", read_only=True))
 
 
 @given(PLACES, PLACES)
@@ -122,6 +122,9 @@ def test_words_of_a_tmpfs(word: str, target: str, size: int) -> None:
         (lambda: Bind("/a", "/b", read_only=True, devices=True), "both read-only and with devices"),
         (lambda: mounts.bind("bind", "/a:/b", "app"), "two: --bind /a /b"),
         (lambda: mounts.bind("ro-bind", "/a:/b:ro", "app"), "two: --ro-bind /a /b"),
+        (lambda: Mounts(read_only=True), "only a root of its own can be read-only"),
+        (lambda: Mounts(root=""), "the root of a mount is an empty path"),
+        (lambda: Tree(root="/a", propagation="shared"), "the root /a can't be made with --prop"),
         (lambda: Mounts([Tmpfs("/proc")]), "the tmpfs on /proc would hide the container's /proc"),
         (
             lambda: Mounts([Tmpfs("/a/b"), Bind("x", "/a")]),
@@ -196,6 +199,9 @@ class Placing(Recording):
             raise SyscallError("openat", errno.ENOENT, path)
         return os.open("/", os.O_PATH)
 
+    def is_directory(self, descriptor: int) -> bool:
+        return True
+
 
 def test_sources_come_first_proc_next_and_the_mounts_in_their_order() -> None:
     spec = make(Tmpfs("/a"), Bind("/s", "/a/s"), Bind("/t", "/t", read_only=True))
@@ -215,6 +221,21 @@ def test_sources_come_first_proc_next_and_the_mounts_in_their_order() -> None:
     for part in parts:
         part.let_go()
     assert open_descriptors() == before
+
+
+def test_the_root_comes_after_the_sources_and_the_old_one_goes_last() -> None:
+    spec = make(Bind("/s", "/s"), root="/r", read_only=True)
+    parts = find(Placing(), spec, CALLER)
+    planned = [each for each in plan(spec, CALLER, parts) if "mount" in each.needs]
+    assert [each.what for each in planned] == [
+        "make every mount private",
+        "copy the mounts of /s",
+        "make /r the root directory, read-only",
+        "mount proc on /proc",
+        "bind /s on /s",
+        "unmount the old root",
+    ]
+    parts[0].let_go()
 
 
 def test_a_source_that_is_not_there() -> None:
@@ -249,7 +270,7 @@ class Showing(Recording):
 
     number: int | None = 2
 
-    def mounts(self) -> list[Mount]:
+    def mounts(self, directory: int | None = None) -> list[Mount]:
         return [Mount(line) for line in LINES.splitlines()]
 
     def mount_id(self, descriptor: int) -> int | None:
@@ -267,7 +288,7 @@ def test_each_mount_below_is_read_back() -> None:
     assert [each.number for each in operations.below(Showing().mounts(), "2")] == ["2", "3", "4"]
     for flags, refused in ((1, None), (3, None), (7, "/m/x/y isn't nodev")):
         try:
-            operations._check_flags(Showing(), Tmpfs("/m"), 5, flags)
+            operations._check_flags(Showing(), "mount it", 5, flags)
         except SetupError as error:
             assert str(error).endswith(f"afterwards {refused}")  # noqa: PT017
         else:
@@ -275,7 +296,7 @@ def test_each_mount_below_is_read_back() -> None:
     kernel = Showing()
     kernel.number = 9
     with pytest.raises(SetupError, match="afterwards there is no such mount"):
-        operations._check_flags(kernel, Tmpfs("/m"), 5, 0)
+        operations._check_flags(kernel, "mount it", 5, 0)
 
 
 def test_a_remount_keeps_what_a_mount_has() -> None:
@@ -294,6 +315,47 @@ def test_what_another_mount_covers_can_not_be_remounted() -> None:
 
     with pytest.raises(SyscallError, match="busy"):
         operations._remount(Covered(), 5, 1)
+
+
+class Unpivoted(Showing):
+    """Refuses another root, or has another afterwards."""
+
+    refused: int | None = None
+
+    def open(self, path: str, flags: int) -> int:
+        self.number = 5 if path == "/" and self.calls else 2
+        return os.open("/", os.O_PATH)
+
+    def open_source(self, path: str) -> int:
+        return os.open("/", os.O_PATH)
+
+    def clone_tree(self, descriptor: int) -> int:
+        return os.open("/", os.O_PATH)
+
+    def mounts(self, directory: int | None = None) -> list[Mount]:
+        return super().mounts()[1:2]
+
+    def pivot_root(self) -> None:
+        self.calls.append(("pivot_root",))
+        if self.refused is not None:
+            raise SyscallError("pivot_root", self.refused)
+
+    def mount_id(self, descriptor: int) -> int | None:
+        self.number, number = 2, self.number
+        return number
+
+
+@pytest.mark.parametrize(
+    ("refused", "message", "hint"),
+    [(errno.EINVAL, "EINVAL", "an initramfs"), (errno.EPERM, "EPERM", ""),
+     (None, "afterwards it is another", "")],
+)  # fmt: skip
+def test_a_root_that_can_not_be_changed(refused: int | None, message: str, hint: str) -> None:
+    kernel = Unpivoted()
+    kernel.refused = refused
+    with pytest.raises(SetupError, match=message) as caught:
+        operations.Ground([], stays=True).enter(kernel, operations.Root("/r", False, 0))
+    assert hint in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

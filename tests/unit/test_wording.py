@@ -80,7 +80,7 @@ def test_every_option_that_a_keyword_stands_for_is_known() -> None:
         assert ("--" not in said) == (
             option.long in named | {"map-root-user", "map-current-user", "map-auto", "env"}
             or option in (*run.LIMITS, *run.RIGHTS)
-            or option.name == "mounts"
+            or option.name in ("mounts", "rootfs", "read_only")
             or option.long in ("map-user", "map-group")
             or option.long in spawner.Namespaces("all").required
         )
