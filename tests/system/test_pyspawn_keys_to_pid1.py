@@ -154,6 +154,7 @@ LATE = """
 import _signal
 from spawner.terminal import witness
 witness._be = lambda *_: _signal.sigwait({_signal.SIGUSR1})
+witness.LIMIT = 0.5
 from spawner.__main__ import main
 main()
 """
