@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import IdMap as IdMap
     from spawner.limit.limits import Limits as Limits
     from spawner.mount.mounts import Bind as Bind
+    from spawner.mount.mounts import Dev as Dev
     from spawner.mount.mounts import Mounts as Mounts
     from spawner.mount.mounts import Tmpfs as Tmpfs
     from spawner.net.network import Network as Network
@@ -49,6 +50,7 @@ __all__ = [
     "Bind",
     "CalledProcessError",
     "CompletedProcess",
+    "Dev",
     "ExecError",
     "Extent",
     "IdMap",
@@ -83,7 +85,7 @@ _HOMES = {
     "spawner.ids.idmap": ("Extent", "IdMap"),
     "spawner.api.joined": ("JoinedProcess", "join"),
     "spawner.limit.limits": ("Limits",),
-    "spawner.mount.mounts": ("Bind", "Mounts", "Tmpfs"),
+    "spawner.mount.mounts": ("Bind", "Dev", "Mounts", "Tmpfs"),
     "spawner.net.network": ("Network", "Publish"),
     "spawner.rights.rights": ("Rights",),
     "spawner.api.process": (

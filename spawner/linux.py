@@ -514,6 +514,11 @@ class Kernel:
         found = _named("fstat", posix.fstat, descriptor)
         return found.st_dev, found.st_ino
 
+    def device(self, descriptor: int) -> int | None:
+        """Return the number of a character device, None for any other file, fstat(2)."""
+        found = _named("fstat", posix.fstat, descriptor)
+        return found.st_rdev if found.st_mode & 0o170000 == 0o020000 else None
+
     def is_directory(self, descriptor: int) -> bool:
         """Tell whether a descriptor is that of a directory, fstat(2)."""
         return _named("fstat", posix.fstat, descriptor).st_mode & 0o170000 == 0o040000
@@ -543,6 +548,10 @@ class Kernel:
             _named("mkdirat", posix.mkdir, name, 0o755, dir_fd=directory)
             _named("fchmodat", posix.chmod, name, 0o755, dir_fd=directory)
 
+    def symlink(self, text: str, directory: int, name: str) -> None:
+        """Make a symbolic link in an open directory, symlink(2)."""
+        _named("symlinkat", posix.symlink, text, name, dir_fd=directory)
+
     def clone_tree(self, descriptor: int) -> int:
         """Return a descriptor of a copy of the mounts at and below a file; mounted nowhere yet.
 
@@ -561,12 +570,12 @@ class Kernel:
         name = "mount_setattr"
         call(name, _CALLS[name], mount, b"", AT_EMPTY_PATH | AT_RECURSIVE, wanted, len(wanted))
 
-    def make_tmpfs(self, options: "Mapping[str, str]", flags: int) -> int:
-        """Return a descriptor of a new file system in memory; it's mounted nowhere yet.
+    def make_file_system(self, kind: str, options: "Mapping[str, str]", flags: int) -> int:
+        """Return a descriptor of a new file system; it's mounted nowhere yet.
 
-        See fsopen(2), fsconfig(2), fsmount(2) and, for the options, tmpfs(5).
+        See fsopen(2), fsconfig(2), fsmount(2) and, for the options, tmpfs(5) and mount(8).
         """
-        context = call("fsopen", _CALLS["fsopen"], b"tmpfs", FSOPEN_CLOEXEC)
+        context = call("fsopen", _CALLS["fsopen"], encode(kind), FSOPEN_CLOEXEC)
         try:
             for name, value in options.items():
                 words = (encode(name), encode(value))

@@ -105,7 +105,6 @@ RUN: "Mapping[str, str]" = {
     "--unshare-all": "use --unshare all",
     **{f"--unshare-{kind}": f"use --{kind}" for kind in NAMESPACES},
     **{f"--unshare-{kind}-try": f"use --unshare-try {kind}" for kind in ("user", "cgroup")},
-    "--dev": "use --dev-bind /dev /dev",
     "--volume": f"use {_BIND}",
     "--size": "use --tmpfs DST:size=SIZE",
     **dict.fromkeys(("--bind-fd", "--ro-bind-fd"), f"name the path of what is bound: {_BIND}"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Extent
     from spawner.ids.names import User
     from spawner.limit.limits import Rlimit
-    from spawner.mount.mounts import Bind, Tmpfs
+    from spawner.mount.mounts import Bind, Dev, Tmpfs
     from spawner.spec import Wish
 
 USAGE = """\
@@ -251,6 +251,12 @@ def _bind(name: str, purpose: str) -> Option:
     return Option(name, metavar="SRC DST", convert=convert, pair=True, into="mounts", help=purpose)
 
 
+def _dev(word: str) -> "Dev":
+    from spawner.mount import mounts
+
+    return mounts.Dev(word)
+
+
 def _tmpfs(word: str) -> "Tmpfs":
     from spawner.mount import mounts
 
@@ -288,6 +294,14 @@ MOUNTS = (
         convert=_tmpfs,
         into="mounts",
         help="Mount an empty file system in memory on DST, of 256M at most, or SIZE. Repeatable.",
+    ),
+    Option(
+        "dev",
+        metavar="DST",
+        convert=_dev,
+        into="mounts",
+        help="Mount the devices null, zero, full, random, urandom and tty on the directory DST, "
+        "with pts of its own and shm; no others.",
     ),
 )
 """What mounts are asked for by."""

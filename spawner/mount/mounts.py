@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Path: TypeAlias = str | PathLike[str]
-    Entry: TypeAlias = "Bind | Tmpfs"
+    Entry: TypeAlias = "Bind | Tmpfs | Dev"
 
 TMPFS_SIZE = 256 << 20
 """Bytes in a tmpfs of which no size was said. The kernel's own bound is half of the memory."""
@@ -119,8 +119,33 @@ class Tmpfs(Frozen):
         return max(self.size // _BYTES_A_FILE, _LEAST_FILES)
 
 
+class Dev(Frozen):
+    """A directory of devices: null, zero, full, random, urandom, tty, pts with ptmx, and shm.
+
+    `target` is an absolute path in the container, mostly /dev. The terminals in pts are the
+    container's own, and shm is an empty file system in memory.
+
+    Raises SpecError.
+    """
+
+    target: str
+
+    def __init__(self, target: "Path" = "/dev") -> None:
+        self._set(target=_target(target))
+
+    def __str__(self) -> str:
+        return f"the devices on {self.target}"
+
+    option = "dev"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The value of the option."""
+        return (self.target,)
+
+
 class Mounts(Frozen):
-    """Mounts of a container: a Bind or a Tmpfs each, made in their order.
+    """Mounts of a container: a Bind, a Tmpfs or a Dev each, made in their order.
 
     `root` is a directory of the host's that becomes the root directory, None for the host's own
     root; `read_only` makes it so, with all that is mounted below.
@@ -149,8 +174,8 @@ class Mounts(Frozen):
 
     def _check(self) -> None:
         for each in self.entries:
-            if not isinstance(each, (Bind, Tmpfs)):
-                raise TypeError(f"Mounts holds a Bind or a Tmpfs each, not {each!r}")
+            if not isinstance(each, (Bind, Tmpfs, Dev)):
+                raise TypeError(f"Mounts holds a Bind, a Tmpfs or a Dev each, not {each!r}")
         check_order(self.entries)
         check_root(self.root, read_only=self.read_only)
 

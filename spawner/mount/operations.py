@@ -29,7 +29,7 @@ from pyinit import execerror, execvp  # noqa: F401
 from spawner import lean, linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.host import paths, proc  # noqa: F401
-from spawner.mount.mounts import Bind, Tmpfs, hides, shown
+from spawner.mount.mounts import Bind, Dev, Tmpfs, hides, shown
 from spawner.spec import Frozen
 from spawner.steps import Step
 
@@ -58,12 +58,36 @@ _NAMES = {linux.MS_RDONLY: "RDONLY", linux.MS_NOSUID: "NOSUID", linux.MS_NODEV: 
 
 _TMPFS_FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
+DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
+           "tty": (5, 0)}  # fmt: skip
+"""The devices that a program may rely on, by their numbers, null(4), random(4), tty(4)."""
+
+LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2",
+         "ptmx": "pts/ptmx"}  # fmt: skip
+"""What is a link in /dev, proc_pid_fd(5), pts(4)."""
+
+_DEV = {"source": "dev", "size": "64K", "nr_inodes": "64", "mode": "0755"}
+_SHM = {"source": "shm", "size": "64M", "nr_inodes": "16384", "mode": "1777"}
+_PTS = {"source": "devpts", "ptmxmode": "0666", "mode": "0620"}
+"""Options of the file systems, tmpfs(5). Each devpts has terminals of its own, pts(4)."""
+
+_DEVICE_FLAGS = linux.MS_NOSUID | linux.MS_NOEXEC
+_DEV_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+_PTS_FLAGS = linux.MS_NOSUID | linux.MS_NOEXEC
+
 
 class Source(Frozen):
     """A bind, with the descriptor by which the launcher holds its source."""
 
     bind: Bind
     held: int
+
+
+class Devices(Frozen):
+    """A directory of devices, with the descriptors by which the launcher holds these, by name."""
+
+    dev: Dev
+    held: tuple[tuple[str, int], ...]
 
 
 class Root(Frozen):
@@ -95,6 +119,7 @@ class Ground:
         self._made: set[str] = set()
         self._ready: dict[Bind, int] = {}
         self._plain: set[Bind] = set()
+        self._devices: dict[Dev, list[tuple[str, int, bool]]] = {}
         self._old = -1
         self._proc: int | None = None
 
@@ -157,7 +182,7 @@ class Ground:
 
     def mount_tmpfs(self, kernel: "Kernel", tmpfs: Tmpfs) -> None:
         """Mount a new file system in memory; raises SetupError and SyscallError."""
-        new = kernel.make_tmpfs(tmpfs_options(tmpfs), _TMPFS_FLAGS)
+        new = kernel.make_file_system("tmpfs", tmpfs_options(tmpfs), _TMPFS_FLAGS)
         try:
             size, files = kernel.capacity(new)
             if size - tmpfs.size not in range(_page()) or files != tmpfs.files:
@@ -168,6 +193,59 @@ class Ground:
                 )
             self._attach(kernel, tmpfs, new, file=False)
             _check_flags(kernel, _what(tmpfs), new, _TMPFS_FLAGS, self._proc)
+            self._made.add(_number(kernel, new))
+        finally:
+            posix.close(new)
+
+    def ready_devices(self, kernel: "Kernel", devices: Devices) -> None:
+        """Make copies of the mounts of the devices; raises SetupError and SyscallError."""
+        for name, held in devices.held:
+            path = f"/dev/{name}"
+            copy, has_flags = _copy(kernel, _what(devices.dev), path, held, _DEVICE_FLAGS)
+            self._devices.setdefault(devices.dev, []).append((name, copy, has_flags))
+
+    def make_devices(self, kernel: "Kernel", dev: Dev) -> None:
+        """Mount a directory, and in it the devices; raises SetupError and SyscallError."""
+        self._mount(kernel, dev, "tmpfs", _DEV, _DEV_FLAGS)
+        for name, copy, has_flags in self._devices[dev]:
+            try:
+                self._attach(kernel, Bind(f"/dev/{name}", f"{dev.target}/{name}"), copy, file=True)
+                if not has_flags:
+                    _remount(kernel, copy, _DEVICE_FLAGS)
+                _check_flags(kernel, _what(dev), copy, _DEVICE_FLAGS, self._proc)
+                self._check_opens(kernel, dev, name, copy)
+            finally:
+                posix.close(copy)
+        below = {"pts": ("devpts", _PTS, _PTS_FLAGS), "shm": ("tmpfs", _SHM, _DEV_FLAGS)}
+        for name, (kind, options, flags) in below.items():
+            self._mount(kernel, Tmpfs(f"{dev.target}/{name}"), kind, options, flags)
+        place, _ = kernel.walk(dev.target, _gone)
+        try:
+            for name, text in LINKS.items():
+                kernel.symlink(text, place, name)
+        finally:
+            posix.close(place)
+
+    def _check_opens(self, kernel: "Kernel", dev: Dev, name: str, copy: int) -> None:
+        """Raise SetupError for what isn't the device of a name, or can't be opened."""
+        check_device(kernel, name, copy, INIT)
+        for mount in below(kernel.mounts(self._proc), _number(kernel, copy)):
+            if "nodev" in mount.options:
+                raise SetupError(
+                    f"{_what(dev)}: /dev/{name} is on a mount with nodev, and can't be opened",
+                    stage=INIT,
+                    path=f"/dev/{name}",
+                    hint="start pyspawn where /dev is mounted without nodev",
+                )
+
+    def _mount(
+        self, kernel: "Kernel", entry: "Entry", kind: str, options: dict[str, str], flags: int
+    ) -> None:
+        """Mount a new file system of a kind, in which mount points are made."""
+        new = kernel.make_file_system(kind, options, flags)
+        try:
+            self._attach(kernel, entry, new, file=False)
+            _check_flags(kernel, _what(entry), new, flags, self._proc)
             self._made.add(_number(kernel, new))
         finally:
             posix.close(new)
@@ -289,10 +367,38 @@ def leave(ground: Ground) -> Step:
     )
 
 
+def prepare_devices(ground: Ground, devices: Devices) -> Step:
+    """Copy the mounts of each device."""
+    return Step(
+        INIT,
+        "copy the mounts of the devices",
+        'open_tree(open("/dev/null", O_PATH), "", OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), …',
+        lambda kernel, _: ground.ready_devices(kernel, devices),
+        topic="copy-source",
+        needs=("mount",),
+    )
+
+
+def check_device(kernel: "Kernel", name: str, descriptor: int, where: str) -> None:
+    """Raise SetupError for what isn't the device of a name."""
+    if kernel.device(descriptor) == posix.makedev(*DEVICES[name]):
+        return
+    numbers = ":".join(map(str, DEVICES[name]))
+    raise SetupError(
+        f"/dev/{name} isn't the character device {numbers}",
+        stage=where,
+        path=f"/dev/{name}",
+        hint=f"as root, make it anew: `mknod -m 666 /dev/{name} c {numbers.replace(':', ' ')}`",
+    )
+
+
 def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
     """Yield the steps that make the mounts, in their order."""
     for each in entries:
-        yield _bind(ground, each) if isinstance(each, Bind) else _tmpfs(ground, each)
+        if isinstance(each, Dev):
+            yield _dev(ground, each)
+        else:
+            yield _bind(ground, each) if isinstance(each, Bind) else _tmpfs(ground, each)
 
 
 def find_init() -> Step:
@@ -360,8 +466,23 @@ def _tmpfs(ground: Ground, tmpfs: Tmpfs) -> Step:
     )
 
 
+def _dev(ground: Ground, dev: Dev) -> Step:
+    return Step(
+        INIT,
+        _what(dev),
+        f'fsmount(fsopen("tmpfs")), move_mount(DEV, "", open("{dev.target}", O_PATH), ""), '
+        f'move_mount(NULL, "", open("{dev.target}/null", O_PATH), ""), …, '
+        'fsmount(fsopen("devpts")), …',
+        lambda kernel, _: ground.make_devices(kernel, dev),
+        topic="mount-dev",
+        needs=("mount",),
+    )
+
+
 def _what(entry: "Entry") -> str:
     """Say what a mount does, as an imperative."""
+    if isinstance(entry, Dev):
+        return f"mount the devices on {entry.target}"
     if isinstance(entry, Tmpfs):
         return f"mount a tmpfs of at most {shown(entry.size)} on {entry.target}"
     how = ", read-only" if entry.read_only else ", with devices" if entry.devices else ""

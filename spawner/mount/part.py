@@ -5,7 +5,7 @@ from errno import ENOENT
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
-from spawner.mount.mounts import Bind
+from spawner.mount.mounts import Bind, Dev
 from spawner.steps import MOUNTS, Part, attempt, failed
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
-    from spawner.mount.operations import Root, Source
+    from spawner.mount.operations import Devices, Root, Source
     from spawner.mount.tree import Tree
     from spawner.spec import Spec
     from spawner.steps import Look, Step
@@ -32,8 +32,10 @@ class Mounts(Part):
         self._tree = tree
         self._spec = spec
         self._entries = list(tree.entries)
+        self._held: list[int] = []
         self._sources: list[Source] = []
         self._root: Root | None = None
+        self._devices: list[Devices] = []
         self.looks: list[Look] = []
 
     @property
@@ -44,7 +46,12 @@ class Mounts(Part):
     def _inside(self) -> "Iterator[Step]":
         stays = not (self._spec.workdir or "").startswith("/")
         yield from steps.inside(
-            self._tree, self._entries, self._sources, stays=stays, root=self._root
+            self._tree,
+            self._entries,
+            self._sources,
+            stays=stays,
+            root=self._root,
+            devices=self._devices,
         )
         if (self._entries or self._root) and self._spec.init == "":
             from spawner.mount import operations
@@ -58,13 +65,31 @@ class Mounts(Part):
         for each in self._tree.entries:
             if isinstance(each, Bind):
                 self._hold(kernel, each)
+            elif isinstance(each, Dev):
+                self._hold_devices(kernel, each)
+
+    def _hold_devices(self, kernel: "Kernel", dev: Dev) -> None:
+        from spawner.mount.operations import DEVICES, Devices, check_device
+
+        found = []
+        for name in DEVICES:
+            held = self._open(kernel, f"/dev/{name}", f"open /dev/{name}")
+            check_device(kernel, name, held, LAUNCHER)
+            found.append((name, held))
+        self._devices.append(Devices(dev, tuple(found)))
+
+    def _open(self, kernel: "Kernel", path: str, what: str) -> int:
+        """Return a descriptor of what is to be mounted elsewhere; raises SetupError."""
+        self.looks.append((LAUNCHER, OPEN, f'open("{path}", O_PATH)'))
+        held = attempt(LAUNCHER, what, lambda: kernel.open_source(path))
+        self._held.append(held)
+        return held
 
     def _hold_root(self, kernel: "Kernel", path: str) -> None:
         from spawner.mount.operations import Root
 
-        self.looks.append((LAUNCHER, OPEN, f'open("{path}", O_PATH)'))
         what = f"open the root {path}"
-        held = attempt(LAUNCHER, what, lambda: kernel.open_source(path))
+        held = self._open(kernel, path, what)
         self._root = Root(path, self._tree.read_only, held)
         if not attempt(LAUNCHER, what, lambda: kernel.is_directory(held)):
             raise SetupError(
@@ -85,16 +110,14 @@ class Mounts(Part):
                 self._entries.remove(bind)
                 return
             raise _refused(bind, error) from None
+        self._held.append(held)
         self._sources.append(Source(bind, held))
 
     def let_go(self) -> None:
-        """Close the sources and the root, of which the init has copies."""
-        for source in self._sources:
-            posix.close(source.held)
-        self._sources = []
-        if self._root is not None:
-            posix.close(self._root.held)
-            self._root = None
+        """Close what is held, of which the init has copies."""
+        for held in self._held:
+            posix.close(held)
+        self._held = []
 
 
 def find(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from spawner.linux import Kernel
     from spawner.mount.mounts import Entry
-    from spawner.mount.operations import Root, Source
+    from spawner.mount.operations import Devices, Root, Source
     from spawner.mount.tree import Tree
 
 _FLAGS = {PRIVATE: "MS_PRIVATE", SLAVE: "MS_SLAVE", SHARED: "MS_SHARED"}
@@ -32,12 +32,14 @@ def inside(
     *,
     stays: bool = True,
     root: "Root | None" = None,
+    devices: "Iterable[Devices]" = (),
 ) -> "Iterator[Step]":
     """Yield the steps that give the new mount namespace its propagation, its /proc and its mounts.
 
     `entries` are those of the tree, without what isn't there, and `sources` what they bind. The
     sources come before all that is mounted, which may cover them. The program `stays` in the
-    working directory or goes elsewhere. `root` is the directory that becomes the root.
+    working directory or goes elsewhere. `root` is the directory that becomes the root,
+    and `devices` are what a directory of devices binds.
     """
     if tree.propagation != UNCHANGED:
         yield propagate(tree.propagation)
@@ -48,6 +50,8 @@ def inside(
 
     ground = operations.Ground({"/proc", tree.mount_proc or "/proc"}, stays=stays)
     yield from operations.prepare(ground, sources)
+    for each in devices:
+        yield operations.prepare_devices(ground, each)
     if root is not None:
         yield operations.enter(ground, root)
     yield _proc(tree)

@@ -433,6 +433,14 @@ TEXTS = {
         "earlier mount or the working directory is refused.",
         "move_mount(2), path_resolution(7), proc_pid_mountinfo(5)",
     ),
+    "mount-dev": Text(
+        "A small file system in memory covers the target. The devices are the host's, bound one by "
+        "one: each is looked at to be the device that it should be. The terminals of the new "
+        "devpts are the container's own, and shm is for shared memory.",
+        "In the order that was asked for. Bound, not made, since a user namespace can't make "
+        "devices.",
+        "null(4), random(4), tty(4), pts(4), shm_overview(7), move_mount(2)",
+    ),
     "mount-tmpfs": Text(
         "A new, empty file system in memory covers the target, which is opened part by part. Its "
         "bounds are read back: without any, it could fill half of the memory.",

@@ -61,6 +61,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "/nonexistent",
         "/srv/c",
     ),
+    "dev": ("--init", "--dev", "/dev"),
     "root": ("--init", "--rootfs", "/", "--read-only", "--tmpfs", "/srv"),
     "share pid": ("--share", "pid"),
     "share pid, init": ("--init", "--share", "pid"),

@@ -51,6 +51,7 @@ HARMLESS = (
     "open_source",
     "identity",
     "is_directory",
+    "device",
     "walk",
     "capacity",
     "mounts",

@@ -80,7 +80,7 @@ def words(kind: str, target: int) -> list[Word]:
             "/usr",
             "/srv/a",
         ],
-        "root": ["--init", "--rootfs", "/", "--read-only", "--dev-bind", "/dev", "/dev"],
+        "root": ["--init", "--rootfs", "/", "--read-only", "--dev", "/dev"],
         "share pid": ["--share", "pid"],
         "exec": ["exec", str(target)],
         "slirp4netns": ["--init", "--network", "slirp4netns"],

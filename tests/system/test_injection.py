@@ -28,7 +28,7 @@ def test_each_call_refused(case: str) -> None:
     assert not workers.faults(injection, tasks)
 
 
-@pytest.mark.parametrize("case", ["run", "exec", "limits", "rights", "mounts", "root"])
+@pytest.mark.parametrize("case", ["run", "exec", "limits", "rights", "mounts", "root", "dev"])
 def test_the_trace_has_the_calls_of_a_start(case: str) -> None:
     """So that those which are refused are what makes a container, and none is forgotten."""
     require("pidns", "strace")
@@ -40,5 +40,6 @@ def test_the_trace_has_the_calls_of_a_start(case: str) -> None:
               "limits": "prlimit64 setpriority getpriority",
               "rights": "prctl capget capset",
               "mounts": "open_tree mount_setattr fsopen fsconfig fsmount move_mount",
-              "root": "open_tree mount_setattr move_mount pivot_root umount2"}  # fmt: skip
+              "root": "open_tree mount_setattr move_mount pivot_root umount2",
+              "dev": "open_tree mount_setattr fsopen fsmount move_mount symlinkat"}  # fmt: skip
     assert set(wanted[case].split()) <= set(names)

@@ -101,12 +101,13 @@ def test_the_defaults() -> None:
                         spawner.Bind("-s", Path("/a/b"), missing_ok=True),
                         spawner.Bind(Path("/s"), "//a/./c/", read_only=True),
                         spawner.Bind("/dev", "/d", devices=True),
+                        spawner.Dev("/e"),
                     ]
                 )
             },
             [
                 *(b"--tmpfs=/a:size=1024", b"--bind-try=-s", b"/a/b"),
-                *(b"--ro-bind=/s", b"/a/c", b"--dev-bind=/dev", b"/d"),
+                *(b"--ro-bind=/s", b"/a/c", b"--dev-bind=/dev", b"/d", b"--dev=/e"),
             ],
         ),
         (

@@ -22,7 +22,7 @@ from spawner.errors import SetupError, SpecError, SyscallError, unmarked
 from spawner.host.paths import walk
 from spawner.host.proc import Mount
 from spawner.mount import mounts, operations
-from spawner.mount.mounts import Bind, Mounts, Tmpfs, hides
+from spawner.mount.mounts import Bind, Dev, Mounts, Tmpfs, hides
 from spawner.mount.tree import Tree
 from spawner.planning import find, plan
 from spawner.spec import Namespaces, Spec
@@ -37,6 +37,8 @@ PLACES = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(
 @st.composite
 def entries(draw: st.DrawFn) -> mounts.Entry:
     target = draw(PLACES)
+    if draw(st.integers(0, 4)) == 0:
+        return Dev(target)
     if draw(st.booleans()):
         return Tmpfs(target, size=draw(st.integers(1, 2**63 - 1)))
     source = draw(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
@@ -68,7 +70,7 @@ def test_a_mount_that_hides_an_earlier_one_is_refused_and_no_other(
             Mounts(wanted)
         return
     found = Mounts(wanted, root="/r", read_only=True)
-    names = {"Mounts": Mounts, "Bind": Bind, "Tmpfs": Tmpfs}
+    names = {"Mounts": Mounts, "Bind": Bind, "Tmpfs": Tmpfs, "Dev": Dev}
     assert eval(repr(found), names) == found
     assert hash(found) == hash(Mounts(wanted, root="/r", read_only=True))
 
@@ -125,6 +127,8 @@ def test_words_of_a_tmpfs(word: str, target: str, size: int) -> None:
         (lambda: Mounts(read_only=True), "only a root of its own can be read-only"),
         (lambda: Mounts(root=""), "the root of a mount is an empty path"),
         (lambda: Tree(root="/a", propagation="shared"), "the root /a can't be made with --prop"),
+        (lambda: Dev("dev"), "is an absolute path in the container, not 'dev'"),
+        (lambda: Mounts([Dev(), Bind("/dev", "/dev")]), "would hide the devices on /dev"),
         (lambda: Mounts([Tmpfs("/proc")]), "the tmpfs on /proc would hide the container's /proc"),
         (
             lambda: Mounts([Tmpfs("/a/b"), Bind("x", "/a")]),
@@ -149,7 +153,7 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], message: str
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Mounts(["/a"]), "Mounts holds a Bind or a Tmpfs each, not '/a'"),  # type: ignore[list-item]
+        (lambda: Mounts(["/a"]), "Mounts holds a Bind, a Tmpfs or a Dev each, not '/a'"),  # type: ignore[list-item]
         (lambda: Bind(b"/a", "/b"), "text or a Path, not b'/a'"),  # type: ignore[arg-type]
         (lambda: Tmpfs("/a", size=1.5), "not 1.5"),  # type: ignore[arg-type]
         (lambda: Tmpfs("/a", size=True), "not True"),
@@ -220,6 +224,32 @@ def test_sources_come_first_proc_next_and_the_mounts_in_their_order() -> None:
     assert len(open_descriptors() - before) == 2
     for part in parts:
         part.let_go()
+    assert open_descriptors() == before
+
+
+def test_devices_are_held_and_looked_at() -> None:
+    class Numbered(Placing):
+        opened = 0
+        wrong = ""
+
+        def open_source(self, path: str) -> int:
+            self.path = path
+            return super().open_source(path)
+
+        def device(self, descriptor: int) -> int | None:
+            number = os.makedev(*operations.DEVICES[self.path.removeprefix("/dev/")])
+            return None if self.path == self.wrong else number
+
+    before = open_descriptors()
+    kernel = Numbered()
+    (part,) = find(kernel, make(Dev()), CALLER)
+    assert [path for _, path in kernel.calls] == [f"/dev/{name}" for name in operations.DEVICES]
+    assert len(open_descriptors() - before) == len(operations.DEVICES)
+    part.let_go()
+    kernel.wrong = "/dev/full"
+    with pytest.raises(SetupError, match="/dev/full isn't the character device 1:7") as caught:
+        find(kernel, make(Dev()), CALLER)
+    assert "`mknod -m 666 /dev/full c 1 7`" in str(caught.value.hint)
     assert open_descriptors() == before
 
 
@@ -446,3 +476,4 @@ def test_what_is_not_there_can_be_made(tmp_path: Path) -> None:
 
 def test_the_public_names_are_the_values() -> None:
     assert (spawner.Bind, spawner.Mounts, spawner.Tmpfs) == (Bind, Mounts, Tmpfs)
+    assert spawner.Dev is Dev

@@ -71,7 +71,16 @@ NEVER_CALLED = {"take_foreground", "move_to_process_group", "pass_on_signal", "r
 NEVER_CALLED |= {"chdir_by_text", "mount_id"}
 NEVER_CALLED |= {
     *("open_source", "identity", "is_directory", "walk", "make_place", "clone_tree", "mounts"),
-    *("set_mount_flags", "make_tmpfs", "attach", "capacity", "directory", "pivot_root"),
+    *(
+        "device",
+        "symlink",
+        "set_mount_flags",
+        "make_file_system",
+        "attach",
+        "capacity",
+        "directory",
+        "pivot_root",
+    ),
 }  # what is only pretended to be mounted couldn't be read back
 NEVER_CALLED |= {"fork_aside", "make_file", "setns", "unmount"}  # there's no network
 NEVER_CALLED |= {
