@@ -142,7 +142,11 @@ def call(
     for stream in (sys.stdout, sys.stderr):  # else both processes would write what is in there
         with contextlib.suppress(AttributeError, ValueError, OSError):
             stream.flush()
-    with hold(options, timeout) as container:
+    try:
+        held = hold(options, timeout)
+    except TimeoutExpired as expired:
+        raise TimeoutExpired(_name(function), timeout or 0) from expired
+    with held as container:
         try:
             if "pid" not in _new(container):
                 raise SpecError(

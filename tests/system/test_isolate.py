@@ -290,10 +290,12 @@ def test_nothing_is_left(how: str, hang: Hang) -> None:
     os.close(reader)
 
 
-def test_the_time_out_says_how_long_it_was() -> None:
+@pytest.mark.parametrize("seconds", [0.3, 1e-6])
+def test_the_time_out_says_how_long_it_was(seconds: float) -> None:
+    """And whose it was, also where the container takes all of it."""
     with pytest.raises(spawner.TimeoutExpired) as caught:
-        call(signal.pause, timeout=0.3)
-    assert (caught.value.cmd, caught.value.timeout) == ("pause", 0.3)
+        call(signal.pause, timeout=seconds)
+    assert (caught.value.cmd, caught.value.timeout) == ("pause", seconds)
 
 
 def test_a_time_out_shows_where_it_hung(hang: Hang) -> None:
