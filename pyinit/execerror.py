@@ -107,11 +107,11 @@ def _access_hint(path: bytes) -> str | None:
         mode = posix.stat(path).st_mode
     except OSError as error:
         if error.errno == errno.EACCES:
-            return "this user may not search one of the directories that lead to the file"
+            return "grant this user search permission (x) on every directory of the path"
         return None
     if not mode & 0o111:
         return f"make the file executable: chmod +x {text(path)}"
-    return "the file's interpreter, its file system (noexec) or its permissions forbid running it"
+    return "check the file's permissions, its interpreter, and that its file system isn't noexec"
 
 
 _BUILT_IN = (b"alias", b"cd", b"eval", b"exec", b"exit", b"export", b"set", b"source", b"trap",
@@ -133,13 +133,13 @@ def _meant(program: bytes, path: bytes | None) -> str | None:
     if rest and (first in _BUILT_IN or any(map(_exists, candidates(first, path)))):
         shown = b"'" not in program and len(program) < 200
         line = f"sh -c '{text(program)}'" if shown else "sh -c"
-        return f"this is one word: make the arguments words of their own, or use `{line}`"
+        return f"this is one word: pass the arguments as separate words, or use `{line}`"
     if program in _BUILT_IN:
-        return f"only a shell has this command: use `sh -c '{text(program)} ...'`"
+        return f"this command exists only in a shell: use `sh -c '{text(program)} ...'`"
     if program.startswith(b"-"):
         return "options go before `--`, and the program after it"
     if program.startswith(("\N{EN DASH}".encode(), "\N{EM DASH}".encode())):
-        return "the word begins with a dash, but an option begins with hyphens, --"
+        return "the word begins with a long dash: options begin with hyphens (--)"
     name, equals, _ = program.partition(b"=")
     if equals and name.replace(b"_", b"a").isalnum():
         return f"to set a variable, use `env {brief(program)} PROGRAM`"

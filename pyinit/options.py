@@ -109,20 +109,20 @@ TABLE = (
         "events",
         metavar="FD",
         convert=cmdline.descriptor,
-        help="Write what happens to descriptor FD, one JSON object per line.",
+        help="Report events on descriptor FD, as one JSON object per line.",
     ),
     cmdline.Option(
         "verbose",
         "v",
         count=True,
-        help="Say on stderr what happens, as --events does for programs.",
+        help="Report events on stderr, in words.",
     ),
     cmdline.Option(
         "as",
         metavar="NAME",
         convert=_first_word,
-        help="Be the twin of tini, docker-init, dumb-init or catatonit: that tool's command line"
-        " follows. Only as the first word; a link or script of that name does the same.",
+        help="Act as tini, docker-init, dumb-init or catatonit, whose command line follows. Only "
+        "as the first word; a link or script of that name does the same.",
         words_only=True,
     ),
     cmdline.Option(
@@ -145,7 +145,8 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
         what = "--pause can't be combined with a program"
         raise cmdline.UsageError(what, "leave out the program, or --pause")
     if not asked.pause and not asked.program:
-        raise cmdline.UsageError("no program given", "name a program, as in: pyinit -- sleep 60")
+        what = "no program was given"
+        raise cmdline.UsageError(what, "name a program, as in: pyinit -- sleep 60")
     if given.get("all") and given.get("group"):
         raise cmdline.UsageError("--all and --group exclude each other")
     if asked.target == settings.ALL and posix.getpid() != 1:

@@ -105,7 +105,7 @@ class Process(Container, Generic[AnyStr]):
     ) -> None:
         """Note what is to be started."""
         if options.get("bufsize", -1) not in (-1, 0):
-            raise ValueError("bufsize: asyncio's streams have buffers of their own: see limit")
+            raise ValueError("bufsize can't be set: asyncio's streams have their own limit")
         self.args = args
         self._line = line
         self._options = options

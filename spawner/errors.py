@@ -147,7 +147,7 @@ def lost() -> SetupError:
     """Return the error for an init that something else has reaped."""
     from errno import ECHILD
 
-    what = "somebody else reaped the container's init"
+    what = "something else has reaped the container's init"
     return SetupError(what, stage=LAUNCHER, syscall="waitpid", errno=ECHILD)
 
 

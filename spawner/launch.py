@@ -259,7 +259,7 @@ class Launch:
             # Where a program in sight of us has stopped us, we shall see the end of a lifeline.
             attempt(
                 LAUNCHER,
-                "be continued when the caller dies",
+                "ask for a SIGCONT when the caller dies",
                 lambda: self.kernel.set_parent_death_signal(_signal.SIGCONT),
             )
         pid = attempt(LAUNCHER, "fork the stage", lambda: self.kernel.fork(STAGE))

@@ -77,7 +77,7 @@ class Ear:
             if found := ready.intersection(descriptors):
                 return found
             if ready & self._watched:
-                raise self._over("everything was to end", OURS)
+                raise self._over("pyspawn was told to end", OURS)
             if self._signals in ready:
                 poll.unregister(self._signals)
                 self._until = time.monotonic() + self._patience
@@ -301,7 +301,7 @@ class Making:
 
 def keeper_failed(text: str) -> SetupError:
     """Return the error for a keeper that has reported its failure."""
-    what = f"keep the container: {text}; what was left of it was killed"
+    what = f"the keeper of the container failed: {text}; the container was killed"
     return SetupError(what, stage=STAGE)
 
 

@@ -176,7 +176,7 @@ class Namespaces(Frozen):
     ) -> None:
         self._set(required=_kinds("required", required), optional=_kinds("optional", optional))
         for kind in sorted(self.required & self.optional):
-            what = f"the {kind} namespace was asked for both as required and as optional"
+            what = f"the {kind} namespace is named both as required and as optional"
             raise SpecError(what, "name it only once")
 
     @property

@@ -269,7 +269,7 @@ def set_clock(clock: str, seconds: int, where: str) -> Step:
     line = f"{clock} {seconds} 0"
     return Step(
         where,
-        f"set the {clock} clock off by {seconds} s",
+        f"shift the {clock} clock by {seconds} s",
         f'write("/proc/self/timens_offsets", "{line}")',
         lambda kernel, _: kernel.write_file("/proc/self/timens_offsets", line.encode()),
         topic="set-clock",
@@ -407,7 +407,7 @@ def pass_listeners() -> Step:
     """Declare that the descriptors to listen on are for the program, sd_listen_fds(3)."""
     return Step(
         INIT,
-        "name the program as the process that listens",
+        "set LISTEN_PID to the pid of the program",
         'setenv("LISTEN_PID", getpid(), 1)',
         lambda kernel, _: kernel.set_variable("LISTEN_PID", str(posix.getpid())),
         topic="pass-listeners",
@@ -440,7 +440,7 @@ def restore_signals(ignored: "Iterable[int]", mask: "Iterable[int]") -> Step:
     """Give the program the dispositions and the mask that the caller had, signal(7)."""
     return Step(
         INIT,
-        "give back the caller's dispositions and mask of signals",
+        "restore the caller's signal dispositions and mask",
         "sigaction(), sigprocmask(SIG_SETMASK)",
         lambda kernel, _: kernel.set_signals(ignored, mask),
         topic="restore-signals",

@@ -393,11 +393,11 @@ class Container:
 
 def _no_launcher(error: OSError) -> SetupError:
     """Return the error for an interpreter that can't be executed, as distinct from the program."""
-    hint = "sys.executable has to be the path of a Python interpreter"
+    hint = "set sys.executable to the path of a Python interpreter"
     if error.errno == errno.E2BIG:
         hint = (
-            "the arguments and the environment are too long, together or one of them alone, "
-            "execve(2): pass what is long through stdin or a file"
+            "the arguments and the environment, or one of them alone, are too long, execve(2): "
+            "pass long ones through stdin or a file"
         )
     return SetupError(
         f"start the launcher with {error.filename}",

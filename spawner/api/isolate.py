@@ -134,7 +134,7 @@ def call(
     """
     __tracebackhide__ = True  # by pytest, which shows where the function was called
     if not callable(function):
-        raise TypeError(f"a function is called, not {function!r}; a command is for isolated.run")
+        raise TypeError(f"a function is needed, not {function!r}; use isolated.run for a command")
     timeout = keywords.duration("timeout", timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     options = options or {}
@@ -505,7 +505,7 @@ def _packed(kind: str, value: Any) -> bytes:
         _, again = pickle.loads(packed)  # noqa: S301  what was pickled here
     except Exception as error:  # noqa: BLE001  pickle calls what others wrote
         what = _shown(value) if kind == _RAISED else f"the result {_shown(value)}"
-        failed = IsolatedError(f"{what} can't come back: {type(error).__name__}: {error}")
+        failed = IsolatedError(f"{what} can't be sent back: {type(error).__name__}: {error}")
     else:
         if type(again) is type(value):
             return packed
@@ -544,7 +544,7 @@ def _name(function: Any) -> str:
 def _ending(status: int | None) -> str:
     """Describe how the guest ended; its exit status 128 + n means that signal n ended its child."""
     if status is None:
-        return "ended its process, and something else took the exit status: is SIGCHLD ignored?"
+        return "ended its process, and its exit status was lost: is SIGCHLD ignored?"
     code = os.waitstatus_to_exitcode(status)
     number = -code if code < 0 else code - 128
     if number in signal.valid_signals():

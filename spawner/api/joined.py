@@ -120,7 +120,7 @@ def _target(target: Target) -> str:
     """Return the word for a target on the command line: a path is never taken for a pid."""
     if isinstance(target, Container):
         if target.returncode is not None:
-            hint = "join a process that runs"
+            hint = "name a running process"
             raise words.spec_error(SpecError("the target has ended", hint))
         return str(target.pid)
     if isinstance(target, bool) or not isinstance(target, (int, str, bytes, os.PathLike)):

@@ -85,8 +85,8 @@ def encoded(word: Word) -> bytes:
         return os.fsencode(word)
     except UnicodeEncodeError as error:
         odd = error.object[error.start : error.end]
-        reason = f"{odd!r} has no bytes in {error.encoding}, the encoding of file names"
-        raise ValueError(f"{word!r} can't be given to a program: {reason}") from None
+        reason = f"{odd!r} can't be encoded in {error.encoding}, the encoding of file names"
+        raise ValueError(f"{word!r} can't be passed to a program: {reason}") from None
 
 
 def _text(option: str, value: str) -> list[str]:
@@ -299,7 +299,7 @@ def _check_umask(umask: object) -> None:
     if isinstance(umask, bool) or not isinstance(umask, int):
         raise TypeError(f"umask needs a mask of permissions, such as 0o022, not {umask!r}")
     if not -1 <= umask <= 0o777:
-        raise SpecError(f"umask: {umask} isn't a mask of permissions, which go from 0 to 0o777")
+        raise SpecError(f"umask: {umask} is not a mask of permissions (0 to 0o777)")
 
 
 def _is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:

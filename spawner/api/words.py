@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from spawner.api.signatures import Command, Environment
 
-_WINDOWS = "that keyword is for another system"
+_WINDOWS = "that keyword exists only on Windows"
 _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
-    "shell": ((False,), "a line for a shell is ['sh', '-c', line]"),
-    "executable": ((None,), "the program is the first of args"),
+    "shell": ((False,), "for a line of shell, use ['sh', '-c', line]"),
+    "executable": ((None,), "name the program first in args"),
     "preexec_fn": (
         (None,),
         "no Python runs between fork and exec: start a program that prepares, then executes yours",
@@ -29,7 +29,7 @@ _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
     "close_fds": ((True,), "the program gets only the standard streams and what pass_fds names"),
     "restore_signals": (
         (True,),
-        "to ignore a signal, put in front ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
+        "to ignore a signal, begin args with ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
     ),
     "start_new_session": ((False,), "put ['setsid', '--wait'] in front of args"),
     "process_group": (
@@ -64,7 +64,7 @@ def command(args: Command, given: Mapping[str, Any]) -> list[str]:
         for name in ("unshare", "share", "unshare_try"):
             if given.get(name):
                 message = f"namespaces can't be given together with {name}"
-                raise spec_error(SpecError(message, "name it in one"))
+                raise spec_error(SpecError(message, "name the namespaces in only one of them"))
     for name, keyword in keywords.TABLE.items():
         if name in given:
             found += spell(name, keyword, given[name])
@@ -210,7 +210,7 @@ def _meant(name: str, names: Sequence[str]) -> str:
     if name in keywords.TABLE:
         return ": that keyword is only for new containers"
     if name in NAMESPACES and "unshare" in names:
-        return f": a new namespace is unshare={name!r}"
+        return f": for a new namespace, use unshare={name!r}"
     found = _BY_OPTION.get(name)
     if found not in names:
         with no_fork:

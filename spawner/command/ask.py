@@ -123,7 +123,10 @@ def _known_elsewhere(error: UsageError, front: "ModuleType") -> str | None:
     if front is run:
         return foreign.RUN.get(error.unknown)
     if error.unknown[2:] in {option.long for option in run.TABLE if not option.hidden}:
-        return "only pyspawn run accepts that option: what pyspawn exec joins stays as it is"
+        return (
+            "only `pyspawn run` accepts that option: `pyspawn exec` changes nothing in what it "
+            "joins"
+        )
     return foreign.EXEC.get(error.unknown)
 
 

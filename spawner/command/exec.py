@@ -56,8 +56,8 @@ def _id(word: str, database: str) -> int:
 
     if word.isascii() and not word.isdigit() and word.replace("-", "").isidentifier():
         raise ValueError(
-            f"{word!r} is not an id, and pyspawn doesn't read the files of TARGET that say whose "
-            f"name it is: `pyspawn exec TARGET -- getent {database} {word}` shows the id"
+            f"{word!r} is not an id, and pyspawn doesn't look up names in TARGET: "
+            f"`pyspawn exec TARGET -- getent {database} {word}` shows the id"
         )
     return idmap.identity(word)
 

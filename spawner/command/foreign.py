@@ -39,7 +39,7 @@ _PYINIT = {
 
 def _variable(name: str, value: str) -> str:
     setting = f"PYINIT_{name.replace('-', '_').upper()}={value}"
-    return f"that option is one of pyinit's: `{setting} pyspawn --init -- PROGRAM`"
+    return f"that is an option of pyinit: use `{setting} pyspawn --init -- PROGRAM`"
 
 
 _MORE = {

@@ -102,7 +102,7 @@ def told(pid: int) -> str:
         "t": "held by a tracer (state t)",
         "S": "waiting for a process that has ended and is held by a tracer (state S)",
     }.get(state(pid), f"in state {state(pid) or 'X'}")
-    return f"{pid} ({name}) is left behind: it was killed, but is {why}"
+    return f"process {pid} ({name}) is left behind: it was killed, but is {why}"
 
 
 def _name(pid: int) -> str:

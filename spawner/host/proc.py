@@ -68,10 +68,10 @@ def contents(path: str) -> str:
             return ""
         if error.syscall == "openat" and error.errno == errno.EACCES:
             raise SetupError(
-                f"{path} is closed to user {posix.geteuid()}",
+                f"{path} can't be read by user {posix.geteuid()}",
                 stage=LAUNCHER,
                 path=path,
-                hint=f"everybody has to be able to read it: `chmod a+r {path}` as root",
+                hint=f"as root, let everybody read it: `chmod a+r {path}`",
             ) from None
         raise
 

@@ -34,7 +34,7 @@ def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" =
         status, _, errors = helpers.ask(kernel, (path, process, *numbers.split()), watched)
         if status == 0:
             return
-        said = " ".join(errors.split()) or f"{name} said nothing, and ended with status {status}"
+        said = " ".join(errors.split()) or f"{name} ended with status {status}"
         raise SetupError(
             f"write the {kind} map {', '.join(lines)}: {said}",
             stage=LAUNCHER,
@@ -56,10 +56,10 @@ def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" =
 def _hint(path: str, kind: str) -> str:
     listed = f"getsubids{' -g' if kind == 'gid' else ''}"
     return (
-        f"new{kind}map maps only your own id and the ranges that {FILES[kind]} gives you "
-        f"(`{listed}` lists them), if that file isn't a symbolic link and you are in your login "
-        f"group; it needs root's rights (`chown root {path} && chmod u+s {path}`) on a file system "
-        f"that isn't mounted nosuid; your own id needs none of this ({mark('--map-root-user')})"
+        f"check that `{listed}` lists these ids as yours, that {FILES[kind]} isn't a symbolic "
+        f"link, that you are in your login group, and that new{kind}map runs as root (`chown root "
+        f"{path} && chmod u+s {path}`, on a file system that isn't mounted nosuid); or map only "
+        f"your own id ({mark('--map-root-user')})"
     )
 
 

@@ -26,7 +26,9 @@ def ask(kernel: "Kernel", arguments: "Sequence[str]", watched: "Iterable[int]" =
     try:
         return kernel.run_helper(arguments, ear.wait)
     except SetupError as error:
-        error.hint = f"if {name} hangs, a directory service that it asks may not be answering"
+        error.hint = (
+            f"if {name} hangs, check the directory service that it asks (see nsswitch.conf(5))"
+        )
         raise
     finally:
         ear.close()

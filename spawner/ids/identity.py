@@ -75,7 +75,7 @@ class Identity(Wish):
         ):
             for number in numbers:
                 if number is not None and not 0 <= number <= MAX_ID:
-                    raise SpecError(f"{number} can't be a {kind} id: those go from 0 to {MAX_ID}")
+                    raise SpecError(f"{number} can't be a {kind} id: ids go from 0 to {MAX_ID}")
         if self.groups is not None and len(self.groups) > NGROUPS_MAX:
             raise SpecError(f"a process has at most {NGROUPS_MAX} supplementary groups")
         for kind, own, whole, auto in (
@@ -100,7 +100,7 @@ class Identity(Wish):
         if self.chooses and "user" in spec.namespaces.optional:
             # Without it the numbers would be other people.
             raise SpecError(
-                "being another user or group of the container needs a new user namespace",
+                "running as another user or group of the container needs a new user namespace",
                 f"add {mark('--user')}",
             )
 

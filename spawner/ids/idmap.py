@@ -64,7 +64,7 @@ class Extent(Frozen):
         if count < 1:
             raise SpecError(f"{self} maps nothing: the count has to be 1 or more")
         if min(inner, outer) < 0 or max(inner, outer) + count - 1 > MAX_ID:
-            raise SpecError(f"{self} goes beyond the ids that there are, 0 to {MAX_ID}")
+            raise SpecError(f"{self} goes beyond the range of ids, 0 to {MAX_ID}")
 
     def __str__(self) -> str:
         return f"{self.inner}:{self.outer}:{self.count}"
@@ -123,7 +123,7 @@ _UNSHARES = {
 def extent_or_auto(word: str) -> Extent | str:
     """Return the extent in `INNER:OUTER:COUNT`, or AUTO; raises ValueError."""
     if word in _UNSHARES:
-        raise ValueError(f"{word!r} is a word that only unshare knows: {_UNSHARES[word]}")
+        raise ValueError(f"{word!r} is a word that only unshare(1) knows: {_UNSHARES[word]}")
     return AUTO if word == AUTO else extent(word)
 
 
@@ -158,7 +158,7 @@ class IdMap(Frozen):
             start = getattr(item, side)
             if start <= end:
                 raise SpecError(
-                    f"the {side} id {start} would be mapped twice by the map {self}",
+                    f"the map {self} would map the {side} id {start} twice",
                     "name extents that don't overlap, as INNER:OUTER:COUNT",
                 )
             end = start + item.count - 1
@@ -203,7 +203,7 @@ class IdMap(Frozen):
                     raise SpecError(
                         f"{self} can't be mapped: the outer id {item.outer + done} isn't mapped in "
                         f"pyspawn's own user namespace, whose map is {parent}",
-                        "name ids that are mapped, or start pyspawn where these ids are",
+                        "name ids that are mapped, or start pyspawn where these are mapped",
                     )
                 count = min(count, item.count - done)
                 found.append(item.part(done, count))

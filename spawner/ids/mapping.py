@@ -151,7 +151,8 @@ def _check_mapped(kind: str, own: int) -> None:
     seen = posix.access(f"/proc/self/{kind}_map", posix.F_OK)
     if seen and (around is None or around.to_outer(own) is None):
         raise _refused(
-            f"{kind} {own} isn't mapped in pyspawn's own user namespace, so it can't make another",
+            f"{kind} {own} isn't mapped in pyspawn's own user namespace, so pyspawn can't make "
+            "another",
             f"write that namespace's {kind}_map first (unshare has --map-root-user for that)",
         )
 
@@ -189,8 +190,7 @@ def _ranges(who: Who, status: dict[str, str], kind: str) -> "list[idmap.Run]":
     if subid.elsewhere():
         raise _refused(
             f"{owner} has no subordinate {_WORDS[kind]} ids",
-            "the service that the line `subid:` of /etc/nsswitch.conf names gives them: have a "
-            "range added there",
+            "have a range added in the service that the line `subid:` of /etc/nsswitch.conf names",
         )
     raise _refused(
         f"{owner} has no subordinate {_WORDS[kind]} ids in {subid.FILES[kind]}",
@@ -218,7 +218,7 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
     what = f"map {_WORDS[kind]} ids with {name}"
     if not _shows_us():
         raise _refused(
-            f"{what}: the /proc that is mounted here would lead it to another process, or to none",
+            f"{what}: /proc shows another PID namespace here, so {name} wouldn't find the process",
             "mount a /proc of this PID namespace first with `mount -t proc proc /proc` (unshare "
             "has --mount-proc for that)",
         )
@@ -231,7 +231,7 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
         )
     if status.get("NoNewPrivs") == "1":
         raise _refused(
-            f"{what}: it would run without root's rights, since no_new_privs is set",
+            f"{what}: {name} would run without root's rights, since no_new_privs is set",
             "start pyspawn where it isn't set (NoNewPrivileges=no in a unit, no `setpriv "
             f"--no-new-privs`), or map only your own id ({_OWN_ID})",
         )
@@ -251,8 +251,8 @@ def _check_name(kind: str, who: Who) -> None:
     if len(who.owners()) == 1:
         user = who.caller.user
         raise _refused(
-            f"map {_WORDS[kind]} ids with new{kind}map: it serves only users who have a name, "
-            f"and user {user} has none in passwd(5)",
+            f"map {_WORDS[kind]} ids with new{kind}map: user {user} has no name in passwd(5), and "
+            f"new{kind}map serves only users who have one",
             f"have root run `useradd --uid {user} NAME`, or map only your own id ({_OWN_ID})",
         )
 

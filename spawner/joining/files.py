@@ -67,10 +67,10 @@ def _of_path(kernel: "Kernel", held: Held, path: str) -> dict[str, int]:
         (kind,) = (kind for kind in NAMESPACES if _is_kind(kernel, descriptor, kind))
         for wanted in sorted((kinds or frozenset()) - {kind}):
             raise SetupError(
-                f"{what}: it is a {kind} namespace, not the {wanted} namespace",
+                f"{what}: the file is a {kind} namespace, not a {wanted} namespace",
                 stage=LAUNCHER,
                 path=path,
-                hint="leave the flag out, or name another file",
+                hint=f"leave out {mark(f'--{wanted}')}, or name another file",
             )
         return {kind: descriptor}
     found = {}
@@ -87,8 +87,8 @@ def _of_path(kernel: "Kernel", held: Held, path: str) -> dict[str, int]:
             f"{what}: there is no namespace in this directory",
             stage=LAUNCHER,
             path=path,
-            hint=f"the files of namespaces are called {names}, as in /proc/PID/ns and by `pyspawn "
-            "--persist`",
+            hint=f"name a directory with files called {names}, such as /proc/PID/ns or one that "
+            "`pyspawn --persist` has made",
         )
     return found
 
@@ -103,18 +103,18 @@ def _of_file(kernel: "Kernel", held: Held, path: str, kind: str | None) -> int:
         raise failed(LAUNCHER, what, error) from None
     if actual is None:
         raise SetupError(
-            f"{what}: it isn't a namespace",
+            f"{what}: the file is not a namespace",
             stage=LAUNCHER,
             path=path,
-            hint="name a file like /proc/PID/ns/net, or a file on which one is mounted "
-            f"({mark('--persist')}, `ip netns add`)",
+            hint="name a file like /proc/PID/ns/net, or one that "
+            f"{mark('--persist')} or `ip netns add` has made",
         )
     if kind is not None and actual != kind:
         raise SetupError(
-            f"{what}: it is a {actual} namespace, not a {kind} namespace",
+            f"{what}: the file is a {actual} namespace, not a {kind} namespace",
             stage=LAUNCHER,
             path=path,
-            hint=f"name the file by {mark(f'--{actual}=FILE')}",
+            hint=f"use {mark(f'--{actual}=FILE')} for this file",
         )
     return descriptor
 

@@ -175,11 +175,11 @@ def check_unchanged(what: str, opened: dict[int, str]) -> None:
     for descriptor, path in opened.items():
         if at(path) != identity(posix.fstat(descriptor)):
             raise SetupError(
-                f"{what}: it entered other namespaces while pyspawn was opening its files",
+                f"{what}: the process entered other namespaces while pyspawn was opening them",
                 stage=LAUNCHER,
                 path=path,
-                hint="a container does that while it starts: try again, if you know which "
-                "process it is",
+                hint="try again once the container has started, after checking that this is the "
+                "process you mean",
             )
 
 

@@ -118,8 +118,8 @@ def _check(ids: Ids, number: int, word: str, option: str) -> None:
         raise SetupError(
             f"join the user namespace: {word} {number} isn't mapped in it",
             stage=LAUNCHER,
-            hint=f"an id of {mark(option)} isn't mapped in the container: choose one that is "
-            f"({ids}), or start the container with more ids ({mark('--map-auto')})",
+            hint=f"use ids with {mark(option)} that are mapped in the container ({ids}), or start "
+            f"the container with more ids ({mark('--map-auto')})",
         )
 
 
@@ -128,8 +128,8 @@ def _empty(word: str, otherwise: str) -> SetupError:
     return SetupError(
         f"join the user namespace: no {word} is mapped in it",
         stage=LAUNCHER,
-        hint=f"the container's {file} is empty, and {otherwise}: join the namespace once its "
-        "maker has written the map",
+        hint=f"the container's {file} is empty, and {otherwise}: join the namespace once the map "
+        "has been written",
     )
 
 

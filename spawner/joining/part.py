@@ -142,16 +142,16 @@ def _check_elsewhere(held: Held, joins: "Joins") -> None:
         raise SetupError(
             f"{what}: pyspawn is already in {which}",
             stage=LAUNCHER,
-            hint="name a process of the container: `lsns -t pid` shows each container's first"
+            hint="name a process of the container: `lsns -t pid` shows the first process of each"
             + ("" if joins.pid is None else f", `pgrep -lP {joins.pid}` the children of this one"),
         )
     for kind in held.ahead:
         if joins.kinds is None or kind not in held.namespaces:
             raise SetupError(
-                f"{what}: only its children are in the {kind} namespace that it has made",
+                f"{what}: its new {kind} namespace holds only its children, not the process itself",
                 stage=LAUNCHER,
-                hint=f"name one of its children (`pgrep -lP {joins.pid}` shows them), or name each "
-                f"of the other namespaces with its own option ({mark('--mount')} and so on)",
+                hint=f"name one of its children (`pgrep -lP {joins.pid}` shows them), or join "
+                f"only the other namespaces, each by its own option ({mark('--mount')} and so on)",
             )
 
 
@@ -166,10 +166,9 @@ def _below_ours(kernel: "Kernel", descriptor: int) -> int | None:
         try:
             parent = kernel.parent_namespace(at)
         except SyscallError as error:
-            why = failed(LAUNCHER, "join the user namespace: it isn't below the caller's", error)
-            why.hint = (
-                "a user namespace can be joined only by its maker, from one above it, or by root"
-            )
+            what = "join the user namespace: it isn't a descendant of pyspawn's own"
+            why = failed(LAUNCHER, what, error)
+            why.hint = "run pyspawn in an ancestor of that user namespace, on the host for instance"
             raise why from None
         if hold.is_ours(parent, "user"):
             posix.close(parent)

@@ -109,27 +109,26 @@ def _place(kernel: "Kernel", what: str, pid: int, pidfd: int) -> str:
         if error.errno != errno.ENOENT or proc.has_ended(pidfd):
             raise
         raise SetupError(
-            f"{what}: it isn't visible in /proc",
+            f"{what}: /proc doesn't show the process",
             stage=LAUNCHER,
             hint="/proc belongs to another PID namespace, or is mounted with hidepid: try as root",
         ) from None
     fields = proc.after_name(proc.drain(descriptor, f"{place}/stat"))
     if int(fields[6]) & _PF_KTHREAD:
         raise SetupError(
-            f"{what}: it is part of the kernel",
+            f"{what}: the process is a kernel thread",
             stage=LAUNCHER,
-            hint="give the pid of a process in the container, not of a kernel thread (`ps -e` "
-            "shows those in brackets)",
+            hint="name a process of the container (`ps -e` shows kernel threads in brackets)",
         )
     return place
 
 
 def _gone(what: str, pid: int) -> SetupError:
     return SetupError(
-        f"{what}: it has ended",
+        f"{what}: the process has ended",
         stage=LAUNCHER,
-        hint=f"process {pid} has ended (see `pyspawn zombies` for one that nobody has reaped): "
-        "name a running process",
+        hint="name a running process (`pyspawn zombies` shows those that have ended, but were not "
+        "reaped)",
     )
 
 

@@ -89,9 +89,8 @@ class Scout:
             int.from_bytes(raw[at : at + _INT], sys.byteorder) for at in range(0, len(raw), _INT)
         ]
         if not data:
-            raise SetupError(
-                f"{self._what}: the process that was looking there was killed", stage=LAUNCHER
-            )
+            what = f"{self._what}: the process that pyspawn forked to open it was killed"
+            raise SetupError(what, stage=LAUNCHER)
         record = channel.decode(data[:-1])
         if record.kind == channel.ERROR:
             raise channel.error_of(record)
@@ -114,12 +113,12 @@ class Scout:
         """End the scout, and return the hint for a look that doesn't end."""
         left = self.close()
         hint = (
-            "the file seems to lie on a file system that doesn't answer, one of a program "
-            "(FUSE) or of another machine: unmount that, with `umount -f` or `umount -l`"
+            "the file is probably on a FUSE or network file system that doesn't answer: unmount "
+            "that with `umount -f` or `umount -l`"
         )
         if left:
             hint += (
-                f"; process {left}, which asked for it, can't be killed until then, and is left "
+                f"; process {left}, which waits for it, can't be killed until then and is left "
                 "behind"
             )
         return hint

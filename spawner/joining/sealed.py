@@ -47,13 +47,13 @@ def restart(
             return
     except OSError as error:
         raise SetupError(
-            "see which program this is",
+            "find the Python interpreter that runs pyspawn",
             stage=LAUNCHER,
             syscall="readlink",
             errno=error.errno,
             path=_EXE,
         ) from None
-    source = attempt(LAUNCHER, "open our interpreter", lambda: kernel.open(_EXE, posix.O_RDONLY))
+    source = attempt(LAUNCHER, "open the interpreter", lambda: kernel.open(_EXE, posix.O_RDONLY))
     status = posix.fstat(source)
     if caller.user not in (0, status.st_uid) and not status.st_mode & 0o022:
         posix.close(source)
@@ -90,7 +90,8 @@ def _copy(source: int, size: int) -> int:
         if copy >= 0:
             posix.close(copy)
         raise SetupError(
-            "copy our interpreter into memory, so that nothing inside can get at its file",
+            "copy the Python interpreter into memory, so that the container can't write to its "
+            "file",
             stage=LAUNCHER,
             syscall="memfd_create",
             errno=error.errno,
@@ -103,11 +104,14 @@ def _hint(number: int | None) -> str | None:
     """Return the hint for a copy that was refused, None where nothing is known."""
     if number in (errno.EACCES, errno.EPERM):
         return (
-            "allow programs in memory (`sysctl -w vm.memfd_noexec=1`), or run pyspawn as a user "
-            "who can't write its interpreter"
+            "as root, allow executable files in memory (`sysctl -w vm.memfd_noexec=1`), or run "
+            "pyspawn as a user who can't write to its interpreter"
         )
     if number == errno.EFBIG:
-        return "the copy counts towards the limit on the size of files: `ulimit -f unlimited`"
+        return (
+            "raise the limit on the size of files, which also holds for the copy: `ulimit -f "
+            "unlimited`"
+        )
     return None
 
 

@@ -112,7 +112,7 @@ def keep_descriptors_out(passed: frozenset[int]) -> Step:
 
     return Step(
         INIT,
-        "keep the caller's descriptors out",
+        "close the descriptors inherited from the caller",
         "close(3...)",
         act,
         topic="keep-descriptors-out",
@@ -151,7 +151,7 @@ def import_no_more() -> Step:
 
     return Step(
         INIT,
-        "import nothing from here on",
+        "forbid imports from here on",
         "sys.meta_path",
         act,
         topic="import-no-more",
@@ -243,11 +243,11 @@ def _check_directory(kernel: "Kernel", held: "Held", path: str | None) -> None:
             posix.close(held.proc)
     if not inside:
         raise SetupError(
-            "change to a directory that is outside of the root",
+            "the working directory would be outside of the container's root directory",
             stage=INIT,
             syscall="chdir",
             path=path,
-            hint=f"give a directory that exists in the container, such as {mark('--workdir /')}",
+            hint=f"name a directory inside the container's root, such as {mark('--workdir /')}",
         )
 
 

@@ -74,11 +74,12 @@ class Joins(Wish):
         pid = self.pid
         if pid is not None and not 0 < pid < 1 << 31:
             raise SpecError(
-                f"{self.target} can't be a process id", "`ps -e` shows the ids of processes"
+                f"{self.target} can't be a process id",
+                "name a process by its id, as `ps -e` shows it",
             )
         if self.environment and pid is None:
             raise SpecError(
-                "the environment can be taken only from a process", "name the target by its pid"
+                "only a target that is a process has an environment", "name the target by its pid"
             )
         joined = dict(self.files)
         for kind in joined:
@@ -91,5 +92,5 @@ class Joins(Wish):
             raise SpecError(
                 "no namespace can be new where a mount namespace is joined and the user "
                 "namespace is joined or new",
-                "`pyspawn exec DIR` joins both, and makes no new namespace",
+                "join both with `pyspawn exec DIR`, which makes no new namespace",
             )

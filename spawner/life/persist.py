@@ -38,9 +38,9 @@ WHERE = f"`grep {_SOURCE} /proc/self/mounts` shows where they are"
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 _NOT_OLDER = (
-    "the kernel keeps a mount namespace only in one that it considers older, and Linux 6.18 "
-    "numbers mount namespaces by processor, so that a newer one may count as older: try again on "
-    f"one processor (taskset), or share the mount namespace ({mark('--share mount')})"
+    "Linux 6.18 may take the new mount namespace to be older than pyspawn's own, and then can't "
+    "keep it: try again on one processor (`taskset -c 0 pyspawn ...`), or share the mount "
+    f"namespace ({mark('--share mount')})"
 )
 
 
@@ -56,7 +56,8 @@ class Keep(Wish):
         check_text("the directory to keep namespaces in", self.path)
         if not spec.namespaces.wanted - {"pid"}:
             raise SpecError(
-                "there is no new namespace to keep (a PID namespace ends with its process 1)",
+                "there is no new namespace that could be kept: a PID namespace ends with its "
+                "process 1",
                 f"add one, for example {mark('--net')}",
             )
 
@@ -106,7 +107,7 @@ class Kept(Part):
             if error.errno != errno.EEXIST:
                 raise
             raise self._refused(
-                error, "name a directory that isn't there yet, or `pyspawn release` it first"
+                error, "name a directory that doesn't exist yet, or `pyspawn release` it first"
             ) from None
         self._made = True
         # By descriptors, and looked at: nobody whose directory it lies in can lead us elsewhere.
@@ -214,7 +215,7 @@ def _release(kernel: Kernel, path: str, top: int) -> None:
     try:
         if not attempt(LAUNCHER, what, lambda: _is_kept(top)):
             raise SetupError(
-                f"{what}: no namespaces are kept there by pyspawn",
+                f"{what}: pyspawn keeps no namespaces there",
                 stage=LAUNCHER,
                 path=path,
                 hint=WHERE,

@@ -61,7 +61,7 @@ class Rlimit(Frozen):
             if not UNLIMITED <= limit <= _LARGEST:
                 raise SpecError(f"{limit} is not a valid limit for {self.resource}")
         if self.resource == "cpu" and 0 in (self.soft, self.hard):
-            raise SpecError("a limit of 0 seconds of cpu would be one second to the kernel")
+            raise SpecError("the kernel would turn a cpu limit of 0 seconds into 1 second")
         if above(self.soft, self.hard):
             raise SpecError(
                 f"the soft limit of {self.resource}, {shown(self.soft)}, is above the hard limit, "
@@ -136,7 +136,7 @@ def _rlimit(name: str, value: "Given") -> Rlimit:
     if isinstance(value, str):
         pair = tuple(value.split(":"))
     if len(pair) not in (1, 2):
-        raise SpecError(f"{value!r} is not a limit of {resource}: at most a soft and a hard one")
+        raise SpecError(f"{value!r} is not a limit of {resource}: give only a soft and a hard one")
     return Rlimit(resource, _amount(resource, pair[0]), _amount(resource, pair[-1]))
 
 

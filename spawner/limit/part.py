@@ -63,7 +63,7 @@ def find(
 
 def _check(kernel: "Kernel", wanted: "Rlimit") -> None:
     """Refuse to raise a hard limit, whoever asks: what is there is never widened."""
-    what = f"look at the limit {wanted.resource}"
+    what = f"read the limit {wanted.resource}"
     number = rlimits.number(wanted.resource)
     _, most = steps.attempt(LAUNCHER, what, lambda: kernel.prlimit(number))
     if not above(wanted.hard, most):

@@ -86,4 +86,4 @@ def set_oom_score_adj(adjustment: int) -> Step:
 def _hold(what: str, wanted: object, found: object) -> None:
     """Raise SetupError where the kernel took a limit, and has another."""
     if wanted != found:
-        raise SetupError(f"{what}: afterwards it is {found!r}, not {wanted!r}", stage=INIT)
+        raise SetupError(f"{what}: the kernel set {found!r} instead of {wanted!r}", stage=INIT)

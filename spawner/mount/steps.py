@@ -138,7 +138,7 @@ def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
         hint = None
         if error.errno == errno.EINVAL:
             hint = (
-                f"nothing is mounted on {path}, so the new /proc would appear outside: use "
+                f"nothing is mounted on {path}, so the new /proc would appear on the host: use "
                 f"{mark('--propagation private')} or slave, or `mount --bind` {path} on itself"
             )
         raise SetupError(

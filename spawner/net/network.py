@@ -185,7 +185,7 @@ class Network(Wish):
         for name in ("bridge", "address", "gateway"):
             if getattr(self, name) is not None and self.kind != "veth":
                 raise SpecError(
-                    f"the network {self.kind} doesn't accept {name}", f"only veth does, {_VETH}"
+                    f"the network {self.kind} doesn't accept {name}", f"use veth, {_VETH}"
                 )
         if self.kind == "veth":
             self._check_veth()
@@ -193,8 +193,9 @@ class Network(Wish):
     def _check_publish(self) -> None:
         if self.kind not in HELPED:
             hints = {
-                "host": "what listens in the host's network needs no publishing",
-                "veth": "the address of a veth can be reached from the bridge as it is",
+                "host": "leave it out: programs in the host's network can be reached as they are",
+                "veth": "leave it out: the address of a veth can be reached from the bridge as "
+                "it is",
             }
             raise SpecError(
                 f"a port can't be published into the network {self.kind}",
@@ -230,7 +231,7 @@ class Network(Wish):
 
     def _check_veth(self) -> None:
         if not self.bridge:
-            raise SpecError("a veth needs the bridge that it is to be a port of", _VETH)
+            raise SpecError("a veth needs a bridge to which it is attached", f"name one, {_VETH}")
         raw = self.bridge.encode("utf-8", "surrogateescape")
         if len(raw) >= IFNAMSIZ or set(raw) & set(b"/:, \t\n\0") or raw in (b".", b".."):
             raise SpecError(f"{self.bridge!r} can't be the name of an interface")
@@ -238,7 +239,7 @@ class Network(Wish):
         if self.gateway is None:
             return
         if own is None:
-            raise SpecError("a gateway can't be reached without an address", _VETH)
+            raise SpecError("a gateway can't be reached without an address", f"add one, {_VETH}")
         from ipaddress import ip_address
 
         try:
@@ -246,7 +247,9 @@ class Network(Wish):
         except ValueError:
             raise SpecError(f"{self.gateway!r} is not the address of a gateway", _VETH) from None
         if gateway not in own.network or gateway == own.ip:
-            raise SpecError(f"the gateway {gateway} is not another address in {own.network}")
+            raise SpecError(
+                f"the gateway {gateway} is outside of {own.network}, or the veth's own address"
+            )
 
     def choose(self, choice: "Choice") -> None:
         """Add the net namespace that this network needs to the named ones; raises SpecError."""

@@ -126,7 +126,7 @@ def _bind(kernel: "Kernel", server: str) -> None:
             f"there is no {PATH} to mount one over",
             stage=INIT,
             path=PATH,
-            hint=f"as root, `touch {PATH}`, or what it's a symbolic link to",
+            hint=f"as root, create it with `touch {PATH}`, or create the file that it links to",
         ) from None
     try:
         raw = text(_read(place), server).encode("utf-8", "surrogateescape")

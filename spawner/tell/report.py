@@ -109,7 +109,7 @@ class Report(Observer):
         name = signames.name(number)
         self.say(f"{name} does nothing to a program that is PID 1 and doesn't handle it: {then}")
         self._line(
-            f"hint: {mark('--init')} would have passed {name} on to a program that isn't PID 1"
+            f"hint: use {mark('--init')}, which passes {name} on to a program that isn't PID 1"
         )
 
     def disconnected(self, how: str) -> None:

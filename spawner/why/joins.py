@@ -44,8 +44,8 @@ def why(error: "SetupError", joins: Joins, host: Host) -> str | None:
         return _not_become(error, *_IDS[error.syscall])
     if error.syscall == "fork" and error.errno == errno.ENOMEM:
         return (
-            "process 1 of that PID namespace has ended, so there can be no more processes in it: "
-            f"name each of the other namespaces with its own option ({mark('--mount')} and so on)"
+            "process 1 of that PID namespace has ended, so no process can be started in it: join "
+            f"only the other namespaces, each by its own option ({mark('--mount')} and so on)"
         )
     return None
 
@@ -58,8 +58,8 @@ def not_found(error: "SetupError", spec: "Spec") -> str | None:
     if error.status != NOT_FOUND or "/" in spec.arguments[0]:
         return None
     return (
-        f"{shown(spec.arguments[0])} was looked up in your PATH: {mark('--target-env')} uses the "
-        "target's PATH, with the rest of its environment"
+        f"{shown(spec.arguments[0])} was looked up in your own PATH: to use the environment of the "
+        f"target, and so its PATH, add {mark('--target-env')}"
     )
 
 
@@ -71,19 +71,21 @@ def _no_file(path: str, target: str) -> str | None:
             "directory that `pyspawn --persist` has made"
         )
     if path.startswith(f"{target}/"):
-        return f"`ls {shown(target)}` shows which namespaces it has"
+        return f"name only namespaces that the target has: `ls {shown(target)}` shows them"
     return None
 
 
 def _no_process(error: "SetupError", joins: "Joins") -> str | None:
     if error.errno == errno.ESRCH:
         return (
-            f"process {joins.target} can't be seen from here: a pid is valid only in its own PID "
-            "namespace (`lsns -t pid` shows what is running, `podman inspect -f "
-            f"'{{{{.State.Pid}}}}' NAME` the pid of a container)"
+            f"there is no process {joins.target} in pyspawn's PID namespace: `lsns -t pid` shows "
+            "the pids of containers, and `podman inspect -f '{{.State.Pid}}' NAME` that of one"
         )
     if error.errno in (errno.EINVAL, errno.ENOENT):
-        return f"{joins.target} is one thread of a process: name the process, by its Tgid"
+        return (
+            f"{joins.target} is one thread of a process: name the process, by the Tgid in "
+            f"/proc/{joins.target}/status"
+        )
     return None
 
 
@@ -118,8 +120,8 @@ def _user(host: Host, process: str) -> str | None:
 def _not_become(error: "SetupError", option: str, right: str) -> str | None:
     if error.errno == errno.EINVAL:
         return (
-            f"an id of {option} isn't mapped in the container: choose one from /proc/PID/uid_map "
-            f"or gid_map, or start the container with more ids ({mark('--map-auto')})"
+            f"use ids with {option} that are mapped in the container (see /proc/PID/uid_map and "
+            f"gid_map), or start the container with more ids ({mark('--map-auto')})"
         )
     if error.errno == errno.EPERM:
         return (
@@ -133,12 +135,12 @@ def _not_joined(error: "SetupError", joins: "Joins") -> str | None:
     if error.errno == errno.EPERM:
         if joins.kinds is not None and "user" not in joins.kinds:
             return (
-                "joining requires rights over the user namespace that owns this namespace: add "
-                f"{mark('--user')}, or join as root"
+                "joining this namespace requires CAP_SYS_ADMIN in the user namespace that owns it: "
+                f"join that too ({mark('--user')}), or join as root"
             )
         return (
-            "joining requires CAP_SYS_ADMIN over the namespace and in your own user namespace: "
-            "join as the user who made the container, with its user namespace, or as root"
+            "joining this namespace requires CAP_SYS_ADMIN in your own user namespace and in the "
+            "one that owns it: join as root, or as the user who made the container"
         )
     if error.errno == errno.EINVAL and "pid namespace" in error.step:
         return (

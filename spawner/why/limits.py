@@ -27,9 +27,9 @@ def too_long(case: Case) -> str | None:
         return None
     # execve(2): a quarter of the stack's limit, up to 6 MiB.
     return (
-        "the program's arguments and environment, with the init's own, are too long: pass what "
-        "is long through a file, or raise the limit, a quarter of that of the stack, for example "
-        "with `ulimit -s 24576`"
+        "the arguments and the environment of the program and the init are too long: pass long "
+        "ones through a file, or raise the limit, which is a quarter of the stack limit, for "
+        "example with `ulimit -s 24576`"
     )
 
 
@@ -54,14 +54,14 @@ def no_process(case: Case) -> str | None:
         most, now = map(number, limits)
         if most is not None and now is not None and now + _ENDED_SINCE >= most:
             return (
-                f"pids.max of {shown(group)} is {most}, which is reached: raise it (a container's "
-                "--pids-limit, a unit's TasksMax=), or see with `pyspawn zombies` which process "
-                "doesn't reap"
+                f"pids.max of {shown(group)}, {most}, is reached: raise it (a container's "
+                "--pids-limit, a unit's TasksMax=), or find with `pyspawn zombies` which process "
+                "doesn't reap its children"
             )
     return (
-        "a limit on processes is reached: see `ulimit -u`, pids.max of the control group and of "
-        "those above it (a container's --pids-limit, a unit's TasksMax=), and `sysctl "
-        "kernel.pid_max kernel.threads-max`"
+        "a limit on processes is reached: raise `ulimit -u`, pids.max of the control group or of "
+        "one above it (a container's --pids-limit, a unit's TasksMax=), or with `sysctl -w` "
+        "kernel.pid_max or kernel.threads-max"
     )
 
 
@@ -74,9 +74,9 @@ def no_namespace(case: Case) -> str | None:
         if case.sysctl(name.replace(".", "/")) == 0:
             return f"{name} is 0, which forbids new {kind} namespaces: {_raise(kind, name)}"
     return (
-        f"{' or '.join(names.values())} is used up, here or in an outer user namespace, where "
-        "root can raise it by `sysctl -w`; or user or PID namespaces can't nest any deeper: "
-        "then start pyspawn less deeply nested"
+        f"raise {' or '.join(names.values())} with `sysctl -w` as root, here and in the outer user "
+        "namespaces; if user or PID namespaces are nested as deeply as they can be, start pyspawn "
+        "further out"
     )
 
 
@@ -90,8 +90,8 @@ def no_key(case: Case) -> str | None:
     if case.syscall != "keyctl":
         return None
     return (
-        "each container has a session keyring, and its user has as many keys as the limit allows: "
-        "run fewer containers at once, or raise the limit as root with `sysctl -w "
+        "the user has reached the limit on keys, of which each container has one, its session "
+        "keyring: run fewer containers at once, or raise the limit as root with `sysctl -w "
         "kernel.keys.maxkeys=20000 kernel.keys.maxbytes=2000000`"
     )
 
@@ -126,7 +126,7 @@ def own_processes(case: Case) -> str | None:
         if wanted.resource == "nproc" and case.syscall in MAKERS:
             return (
                 f"the limit {wanted} is reached, which counts every process of the user in this "
-                "user namespace, the init as well: allow more"
+                "user namespace, including the init: allow more"
             )
     return None
 
@@ -137,8 +137,8 @@ def init_too_large(case: Case) -> str | None:
     if not wanted or "before it had started" not in case.step:
         return None
     return (
-        f"the init is under the limits of the program as well, {wanted}: allow what an interpreter "
-        "takes (nofile=16, as=64M and data=16M are enough), or do without an init"
+        f"the limits {wanted} hold for the init too: allow what a Python interpreter needs "
+        "(nofile=16, as=64M and data=16M are enough), or run without an init"
     )
 
 

@@ -13,8 +13,8 @@ def no_number(case: Case) -> str | None:
         return None
     return (
         "pyspawn doesn't know the number of keyctl(2) on this kind of machine (see `uname -m`), "
-        "and without that call the program would have your keys, keyrings(7): the number has to "
-        "be added to spawner/linux.py"
+        "and without that call the program would have your keys, keyrings(7): add the number to "
+        "spawner/linux.py"
     )
 
 

@@ -14,7 +14,7 @@ def read_only_proc(case: Case) -> str | None:
         return None
     return (
         "/proc is mounted read-only, and pyspawn sets up new namespaces through files in it: "
-        "`mount -o remount,bind,rw /proc` as root"
+        "run `mount -o remount,bind,rw /proc` as root"
     )
 
 
@@ -39,7 +39,7 @@ def fresh_proc(case: Case) -> str | None:
     if not procs:
         return (
             "a user namespace can mount /proc only where an unmasked one is visible already: "
-            "`mount -t proc proc /proc` as root, before pyspawn"
+            "as root, run `mount -t proc proc /proc` before pyspawn"
         )
     masks = [_masks(proc, mounts) for proc in procs]
     if all(masks):
@@ -66,6 +66,7 @@ def plain_root(case: Case) -> str | None:
     if case.syscall != "mount" or case.path != "/" or not case.lacks_root_mount:
         return None
     return (
-        "the root directory is not a mount point, as after a chroot, so mounts can't be made "
-        f"private: `mount --bind DIR DIR` before `chroot DIR`, or `{mark('--share mount')}`"
+        "mounts can't be made private, since the root directory is not a mount point (as after a "
+        "chroot): run `mount --bind DIR DIR` before `chroot DIR`, or use "
+        f"{mark('--share mount')}"
     )

@@ -33,13 +33,13 @@ def way(case: Case) -> str | None:
     if case.errno == errno.ENOTDIR:
         return f"{shows} which part of it is not a directory: {other}"
     if case.errno == errno.ELOOP:
-        return f"the path leads in a circle of symbolic links, as {shows}: mend it, or {other}"
+        return f"the symbolic links in the path form a loop, as {shows}: mend it, or {other}"
     also = ""
     if case.syscall == "execve":
         also = ", and the file has to be executable, on a file system that isn't mounted noexec"
     return (
-        f"{shows} the mode and the owner of each part of it: every directory has to let "
-        f"the user in (x){also}: use `chmod`, or {other}"
+        f"{shows} the mode and the owner of each part of it: every directory has to grant "
+        f"the user search permission (x){also}: use `chmod`, or {other}"
     )
 
 

@@ -16,9 +16,9 @@ def no_mapping(case: Case) -> str | None:
         extents = case.host.read(f"/proc/self/{name}_map")
         if own is not None and extents is not None and not _mapped(own, extents):
             return (
-                f"{name} {own} isn't mapped in pyspawn's own user namespace, so it can't make "
-                f"another: write that namespace's {name}_map first (unshare has --map-root-user "
-                "for that)"
+                f"{name} {own} isn't mapped in pyspawn's own user namespace, so pyspawn can't "
+                f"make another: write that namespace's {name}_map first (unshare has "
+                "--map-root-user for that)"
             )
     return None
 
@@ -36,13 +36,13 @@ def chroot(case: Case) -> str | None:
     """Find that this process surely runs in a chroot."""
     if not case.making("user") or not case.lacks_root_mount:
         return None
-    return f"in a chroot no process can make a user namespace, user_namespaces(7): {_leave(case)}"
+    return f"no process in a chroot can make a user namespace, user_namespaces(7): {_leave(case)}"
 
 
 def _leave(case: Case) -> str:
-    outside = "start pyspawn outside of it"
+    outside = "start pyspawn outside of the chroot"
     if case.lacks(SYS_ADMIN):
-        return f"{outside}, or enter it with pivot_root(2) in place of chroot(2)"
+        return f"{outside}, or enter it by pivot_root(2) instead of chroot(2)"
     return f"leave out {mark('--user')}, or {outside}"
 
 
@@ -68,7 +68,7 @@ def no_setfcap(case: Case) -> str | None:
     if not _is_map(case) or case.uid != 0 or not case.lacks(SETFCAP):
         return None
     return (
-        "since Linux 5.12 root needs CAP_SETFCAP to map user id 0, user_namespaces(7): grant it "
+        "root needs CAP_SETFCAP to map user id 0, and lacks it here: start the container with it "
         f"(docker run --cap-add SETFCAP), or leave out {mark('--user')}"
     )
 
@@ -82,14 +82,14 @@ def no_right(case: Case) -> str | None:
         return None
     if case.uid != 0:
         return (
-            f"without a new user namespace this requires {needed}, which only root has: leave out "
-            f"{mark('--share user')}, or add {mark('--user')} to {mark('--share all')}"
+            f"this requires {needed}, which an ordinary user has only in a new user namespace: "
+            f"leave out {mark('--share user')}, or add {mark('--user')} to {mark('--share all')}"
         )
     # A container's filter that refuses the one mostly refuses the other as well.
     other = "" if case.filtered else f", or add {mark('--user')} to have it in a new namespace"
     return (
-        f"root has no {needed} here, as in most containers: grant it (docker run --cap-add "
-        f"{needed.removeprefix('CAP_')}){other}"
+        f"root lacks {needed} here, as in most containers: start the container with it (docker run "
+        f"--cap-add {needed.removeprefix('CAP_')}){other}"
     )
 
 

@@ -87,7 +87,7 @@ def test_errors(box: spawner.Process[bytes]) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         spawner.join(box, "/nonesuch")
     assert isinstance(missing.value, spawner.ExecError)
-    with pytest.raises(spawner.SetupError, match="join /etc/passwd: it isn't a namespace"):
+    with pytest.raises(spawner.SetupError, match="join /etc/passwd: the file is not a namespace"):
         spawner.join("/etc/passwd", "true")
     with pytest.raises(spawner.SetupError, match="No such file or directory"):
         spawner.join(b"1", "true")  # a path, for all its digits
@@ -100,7 +100,11 @@ def test_errors(box: spawner.Process[bytes]) -> None:
         ({"user": "root"}, spawner.SpecError, "user: "),
         ({"target": True}, TypeError, "target needs a Process, a pid"),
         ({"target": 0}, spawner.SpecError, "0 can't be a process id"),
-        ({"target": "/proc/self/ns", "target_env": True}, spawner.SpecError, "only from a process"),
+        (
+            {"target": "/proc/self/ns", "target_env": True},
+            spawner.SpecError,
+            "only a target that is a process",
+        ),
         ({"pass_fds": [1 << 20]}, OSError, "of pass_fds isn't open"),
     ],
 )
@@ -115,7 +119,7 @@ def test_a_target_that_has_ended() -> None:
         process.wait()
     with pytest.raises(spawner.SpecError, match="the target has ended") as caught:
         spawner.join(process, "true")
-    assert caught.value.__notes__ == ["hint: join a process that runs"]
+    assert caught.value.__notes__ == ["hint: name a running process"]
 
 
 def test_target_env(monkeypatch: pytest.MonkeyPatch) -> None:

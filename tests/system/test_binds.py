@@ -290,7 +290,7 @@ def test_wrong_words(words: list[str], message: str, hint: str) -> None:
 def test_exec_has_no_mounts() -> None:
     message, hint = refused(spawn("exec", str(os.getpid()), "--bind", "/a", "/b"))
     assert message == "unknown option --bind"
-    assert hint.startswith("only pyspawn run accepts that option")
+    assert hint.startswith("only `pyspawn run` accepts that option")
 
 
 # Mounts of the host's, in a room of their own for root

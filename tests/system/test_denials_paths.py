@@ -22,7 +22,7 @@ from spawner import lean
 def test_a_clock_out_of_its_range(clock: str, offset: int) -> None:
     require("userns")
     ended = run(pyspawn("--time", f"--{clock}", str(offset)))
-    message = f"set the {clock} clock off by {offset} s: Numerical result out of range (ERANGE)"
+    message = f"shift the {clock} clock by {offset} s: Numerical result out of range (ERANGE)"
     assert "use an offset nearer to 0" in hint_of(ended, message)
 
 

@@ -59,7 +59,7 @@ write("{group}/cgroup.procs", "0")
         ended = inside(code, "--user")
         message = f"{step}: Resource temporarily unavailable (EAGAIN)"
         hint = mended(ended, message)
-        assert f"pids.max of {group} is {limit}, which is reached" in hint
+        assert f"pids.max of {group}, {limit}, is reached" in hint
         assert (group / "cgroup.procs").read_text() == ""
 
 
@@ -81,7 +81,7 @@ os.execv(sys.argv[1], sys.argv[1:])
         assert message == (
             "pyspawn: fork the program's process: Resource temporarily unavailable (EAGAIN)"
         )
-        assert f"pids.max of {group} is 2, which is reached" in hint
+        assert f"pids.max of {group}, 2, is reached" in hint
         assert (group / "cgroup.procs").read_text() == ""
 
 

@@ -29,7 +29,7 @@ def test_root_without_sys_admin() -> None:
     require("root")
     drop = ROOM + "libc.prctl(24, 21, 0, 0, 0)\n"  # PR_CAPBSET_DROP, CAP_SYS_ADMIN
     hint = hint_of(inside(drop), f"make a new pid namespace: {EPERM}")
-    assert "root has no CAP_SYS_ADMIN" in hint
+    assert "root lacks CAP_SYS_ADMIN" in hint
     assert "add --user" in hint
     assert inside(drop, "--user").out == b"ran\n"
 
@@ -172,7 +172,7 @@ mount("proc", "/proc", "proc")
         (
             False,
             ["--user"],
-            "somebody else reaped the container's init: No child processes (ECHILD)",
+            "something else has reaped the container's init: No child processes (ECHILD)",
         ),
         (True, ["--user"], "fork the stage: Cannot allocate memory (ENOMEM)"),
     ],

@@ -43,7 +43,7 @@ def test_a_chroot() -> None:
     require("userns")
     code = PLAIN_ROOT + "os.chroot('/mnt/root')\nos.chdir('/')\n"
     hint = hint_of(inside(code, "--user"), f"make a new user namespace: {EPERM}")
-    assert "in a chroot no process can make a user namespace" in hint
+    assert "no process in a chroot can make a user namespace" in hint
     assert "leave out --user" in hint
     ended = inside(code, "--share", "mount")
     assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")
@@ -58,7 +58,7 @@ def test_a_chroot_of_somebody_without_rights() -> None:
         inside(f"{room}os.chroot('.')\n{drop}", "--user"), f"make a new user namespace: {EPERM}"
     )
     assert "chroot" in hint
-    assert "enter it with pivot_root(2)" in hint
+    assert "enter it by pivot_root(2)" in hint
     pivot = "check(libc.pivot_root(b'.', b'.'))\ncheck(libc.umount2(b'.', 2))\n"  # MNT_DETACH
     ended = inside(room + pivot + drop, "--user")
     assert (ended.status, ended.out, ended.errors) == (0, b"ran\n", "")

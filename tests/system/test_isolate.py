@@ -157,7 +157,7 @@ def test_an_exception_that_does_not_pickle_is_told_in_words() -> None:
         raise SpecialError(3, reason="so")
 
     with pytest.raises(
-        IsolatedError, match=r"SpecialError\(3\) can't come back: TypeError"
+        IsolatedError, match=r"SpecialError\(3\) can't be sent back: TypeError"
     ) as caught:
         call(fail)
     assert 'raise SpecialError(3, reason="so")' in caught.value.__notes__[0]
@@ -196,12 +196,14 @@ class Shy:
 
 
 def test_a_result_that_can_not_even_be_shown_is_told_in_words() -> None:
-    with pytest.raises(IsolatedError, match=r"the result <.*\.Shy object at .*> can't come back"):
+    with pytest.raises(
+        IsolatedError, match=r"the result <.*\.Shy object at .*> can't be sent back"
+    ):
         call(Shy)
 
 
 def test_a_result_that_does_not_pickle_is_told_in_words() -> None:
-    with pytest.raises(IsolatedError, match=r"the result <function .* can't come back"):
+    with pytest.raises(IsolatedError, match=r"the result <function .* can't be sent back"):
         call(lambda: lambda: 1)
 
 

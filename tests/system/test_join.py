@@ -97,8 +97,8 @@ def test_each_step_is_told_while_it_is_taken(target: int) -> None:
         "stage: join the user namespace",
         "stage: join the pid namespace",
         "stage: fork the init",
-        "init: keep the caller's descriptors out",
-        "init: import nothing from here on",
+        "init: close the descriptors inherited from the caller",
+        "init: forbid imports from here on",
         "init: join the mount namespace",
         "init: close the descriptors of the namespaces",
         "init: change to the target's directory",
@@ -146,7 +146,7 @@ def test_a_program_in_the_path_of_the_target(tmp_path: Path, owner: bool) -> Non
             ended = join(pid, "--", "theirs", owner=owner)
             assert ended.status == 127
             hint = ended.errors.splitlines()[-1]
-            assert hint.startswith("hint: theirs was looked up in your PATH")
+            assert hint.startswith("hint: theirs was looked up in your own PATH")
             assert "--target-env" in hint
             assert join(pid, "--target-env", "--", "theirs", owner=owner).out == b"here\n"
             for words in (("--target-env", "--", "nonesuch"), ("--", "/theirs")):
@@ -161,7 +161,7 @@ def test_a_name_would_be_one_of_the_targets_own(target: int) -> None:
         ended = join(target, option, "root", "--", "/bin/true")
         assert ended.status == 125
         assert (
-            f"{option}: 'root' is not an id, and pyspawn doesn't read the files of TARGET"
+            f"{option}: 'root' is not an id, and pyspawn doesn't look up names in TARGET"
             in ended.errors
         )
         assert f"`pyspawn exec TARGET -- getent {database} root` shows the id" in ended.errors

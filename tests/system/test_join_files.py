@@ -35,14 +35,14 @@ def test_a_directory() -> None:
     ("target", "words", "message"),
     [
         ("/nonesuch", (), "join /nonesuch: No such file or directory (ENOENT)"),
-        ("/etc/passwd", (), "join /etc/passwd: it isn't a namespace"),
-        ("/dev/null", (), "join /dev/null: it isn't a namespace"),
+        ("/etc/passwd", (), "join /etc/passwd: the file is not a namespace"),
+        ("/dev/null", (), "join /dev/null: the file is not a namespace"),
         ("/usr", (), "join /usr: there is no namespace in this directory"),
         ("/usr", ("--net",), "join /usr/net: No such file or directory (ENOENT)"),
         (
             "/proc/self/ns/uts",
             ("--net",),
-            "join /proc/self/ns/uts: it is a uts namespace, not the net namespace",
+            "join /proc/self/ns/uts: the file is a uts namespace, not a net namespace",
         ),
     ],
 )
@@ -56,7 +56,10 @@ def test_what_is_no_target(target: str, words: tuple[str, ...], message: str) ->
     ("words", "hint"),
     [
         (("exec", "/nonesuch", "true"), "there is no /nonesuch: name a process by its pid"),
-        (("exec", "/usr", "--net", "true"), "`ls /usr` shows"),
+        (
+            ("exec", "/usr", "--net", "true"),
+            "name only namespaces that the target has: `ls /usr` shows",
+        ),
         (("--net=/nonesuch", "true"), "`namei -l /nonesuch` shows which part of it isn't there"),
         (("release", "/nonesuch"), "`grep pyspawn-persist /proc/self/mounts` shows"),
     ],
@@ -69,15 +72,15 @@ def test_a_fifo_holds_nobody(tmp_path: Path) -> None:
     fifo = tmp_path / "net"
     os.mkfifo(fifo)
     message, _ = refused(run(pyspawn("exec", str(fifo), "--", "/bin/true")))
-    assert message == f"join {fifo}: it isn't a namespace"
+    assert message == f"join {fifo}: the file is not a namespace"
     message, _ = refused(run(pyspawn("exec", str(tmp_path), "--", "/bin/true")))
-    assert message == f"join {fifo}: it isn't a namespace"
+    assert message == f"join {fifo}: the file is not a namespace"
 
 
 def test_a_file_of_the_wrong_kind_in_a_directory(tmp_path: Path) -> None:
     (tmp_path / "net").symlink_to("/proc/self/ns/uts")
     message, hint = refused(run(pyspawn("exec", str(tmp_path), "--", "/bin/true")))
-    assert message == f"join {tmp_path}/net: it is a uts namespace, not a net namespace"
+    assert message == f"join {tmp_path}/net: the file is a uts namespace, not a net namespace"
     assert "--uts" in hint
 
 

@@ -132,7 +132,7 @@ os._exit(0)
     with Running(prepared(code, [str(tmp_path)])) as running:
         assert running.line() == "ready", running.errors()
         message, hint = refused(join(running.pid, "--", "/bin/true", owner=False))
-        assert message == "change to a directory that is outside of the root"
+        assert message == "the working directory would be outside of the container's root directory"
         assert "--workdir /" in hint
         ended = join(running.pid, "--workdir", "/tmp", "--", "/bin/pwd", owner=False)
         assert (ended.status, ended.out) == (0, b"/tmp\n")
@@ -190,7 +190,7 @@ os._exit(0)
         assert running.line() == "ready"
         ended = join(running.pid, "--", "/bin/true", owner=False)
         message, hint = refused(ended)
-        assert message == "change to a directory that is outside of the root"
+        assert message == "the working directory would be outside of the container's root directory"
         assert "--workdir /" in hint
         ended = join(running.pid, "--workdir", "/", "--", "/bin/true", owner=False)
         assert ended.status == 127  # there's nothing inside
@@ -287,7 +287,7 @@ def test_an_interpreter_that_can_not_be_sealed(target: int) -> None:
     argv = joining(target, "--", "/bin/true", owner=False)
     ended = run(prepared(deny(errno.EPERM, "memfd_create"), argv))
     message, hint = refused(ended)
-    assert message.startswith("copy our interpreter into memory")
+    assert message.startswith("copy the Python interpreter into memory")
     assert message.endswith("Operation not permitted (EPERM)")
     assert hint
 

@@ -54,7 +54,7 @@ def test_the_owner_has_the_rights_of_the_inside(target: int) -> None:
     assert (ended.status, ended.out, ended.errors) == (0, b"0\n", "")
     message, hint = refused(join(target, "-S", "5", "--", "id"))
     assert message == "join the user namespace: user 5 isn't mapped in it"
-    assert hint.startswith("an id of --setuid isn't mapped in the container")
+    assert hint.startswith("use ids with --setuid that are mapped in the container")
     message, hint = refused(join(target, "-S", "5", "--uts", "--", "id"))
     assert message == "becoming another user requires CAP_SETUID"
     assert hint.startswith("add --user")

@@ -64,7 +64,10 @@ def test_a_user_namespace_and_new_ones_in_it() -> None:
     [
         (["--net="], "--net: the path of the namespace is empty"),
         (["--net=/proc/self/ns/net", "--unshare=net"], "the net namespace is named in both"),
-        (["--net=/proc/self/ns/uts"], "join /proc/self/ns/uts: it is a uts namespace, not a net"),
+        (
+            ["--net=/proc/self/ns/uts"],
+            "join /proc/self/ns/uts: the file is a uts namespace, not a net",
+        ),
         (["--user=/proc/self/ns/user", "--map-root-user"], "the user namespace is named in both"),
         (
             ["--mount=/proc/self/ns/mnt", "--user", "--uts"],
@@ -91,4 +94,4 @@ def test_the_plan_says_what_is_joined() -> None:
     assert steps.index(["stage", "hide from the container's processes"]) < steps.index(
         list(joins[0])
     )
-    assert ["init", "import nothing from here on"] in steps
+    assert ["init", "forbid imports from here on"] in steps

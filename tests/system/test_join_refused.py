@@ -34,7 +34,7 @@ def test_the_wrong_owner(target: int) -> None:
 def test_named_without_the_user_namespace_that_gives_the_right(target: int) -> None:
     message, hint = refused(join(target, "--uts", "--", "/bin/true"))
     assert message == "join the uts namespace: Operation not permitted (EPERM)"
-    assert "add --user" in hint
+    assert "join that too (--user)" in hint
     assert join(target, "--uts", "--user", "--", "/bin/true").status == 0
 
 
@@ -51,7 +51,7 @@ def test_a_zombie() -> None:
     try:
         children.wait_state(pid, "Z")
         message, hint = refused(join(pid, "--", "/bin/true", owner=False))
-        assert message == f"join process {pid}: it has ended"
+        assert message == f"join process {pid}: the process has ended"
         assert "zombie" in hint
     finally:
         os.waitpid(pid, 0)
@@ -61,7 +61,7 @@ def test_a_kernel_thread() -> None:
     if children.state(2) == "" or "kthreadd" not in Path("/proc/2/comm").read_text():
         pytest.skip("no kernel thread shows here")
     message, _ = refused(join(2, "--", "/bin/true", owner=False))
-    assert message == "join process 2: it is part of the kernel"
+    assert message == "join process 2: the process is a kernel thread"
 
 
 def test_a_process_that_is_where_we_are_is_refused() -> None:
@@ -101,7 +101,7 @@ def test_of_who_has_made_a_namespace_for_its_children_one_of_them_is_to_be_named
         (child,) = children.of(starter)
         for kinds in ((), (f"--{kind}", "--mount")):
             message, hint = refused(join(starter, *kinds, "--", "/bin/true", owner=False))
-            wanted = f"only its children are in the {kind} namespace that it has made"
+            wanted = f"its new {kind} namespace holds only its children, not the process itself"
             assert message == f"join process {starter}: {wanted}"
             assert f"`pgrep -lP {starter}` shows them" in hint
         show = ("--", "/bin/readlink", f"/proc/self/ns/{kind}", "/proc/self/ns/mnt")
@@ -137,7 +137,7 @@ def test_of_a_launcher_the_container_is_to_be_named() -> None:
         (["", "--", "true"], "the target is empty"),
         (
             ["/proc/self/ns", "--target-env", "--", "true"],
-            "the environment can be taken only from a process",
+            "only a target that is a process has an environment",
         ),
         (["1", "--nonsense", "true"], "unknown option --nonsense"),
     ],
@@ -150,7 +150,7 @@ def test_what_can_not_be_meant(words: list[str], message: str) -> None:
 def test_an_option_of_run() -> None:
     message, hint = refused(run([*lean.pyspawn(), "exec", "1", "--hostname", "x", "true"]))
     assert message == "unknown option --hostname"
-    assert hint.startswith("only pyspawn run accepts that option")
+    assert hint.startswith("only `pyspawn run` accepts that option")
 
 
 @pytest.mark.parametrize("words", [[], ["-t", "1", "true"], ["--target", "1", "true"]])

@@ -112,7 +112,7 @@ def test_a_directory_that_is_there_is_left_alone(tmp_path: Path) -> None:
 def test_there_has_to_be_something_to_keep(tmp_path: Path) -> None:
     argv = pyspawn("--share=all", *USERS, "--pid", "--persist", str(tmp_path / "x"), "--", "true")
     if not USERS:
-        assert refused(run(argv))[0].startswith("there is no new namespace to keep")
+        assert refused(run(argv))[0].startswith("there is no new namespace that could be kept")
 
 
 @pytest.mark.parametrize("name", ["plain", "nonesuch", "file", "link", "mounted", "inside"])

@@ -39,8 +39,8 @@ def test_a_file_that_is_closed(name: str) -> None:
     code = f"os.chmod('/mnt/{name}', 0o600)\n"
     switch = {"nsswitch.conf": "passwd: files\n"}
     hint = hint_of(room(code + MAPPER, "--map-auto", more=switch),
-                   f"/etc/{name} is closed to user {USER}")  # fmt: skip
-    assert f"`chmod a+r /etc/{name}` as root" in hint
+                   f"/etc/{name} can't be read by user {USER}")  # fmt: skip
+    assert f"as root, let everybody read it: `chmod a+r /etc/{name}`" in hint
     assert rows(room(code + MAPPER, *ALONE, more=switch)) == [f"0 {USER} 1"]
 
 
@@ -65,8 +65,8 @@ def test_a_user_without_a_name() -> None:
     require_mapper()
     code = "USER = 64996\nbecome()\n"
     message = (
-        "map user ids with newuidmap: it serves only users who have a name, and user 64996 has "
-        "none in passwd(5)"
+        "map user ids with newuidmap: user 64996 has no name in passwd(5), and newuidmap serves "
+        "only users who have one"
     )
     for words in (["--map-auto"], ["--map-users", "0:100000:5", "--setuid", "0"]):
         for lines in ("64996:100000:10\n", ""):
@@ -85,8 +85,8 @@ if pid:
 """
     hint = hint_of(
         room(code + MAPPER, "--map-auto"),
-        "map user ids with newuidmap: the /proc that is mounted here would lead it to another "
-        "process, or to none",
+        "map user ids with newuidmap: /proc shows another PID namespace here, so newuidmap "
+        "wouldn't find the process",
     )
     assert "`mount -t proc proc /proc`" in hint
     heeded = code + "mount('proc', '/proc', 'proc')\n" + MAPPER
@@ -112,8 +112,8 @@ def test_no_new_privs() -> None:
     code = "become()\nlibc.prctl(38, 1, 0, 0, 0)\n"  # PR_SET_NO_NEW_PRIVS
     hint = hint_of(
         room(code, "--map-auto"),
-        "map user ids with newuidmap: it would run without root's rights, since no_new_privs is "
-        "set",
+        "map user ids with newuidmap: newuidmap would run without root's rights, since "
+        "no_new_privs is set",
     )
     assert "NoNewPrivileges=no" in hint
     assert "--map-root-user" in hint
@@ -179,7 +179,7 @@ def test_what_newuidmap_says_is_told() -> None:
     first, second = ended.errors.splitlines()
     assert first.startswith("pyspawn: write the uid map 0 300000 5: newuidmap: ")
     assert "not allowed" in first
-    assert "/etc/subuid gives you" in second
+    assert "`getsubids` lists these ids" in second
 
 
 def test_the_own_id_and_the_next_one() -> None:
@@ -197,7 +197,7 @@ def test_newuidmap_without_its_right() -> None:
     first, second = ended.errors.splitlines()
     assert first.startswith(f"pyspawn: write the uid map 0 {USER} 1, 1 100000 65536: newuidmap: ")
     assert os.strerror(errno.EPERM) in first
-    assert "root's rights" in second
+    assert "newuidmap runs as root" in second
 
 
 def test_an_ordinary_user_has_setgroups_denied() -> None:

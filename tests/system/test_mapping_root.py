@@ -121,7 +121,7 @@ def test_a_directory_service_that_does_not_answer(number: signal.Signals) -> Non
         assert running.wait() == 128 + number
         message, hint = running.errors().splitlines()
     assert message == f"pyspawn: run getsubids: got {number.name} before this step was done"
-    assert "a directory service" in hint
+    assert "the directory service" in hint
 
 
 def test_a_directory_service_that_does_not_know_a_name_in_time() -> None:
@@ -223,9 +223,9 @@ def test_a_gap_where_the_program_would_be() -> None:
     ("words", "message"),
     [
         (["--map-users", "0:100000:10", "--map-users", "9:200000:1"],
-         "the inner id 9 would be mapped twice by the map 0:100000:10 9:200000:1"),
+         "the map 0:100000:10 9:200000:1 would map the inner id 9 twice"),
         (["--map-users", "0:5:10", "--map-users", "20:14:1"],
-         "the outer id 14 would be mapped twice by the map 0:5:10 20:14:1"),
+         "the map 0:5:10 20:14:1 would map the outer id 14 twice"),
     ],
 )  # fmt: skip
 def test_overlaps(words: list[str], message: str) -> None:
@@ -235,7 +235,7 @@ def test_overlaps(words: list[str], message: str) -> None:
 def test_an_overlap_with_the_callers_own_id() -> None:
     own = os.geteuid()
     ended = pyspawn("--map-root-user", "--map-users", "0:100000:10")
-    hint_of(ended, f"the inner id 0 would be mapped twice by the map 0:{own}:1 0:100000:10")
+    hint_of(ended, f"the map 0:{own}:1 0:100000:10 would map the inner id 0 twice")
 
 
 def test_more_lines_than_the_kernel_takes() -> None:
@@ -274,7 +274,7 @@ def test_an_own_id_that_has_no_mapping(words: list[str]) -> None:
     argv = ["unshare", "--user", "--", *lean.pyspawn(), "--user", *words, "--", "/bin/true"]
     hint = hint_of(
         run(argv),
-        "uid 65534 isn't mapped in pyspawn's own user namespace, so it can't make another",
+        "uid 65534 isn't mapped in pyspawn's own user namespace, so pyspawn can't make another",
     )
     assert "unshare has --map-root-user" in hint
     heeded = ["unshare", "--map-root-user", *argv[1:3], *lean.pyspawn(), "--user"]

@@ -102,7 +102,11 @@ def test_a_port_of_roots_and_an_address_of_somebody_elses() -> None:
     [
         (["--network", "bridge"], "'bridge' isn't a kind of network", "slirp4netns, pasta, veth"),
         (["--publish", "80"], "a port can be published only into a network", "--network pasta"),
-        (["--network", "host", "--publish", "80"], "a port can't be published into", "no publishi"),
+        (
+            ["--network", "host", "--publish", "80"],
+            "a port can't be published into",
+            "leave it out",
+        ),
         (["--network", "none", "--publish", "80"], "a port can't be published into", "pasta"),
         (["--network", "veth:b", "--publish", "80"], "a port can't be published", "the bridge"),
         (["--network", "pasta", "--publish", "x"], "'x' can't be published", "PORT"),
@@ -121,7 +125,7 @@ def test_a_port_of_roots_and_an_address_of_somebody_elses() -> None:
         ),
         (["--network", "pasta", "--net=/proc/self/ns/net"], ".*--net=FILE exclude each", "leave"),
         (["--network", "pasta", "--ipc=/proc/self/ns/ipc"], "pasta can't connect", "veth"),
-        (["--network", "veth"], "a veth needs the bridge", "veth:BRIDGE"),
+        (["--network", "veth"], "a veth needs a bridge", "veth:BRIDGE"),
         (["--network", "veth:a/b"], "'a/b' can't be the name of an interface", ""),
     ],
 )

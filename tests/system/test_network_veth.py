@@ -120,7 +120,7 @@ def test_a_failure_before_the_network_is_needed_ends_its_process(kind: str) -> N
     words = ("--network", kind, "--time", "--monotonic=-9000000000")
     ended = run(nest(OPEN_TUN + BRIDGE, *words))
     assert ended.status == 125
-    assert "set the monotonic clock" in ended.errors
+    assert "shift the monotonic clock" in ended.errors
 
 
 @pytest.mark.parametrize("kind", [*CARRIERS, "veth:br0"])

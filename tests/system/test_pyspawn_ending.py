@@ -261,6 +261,6 @@ main()
         below = children.below(program.pid)
         assert program.wait() == 125
         (line,) = program.errors().splitlines()
-        assert line.startswith("pyspawn: keep the container: OSError: ")
-        assert line.endswith("no memory; what was left of it was killed")
+        assert line.startswith("pyspawn: the keeper of the container failed: OSError: ")
+        assert line.endswith("no memory; the container was killed")
         assert children.wait_gone(below) == set()

@@ -45,7 +45,7 @@ def test_a_key_that_pid_1_does_not_handle_starts_the_stop_timeout(
     name = ENDS[key].name
     said = f"{name} does nothing to a program that is PID 1 and doesn't handle it"
     assert terminal.screen.next() == f"pyspawn: {said}: everything is killed in 0.01 s"
-    assert terminal.screen.next().startswith("hint: --init would")
+    assert terminal.screen.next().startswith("hint: use --init, which passes")
     assert shell.wait(job)["status"] in (137, -ENDS[key])
 
 

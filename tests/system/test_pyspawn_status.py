@@ -69,7 +69,7 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
         (["--net=container:web", "true"], 125, "'{{.State.Pid}}' web)/ns/net"),
         (["--mount", "type=bind,src=/a,dst=/b", "true"], 127, "read-only, and --tmpfs DST"),
         (["--ipc=4194305", "true"], 125, "--ipc=/proc/4194305/ns/ipc"),
-        (["exec", "4194304", "--dry-run", "true"], 125, "the pid of a container)"),
+        (["exec", "4194304", "--dry-run", "true"], 125, "NAME` that of one"),
     ],
 )
 def test_what_was_meant_by_what_is_no_program(

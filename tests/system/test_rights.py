@@ -264,7 +264,7 @@ def test_what_makes_no_sense(words: list[str], message: str) -> None:
         (["--no-new-privileges"], "hint: use --no-new-privs"),
         (["--keep-caps"], "hint: use --cap-add all"),
         (["--bounding-set", "-all"], "hint: use --cap-drop CAP,... and --cap-add CAP,..."),
-        (["exec", "1", "--cap-drop", "all"], "hint: only pyspawn run accepts that option"),
+        (["exec", "1", "--cap-drop", "all"], "hint: only `pyspawn run` accepts that option"),
     ],
 )
 def test_the_options_of_others_are_answered(words: list[str], hint: str) -> None:

@@ -117,7 +117,7 @@ def test_the_stop_time_out_leaves_and_tells_it(freezer: Freezer, options: list[s
         program.send(signal.SIGTERM)
         assert program.wait() == 137
         (line,) = program.errors().splitlines()
-        assert line.startswith(f"pyspawn: {pid} (python")
+        assert line.startswith(f"pyspawn: process {pid} (python")
         assert line.endswith(
             "is left behind: it was killed, but is in an uninterruptible sleep (state D)"
         )
@@ -133,7 +133,7 @@ def test_the_end_of_the_program_leaves_and_tells_it(freezer: Freezer, options: l
         program.close_input()
         assert program.wait() == 3
         (line,) = program.errors().splitlines()
-        assert line.startswith(f"pyspawn: {pid} (python")
+        assert line.startswith(f"pyspawn: process {pid} (python")
 
 
 @pytest.mark.parametrize("options", [{}, {"init": False}, {"share": "pid"}])

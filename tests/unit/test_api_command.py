@@ -194,8 +194,11 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
         ({"map_users": "some"}, "map_users: 'some' is not INNER:OUTER:COUNT|'some' is not INNER"),
         ({"map_users": ()}, "maps nothing"),
         ({"map_users": ""}, "maps nothing"),
-        ({"map_groups": [(0, 0, 1), (0, 1, 1)]}, "mapped twice by the map 0:0:1 0:1:1"),
-        ({"map": "root", "map_users": [(0, 100000, 9)]}, "mapped twice"),
+        (
+            {"map_groups": [(0, 0, 1), (0, 1, 1)]},
+            "the map 0:0:1 0:1:1 would map the inner id 0 twice",
+        ),
+        ({"map": "root", "map_users": [(0, 100000, 9)]}, "would map the inner id 0 twice"),
         ({"setgroups": "perhaps"}, "setgroups: 'perhaps' is neither allow nor deny"),
         ({"user": "no-such-one"}, "user: 'no-such-one' is neither a user of this host"),
         ({"group": "no-such-one"}, "group: 'no-such-one' is neither a group of this host"),
@@ -218,21 +221,21 @@ def test_each_option(options: dict[str, Any], expected: list[bytes]) -> None:
         ({"timeout": math.inf}, "timeout: inf isn't a number"),
         ({"timeout": -0.5}, "timeout: -0.5 is a negative number"),
         ({"start_timeout": math.nan}, "start_timeout: nan isn't a number of seconds"),
-        ({"umask": 0o1000}, "umask: 512 isn't a mask of permissions"),
+        ({"umask": 0o1000}, "umask: 512 is not a mask of permissions"),
         *(({name: "a\0b"}, "NUL") for name in ("hostname", "cwd", "init", "user")),
         ({"init": Path("/a\0b")}, "NUL"),
         ({"env": {"A": "a\0b"}}, "env: the variable 'A' contains a NUL"),
         ({"env": {b"A\0": b""}}, "env: the variable b'A.*' contains a NUL"),
         (
             {"env": {"A": "\ud800"}},
-            "env: '.ud800' can't be given to a program: '.ud800' has no bytes",
+            "env: '.ud800' can't be passed to a program: '.ud800' can't be encoded",
         ),
-        ({"env": {"\ud800": "b"}}, "env: '.ud800' can't be given to a program"),
+        ({"env": {"\ud800": "b"}}, "env: '.ud800' can't be passed to a program"),
         *(
-            ({name: "a\ud800b"}, f"{name}: 'a.ud800b' can't be given")
+            ({name: "a\ud800b"}, f"{name}: 'a.ud800b' can't be passed")
             for name in ("hostname", "cwd")
         ),
-        ({"args": ["true", "a\ud800b"]}, r"args\[1\]: 'a.ud800b' can't be given to a program"),
+        ({"args": ["true", "a\ud800b"]}, r"args\[1\]: 'a.ud800b' can't be passed to a program"),
         ({"env": {"A=B": "c"}}, "env: 'A=B' can't be the name"),
         ({"env": {"": "c"}}, "env: '' can't be the name"),
     ],
@@ -342,18 +345,18 @@ def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
         (
             "shel",
             True,
-            r"did you mean 'shell'\? There is no such keyword here: a line for a shell is \['sh",
+            r"did you mean 'shell'\? There is no such keyword here: for a line of shell, use \['sh",
         ),
         ("workdir", "/", "'workdir': did you mean 'cwd'"),
         ("map_root_user", True, "'map_root_user': did you mean 'map'"),
-        ("net", True, "'net': a new namespace is unshare='net'"),
+        ("net", True, "'net': for a new namespace, use unshare='net'"),
         ("qqqqqq", 1, "unexpected keyword argument 'qqqqqq'$"),
         (
             "shell",
             True,
-            r"run\(\) doesn't accept shell=True: a line for a shell is \['sh', '-c', line\]",
+            r"run\(\) doesn't accept shell=True: for a line of shell, use \['sh', '-c', line\]",
         ),
-        ("executable", "sh", "doesn't accept executable='sh': the program is the first of args"),
+        ("executable", "sh", "doesn't accept executable='sh': name the program first in args"),
         ("preexec_fn", print, "doesn't accept preexec_fn=.*: no Python runs between fork and exec"),
         ("close_fds", False, "doesn't accept close_fds=False: the program gets only"),
         ("restore_signals", False, "doesn't accept restore_signals=False: .*trap"),
@@ -366,9 +369,9 @@ def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
         (
             "startupinfo",
             object(),
-            "doesn't accept startupinfo=.*: that keyword is for another system",
+            "doesn't accept startupinfo=.*: that keyword exists only on Windows",
         ),
-        ("creationflags", 8, "doesn't accept creationflags=8: that keyword is for another system"),
+        ("creationflags", 8, "doesn't accept creationflags=8: that keyword exists only on Windows"),
     ],
 )
 def test_an_option_that_is_not_there_is_a_type_error(

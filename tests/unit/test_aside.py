@@ -100,7 +100,7 @@ def test_the_end_of_the_container_ends_the_wait() -> None:
     found = Acting(lambda ends: os.read(ends.end, 1))
     found.watched = frozenset({reader})
     found.begin(Kernel())
-    with pytest.raises(SetupError, match="everything was to end before this step was done"):
+    with pytest.raises(SetupError, match="pyspawn was told to end before this step was done"):
         found.start("word")
     found.stop()
     os.close(reader)

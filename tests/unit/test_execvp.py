@@ -139,7 +139,7 @@ def test_hints(tmp_path: Path) -> None:
     [
         (
             "true -x",
-            "make the arguments words of their own, or use `sh -c 'true -x'`",
+            "pass the arguments as separate words, or use `sh -c 'true -x'`",
         ),
         ("/bin/true a b", "or use `sh -c '/bin/true a b'`"),
         ("cd /tmp", "or use `sh -c 'cd /tmp'`"),
@@ -150,9 +150,9 @@ def test_hints(tmp_path: Path) -> None:
         ("true>/dev/null", "or use `sh -c 'true>/dev/null'`"),
         ("nosuch; true", None),
         (";true", None),
-        ("cd", "only a shell has this command: use `sh -c 'cd ...'`"),
+        ("cd", "this command exists only in a shell: use `sh -c 'cd ...'`"),
         ("--init", "options go before `--`, and the program after it"),
-        ("—init", "an option begins with hyphens, --"),
+        ("—init", "options begin with hyphens (--)"),
         ("A_1=b", "to set a variable, use `env A_1=b PROGRAM`"),
         ("here", "the working directory has a file of this name: run ./here"),
         ("there", None),
@@ -206,7 +206,7 @@ def test_a_command_line_in_one_long_word_is_answered(size: int) -> None:
         b"echo " + b"a" * size, execvp.ExecError(errno.ENAMETOOLONG, b"/bin/x"), b"/bin"
     )
     assert said.endswith("File name too long (ENAMETOOLONG)")
-    assert hint == "this is one word: make the arguments words of their own, or use `sh -c`"
+    assert hint == "this is one word: pass the arguments as separate words, or use `sh -c`"
 
 
 @pytest.mark.parametrize(

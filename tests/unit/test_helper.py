@@ -106,7 +106,7 @@ def test_a_program_that_hangs_while_a_signal_waits() -> None:
 def test_a_program_that_hangs_and_nobody_waits() -> None:
     with hanging() as (command, lifeline), pytest.raises(SetupError) as caught:
         run(*command, watched=[lifeline])
-    assert str(caught.value) == "run sh: everything was to end before this step was done"
+    assert str(caught.value) == "run sh: pyspawn was told to end before this step was done"
 
 
 @pytest.mark.usefixtures("blocked")

@@ -34,7 +34,7 @@ def test_order(kinds: tuple[str, ...], privileged: bool, nested: bool) -> None:
         (at,) = (at for at, what in enumerate(whats) if what == "join the pid namespace")
         assert steps[at].where == STAGE
     if "mount" in kinds:
-        assert whats.index("import nothing from here on") < whats.index("join the mount namespace")
+        assert whats.index("forbid imports from here on") < whats.index("join the mount namespace")
         assert all(step.where != LAUNCHER for step in steps)
     if set(kinds) & {"user", "pid", "mount"}:
         assert whats[0] == "hide from the container's processes"

@@ -43,7 +43,7 @@ def test_a_process_that_ends_meanwhile(word: str) -> None:
     with subprocess.Popen(["sleep", "1000"]) as process:
         joins = Joins(str(process.pid))
         spec = specified(["true"], namespaces=NONE, joins=joins)
-        with pytest.raises(SetupError, match=f"join process {process.pid}: it has ended"):
+        with pytest.raises(SetupError, match=f"join process {process.pid}: the process has ended"):
             part.find(joins, Ending(process, word), spec, Caller(user=0, group=0))
     assert sorted(os.listdir("/proc/self/fd")) == before
 
@@ -95,7 +95,8 @@ def test_a_process_that_enters_namespaces_meanwhile(way: str, tmp_path: Path) ->
         spec = specified(["true"], namespaces=NONE, joins=joins)
         try:
             with pytest.raises(
-                SetupError, match="it entered other namespaces while pyspawn was opening its files"
+                SetupError,
+                match="the process entered other namespaces while pyspawn was opening them",
             ):
                 part.find(joins, Moving(*fifos, "/ns/mnt"), spec, Caller(user=0, group=0))
         finally:

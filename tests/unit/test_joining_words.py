@@ -51,7 +51,7 @@ def test_what_has_no_options_behind_the_target_is_left_as_it_is(words: list[str]
         (Joins("0"), NONE, "0 can't be a process id"),
         (Joins("a\0b"), NONE, "contains a NUL"),
         (Joins(files={"net": "a\0b"}), NONE, "contains a NUL"),
-        (Joins("/x", environment=True), NONE, "can be taken only from a process"),
+        (Joins("/x", environment=True), NONE, "only a target that is a process"),
         (Joins(files={"net": "/x"}), Namespaces("net"), "can't be both new and that of /x"),
         (Joins(files={"mount": "/x"}), Namespaces("user"), "no namespace can be new where a mount"),
         (

@@ -86,13 +86,13 @@ def test_words(word: str, soft: int, hard: int) -> None:
         ("rttime=x", "'x' is not a limit of rttime, a number of microseconds"),
         ("as=1Q", "'1Q' is not a limit of as, a number of bytes, which K, M, G or T may follow"),
         ("as=K", "'K' is not a limit of as"),
-        ("nofile=1:2:3", "'1:2:3' is not a limit of nofile: at most a soft and a hard one"),
+        ("nofile=1:2:3", "'1:2:3' is not a limit of nofile: give only a soft and a hard one"),
         ("nofile=2:1", "the soft limit of nofile, 2, is above the hard limit, 1"),
         ("core=unlimited:1", "the soft limit of core, unlimited, is above the hard limit, 1"),
         ("nofile=-2", "'-2' is not a limit of nofile"),
         ("nofile=9223372036854775808", "9223372036854775808 is not a valid limit for nofile"),
         ("as=9223372036854775807T", "is not a valid limit for as"),
-        ("cpu=0", "a limit of 0 seconds of cpu would be one second"),
+        ("cpu=0", "a cpu limit of 0 seconds into 1 second"),
         ("nofile=\u0661", "is not a limit of nofile"),
     ],
 )
@@ -107,8 +107,8 @@ def test_what_is_no_limit(word: str, message: str) -> None:
         ({"rlimits": {"nofile": 5.0}}, "5.0 is not a limit of nofile"),
         ({"rlimits": {"nofile": True}}, "True is not a limit of nofile"),
         ({"rlimits": {"nofile": None}}, "None is not a limit of nofile"),
-        ({"rlimits": {"nofile": (1, 2, 3)}}, "at most a soft and a hard one"),
-        ({"rlimits": {"nofile": ()}}, "at most a soft and a hard one"),
+        ({"rlimits": {"nofile": (1, 2, 3)}}, "give only a soft and a hard one"),
+        ({"rlimits": {"nofile": ()}}, "give only a soft and a hard one"),
         ({"rlimits": {"nofile": -5}}, "-5 is not a valid limit for nofile"),
         ({"rlimits": {5: 5}}, "5 is not one of the resources"),
         ({"rlimits": {"nofile": 5, "RLIMIT_NOFILE": 6}}, "nofile is limited twice"),
@@ -256,7 +256,7 @@ def test_a_soft_limit_may_be_raised_up_to_the_hard_one() -> None:
 def test_a_limit_that_is_not_there_afterwards_is_an_error(fields: dict[str, Any]) -> None:
     kernel, spec = Holding(deaf=True), make(**fields)
     (step,) = limiting(plan(spec, CALLER, find(kernel, spec, CALLER)))
-    with pytest.raises(SetupError, match=r"set the .*: afterwards it is .*, not .*5"):
+    with pytest.raises(SetupError, match=r"set the .*: the kernel set .* instead of .*5"):
         step.run(kernel)
 
 
@@ -269,7 +269,7 @@ class Refusing(Holding):
 
 
 def test_a_limit_that_can_not_be_looked_at_is_an_error() -> None:
-    with pytest.raises(SetupError, match=r"look at the limit nofile: .*ENOSYS") as refused:
+    with pytest.raises(SetupError, match=r"read the limit nofile: .*ENOSYS") as refused:
         find(Refusing(), make(rlimits={"nofile": 5}), CALLER)
     assert (refused.value.stage, refused.value.syscall) == (LAUNCHER, "prlimit")
 
@@ -296,7 +296,7 @@ def test_a_limit_that_can_not_be_looked_at_is_an_error() -> None:
         (
             SetupError("the init ended before it had started the program", stage=INIT),
             {"rlimits": {"as": 5, "core": 0}},
-            "the init is under the limits of the program as well, core=0, as=5",
+            "the limits core=0, as=5",
         ),
     ],
 )  # fmt: skip

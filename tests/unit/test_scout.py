@@ -80,7 +80,9 @@ def test_one_that_is_killed() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return {}
 
-    with pytest.raises(SetupError, match="look: the process that was looking there was killed"):
+    with pytest.raises(
+        SetupError, match="look: the process that pyspawn forked to open it was killed"
+    ):
         send(end)
 
 
@@ -99,7 +101,7 @@ def test_one_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_the_caller() -> None:
     reader, writer = os.pipe()
     os.close(writer)
-    with pytest.raises(SetupError, match="look: everything was to end before this step was done"):
+    with pytest.raises(SetupError, match="look: pyspawn was told to end before this step was done"):
         send(wait_for_ever, reader)
     os.close(reader)
 

@@ -113,7 +113,7 @@ posix.memfd_create = refuse
 """
     done = start(os.stat(os.path.realpath(sys.executable)).st_uid, refuse)
     assert done.returncode == 9
-    assert done.stdout.startswith("copy our interpreter into memory")
+    assert done.stdout.startswith("copy the Python interpreter into memory")
     assert errno.errorcode[number] in done.stdout
 
 

@@ -207,8 +207,8 @@ def test_namespaces_are_values(required: Any, optional: Any, shown: str) -> None
         ("nets", (), "required: 'nets' is not a kind of namespace"),
         ((), ["net", 5], "optional: 5 is not a kind"),
         ("net,", (), "required: '' is not a kind"),
-        ("net,pid", "pid", "the pid namespace was asked for both as required and as optional"),
-        ("all", "net", "the net namespace was asked for both"),
+        ("net,pid", "pid", "the pid namespace is named both as required and as optional"),
+        ("all", "net", "the net namespace is named both"),
     ],
 )
 def test_namespaces_that_make_no_sense(required: Any, optional: Any, message: str) -> None:

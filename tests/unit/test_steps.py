@@ -48,7 +48,7 @@ STEPS: list[tuple[steps.Step, str, str, str, list[tuple[Any, ...]]]] = [
      [("setgroups", ())]),
     (credentials.set_group(6), INIT, "become group 6", "setresgid(6, 6, 6)", [("setgid", 6)]),
     (credentials.set_user(5), INIT, "become user 5", "setresuid(5, 5, 5)", [("setuid", 5)]),
-    (steps.set_clock("boottime", -5, LAUNCHER), LAUNCHER, "set the boottime clock off by -5 s",
+    (steps.set_clock("boottime", -5, LAUNCHER), LAUNCHER, "shift the boottime clock by -5 s",
      'write("/proc/self/timens_offsets", "boottime -5 0")',
      [("write_file", "/proc/self/timens_offsets", b"boottime -5 0")]),
     (steps.make_group(), INIT, "make a process group", "setpgid(0, 0)", [("make_process_group",)]),
@@ -75,7 +75,7 @@ STEPS: list[tuple[steps.Step, str, str, str, list[tuple[Any, ...]]]] = [
     (steps.take_foreground(7), INIT, "take the terminal's foreground", "tcsetpgrp(7, getpgrp())",
      [("take_foreground", 7)]),
     (steps.restore_signals({1, 2}, ()), INIT,
-     "give back the caller's dispositions and mask of signals",
+     "restore the caller's signal dispositions and mask",
      "sigaction(), sigprocmask(SIG_SETMASK)", [("set_signals", {1, 2}, ())]),
 ]  # fmt: skip
 
@@ -167,7 +167,7 @@ def test_what_is_left_out_without_a_namespace() -> None:
         "deny setgroups in the user namespace": {"user"},
         "write the uid map 0 1000 1": {"user"},
         "write the gid map 0 100 1, 1 5000 9": {"user"},
-        "set the boottime clock off by -5 s": {"time"},
+        "shift the boottime clock by -5 s": {"time"},
         "make every mount private": {"mount"},
         "mount proc on /proc": {"mount", "pid"},
         "set the host name to box": {"uts"},

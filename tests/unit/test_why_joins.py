@@ -24,14 +24,14 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
 @pytest.mark.parametrize(
     ("error", "joins", "words"),
     [
-        (failure("join process 5", "pidfd_open", errno.ESRCH), Joins("5"), "can't be seen"),
+        (failure("join process 5", "pidfd_open", errno.ESRCH), Joins("5"), "no process 5 in"),
         (failure("join process 5", "pidfd_open", errno.EINVAL), Joins("5"), "is one thread"),
         (failure("join process 5", "pidfd_open", errno.EMFILE), Joins("5"), None),
         (failure("join the net namespace", "setns", errno.EPERM), Joins("5"), "CAP_SYS_ADMIN"),
         (
             failure("join the net namespace", "setns", errno.EPERM),
             Joins("5", kinds=["net"]),
-            "add --user",
+            "join that too (--user)",
         ),
         (
             failure("join the pid namespace", "setns", errno.EINVAL),
@@ -44,7 +44,7 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
         (
             failure("become user 5", "setresuid", errno.EINVAL),
             Joins("5"),
-            "of --setuid isn't mapped",
+            "use ids with --setuid that are mapped",
         ),
         (failure("become root", "setgroups", errno.EPERM), Joins("5"), "requires CAP_SETGID"),
         (failure("become root", "setresgid", errno.EAGAIN), Joins("5"), None),

@@ -41,8 +41,8 @@ def test_a_limit_of_a_kind_that_was_not_asked_for_is_not_blamed() -> None:
 def test_a_limit_that_is_used_up_or_a_depth(kind: str) -> None:
     found = why(Fake(), failed(errno.ENOSPC, "unshare", f"make a new {kind} namespace"), NAMESPACES)
     file = "mnt" if kind == "mount" else kind
-    assert found.startswith(f"user.max_{file}_namespaces is used up, ")
-    assert "less deeply nested" in found
+    assert found.startswith(f"raise user.max_{file}_namespaces with `sysctl -w`")
+    assert "start pyspawn further out" in found
 
 
 def test_no_space_for_something_else_is_not_explained() -> None:
@@ -81,7 +81,7 @@ def test_pids_max(current: str, line: str, place: str) -> None:
     host.files["/proc/self/cgroup"] = f"{line}\n"
     host.files |= {f"{place}/pids.max": "50\n", f"{place}/pids.current": f"{current}\n"}
     found = why(host, failed(errno.EAGAIN, "fork"))
-    assert found.startswith(f"pids.max of {place} is 50, which is reached: ")
+    assert found.startswith(f"pids.max of {place}, 50, is reached: ")
     assert "pyspawn zombies" in found
 
 

@@ -16,7 +16,7 @@ from spawner.errors import INIT
         (errno.ENOENT, "which part of it isn't there"),
         (errno.ENOTDIR, "which part of it is not a directory"),
         (errno.EACCES, "the mode and the owner of each part"),
-        (errno.ELOOP, "a circle of symbolic links"),
+        (errno.ELOOP, "symbolic links in the path form a loop"),
     ],
 )
 def test_a_working_directory_on_whose_way_something_refuses(number: int, words: str) -> None:

@@ -141,7 +141,7 @@ def test_a_chroot_into_a_plain_directory() -> None:
     host = Fake()
     host.mounts("26 25 0:22 / /proc rw - proc proc rw")
     found = why(host, userns_refused())
-    assert found.startswith("in a chroot no process can make a user namespace")
+    assert found.startswith("no process in a chroot can make a user namespace")
     assert "outside" in found
     assert "pivot_root" in found
 
@@ -155,7 +155,7 @@ def test_a_chroot_of_root_that_needs_no_user_namespace() -> None:
 def test_a_chroot_is_what_is_left() -> None:
     found = why(Fake(), userns_refused())
     assert "most likely a chroot" in found
-    assert "start pyspawn outside of it" in found
+    assert "start pyspawn outside of the chroot" in found
 
 
 def test_root_without_setfcap() -> None:
@@ -179,7 +179,7 @@ def test_a_read_only_proc_takes_no_maps(name: str) -> None:
 def test_root_without_sys_admin(syscall: str) -> None:
     host = Fake(0, CapEff=without(21))
     found = why(host, failed(errno.EPERM, syscall), ROOTS)
-    assert found.startswith("root has no CAP_SYS_ADMIN")
+    assert found.startswith("root lacks CAP_SYS_ADMIN")
     assert "--cap-add SYS_ADMIN" in found
     assert "add --user" in found
 

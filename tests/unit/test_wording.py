@@ -264,7 +264,7 @@ def test_the_api_alone_is_told_the_marks(*, quiet: bool, capfd: pytest.CaptureFi
             "in both unshare and share",
             "name it in only one of them",
         ),
-        ({"network": "veth"}, "a veth needs the bridge", "as in veth:BRIDGE,"),
+        ({"network": "veth"}, "a veth needs a bridge", "as in veth:BRIDGE,"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_keywords(
@@ -290,7 +290,7 @@ def test_a_hint_is_shown_below_a_traceback() -> None:
 
 
 def test_a_command_is_no_function() -> None:
-    with pytest.raises(TypeError, match=r"not 'ls'; a command is for isolated\.run"):
+    with pytest.raises(TypeError, match=r"not 'ls'; use isolated\.run"):
         isolate.call("ls")  # type: ignore[arg-type]
 
 
