@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 OURS = 125
-"""We could not do our own work: bad usage, no fork."""
+"""The exit status for a failure of pyinit or pyspawn itself, such as bad usage."""
 
 NOT_EXECUTABLE = 126
-"""The program was found, but its exec failed."""
+"""The exit status for a program that was found but couldn't be executed."""
 
 NOT_FOUND = 127
-"""The program (or its interpreter) is not there."""
+"""The exit status for a program (or its interpreter) that doesn't exist."""
 
 SIGNALLED = 128
-"""Added to the number of the signal that ended the workload."""
+"""Added to the number of the signal that killed the workload, for its exit status."""
 
 SI_KERNEL = 0x80
-"""The si_code of signals that the kernel itself makes, such as a terminal's ^C, siginfo.h."""
+"""The si_code of signals that the kernel sends, such as a terminal's ^C, siginfo.h."""
 
 SI_PASSED_ON = -0x80
-"""The si_code of signals that `pyspawn` got from its terminal and passes on to pyinit.
+"""The si_code of signals that `pyspawn` passes on to pyinit from its terminal.
 
 A process may only send signals with a negative code, rt_sigqueueinfo(2); of those, the kernel and
 the C library use others.
@@ -45,7 +45,7 @@ _UNKNOWN = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
 def ignored_signals() -> set[int]:
-    """Return the signals that are ignored now: those that we inherited so, as far as we can tell.
+    """Return the signals that this process was started to ignore, as far as can be told.
 
     SIGPIPE and SIGXFSZ count as not ignored.
     """
@@ -62,7 +62,7 @@ def signal_bits(signals: "Iterable[int]") -> int:
 
 
 def be_interrupted(pid: int) -> None:
-    """Die of SIGINT, alone (`pid` is ours) or with our group (0); return where that is denied."""
+    """Die of SIGINT, alone or (`pid` 0) with the process group; return if that is denied."""
     try:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
         posix.kill(pid, _signal.SIGINT)
@@ -72,13 +72,13 @@ def be_interrupted(pid: int) -> None:
 
 
 PIPE_BUF = 4096
-"""Bytes that a pipe with room takes whole, pipe(7), linux/limits.h."""
+"""The most bytes that a write to a pipe keeps together, pipe(7), linux/limits.h."""
 
 STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
-"""The stop signals of terminals, which a program may catch."""
+"""The terminal's stop signals, which a program may catch."""
 
 FOR_WANT_OF_TERMINAL = (_signal.SIGTTIN, _signal.SIGTTOU)
-"""What a terminal sends to a process group in the background that reads or sets it."""
+"""Signals to background process groups that read from or configure the terminal."""
 
 
 def status_of_signal(signal: int) -> int:
@@ -114,7 +114,7 @@ def errno_text(number: int) -> str:
 
 
 def has_terminal() -> bool:
-    """Tell whether there may be a terminal whose foreground is ours to care for."""
+    """Tell whether there may be a controlling terminal."""
     if posix.isatty(0) or posix.isatty(1) or posix.isatty(2):
         return True
     try:
@@ -125,7 +125,7 @@ def has_terminal() -> bool:
 
 
 def read_file(path: str | bytes, most: int = 1 << 24) -> bytes:
-    """Return a file, at most its first `most` bytes, or nothing if the file can't be read."""
+    """Return a file's content, at most its first `most` bytes; empty if it can't be read."""
     try:
         # O_NONBLOCK: a FIFO in the place of a file must not hold us.
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
@@ -161,7 +161,7 @@ def show(name: bytes, words: list[bytes]) -> None:
 
 
 def table_size(otherwise: int) -> int:
-    """Return the size of our descriptor table, proc_pid_status(5): every descriptor is below it."""
+    """Return the size of the descriptor table, proc_pid_status(5), above all descriptors."""
     try:
         return _number(_read(b"status", b"\nFDSize:\t", 1)[-1]) or otherwise
     except OSError:
@@ -169,7 +169,7 @@ def table_size(otherwise: int) -> int:
 
 
 def _read(file: bytes, before: bytes, most: int) -> list[bytes]:
-    """Return a file of /proc/self, split at the last `most` places of `before`; raises OSError."""
+    """Return a /proc/self file, split at the last `most` places of `before`; raises OSError."""
     # By no other calls, and without int() of decimal digits: see "Memory" in docs/start-up.md.
     descriptor = posix.open(b"/proc/self/" + file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -179,7 +179,7 @@ def _read(file: bytes, before: bytes, most: int) -> list[bytes]:
 
 
 def _number(digits: bytes) -> int:
-    """Return the number that `digits` begin with, 0 if they begin with none."""
+    """Return the number at the beginning of `digits`, or 0."""
     found = 0
     for digit in digits:
         if not 48 <= digit < 58:

@@ -1,4 +1,4 @@
-"""The first lines that run: every signal is blocked before anything else is imported.
+"""The entry point: it blocks every signal before it imports anything else.
 
 Works as `python -m pyinit`, as `import pyinit.__main__` (the lean start), and as a script in a
 copied directory: `python3 -IS /opt/pyinit/__main__.py`.

@@ -1,4 +1,4 @@
-"""The workload's process: the fork, the undoing of what the interpreter did, the exec.
+"""The workload's process: the fork, the restored signal dispositions, the exec.
 
 What a Python interpreter does to its process before any code runs, and what is undone here:
 SIGPIPE and SIGXFSZ ignored, a handler for SIGINT (Python/pylifecycle.c, Modules/signalmodule.c),
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ExecFailed(Exception):  # noqa: N818  the words of the field
-    """The workload's exec failed: errno, exit status, what to say, and the hint or None."""
+    """The workload's exec failed: errno, exit status, message, and hint or None."""
 
     def __init__(self, number: int, status: int, said: str, hint: str | None) -> None:
         super().__init__(number, status, said, hint)
@@ -125,7 +125,7 @@ class Workload:
     def _become(
         self, reader: int, writer: int, waiting: int, holding: int, to_ignore: list[int]
     ) -> "NoReturn":
-        """Become the program, or say why not: to `writer`, or on stderr if there is none (-1).
+        """Become the program, or report the failure to `writer`, or to stderr if that is -1.
 
         A page that is touched after a fork is copied, and every call touches some. So `start`
         prepares what it can, and a program that is named by its path is executed without a search.
@@ -195,7 +195,7 @@ def _pipe() -> tuple[int, int]:
 def _place(
     asked: settings.Settings, handover: settings.Handover, has_terminal: bool
 ) -> tuple[bool, bool, bool]:
-    """Return whether the workload gets its own group, the foreground now, and whenever it is ours.
+    """Return whether the workload gets its own group, the foreground now, and the foreground later.
 
     If we share the terminal with others of our job, it gets the foreground once it asks for that.
     """
@@ -218,7 +218,7 @@ def _place(
 
 
 def _set_dispositions(ignored: set[int]) -> list[int]:
-    """Reset signals that the workload doesn't ignore; return those that its process has to ignore.
+    """Reset signals that the workload doesn't ignore; return those that it has to ignore.
 
     Only that process may ignore them: to ignore a signal drops those that are pending, and once
     SIGCHLD is ignored, the kernel reaps and the status is lost, signal(7), wait(2). Raises OSError.

@@ -1,4 +1,4 @@
-"""The command `pyinit`, from sys.argv to the exit status, and nothing that a start can spare."""
+"""The command `pyinit`, from sys.argv to the exit status, with as little work as possible."""
 
 import posix
 import sys
@@ -50,7 +50,7 @@ def _main(words: list[bytes], handover: settings.Handover) -> int:
 
 
 def _asked(words: list[bytes]) -> settings.Settings:
-    """Return what a command line, ours or a twin's, asks for; raises settings.AnsweredError."""
+    """Return what a command line, pyinit's or a twin's, asks for; raises settings.AnsweredError."""
     option, equals, value = words[0].partition(b"=") if words else (b"", b"", b"")
     rest = [value, *words[1:]] if equals else words[1:]
     if option == b"--as":
@@ -72,7 +72,7 @@ def _asked(words: list[bytes]) -> settings.Settings:
 
 
 def _environment_asks() -> bool:
-    """Tell whether the environment may hold an option of ours."""
+    """Tell whether the environment may hold an option of pyinit."""
     for name in posix.environ:  # noqa: SIM110  see "Memory" in docs/start-up.md
         if name[:7] == b"PYINIT_":
             return True

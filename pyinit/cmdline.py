@@ -1,4 +1,4 @@
-"""Command lines from tables: each option is declared once, for parser, help and man page.
+"""Parse command lines by tables, in which each option is declared once.
 
 `argparse` costs 7.5 ms of start-up, more than a whole interpreter. This is the part of
 getopt_long(3) that supervisors need: options stop at the first word that isn't one or at `--`;
@@ -16,7 +16,7 @@ _EBADF, _EINVAL = 9, 22  # asm-generic/errno-base.h, the same on all machines
 
 
 class UsageError(Exception):
-    """A command line that makes no sense; `hint` says what would make sense.
+    """A command line that makes no sense; `hint` says what to do instead.
 
     `unknown` is the option, with its dashes, if it isn't in the table. `refused` is the option
     whose value is to blame, and what is wrong with that value.
@@ -125,7 +125,7 @@ def size(word: str) -> int:
 
 
 def check_writable(descriptor: int) -> None:
-    """Raise OSError for a descriptor that isn't open, is for reading only, or accepts no lines.
+    """Raise OSError unless a descriptor is open and can be written to line by line.
 
     A write(2) of no bytes fails then (EBADF; EINVAL for a pidfd or an eventfd). A socket would send
     an empty message.
@@ -271,21 +271,21 @@ def _store(
 
 
 def _purpose(option: Option) -> str | None:
-    """Return the hint for a value that `option` can't accept: its help, in brief."""
+    """Return the hint for a value that `option` doesn't accept: the beginning of its help."""
     if option.hidden:
         return None
     return f"{option.spelling}: {option.help.partition('. ')[0].removesuffix('.')}"
 
 
 CLOSE = 0.74
-"""How much of two words has to be alike, as difflib counts it: a swap in a word of four is enough.
+"""How similar two words have to be, from 0 to 1, as difflib measures it.
 
 Below that, `--name` would be `--hostname`.
 """
 
 
 def _nearest(name: str, known: "Mapping[str, Option]") -> str | None:
-    """Return a hint at the option that was probably meant: cut short, or close to `name`."""
+    """Return a hint that names the option probably meant by `name`."""
     shown = [word for word, option in known.items() if not option.hidden]
     cut = [word for word in shown if name and word.startswith(name)]
     if len(cut) == 1:

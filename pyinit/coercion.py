@@ -1,4 +1,4 @@
-"""The undoing of PEP 538, by which Python sets LC_CTYPE when it starts in a C locale.
+"""Undo PEP 538, by which Python sets LC_CTYPE when it starts in a C locale.
 
 The truth is in /proc/self/environ, which stays as execve(2) left it, proc_pid_environ(5).
 """
@@ -14,7 +14,7 @@ _LANG_OF_C = (None, b"", b"C", b"POSIX")
 
 
 def undo() -> None:
-    """Put LC_CTYPE in the C library's environment back to what the process was started with.
+    """Restore LC_CTYPE in the C library's environment.
 
     If /proc/self/environ can't be read, a value that looks coerced, in the last place of a C
     locale's environment, is taken for the interpreter's, which appends.

@@ -1,4 +1,4 @@
-"""Why a fork failed, looked up only after the failure, in /proc and the cgroup's files."""
+"""Find out why a fork failed, from /proc and the control group's files."""
 
 import errno
 import posix
@@ -7,7 +7,7 @@ from pyinit import errno_text, read_file, reaper
 
 
 def fork_failed(error: OSError) -> tuple[str, str | None]:
-    """Return what to say about a fork that failed, and a hint: which limit was reached, and how."""
+    """Return the message for a failed fork, with a hint that names the limit that was reached."""
     line = f"fork: {errno_text(error.errno or 0)}"
     if error.errno != errno.EAGAIN:
         return line, None
@@ -24,7 +24,7 @@ def fork_failed(error: OSError) -> tuple[str, str | None]:
 
 
 def _pids_limit() -> tuple[str, str]:
-    """Return pids.max of our cgroup, if that is reached, and the cgroup's line in /proc/PID/cgroup.
+    """Return pids.max of this control group if it is reached, and its line in /proc/PID/cgroup.
 
     See cgroups(7). Both are empty if no such limit is reached.
     """
@@ -43,7 +43,7 @@ def _pids_limit() -> tuple[str, str]:
 
 
 def _counts(parent: int, cgroup: str) -> bool:
-    """Tell whether the zombies of `parent` count for the limit: the cgroup's, or else the user's.
+    """Tell whether the zombies of `parent` count towards the limit.
 
     A zombie's own cgroup can't be read in cgroup v1, but it is that of its parent.
     """
@@ -56,7 +56,7 @@ def _counts(parent: int, cgroup: str) -> bool:
 
 
 def _zombie_parents() -> dict[int, int]:
-    """Return the number of zombies that each parent leaves unreaped, by the parent's pid."""
+    """Return the number of unreaped zombies by the pid of their parent."""
     found: dict[int, int] = {}
     try:
         names = posix.listdir("/proc")

@@ -1,4 +1,4 @@
-"""Why an exec failed, in words; read only after the failure."""
+"""Say in words why an exec failed."""
 
 import errno
 import posix
@@ -60,13 +60,13 @@ def line(program: bytes, error: ExecError, path: bytes | None) -> tuple[int, str
 
 
 def text(raw: bytes) -> str:
-    """Return a path or an argument as text for a message, on one line."""
+    """Return a path or an argument as one line of text for a message."""
     decoded = raw.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
 
 
 def brief(raw: bytes, size: int = 1000) -> str:
-    """Return `text` of `raw`, in at most `size` bytes: what is too long loses its middle."""
+    """Return `text` of `raw`, shortened in the middle to at most `size` bytes."""
     # Measured when it's text: a byte may become four, a character ten ("\\U0001f600").
     whole = text(raw).encode("utf-8", "backslashreplace")
     half = (size - 3) // 2
@@ -85,7 +85,7 @@ def whole_line(said: str) -> bytes:
 
 
 def _exists(path: bytes) -> bool:
-    """Tell whether we can see that `path` exists."""
+    """Tell whether `path` exists, as far as this process can see."""
     try:
         posix.stat(path)
     except (OSError, ValueError):
@@ -124,7 +124,7 @@ _SIGNS = (b";", b"|", b"&", b"<", b">")
 
 
 def _meant(program: bytes, path: bytes | None) -> str | None:
-    """Return what to do if the name of a program that wasn't found shows what was meant."""
+    """Return a hint about what was meant by a program that wasn't found."""
     first, _, rest = program.partition(b" ")
     for sign in _SIGNS:
         before, found, _ = first.partition(sign)
@@ -149,7 +149,7 @@ def _meant(program: bytes, path: bytes | None) -> str | None:
 
 
 def _missing_interpreter(path: bytes) -> str | None:
-    """Say which interpreter of `path` is missing: of its `#!` line, or the ELF loader (elf(5))."""
+    """Return a message if the interpreter (`#!`) or ELF loader of `path` is missing."""
     head = read_file(path, 4096)
     if head.startswith(b"#!"):
         line = head[2:].split(b"\n", 1)[0].strip(b" \t")  # as fs/binfmt_script.c does
@@ -172,7 +172,7 @@ def _missing_interpreter(path: bytes) -> str | None:
 
 
 def _elf_interpreter(head: bytes) -> bytes:
-    """Return the path in PT_INTERP, elf(5), from the beginning of an ELF file, or nothing."""
+    """Return the path of the ELF loader (PT_INTERP, elf(5)) from the start of a file."""
     wide = head[4:5] == b"\x02"
     big = head[5:6] == b"\x02"
 

@@ -1,4 +1,4 @@
-"""The search for a program and its exec, as by execvp(3); `execerror` says why one failed.
+"""Search for a program and execute it, as execvp(3) does.
 
 Built on `posix.execv`, which hands over the C library's environment as it stands, with entries
 that are there twice or have no `=`, which no mapping could hold.
@@ -19,7 +19,7 @@ _ENOEXEC = 8
 _PATH_MAX = 4096  # linux/limits.h
 
 DEFAULT_PATH = b"/bin:/usr/bin"
-"""Where glibc looks when PATH is unset (confstr(3), _CS_PATH)."""
+"""The path that glibc searches if PATH is unset (confstr(3), _CS_PATH)."""
 
 
 class ExecError(Exception):
@@ -32,7 +32,7 @@ class ExecError(Exception):
 
 
 def candidates(program: bytes, path: bytes | None) -> list[bytes]:
-    """Return the paths to try for `program`: itself if it has a slash, else one in each of PATH."""
+    """Return the paths to try for `program`: itself if it has a slash, else one per directory."""
     if b"/" in program or not program:
         return [program]
     if path is None:
@@ -56,7 +56,7 @@ def execvp(arguments: list[bytes], path: bytes | None) -> "NoReturn":
 def search(
     arguments: list[bytes], path: bytes | None, attempt: "Callable[[bytes, list[bytes]], int]"
 ) -> int:
-    """Return what `attempt` returns for the first path for which it doesn't fail.
+    """Return the result of `attempt` for the first path with which it doesn't fail.
 
     `attempt` is called with a path and an argv, and raises OSError with what execve(2) said. Raises
     ExecError.
@@ -83,7 +83,7 @@ def search(
 def _attempt(
     attempt: "Callable[[bytes, list[bytes]], int]", path: bytes, arguments: list[bytes]
 ) -> int:
-    """Attempt `path`, or /bin/sh with `path` if that is a script without `#!`; raises ExecError."""
+    """Execute `path`, or /bin/sh with `path` if that is a script without `#!`; raises ExecError."""
     try:
         return attempt(path, arguments)
     except OSError as error:
@@ -98,5 +98,5 @@ def _attempt(
 
 
 def _is_elf(path: bytes) -> bool:
-    """Tell whether a file is an ELF binary, elf(5), of which no shell could make sense."""
+    """Tell whether a file is an ELF binary, elf(5), which a shell couldn't run."""
     return read_file(path, 4) == b"\x7fELF"

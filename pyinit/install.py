@@ -1,4 +1,4 @@
-"""`--install-as NAME DIR`: DIR/NAME is made, which starts pyinit as NAME, as fast as possible.
+"""Make DIR/NAME, a command that starts pyinit as NAME: `--install-as NAME DIR`.
 
 The file is a script of two lines, which the kernel (execve(2), "Interpreter scripts") starts in a
 lean interpreter at once; the command that an installer makes starts a heavy interpreter first. If
@@ -25,7 +25,7 @@ class InstallError(Exception):
 
 
 def install(arguments: list[bytes]) -> None:
-    """Make DIR/NAME in one step, replacing nothing but a file of ours; raises InstallError."""
+    """Make DIR/NAME in one step, replacing only what starts pyinit; raises InstallError."""
     if len(arguments) != 2:
         raise InstallError("give NAME and DIR")
     name, directory = (os.fsdecode(word) for word in arguments)
@@ -63,7 +63,7 @@ def is_ours(path: str) -> bool:
 
 
 def _make(directory: str, name: str, place: str) -> str:
-    """Make the script, or the link, under an unused name; return its path.
+    """Make the script or the link under an unused name; return its path.
 
     Raises OSError, and leaves nothing behind if it does.
     """
@@ -90,7 +90,7 @@ def _make(directory: str, name: str, place: str) -> str:
 
 
 def _script() -> str | None:
-    """Return the script's text, or None if the interpreter's path can't stand in the first line."""
+    """Return the script's text, or None if the interpreter's path doesn't fit its first line."""
     if not sys.executable:
         return None
     interpreter = os.path.realpath(sys.executable)

@@ -1,4 +1,4 @@
-"""Job control: which group has the terminal's foreground, and how we stop with the workload.
+"""Job control: the terminal's foreground, and stopping together with the workload.
 
 tcsetpgrp(3), credentials(7). Nothing here fails: a terminal that is gone, an ioctl that is denied,
 standard descriptors that are closed only mean that there's no foreground to care for. All signals
@@ -38,7 +38,7 @@ def set_foreground(group: int) -> bool:
 
 
 def is_alone() -> bool:
-    """Tell whether our job is nobody but us, so that nobody else of it uses the terminal.
+    """Tell whether this job consists of pyinit only, so that nobody else in it uses the terminal.
 
     In a job that a shell has made we are alone if we lead the process group and no pipe joins us to
     other processes, which may come a moment later. In the session's first job, only children count
@@ -57,7 +57,7 @@ def is_alone() -> bool:
 
 
 def _is_piped() -> bool:
-    """Tell whether a standard stream is a pipe, or a socket as some shells make instead of one."""
+    """Tell whether a standard stream is a pipe, or a socket that serves as one."""
     for fd in (0, 1, 2):
         try:
             mode = posix.fstat(fd).st_mode
@@ -69,7 +69,7 @@ def _is_piped() -> bool:
 
 
 def leader() -> int:
-    """Return the pid of our session's leader, or -1, which is no pid, where getsid(2) is denied."""
+    """Return the pid of the session's leader, or -1 if getsid(2) is denied."""
     try:
         return posix.getsid(0)
     except OSError:
@@ -77,7 +77,7 @@ def leader() -> int:
 
 
 def _on_terminal(call: "Callable[[int], int]") -> int | None:
-    """Return what `call` returns for the first descriptor of our terminal, None if there is none.
+    """Return the result of `call` for the first descriptor of the terminal, or None.
 
     Standard descriptors first; /dev/tty for a job whose streams all lead elsewhere.
     """
@@ -99,13 +99,13 @@ def _on_terminal(call: "Callable[[int], int]") -> int | None:
 
 
 def pass_on(group: int) -> bool:
-    """Pass the foreground on to `group` if our own group has it; return whether that worked."""
+    """Pass the foreground on to `group` if this group has it; return whether that worked."""
     own = posix.getpgrp()
     return own != 0 and foreground_group() == own and set_foreground(group)
 
 
 def is_with_shell() -> bool:
-    """Tell whether the foreground belongs to the shell that leads our session, and not to us.
+    """Tell whether the shell that leads the session has the foreground.
 
     The shell takes the foreground when somebody stops us. A leader or a group outside our PID
     namespace reads as 0.
@@ -114,7 +114,7 @@ def is_with_shell() -> bool:
 
 
 def take_back() -> bool:
-    """Take the foreground back from the workload, for our own process group.
+    """Take the foreground back from the workload for this process group.
 
     Returns whether the workload had it: after somebody stopped us, another job may have it.
     """
@@ -125,7 +125,7 @@ def take_back() -> bool:
 
 
 def is_below_us(group: int) -> bool:
-    """Tell whether a process group is below us, or has no live leader, as far as can be known."""
+    """Tell whether a process group descends from this process, or has no leader any more."""
     if group == 0:  # outside of our PID namespace
         return False
     try:
@@ -147,12 +147,12 @@ def is_below_us(group: int) -> bool:
 
 
 def is_continued() -> bool:
-    """Tell whether a SIGCONT is pending for us."""
+    """Tell whether a SIGCONT is pending for this process."""
     return _signal.SIGCONT in _signal.sigpending()
 
 
 def stop(pid: int, number: int) -> bool:
-    """Stop ourselves, or our whole group if `pid` is 0, by the default action of signal `number`.
+    """Stop this process (or its group, if `pid` is 0) by the default action of signal `number`.
 
     Returns True once somebody sent SIGCONT (which stays pending), False if the kernel discarded
     the stop, since no shell could continue us: an orphaned group, credentials(7), or PID 1.

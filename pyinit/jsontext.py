@@ -1,4 +1,4 @@
-"""JSON values as ASCII text; the `json` module would cost 3 ms and a good part of a megabyte."""
+"""Write JSON without the `json` module, which would cost 3 ms and a good part of a megabyte."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The supervisor as a pure state machine: events go in, actions come out.
+"""The supervisor as a pure state machine of events and actions.
 
 It makes no system call and has no clock and no descriptor: it is a function of state and event, so
 that every order of events can be tested, even those that no machine shows in a year. `supervisor`
@@ -38,20 +38,20 @@ PAUSED = "paused"
 SEND = "send"
 """Action (SEND, signal, target)."""
 CONTINUE = "continue"
-"""Action (CONTINUE, SIGCONT, target): hand over the terminal if it's ours, then send."""
+"""Action (CONTINUE, SIGCONT, target): hand over the terminal if pyinit has it, then send."""
 SUSPEND = "suspend"
 """Action (SUSPEND, signal, ASKED or ""): the workload was stopped; stop with it."""
 ASKED = "asked"
-"""Somebody sent the stop through us, so somebody will send the SIGCONT."""
+"""The stop was sent through pyinit, so that a SIGCONT is expected the same way."""
 YIELD = "yield"
-"""Action (YIELD, SIGCONT, ""): take the terminal back for our group, and continue the group."""
+"""Action (YIELD, SIGCONT, ""): take the terminal back, and continue pyinit's process group."""
 EXIT = "exit"
 """Action (EXIT, status, "")."""
 
 EVERYTHING = "everything"
-"""The target of signals that end the namespace: all processes but ours."""
+"""The target of signals that end the namespace: all processes but pyinit."""
 OURSELVES = "ourselves"
-"""The target of the stop that a twin of dumb-init gives itself."""
+"""The target of the stop signal that a twin of dumb-init sends to itself."""
 
 _ASKS_TO_END = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
 # What a terminal sends to a whole process group, tty_ioctl(4).
@@ -155,7 +155,7 @@ class Machine:
         return []
 
     def childless(self) -> "list[Action]":
-        """Note that no child is left, not even a workload whose death was missed."""
+        """Note that no child is left, even if the workload's death was missed."""
         if self.phase == PAUSED:
             return []
         return [(EXIT, self.exit_status, "")]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "PYINIT"
-"""An option may also come from the environment, as PYINIT_NAME; the command line wins."""
+"""Options may also come from the environment, as PYINIT_NAME; the command line wins."""
 
 
 def _rewrite(word: str) -> tuple[int, int]:
@@ -140,7 +140,7 @@ TABLE = (
 
 
 def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
-    """Refuse options that make no sense together or here; raises cmdline.UsageError."""
+    """Refuse options that conflict, or that don't work here; raises cmdline.UsageError."""
     if asked.pause and asked.program:
         what = "--pause can't be combined with a program"
         raise cmdline.UsageError(what, "leave out the program, or --pause")

@@ -1,4 +1,4 @@
-"""Lines for a reader that may not read: written without waiting for it, or dropped and counted.
+"""Write lines without waiting for a slow reader: they are dropped and counted instead.
 
 poll(2) can't tell whether a write would wait: a terminal is writable for one byte, and others may
 take a pipe's room between the question and the write. The descriptor is shared, so it can't be made
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 1.0
-"""Seconds that a reader of what has to be said gets, in all, to make room for it."""
+"""Seconds that a slow reader gets, in all, for messages that mustn't be lost."""
 
 _PAUSE = 0.002
-"""Seconds between two attempts, while a reader has time to make room."""
+"""Seconds between two attempts to write such a message."""
 
 _TIMER = 0.01
 """Seconds after which the timer interrupts a write, again and again: a first signal that came just
@@ -37,16 +37,16 @@ _ATTEMPTS = 100
 """Writes that are begun anew because the timer had run out before: the host is busy."""
 
 _TRUCE = 1.0
-"""Seconds without another attempt after the timer had to interrupt a write."""
+"""Seconds without another attempt after the timer interrupted a write."""
 
 _SENT = 0, -1, -6
 """The si_code of signals that processes send: SI_USER, SI_QUEUE, SI_TKILL, sigaction(2)."""
 
 _CLONER = 5, 2
-"""Device number of /dev/ptmx, of which each open makes a new terminal, pts(4)."""
+"""The device number of /dev/ptmx, which makes a new terminal at each open, pts(4)."""
 
 _TYPES, _FIFO, _REGULAR, _SOCKET = 0o170000, 0o010000, 0o100000, 0o140000
-"""The bits of st_mode that tell a file's type, and three of the types, inode(7)."""
+"""Bits of st_mode that tell a file's type, and three of the types, inode(7)."""
 
 
 class Outlet:
@@ -80,7 +80,7 @@ class Outlet:
             return
 
     def _look(self, *, reopens: bool) -> None:
-        """Find the way to write to this kind of file; raises OSError, ImportError."""
+        """Choose how to write to this type of file; raises OSError and ImportError."""
         found = posix.fstat(self.descriptor)
         kind = found.st_mode & _TYPES
         if kind == _REGULAR:
@@ -109,7 +109,7 @@ class Outlet:
 
     @property
     def descriptors(self) -> list[int]:
-        """The descriptor that has to stay open: the one given, or our own that stands for it."""
+        """The descriptor that has to stay open for this outlet."""
         return [self.descriptor if self._own is None else self._own]
 
     @property
@@ -118,7 +118,7 @@ class Outlet:
         return bool(self._left or self.dropped)
 
     def write(self, line: bytes, *, waits: bool = False) -> bool:
-        """Write one line, or drop it if nobody reads; return whether it was written or begun."""
+        """Write one line, or drop it if the reader is slow; return whether it was begun."""
         if self._left:
             self._flush(waits=waits)
         self.catch_up(waits=waits)
@@ -128,7 +128,7 @@ class Outlet:
         return False
 
     def catch_up(self, *, waits: bool = False) -> None:
-        """Write how many lines were dropped, if any were, and if there is room."""
+        """Report how many lines were dropped, if any were and there is room."""
         if self.dropped and not self._left and self._begin(self._lost(self.dropped), waits=waits):
             self.dropped = 0
 
@@ -142,7 +142,7 @@ class Outlet:
         return True
 
     def _flush(self, *, waits: bool) -> None:
-        """Write as much as there is room for of what is left of a line."""
+        """Write as much of the current line as there is room for."""
         end = time.monotonic() + self._patience if waits and self._patience else None
         while self._left:
             try:
@@ -181,7 +181,7 @@ class Outlet:
             raise
 
     def _put_in_time(self, data: bytes, pending: "set[int]", *, waits: bool) -> int:
-        """Write as `_put` does, by a call that a timer interrupts."""
+        """Write as `_put` does, using a call that a timer interrupts."""
         if self._truce_ends > time.monotonic() and not waits:
             raise BlockingIOError
         for _ in range(_ATTEMPTS):
@@ -198,7 +198,7 @@ class Outlet:
 
 
 def answer(descriptor: int, text: bytes) -> bool:
-    """Write all of a text that was asked for, and wait for its reader; return whether that worked.
+    """Write all of a text, and wait for its reader; return whether that worked.
 
     Nothing else goes on meanwhile, so the signals that end other programs end this one too.
     """
@@ -216,7 +216,7 @@ def answer(descriptor: int, text: bytes) -> bool:
 
 
 class _Overdue(Exception):  # noqa: N818  the word of the field
-    """The timer has run out."""
+    """Raised when the timer has run out."""
 
 
 def _interrupted_write(descriptor: int, data: bytes) -> "tuple[int, bool]":

@@ -1,4 +1,4 @@
-"""Children in detail: their names and what they used; and all descendants. Read only when needed.
+"""Details about children: their names and resource usage; and all descendants.
 
 A child is any process whose parent we are: the workload, orphans that were re-parented to us,
 children that came with an exec, children of processes that joined the namespace.
@@ -11,7 +11,7 @@ import sys
 from pyinit import read_file
 
 _LOOKS = 20
-"""Most looks for new descendants before those found are killed: somebody may continue them."""
+"""The most searches for new descendants before those found are killed."""
 
 
 class Usage:
@@ -24,7 +24,7 @@ class Usage:
 
 
 def get_ready() -> None:
-    """Import the module that wait4 looks for only after it has reaped.
+    """Import the module that wait4 needs, before it is called.
 
     Called while the module can be found: later, the root may have changed, or no descriptor may be
     left to read it. A small Python may lack it.
@@ -36,7 +36,7 @@ def get_ready() -> None:
 
 
 def next_change_in_full(flags: int) -> tuple[int, int, bytes, Usage | None]:
-    """Return what waitpid(-1, flags) would, and the child's command name and what it used.
+    """Return what waitpid(-1, flags) does, with the child's command name and usage.
 
     The name is read before the reaping, while /proc still has it. Raises ChildProcessError.
     """
@@ -78,7 +78,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def send_to_descendants(number: int) -> None:
-    """Send a signal to all our descendants.
+    """Send a signal to all descendants of this process.
 
     This is for when we aren't PID 1, since kill(-1) would then mean the whole host. Before a
     SIGKILL all are stopped, until a look finds no new one. Otherwise, where processes are limited,

@@ -1,4 +1,4 @@
-"""The report of what happens: to people on stderr, to programs as JSON lines.
+"""Report what happens, to people on stderr and to programs as JSON lines.
 
 PID 1 never waits for a reader: a line that would block is dropped, and counted (`outlet`). No line
 is longer than PIPE_BUF, so lines stay whole among those of others, pipe(7).
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """The place where news goes; `events` is a descriptor for JSON lines, or None."""
+    """Reports what happens; `events` is a descriptor for JSON lines, or None."""
 
     def __init__(
         self, *, verbose: int = 0, warn_orphans: bool = False, events: int | None = None
@@ -29,14 +29,14 @@ class Report:
         self._programs: outlet.Outlet | None = None
 
     def get_ready(self) -> None:
-        """Import and open what the news will need, before the workload can change the root."""
+        """Import and open what reports need, before the workload can change the root."""
         self._to_people()
         if self.events is not None:
             self._to_programs()
 
     @property
     def descriptors(self) -> list[int]:
-        """The descriptors that have to stay open for the news."""
+        """The descriptors that have to stay open for reports."""
         open_by_now = (where for where in (self._people, self._programs) if where)
         return [each for where in open_by_now for each in where.descriptors]
 
@@ -45,16 +45,16 @@ class Report:
         self._line(self._prefixed(text))
 
     def fatal(self, text: str) -> None:
-        """Say why we can't go on, and wait for a slow reader, but not for long."""
+        """Say why pyinit can't go on, waiting a little for a slow reader."""
         self._line(self._prefixed(text), waits=True)
 
     @property
     def _names_the_dead(self) -> bool:
-        """Whether each child that is reaped is reported on stderr."""
+        """Whether each reaped child is reported on stderr."""
         return bool(self.verbose or self.warn_orphans)
 
     def unsaid(self, count: int) -> None:
-        """Note that `count` deaths went unreported, since too many came at once."""
+        """Note that `count` deaths weren't reported, since too many came at once."""
         if self._names_the_dead:
             self._to_people().dropped += count
         if self.events is not None:
@@ -67,11 +67,11 @@ class Report:
                 where.catch_up()
 
     def _prefixed(self, text: str) -> str:
-        """Return a line with the prefix that all of ours have on stderr."""
+        """Return a line with pyinit's prefix for messages on stderr."""
         return f"pyinit[{self._pid}]: {text}"
 
     def _line(self, text: str, *, waits: bool = False) -> None:
-        """Print one line as it stands."""
+        """Print one line without a prefix."""
         self._to_people().write(execerror.whole_line(text) + b"\n", waits=waits)
 
     def _to_people(self) -> outlet.Outlet:
@@ -94,11 +94,11 @@ class Report:
         return self._programs
 
     def started(self, pid: int, program: bytes) -> None:
-        """Tell that the workload's exec has happened."""
+        """Report that the workload's exec has happened."""
         self._event(f"started {execerror.text(program)} as {pid}", event="started", pid=pid)
 
     def forwarded(self, number: int, sent: int, sender: int, target: str) -> None:
-        """Tell that signal `number` came, and that `sent` went to `target` (0: it was dropped)."""
+        """Report that signal `number` came, and `sent` went to `target` (0: it was dropped)."""
         name = signames.name(number)
         origin = "us" if sender == self._pid else sender or "outside"
         text = f"{name} from {origin}: "
@@ -122,7 +122,7 @@ class Report:
         usage: "Usage | None",
         own: bool,
     ) -> None:
-        """Tell that a child was reaped; `own` says that it was the workload."""
+        """Report that a child was reaped; `own` says that it was the workload."""
         who = execerror.text(name) or "?"
         how = f"killed by {signames.name(signal)}" if signal else f"exited with {status}"
         kind = "workload" if own else "orphan"
@@ -147,16 +147,16 @@ class Report:
             self.say(line)
 
     def stopped(self, pid: int, signal: int) -> None:
-        """Tell that a child was stopped."""
+        """Report that a child was stopped."""
         name = signames.name(signal)
         self._event(f"{pid} was stopped by {name}", event="stopped", pid=pid, signal=name)
 
     def continued(self, pid: int) -> None:
-        """Tell that a child was continued."""
+        """Report that a child was continued."""
         self._event(f"{pid} continued", event="continued", pid=pid)
 
     def exited(self, status: int, signal: int | None) -> None:
-        """Tell how the workload ended, and the status with which we exit."""
+        """Report how the workload ended, and the status with which pyinit exits."""
         name = signames.name(signal) if signal else None
         how = f", the workload was killed by {name}" if name else ""
         self._event(f"exiting with {status}{how}", event="exited", status=status, signal=name)

@@ -1,4 +1,4 @@
-"""A second exec, into a lean interpreter, if pyinit was started in a heavy one (`-m`, a script)."""
+"""Exec a lean interpreter if pyinit was started in a full one (`python -m`, a script)."""
 
 import posix
 import sys
@@ -10,7 +10,7 @@ START = (
     "import gc,sys;gc.disable();sys.path[:0]=[{directory!r}];"
     "from pyinit.cli import main;main(m,set())"
 )
-"""The code of a lean start, docs/start-up.md.
+"""The code that a lean interpreter runs, docs/start-up.md.
 
 It does what `pyinit.__main__` does, without a module to be found: a tenth of a millisecond less in
 which PID 1 loses signals.
@@ -18,7 +18,7 @@ which PID 1 loses signals.
 
 
 def lean(words: list[bytes], handover: settings.Handover) -> None:
-    """Exec pyinit under `python -I -S` with `words`; return only if that is impossible.
+    """Execute pyinit under `python -I -S` with `words`; return only if that is impossible.
 
     Without this, pyinit would work too, but slower and larger by what `site` imports.
     """

@@ -1,4 +1,4 @@
-"""The workload's own session, and the controlling terminal that goes with it, credentials(7).
+"""Start a session for the workload, with its controlling terminal, credentials(7).
 
 Only a session leader can take a terminal, and only a terminal that no other session has: so the
 leader of the session that has it lets go of it first.
@@ -11,7 +11,7 @@ _STDIN = 0
 
 
 def release_terminal() -> set[int]:
-    """Let go of the terminal on standard input; return the pending signals that are the workload's.
+    """Give up the terminal on standard input; return pending signals for the workload.
 
     To a session leader's foreground group, and so to us, the kernel sends SIGHUP and SIGCONT,
     ioctl_tty(2), TIOCNOTTY: in our own name, so that they can be told from others'. They are taken
@@ -27,7 +27,7 @@ def release_terminal() -> set[int]:
 
 
 def begin() -> None:
-    """Start a session in the child; make the terminal on standard input its own if that is free.
+    """Start a session in the child, with the terminal on standard input if that is free.
 
     If setsid(2) is denied, the child goes on without a session of its own.
     """

@@ -1,4 +1,4 @@
-"""What `pyinit` was asked for, as values; a small module, since every start reads it.
+"""The settings of `pyinit`, as values that every start needs.
 
 The table of options (`options`), by which words become such values, is read only if there are words
 to parse.
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 PROCESS = "process"
 GROUP = "group"
 ALL = "all"
-"""Where signals go: the workload's process, its process group, every process there is."""
+"""The targets of signals: the workload's process, its process group, or every process."""
 
 OWN_GROUP = "own group"
 OWN_SESSION = "own session"
 OUR_GROUP = "our group"
-"""Where the workload lives: in a process group or session of its own, or beside us."""
+"""The workload's place: its own process group or session, or pyinit's process group."""
 
 
 TWINS = ("tini", "docker-init", "dumb-init", "catatonit")
-"""The names by which we are another init, `twins`."""
+"""The names of other inits that pyinit can stand in for, `twins`."""
 
 HANDOVER = b"--handover="
-"""How the first word begins where an earlier process hands over, docs/architecture.md."""
+"""The beginning of the first word in a handover, docs/architecture.md."""
 
 
 class Handover:
-    """What `pyinit` can't see but an earlier process knew: docs/architecture.md, "The handover".
+    """What the process that executed pyinit hands over to it, docs/architecture.md.
 
     `mask`, `ignored` and `pending` are sets of signals: blocked, ignored, and taken already on
     the workload's behalf. `foreground` says whether the launcher had the terminal's foreground;
@@ -87,7 +87,7 @@ def _signals(word: str) -> set[int]:
 
 
 class AnsweredError(Exception):
-    """The command line was answered, and there is nothing to run; exit with `status`."""
+    """Raised when the command line was answered at once; pyinit exits with `status`."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -95,7 +95,7 @@ class AnsweredError(Exception):
 
 
 class Settings:
-    """What was asked for, with the defaults filled in; `program` is the workload's argv.
+    """The settings of pyinit with the defaults filled in; `program` is the workload's argv.
 
     `place`, `parting` (the signal that the workload's group is sent after the workload's end) and
     `suspends` (stop signals stop us too) are set only by another init's command line; `twin` is

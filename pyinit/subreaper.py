@@ -1,4 +1,4 @@
-"""prctl(2) without the `ctypes` package (2.7 ms), for when `pyinit` isn't PID 1, and for -p.
+"""Call prctl(2) without importing `ctypes`, which takes 2.7 ms.
 
 Both settings belong to this process: a fork doesn't inherit them, and they need no undoing.
 """
@@ -10,7 +10,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def become_subreaper() -> None:
-    """Have orphans among our descendants re-parented to us: PR_SET_CHILD_SUBREAPER(2const).
+    """Become the parent of orphaned descendants: PR_SET_CHILD_SUBREAPER(2const).
 
     Raises OSError, also where the interpreter comes without `_ctypes`.
     """

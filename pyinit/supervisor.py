@@ -1,4 +1,4 @@
-"""The thin loop around `machine`: it carries signals and deaths in, and actions out.
+"""The loop around `machine`: it passes signals and deaths in, and carries actions out.
 
 1. All signals have been blocked since our first line ran. A blocked signal stays pending, even for
    PID 1, to which the kernel otherwise delivers nothing that it has no handler for
@@ -86,7 +86,7 @@ class Supervisor:
 
     @property
     def report(self) -> "report.Report":
-        """The report of what happens; its module is read only when there is something to tell."""
+        """The object that reports what happens, imported only when needed."""
         if self._report is None and self.asked.twin:
             from pyinit.twins import voice
 
@@ -102,7 +102,7 @@ class Supervisor:
         return self._report
 
     def notify(self, text: str) -> None:
-        """Send the launcher one line, docs/architecture.md, "The handover"."""
+        """Send one line to the launcher, docs/architecture.md, "The handover"."""
         if self.handover.notice is None:
             return
         try:
@@ -116,7 +116,7 @@ class Supervisor:
             return
 
     def not_started(self, notice: str, text: str, hint: str | None) -> None:
-        """Say why there is no workload: to the launcher, after `notice`, or else on stderr."""
+        """Report why there is no workload, to the launcher or else on stderr."""
         if self.handover.notice is None:
             self.report.fatal(f"{text}; {hint}" if hint else text)
         else:
@@ -155,7 +155,7 @@ class Supervisor:
         return code
 
     def _start(self) -> None:
-        """Start the workload, and report that."""
+        """Start the workload, and report it."""
         if self.asked.place == settings.OWN_SESSION:
             from pyinit import session
 
@@ -171,14 +171,14 @@ class Supervisor:
             self.report.started(self.pid, self.asked.program[0])
 
     def _take_back(self) -> None:
-        """Take the foreground back from the ended workload, for our own process group."""
+        """Take the foreground back from the workload, which has ended."""
         if self._foreground and self.handover.foreground is None:  # else the launcher does it
             from pyinit import jobcontrol
 
             self._foreground = jobcontrol.take_back()
 
     def _be_interrupted(self) -> None:
-        """Die of the SIGINT that the workload died of: so shells know that the user meant them too.
+        """Die of SIGINT as the workload did, so that shells see that the user meant both.
 
         If the workload had the terminal, the rest of our job got no ^C, and gets a SIGINT now. As
         PID 1, as the launcher's init and as a twin, we exit with a status instead.
@@ -190,7 +190,7 @@ class Supervisor:
             be_interrupted(0 if lent else self._own_pid)
 
     def _adopt(self) -> None:
-        """Arrange to adopt orphans, and to be told of our own parent's death."""
+        """Become a subreaper where needed, and ask for a signal at the parent's death."""
         if self._own_pid == 1 and self.asked.parent_death is None:
             return
         from pyinit import reaper, subreaper  # noqa: F401  reaper: while the root is still ours
@@ -220,7 +220,7 @@ class Supervisor:
             self.handover.pending.add(signal)  # it died before we could ask to be told
 
     def _let_go(self, spared: tuple[int, ...] = ()) -> None:
-        """Let go of all that the workload could wait for, but for `spared`."""
+        """Close the descriptors that the workload could wait for, and set pyinit's own name."""
         self._close(3, _MOST_DESCRIPTORS, spared)
         try:
             posix.chdir("/")
@@ -228,7 +228,7 @@ class Supervisor:
             self._complain(f"can't leave the working directory: {error.strerror}")
 
     def _close(self, low: int, end: int, spared: tuple[int, ...] = ()) -> None:
-        """Close the descriptors from `low` up to `end`, but for `spared` and our own."""
+        """Close the descriptors from `low` up to `end`, except `spared` and pyinit's own."""
         # One close_range(2) for each gap; where that is denied, posix closes one by one.
         told = [] if self._report is None else self._report.descriptors
         for each in sorted((self.asked.events or 0, self.handover.notice or 0, *told, *spared)):
@@ -265,14 +265,14 @@ class Supervisor:
         return code
 
     def _complain(self, text: str) -> None:
-        """Print one line to stderr if that is possible at all: our own files may be gone."""
+        """Print one line to stderr if that is still possible."""
         try:
             self.report.say(text)
         except Exception:  # noqa: BLE001  PID 1 never dies of an exception
             return
 
     def _first(self) -> int | None:
-        """Take what came before the loop: early signals, and children that came with the exec."""
+        """Handle signals that came before the loop, and children that existed before the exec."""
         # And with descriptors that hardly anybody has.
         self._close(_MOST_DESCRIPTORS, table_size(_MAX_DESCRIPTORS))
         for number in sorted(self.handover.pending):
@@ -303,7 +303,7 @@ class Supervisor:
         return self._signal(info.si_signo, sender, info.si_code)
 
     def _next_signal(self, seconds: float | None) -> "_signal.struct_siginfo | None":
-        """Wait for a signal, for `seconds` or without limit; return None if none came."""
+        """Wait for a signal, at most `seconds` if given; return None if none came."""
         self._taken += 1
         info = None
         if self._taken == _ROUND:
@@ -340,7 +340,7 @@ class Supervisor:
         return self._do(actions, forwarded=True)
 
     def _reap(self) -> int | None:
-        """Take a batch of children's changes of state: one SIGCHLD may stand for many, wait(2)."""
+        """Reap a batch of children: one SIGCHLD may stand for many, wait(2)."""
         tells_all = self.asked.tells_all
         name, usage = b"", None
         left = _BATCH
@@ -381,7 +381,7 @@ class Supervisor:
         return None
 
     def _caught_up(self) -> None:
-        """Note that nothing is left to reap, and report how many deaths went untold."""
+        """Note that nothing is left to reap, and report how many deaths weren't reported."""
         self._behind = False
         self._told = 0
         if self._untold:
@@ -401,13 +401,13 @@ class Supervisor:
             self.report.reaped(pid, name, code, signal, usage, own=pid == self.pid)
 
     def _tell_ending(self, number: int) -> None:
-        """Report the signal by which we end what is left: once, however often it has to be sent."""
+        """Report once the signal that is sent to end what is left."""
         if self.asked.tells_all and self._ending != number:
             self._ending = number
             self.report.forwarded(number, number, self._own_pid, machine.EVERYTHING)
 
     def _tell_exit(self, code: int) -> None:
-        """Report our own end, the last thing of all."""
+        """Report pyinit's own end."""
         try:
             self._caught_up()
             self.report.exited(code, self._killer)
@@ -436,7 +436,7 @@ class Supervisor:
         return None
 
     def _send(self, number: int, target: str) -> None:
-        """Send a signal; a target that is gone is not an error: news of its death is on the way."""
+        """Send a signal; ignore a target that no longer exists."""
         pid = self.pid
         if target == machine.EVERYTHING and self._own_pid != 1:
             from pyinit import reaper
@@ -493,7 +493,7 @@ class Supervisor:
         self._send(_signal.SIGCONT, settings.GROUP)
 
     def _resume(self) -> None:
-        """Pass the foreground on to the workload if we were continued into it.
+        """Pass the foreground on to the workload if pyinit was continued in the foreground.
 
         Otherwise it keeps what it had, unless the shell took that: a SIGCONT may come at any time.
         """
@@ -505,7 +505,7 @@ class Supervisor:
             self._foreground = (self._wants and jobcontrol.pass_on(self.pid)) or keeps
 
     def _yield_terminal(self) -> None:
-        """Take the terminal back for another process of our job that was stopped for want of it."""
+        """Take the terminal back for another process of the job that stopped for want of it."""
         from pyinit import jobcontrol
 
         jobcontrol.take_back()
@@ -516,7 +516,7 @@ class Supervisor:
             self._signal(info.si_signo, info.si_pid, info.si_code)
 
     def _is_over(self) -> bool:
-        """Tell whether the workload has ended and was reaped, whether or not the machine knows."""
+        """Tell whether the workload has ended and was reaped, even if the machine doesn't know."""
         if not self.pid or self.asked.wait or self.asked.drain is not None:
             return False
         try:
@@ -526,7 +526,7 @@ class Supervisor:
         return False
 
     def _only_wait(self) -> int:
-        """Wait for the workload's end by waitpid alone, the one call that is needed for it."""
+        """Wait for the workload to end by waitpid only."""
         self._complain("signals can't be waited for; from here on pyinit only reaps")
         while True:
             try:

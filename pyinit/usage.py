@@ -1,4 +1,4 @@
-"""Our command line and PYINIT_ variables, parsed and checked; help, version and usage errors.
+"""Parse and check pyinit's command line and PYINIT_ variables; print help and usage errors.
 
 This module is read only if there is something to parse: `pyinit -- app` needs none of it.
 """
@@ -31,7 +31,7 @@ _OTHERS = {
     "--single-child": "without --group, signals go to one process: leave it out",
     "--init": "that is an option of pyspawn: leave it out",
 }
-"""What to say of options of tini(1), dumb-init(1) and pyspawn(1)."""
+"""Hints for options of tini(1), dumb-init(1) and pyspawn(1)."""
 
 
 def parse(words: list[bytes]) -> settings.Settings:

@@ -1,4 +1,4 @@
-"""Make namespaces around a program, and a PID 1 that does its work: `pyspawn` as a package.
+"""Run programs in new Linux namespaces, with a PID 1 that does its job: `pyspawn` as a package.
 
 `run` and `Process` are for containers what `subprocess.run` and `subprocess.Popen` are for
 processes: see docs/api.md. Names are looked up on first use (PEP 562), so that the command, which

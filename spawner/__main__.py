@@ -1,4 +1,4 @@
-"""Run first of all: block every signal before anything else is imported.
+"""The entry point: it blocks every signal before it imports anything else.
 
 `python -m spawner` and the installed command come here, and the lean start of `initpath.pyspawn`.
 """

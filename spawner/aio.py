@@ -1,4 +1,4 @@
-"""`run`, `Process` and their like for asyncio: no threads, no polling, and the same exceptions.
+"""`run`, `Process` and so on for asyncio, without threads or polling, with the same exceptions.
 
 The launcher is started as asyncio starts any process, by `subprocess.Popen`. What comes then is
 awaited: its status pipe and its pidfd are readers of the event loop, and the program's streams are
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["JoinedProcess", "Process", "call", "check_call", "check_output", "join", "run"]
 
 _LIMIT = 65536
-"""Bytes that a stream of asyncio holds back by default, asyncio.create_subprocess_exec."""
+"""Bytes that an asyncio stream buffers by default, as in asyncio.create_subprocess_exec."""
 
 _NOT_STARTED = "the Process has not been started: await it"
 
@@ -103,7 +103,7 @@ class Process(Container, Generic[AnyStr]):
     def _prepare(
         self, args: Command, line: list[str], options: Mapping[str, Any], limit: int
     ) -> None:
-        """Note what is to be started."""
+        """Store the command line and the streams for the start."""
         if options.get("bufsize", -1) not in (-1, 0):
             raise ValueError("bufsize can't be set: asyncio's streams have their own limit")
         self.args = args
@@ -126,7 +126,7 @@ class Process(Container, Generic[AnyStr]):
         super()._check_owner()
 
     def _check_started(self) -> None:
-        """Raise RuntimeError before the start has succeeded: until then it may fail."""
+        """Raise RuntimeError unless the start has succeeded."""
         if not self._running:
             raise RuntimeError(_NOT_STARTED)
         self._check_owner()
@@ -174,7 +174,7 @@ class Process(Container, Generic[AnyStr]):
         return self
 
     async def _connect(self) -> None:
-        """Make the streams of the pipes."""
+        """Connect asyncio streams to the program's pipes."""
         loop = asyncio.get_running_loop()
 
         def protocol() -> tuple[asyncio.StreamReader, asyncio.StreamReaderProtocol]:
@@ -200,7 +200,7 @@ class Process(Container, Generic[AnyStr]):
             self._transports.append(reading)
 
     def _give(self, name: str, loop: asyncio.AbstractEventLoop) -> Any:
-        """Hand a pipe over to the loop, which closes it from now on, even if this is cancelled."""
+        """Hand a pipe over to the event loop, which closes it from then on."""
         pipe = getattr(self._launcher, name)
         if _closes_by_number(loop):
             number = fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -210,7 +210,7 @@ class Process(Container, Generic[AnyStr]):
         return pipe
 
     async def _await_start(self) -> None:
-        """Wait until the program's exec has happened; raise the failure that came instead."""
+        """Wait until the program's exec has happened; if it fails, raise the error."""
         loop = asyncio.get_running_loop()
         deadline = ending(self._start_timeout)
         while not self._report.ended and not self._has_started():
@@ -228,7 +228,7 @@ class Process(Container, Generic[AnyStr]):
             self._has_started()
 
     async def _finish(self) -> None:
-        """Close the streams and wait for the end; a cancellation kills everything and waits too."""
+        """Close the streams and wait for the end; if cancelled, kill everything and still wait."""
         for stream in (*self._transports, *self._pipes()):
             stream.close()
         cancelled: asyncio.CancelledError | None = None
@@ -416,7 +416,7 @@ class _Given:
 
 
 def _closes_by_number(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether a loop closes a pipe's descriptor without its file noticing.
+    """Tell whether an event loop closes a pipe's descriptor without telling the file object.
 
     libuv does, and then uvloop closes the file too, or, where it was cancelled, leaves that to us:
     by then the number may be another file's.
@@ -426,7 +426,7 @@ def _closes_by_number(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def _watch(end: Pidfd, launcher: Popen[Any], ended: asyncio.Future[None]) -> Callable[[], None]:
-    """Resolve `ended` when the launcher has ended; return a function that stops the watch.
+    """Resolve the future `ended` when the launcher ends; return a function that stops watching.
 
     It holds no Process, which may be forgotten.
     """

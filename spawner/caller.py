@@ -1,4 +1,4 @@
-"""Look up the signals, ids and locale that pyspawn was started with, for the program to have again.
+"""Look up the signals, ids and locale that pyspawn was started with, and the program gets again.
 
 A Python interpreter changes some of it before any code of ours runs: SIGPIPE and SIGXFSZ become
 ignored, SIGINT gets a handler if it had none, and in a C locale LC_CTYPE is put into the
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ENDINGS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
-"""What a terminal, or a manager of services, sends to have a program end."""
+"""Signals by which terminals and service managers ask a program to end."""
 
 
 class Caller(Frozen):
@@ -46,12 +46,12 @@ def look(mask: "Iterable[int]") -> Caller:
 
 
 def endings() -> set[int]:
-    """Return the signals that are to end pyspawn, without those that it was started to ignore."""
+    """Return the signals that end pyspawn, without those that were ignored when it started."""
     return {number for number in _ENDINGS if _signal.getsignal(number) is not _signal.SIG_IGN}
 
 
 def restore_locale() -> None:
-    """Set LC_CTYPE in the C library's environment back to its value at our start."""
+    """Restore LC_CTYPE in the C library's environment, which Python changes when it starts."""
     if b"LC_CTYPE" in posix.environ:
         from pyinit import coercion
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spawner.linux import Kernel
 
 USERNS = "userns"
-"""Record: the stage is in its new user namespace, which wants its maps."""
+"""Record: the stage has entered its new user namespace, whose id maps are to be written."""
 
 MISSING = "missing"
 """Record: the kernel refused the optional `namespace`, with `errno`."""
@@ -63,13 +63,13 @@ STOPPED = "stopped"
 """Notice `stopped SIGNAL`: the program was stopped."""
 
 EXITED = "exited"
-"""Notice `exited STATUS SIGNAL`: the program ended; the teller ends next, with the same status."""
+"""Notice `exited STATUS SIGNAL`: the program ended, and the sender exits with the same status."""
 
 KEEPER_FAILED = "keeper-failed"
 """Notice `keeper-failed TEXT`: the keeper can't do its work, and ends."""
 
 LONGEST_NOTICE = 8192
-"""Bytes after which a line without an end is no notice: pyinit keeps below PIPE_BUF, pipe(7)."""
+"""The most bytes in a notice; pyinit keeps below PIPE_BUF, pipe(7)."""
 
 
 class Pipes:
@@ -106,7 +106,7 @@ class Pipes:
                 posix.close(descriptor)
 
     def tell(self, record: bytes) -> None:
-        """Write a whole record to the launcher, unless that is gone."""
+        """Write a whole record to the launcher, if that still runs."""
         _write(self.status_writer, record)
 
     def tell_missing(self, kind: str, errno: int) -> None:
@@ -114,7 +114,7 @@ class Pipes:
         self.tell(encode(MISSING, namespace=kind, errno=errno))
 
     def hear(self) -> bytes:
-        """Return the next line from the launcher, which sends one at a time; b"" if it has died."""
+        """Return the next line from the launcher; b"" if the launcher has died."""
         return posix.read(self.go_reader, 64)
 
     def launcher_lives(self) -> bool:
@@ -131,7 +131,7 @@ class Pipes:
             kernel.keep_over_exec(self.notice_writer)
 
     def let_go(self, line: bytes) -> None:
-        """Send a line to the stage or the init, unless that has died."""
+        """Send a line to the stage or the init, if that still runs."""
         _write(self.go_writer, line)
 
     def be_launcher(self) -> None:
@@ -152,17 +152,17 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 class ChannelError(SpawnerError):
-    """A record that no process of ours can have written."""
+    """Raised for a record that none of pyspawn's processes can have written."""
 
 
 class Record(Frozen):
-    """One record: what it is, and its fields as text."""
+    """One record: its kind, and its fields as text."""
 
     kind: str
     fields: dict[str, str]
 
     def number(self, name: str) -> int:
-        """Return a field that is a number; raises ChannelError."""
+        """Return a field as a number; raises ChannelError."""
         text = self.fields.get(name, "")
         if not (text.isascii() and text.isdigit()):
             raise ChannelError(f"the record {self.kind!r} has no number {name!r}")
@@ -211,7 +211,7 @@ class Lines:
         self._held = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the lines that `data` completes."""
+        """Return the lines that are complete once `data` is added."""
         *lines, self._held = (self._held + data).split(b"\n")
         return lines
 
@@ -246,7 +246,7 @@ def error_of(record: Record) -> SetupError:
 
 
 def unexpected(error: Exception, stage: str) -> SetupError:
-    """Return the SetupError for an unexpected exception, such as an import without a descriptor."""
+    """Return the SetupError for an unexpected exception, such as an import without descriptors."""
     if isinstance(error, OSError) and error.errno and error.filename:
         path = str(error.filename)
         return SetupError(
@@ -297,7 +297,7 @@ _NOTICES = {
 
 
 def parse_notice(line: bytes) -> Notice | None:
-    """Return the notice in a line, or None for what isn't one."""
+    """Return the notice in a line, or None if the line isn't one."""
     words = line.decode("utf-8", "surrogateescape").split(" ")
     limits = _NOTICES.get(words[0])
     if limits is None or len(words) < 1 + len(limits):

@@ -1,4 +1,4 @@
-"""`pyspawn` as a command: from sys.argv to the exit status, and nothing that a start can spare."""
+"""`pyspawn` as a command, from sys.argv to the exit status, with as little work as possible."""
 
 import _signal
 import posix
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Silent(Observer):
-    """The observer of a run without reports: it tells only what would go unnoticed otherwise."""
+    """The observer of a run without reports, which tells only what would otherwise go unnoticed."""
 
     _report: "Report | None" = None
 
@@ -35,7 +35,7 @@ class _Silent(Observer):
         self._report.left(pid, how)
 
     def spared(self, number: int, seconds: float | None) -> None:
-        """Tell of a ^C that ends nothing yet."""
+        """Tell that a ^C doesn't end the program yet."""
         from spawner.tell.report import Report
 
         Report().spared(number, seconds)
@@ -86,7 +86,7 @@ def _main(words: list[str], mask: "Iterable[int]", early: "Iterable[int]") -> in
 
 
 def _seal(found: caller.Caller, early: "Iterable[int]") -> None:
-    """Restart pyspawn from a sealed interpreter if a join needs that, before more modules are read.
+    """Restart pyspawn from a sealed copy of the interpreter if a join needs that.
 
     What hinders that is told later, when it's known to whom (`command`).
     """
@@ -99,7 +99,7 @@ def _seal(found: caller.Caller, early: "Iterable[int]") -> None:
 
 
 def _plain(words: list[str], found: caller.Caller) -> Spec | None:
-    """Return what `-- PROGRAM` and `--init -- PROGRAM` ask for, None for any other words.
+    """Return the request of `-- PROGRAM` or `--init -- PROGRAM`, or None for other words.
 
     They need no table of options, which takes a millisecond to read.
     """
@@ -122,7 +122,7 @@ def _run(
     background: bool = False,
     telling: "Telling | None" = None,
 ) -> int:
-    """Launch what `spec` wants; return the exit status."""
+    """Launch the container that `spec` describes; return the exit status."""
     try:
         # One that is ignored makes the kernel reap, and the status is lost, wait(2).
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -173,7 +173,7 @@ def _meant(spec: Spec, error: ExecError) -> str | None:
 
 
 def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> int:
-    """Tell of a failure; return the exit status."""
+    """Report a failure; return the exit status."""
     if report is None:
         from spawner.tell.report import Report
 
@@ -182,7 +182,7 @@ def _failed(error: SpawnerError, spec: Spec | None, report: "Report | None") -> 
 
 
 def _unexpected(error: Exception) -> int:
-    """Report an unexpected exception, even where no memory or descriptor is left to do it well."""
+    """Report an unexpected exception, even if no memory or descriptor is left."""
     what = f"unexpected {type(error).__name__}: {error}"
     try:
         return _failed(SpawnerError(what), None, None)
@@ -192,7 +192,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _plug() -> None:
-    """Fill closed standard descriptors, so that none opened later takes their numbers.
+    """Open /dev/null on closed standard descriptors, so that no later file gets their numbers.
 
     What is opened there can neither be read nor written, and the program doesn't get it, open(2).
     """

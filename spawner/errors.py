@@ -22,14 +22,14 @@ INIT = "init"
 """The process that sets up the container and then becomes the program, or pyinit as its PID 1."""
 
 WITNESS = "witness"
-"""The process that learns of the terminal's stops where the program can't be stopped by them."""
+"""The process that reports the terminal's stop signals where the program is PID 1."""
 
 SCOUT = "scout"
-"""The process that looks in the launcher's place at what may never answer."""
+"""The process that the launcher forks to open what may hang."""
 
 
 MARK = "\udc00"
-"""What stands before and behind an option in a message.
+"""The character that encloses an option in a message.
 
 No bytes decode to it: PEP 383 has only U+DC80 to U+DCFF for those that aren't text. So no word, no
 path and no other program's answer can be taken for a mark.
@@ -37,22 +37,22 @@ path and no other program's answer can be taken for a mark.
 
 
 def mark(option: str) -> str:
-    """Return an option, such as `--share net`, marked in a message for each front to spell."""
+    """Return an option, such as `--share net`, marked for each front end to spell its own way."""
     return f"{MARK}{option}{MARK}"
 
 
 def unmarked(message: str) -> str:
-    """Return a message with its marks removed: options stand as they're typed on a command line."""
+    """Return a message without its marks: options are spelled as on a command line."""
     return message.replace(MARK, "")
 
 
 class SpawnerError(Exception):
-    """The base of everything that this package raises; `hint` says what to do, or is None."""
+    """The base class of this package's exceptions; `hint` says what to do, or is None."""
 
     hint: str | None = None
 
     def _notes(self) -> "dict[str, list[str]] | None":
-        """Return the state that a pickled error takes along: what was added to its traceback."""
+        """Return the notes of an error as state to pickle."""
         notes = getattr(self, "__notes__", None)
         return {"__notes__": list(notes)} if notes else None
 
@@ -70,7 +70,7 @@ class SpecError(SpawnerError, ValueError):
 
 
 class SetupError(SpawnerError, OSError):
-    """The container could not be made, and nothing of it is left.
+    """Raised if the container could not be made; nothing of it is left then.
 
     `stage` is LAUNCHER, STAGE or INIT; `step` says in words what was being done; `syscall`, `path`
     and `errno` say what the kernel refused (None where no system call is to blame); `status` is
@@ -99,7 +99,7 @@ class SetupError(SpawnerError, OSError):
 
     @property
     def message(self) -> str:
-        """The line for people, made only when it's shown: before, no descriptor may be free."""
+        """The message for people, put together only when it's shown."""
         if not self.errno:
             return self.step
         from pyinit import errno_text
@@ -118,16 +118,16 @@ class SetupError(SpawnerError, OSError):
 
 
 class ExecError(SetupError):
-    """The container was made, but the program could not be executed: `status` is 127 or 126."""
+    """Raised if the program could not be executed; `status` is 127 or 126."""
 
     @property
     def message(self) -> str:
-        """The step's words, which say it all: "nosuch: not found in PATH (/usr/bin:/bin)"."""
+        """The step's own words, as in "nosuch: not found in PATH (/usr/bin:/bin)"."""
         return self.step
 
 
 class SyscallError(OSError):
-    """A system call that the kernel refused: `syscall`, `errno`, and `path` where there is one."""
+    """Raised for a failed system call: `syscall`, `errno`, and `path` where there is one."""
 
     def __init__(self, syscall: str, errno: int, path: str | None = None) -> None:
         super().__init__(errno, posix.strerror(errno), path)
@@ -139,7 +139,7 @@ class SyscallError(OSError):
 
 
 def _rebuild(kind: type[SetupError], step: str, fields: "dict[str, Any]") -> SetupError:
-    """Make a pickled error anew."""
+    """Return an unpickled error."""
     return kind(step, **fields)
 
 

@@ -1,4 +1,4 @@
-"""The lock that holds off all forks that Python knows of.
+"""The lock that keeps Python code from forking.
 
 A module that another thread is importing during a fork stays half imported in the child, where a
 thread that needs it would wait forever. So an import holds them off.
@@ -8,7 +8,7 @@ import _thread
 import posix
 
 no_fork = _thread.RLock()
-"""Held by a thread during which no fork may happen: it imports, or opens descriptors."""
+"""Held by a thread that imports or opens descriptors, during which no fork may happen."""
 
 
 def _hold() -> None:
@@ -16,7 +16,7 @@ def _hold() -> None:
 
 
 def _meet() -> None:
-    """Catch the exception of a signal that came during the fork, in place of `_go_on`.
+    """Catch an exception raised by a signal handler during the fork.
 
     Python only prints it. Otherwise this thread would keep the lock, and all others would wait for
     it forever.
@@ -24,7 +24,7 @@ def _meet() -> None:
 
 
 def _go_on() -> None:
-    """Release the lock if this thread holds it: not if it was forking when this module was read."""
+    """Release the lock if this thread holds it."""
     try:  # noqa: SIM105  contextlib is more than a command needs
         no_fork.release()
     except RuntimeError:
@@ -32,7 +32,7 @@ def _go_on() -> None:
 
 
 def _anew() -> None:
-    """Make the lock new in a forked child, where the thread that holds it may not exist."""
+    """Replace the lock in a forked child, in which the thread that holds it may not exist."""
     no_fork._at_fork_reinit()  # type: ignore[attr-defined]
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, tell: bool) -> "NoReturn":
-    """Run as the init: take `steps`, the last of which is the exec.
+    """Run as the init: take `steps`, of which the last is the exec.
 
     With `tell` the inode numbers of its namespaces are told.
     """
@@ -50,7 +50,7 @@ def become(kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, tell: bool) -> "
 
 
 def drop_pending() -> None:
-    """Take the signals that are pending, without acting on them."""
+    """Discard the signals that are pending."""
     while _signal.sigtimedwait(_signal.valid_signals(), 0):
         pass
 
@@ -71,7 +71,7 @@ def _set_up(kernel: "Kernel", steps: "Steps", pipes: "Pipes") -> None:
 
 
 def _own_directory() -> int | None:
-    """Return a descriptor of /proc/self/ns, as long as /proc is the caller's."""
+    """Return a descriptor of /proc/self/ns, opened while /proc is still the caller's."""
     try:
         return posix.open("/proc/self/ns", posix.O_PATH | posix.O_CLOEXEC)
     except OSError:  # there's no /proc
@@ -79,7 +79,7 @@ def _own_directory() -> int | None:
 
 
 def _namespaces(directory: int | None) -> dict[str, int]:
-    """Return the inode number of each of our namespaces, by kind, namespaces(7)."""
+    """Return the inode number of each of this process's namespaces, by kind, namespaces(7)."""
     found: dict[str, int] = {}
     if directory is None:
         return found

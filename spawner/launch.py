@@ -1,4 +1,4 @@
-"""The launcher: it makes a container, waits for its end, and lets nothing of it survive.
+"""The launcher: it makes a container, waits for its end, and leaves nothing of it behind.
 
 The protocol, with the pipes of `channel`:
 
@@ -80,7 +80,7 @@ class Launch:
         self._making: Making | None = None
 
     def run(self) -> "Ending":
-        """Make the container, start the program and wait for its end.
+        """Make the container, start the program and wait until the container ends.
 
         Raises SetupError, and ExecError where it's the program's exec that failed; nothing is left
         of the container then.
@@ -94,14 +94,14 @@ class Launch:
             raise
 
     def make(self) -> None:
-        """Make the namespaces and the init, which then waits for the launcher's go.
+        """Make the namespaces and the init, which then waits for the launcher.
 
         Raises SetupError; then, and whenever else the container is not to be started, `abort`.
         """
         self._make(at_once=False)
 
     def start(self) -> None:
-        """Let the init go: it sets up the container and execs the program; raises SetupError."""
+        """Let the init continue to set up the container and exec the program; raises SetupError."""
         made = self.container
         if made.keeping:
             made.dismiss_witness()
@@ -114,7 +114,7 @@ class Launch:
         made.pipes.let_go(channel.GO)
 
     def wait(self) -> "Ending":
-        """Forward signals until the container has ended; return how the program did.
+        """Forward signals until the container has ended; return how the program ended.
 
         Raises SetupError and ExecError; call `abort` then.
         """
@@ -132,7 +132,7 @@ class Launch:
         ).run()
 
     def abort(self) -> None:
-        """Kill everything, wait until it's gone, and keep nothing; raises SetupError."""
+        """Kill everything, wait until it's gone, and undo what was kept; raises SetupError."""
         try:
             self._kill()
         finally:
@@ -151,7 +151,7 @@ class Launch:
         self.making().abort()
 
     def making(self) -> "Making":
-        """Return the listener to the processes that make the container."""
+        """Return what listens to the stage and the init while they make the container."""
         if self._making is None:
             from spawner.making import Making
 
@@ -166,7 +166,7 @@ class Launch:
         return self._making
 
     def _make(self, *, at_once: bool) -> bool:
-        """Make the container; return whether the init has been let go already.
+        """Make the container; return whether the init was already allowed to continue.
 
         `at_once` asks for that, which saves a switch to and fro, where nothing has to wait.
         """
@@ -190,7 +190,7 @@ class Launch:
         return at_once
 
     def _connect(self) -> None:
-        """Take the launcher's steps for a container that is made, before the init goes on."""
+        """Take the launcher's own steps after the container is made and before its set-up."""
         made = self.container
         for part in made.parts:
             part.watch(self.lifelines | {made.pidfd})
@@ -199,7 +199,7 @@ class Launch:
                 step.run(self.kernel, str(made.init))
 
     def _prepare(self) -> None:
-        """Open the pipes, plan the steps, and fork the processes that stay outside."""
+        """Open the pipes, plan the steps, and fork the processes outside the container."""
         made = self.container
         made.parts = find(self.kernel, self.spec, self.caller, self.lifelines)
         for part in made.parts:
@@ -272,7 +272,7 @@ class Launch:
         made.pipes.be_launcher()
 
     def _find_terminal(self) -> None:
-        """Find the controlling terminal, and whether we may pass its foreground on."""
+        """Find the controlling terminal, and whether pyspawn may pass on its foreground."""
         if not has_terminal():
             return
         from pyinit import jobcontrol
@@ -287,7 +287,7 @@ class Launch:
             made.foreground = found.is_ours()
 
     def _asks_in_vain(self) -> bool:
-        """Tell whether the program would ask for the foreground in vain.
+        """Tell whether the program could never get the foreground by asking for it.
 
         A shell that is PID 1 isn't stopped when it asks, and gives up after some times.
         """
@@ -300,5 +300,5 @@ class Launch:
 
 
 def _is_between(step: "Step") -> bool:
-    """Tell whether the launcher takes a step when the container is made, before the init starts."""
+    """Tell whether a step is the launcher's, taken after the container is made."""
     return step.where == LAUNCHER and not step.makes

@@ -1,4 +1,4 @@
-"""The command lines of pyinit as the init, and of a lean start of `pyspawn`."""
+"""The command lines that start pyinit and `pyspawn` fastest."""
 
 import sys
 
@@ -13,7 +13,7 @@ HERE = __file__.rpartition("/")[0].rpartition("/")[0]
 
 
 def lean(code: str) -> list[str]:
-    """Return the argv of an interpreter that finds both packages and runs `code`, and no more.
+    """Return the argv of an interpreter that finds both packages and runs `code`, and little else.
 
     A script file would be compiled anew at each start, and `-m` goes through runpy (5 ms).
     """
@@ -22,7 +22,7 @@ def lean(code: str) -> list[str]:
 
 
 def pyspawn() -> list[str]:
-    """Return the argv, without options, that starts `pyspawn` fastest, for programs."""
+    """Return the argv, without options, that starts `pyspawn` fastest."""
     return lean("from spawner.__main__ import main;main()")
 
 
@@ -33,7 +33,7 @@ def pyinit(
     foreground: bool,
     notice: int | None,
 ) -> list[str]:
-    """Return the argv of pyinit up to the program, with the handover (docs/architecture.md).
+    """Return the argv of pyinit, up to the program, with the handover (docs/architecture.md).
 
     `notice` is the descriptor on which pyinit tells what happens, if any.
     """

@@ -1,4 +1,4 @@
-"""Typed calls of the kernel: its numbers by header, the C library bound once, nothing else.
+"""Typed system calls and the kernel's constants; the C library is bound only once.
 
 Everything that touches ctypes is in here. `_ctypes` is what the `ctypes` package is made of: it
 brings the calls for 0.4 ms of start-up where the package costs 3.4 ms. `dlopen(NULL)` finds the
@@ -105,7 +105,7 @@ AT_RECURSIVE = 0x8000
 # linux/stat.h
 STATX_MNT_ID = 0x1000
 STX_MNT_ID = 144
-"""Where stx_mnt_id is in a struct statx, after stx_mask as its first member."""
+"""The offset of stx_mnt_id in a struct statx."""
 
 # linux/sockios.h
 SIOCSIFFLAGS = 0x8914
@@ -189,7 +189,7 @@ _ARGUMENTS = {
     "umount2": (String, Int),  # umount2(2), sys/mount.h
     "unshare": (Int,),  # unshare(2), sched.h
 }
-"""The functions in use, with the types of their arguments; each returns an int, -1 for errors."""
+"""The C functions in use, with the types of their arguments; each returns -1 for an error."""
 
 _KEYCTL = {
     "aarch64": (219, 311),
@@ -220,7 +220,7 @@ _CALLS = {
     "open_tree": 428,
     "pidfd_send_signal": 424,
 }
-"""The numbers, the same on every kind of machine, of calls that older C libraries don't have.
+"""System calls without a C function everywhere, by number, the same on every machine.
 
 asm-generic/unistd.h; the function is syscall(2).
 """
@@ -283,7 +283,7 @@ class Kernel:
     __slots__ = ()
 
     speaks = False
-    """Whether this kernel reports its calls on stderr (`telling`)."""
+    """Whether this kernel object explains its calls on stderr (`telling`)."""
 
     # Processes
 
@@ -307,7 +307,7 @@ class Kernel:
         _named("pidfd_send_signal", _signal.pidfd_send_signal, pidfd, number)
 
     def pass_on_signal(self, pidfd: int, number: int) -> None:
-        """Send a signal that came from our terminal, marked as such by SI_PASSED_ON.
+        """Send on a signal that came from the terminal, marked by SI_PASSED_ON.
 
         Where such marks are refused, it's a signal like any other. See pidfd_send_signal(2).
         """
@@ -326,14 +326,14 @@ class Kernel:
             self.pidfd_send_signal(pidfd, number)
 
     def set_parent_death_signal(self, number: int) -> None:
-        """Let the kernel send us `number` when our parent dies, PR_SET_PDEATHSIG(2const).
+        """Have `number` sent to this process when its parent dies, PR_SET_PDEATHSIG(2const).
 
         The parent is a thread of a process. A set-id exec and a change of credentials clear it.
         """
         call("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
 
     def become_subreaper(self) -> None:
-        """Become the parent of all orphans below this process, PR_SET_CHILD_SUBREAPER(2const)."""
+        """Adopt all orphans below this process, PR_SET_CHILD_SUBREAPER(2const)."""
         call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def make_process_group(self) -> None:
@@ -349,15 +349,15 @@ class Kernel:
         _named("setgroups", posix.setgroups, list(groups))
 
     def setgid(self, group: int) -> None:
-        """Become a group: real, effective and saved, setresgid(2)."""
+        """Change the real, effective and saved group id, setresgid(2)."""
         _named("setresgid", posix.setresgid, group, group, group)
 
     def setuid(self, user: int) -> None:
-        """Become a user: real, effective and saved, setresuid(2)."""
+        """Change the real, effective and saved user id, setresuid(2)."""
         _named("setresuid", posix.setresuid, user, user, user)
 
     def run_helper(self, arguments: "Sequence[str]", wait: "Wait") -> "Answer":
-        """Run a program to its end, as `running.run` does; raises what `wait` raises, too."""
+        """Run a program to its end, as `running.run` does; also raises what `wait` raises."""
         from spawner.host import running
 
         try:
@@ -387,7 +387,7 @@ class Kernel:
     # Descriptors
 
     def pipe(self) -> tuple[int, int]:
-        """Return the two ends of a pipe, closed on exec, the one to read from first, pipe(2)."""
+        """Return the reading and the writing end of a pipe, closed on exec, pipe(2)."""
         return _named("pipe2", posix.pipe)
 
     def open(self, path: str, flags: int) -> int:
@@ -407,7 +407,7 @@ class Kernel:
             raise SyscallError("openat", error.errno or 0, error.filename) from None
 
     def mount_id(self, descriptor: int) -> int | None:
-        """Return the number of the mount of a descriptor, None where the kernel doesn't tell.
+        """Return the id of the mount that a descriptor is in, or None on older kernels.
 
         It asks no file system, which might not answer. See statx(2), STATX_MNT_ID.
         """
@@ -441,7 +441,7 @@ class Kernel:
         _named("fchdir", posix.fchdir, directory)
 
     def signalfd(self, signals: "Iterable[int]") -> int:
-        """Return a descriptor from which those of `signals` that are pending can be read.
+        """Return a descriptor from which pending signals among `signals` can be read.
 
         It is closed on exec and doesn't block; the signals must be blocked. See signalfd(2).
         """
@@ -458,7 +458,7 @@ class Kernel:
         call("unshare", flags)
 
     def setns(self, descriptor: int, kind: int) -> None:
-        """Enter the namespace of a descriptor, of this kind; NEWPID is for children only.
+        """Enter the namespace of a descriptor; NEWPID takes effect for children only.
 
         Of a pidfd, those of its process of all the kinds at once. See setns(2).
         """
@@ -486,7 +486,7 @@ class Kernel:
         call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
 
     def write_file(self, path: str, data: bytes) -> None:
-        """Write `data` into an existing file by one write(2), as files of /proc require."""
+        """Write `data` into an existing file by a single write(2), as /proc requires."""
         descriptor = self.open(path, posix.O_WRONLY)
         try:
             posix.write(descriptor, data)
@@ -618,7 +618,7 @@ class Kernel:
         return _named("getcwd", posix.getcwd)
 
     def unmount(self, target: str) -> None:
-        """Unmount the last mount at `target`; what is in use stays until it isn't used any more.
+        """Unmount the topmost mount at `target` lazily: files in use stay until they are closed.
 
         See umount2(2), MNT_DETACH.
         """
@@ -628,7 +628,7 @@ class Kernel:
             raise SyscallError("umount2", error.errno or 0, target) from None
 
     def mkdir(self, path: str) -> None:
-        """Make a directory that others may enter; no part of its path may be a symbolic link.
+        """Make a directory with mode 755; no part of its path may be a symbolic link.
 
         See mkdir(2).
         """
@@ -641,7 +641,7 @@ class Kernel:
             posix.close(above)
 
     def rmdir(self, path: str, directory: int | None = None) -> None:
-        """Remove an empty directory by a path without links, or by its name in `directory`.
+        """Remove an empty directory by its path, or by its name in `directory`.
 
         See rmdir(2).
         """
@@ -655,7 +655,7 @@ class Kernel:
                 posix.close(above)
 
     def _open_above(self, path: str) -> tuple[int, str]:
-        """Return a descriptor of the directory in which `path` lies, and its name there."""
+        """Return a descriptor of the parent directory of `path`, and the name in it."""
         above, slash, _ = path.rstrip("/").rpartition("/")
         return self.open_directory(above + slash), _name(path)
 
@@ -687,7 +687,7 @@ class Kernel:
             posix.close(descriptor)
 
     def read_file(self, path: str) -> bytes:
-        """Return what a small file of /proc holds."""
+        """Return the content of a small file in /proc."""
         descriptor = self.open(path, posix.O_RDONLY)
         try:
             return posix.read(descriptor, 4096)
@@ -699,7 +699,7 @@ class Kernel:
     # What the program starts with
 
     def prlimit(self, number: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
-        """Return the soft and the hard limit of a resource, after setting them to `limits`, if any.
+        """Return the soft and the hard limit of a resource, after setting `limits` if given.
 
         In both -1 is for unlimited. See prlimit(2).
         """
@@ -781,7 +781,7 @@ class Kernel:
             raise SyscallError("chdir", error.errno or 0, path) from None
 
     def chdir_by_text(self, path: str) -> None:
-        """Change the working directory; links are followed by their text, also those of /proc.
+        """Change the working directory; symbolic links are followed by their text, even in /proc.
 
         As chdir(2) does otherwise, whose name its errors have.
         """
@@ -797,7 +797,7 @@ class Kernel:
             raise SyscallError("chdir", error.errno or 0, path) from None
 
     def chroot(self) -> None:
-        """Make the working directory the root, chroot(2)."""
+        """Make the working directory the root directory, chroot(2)."""
         _named("chroot", posix.chroot, ".")
 
     def clear_environment(self) -> None:
@@ -809,14 +809,14 @@ class Kernel:
         _named("setenv", posix.putenv, encode(name), encode(value))
 
     def take_foreground(self, terminal: int) -> None:
-        """Make our process group the foreground of `terminal`; SIGTTOU has to be blocked.
+        """Make this process group the foreground of `terminal`; SIGTTOU has to be blocked.
 
         See tcsetpgrp(3).
         """
         _named("tcsetpgrp", posix.tcsetpgrp, terminal, posix.getpgrp())
 
     def exec(self, arguments: "Sequence[bytes]", search_path: bytes | None) -> "ExecError":
-        """Become the program `arguments[0]`, as execvp(3) finds it in `search_path`.
+        """Execute the program `arguments[0]`, looked up in `search_path` as by execvp(3).
 
         Returns only where that failed, with the reason.
         """
@@ -830,7 +830,7 @@ class Kernel:
             return error
 
     def set_signals(self, ignored: "Iterable[int]", mask: "Iterable[int]") -> None:
-        """Ignore exactly `ignored`, reset the rest, then block exactly `mask`, signal(7)."""
+        """Ignore only `ignored`, reset the other signals, then block only `mask`, signal(7)."""
         ignored = frozenset(ignored)
         valid = _signal.valid_signals()  # all but the C library's own, nptl(7)
         for number in valid - {_signal.SIGKILL, _signal.SIGSTOP}:
@@ -871,7 +871,7 @@ def _keyctl(number: int, operation: int, key: int) -> None:
 
 
 def _has_session_keys(number: int, errno: int) -> bool:
-    """Tell whether this process can see its session keyring: not if `errno` comes again."""
+    """Tell whether this process can see its session keyring."""
     try:
         _keyctl(number, KEYCTL_READ, KEY_SPEC_SESSION_KEYRING)
     except SyscallError as error:
@@ -888,7 +888,7 @@ def _sigset(signals: "Iterable[int]") -> bytes:
 
 
 def _exec_path(words: list[bytes]) -> None:
-    """Exec a program that is named by its path; return if execvp(3) has to do more.
+    """Execute a program named by its path; return if execvp(3) has to do more.
 
     So the way to pyinit doesn't take the reading of one more file.
     """
@@ -900,7 +900,7 @@ def _exec_path(words: list[bytes]) -> None:
 
 
 def close_all_but(spared: "Iterable[int]") -> bool:
-    """Close all descriptors but the standard ones and those in `spared`.
+    """Close all descriptors except the standard ones and those in `spared`.
 
     What is meant for the program alone is let go of so, since a reader may wait for its end.
     By their list in /proc, since a range may be a long loop; without one nothing is closed, and

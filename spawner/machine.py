@@ -1,4 +1,4 @@
-"""The launcher's waiting side as a pure state machine: events come in, actions go out.
+"""The launcher's waiting side as a pure state machine of events and actions.
 
 No system call and no clock in it, so that every order of events can be tested. `wait.py` carries.
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     Action = tuple[str, int]
 
 SEND = "send"
-"""Action (SEND, signal): send it to the init."""
+"""Action (SEND, signal): send the signal to the init."""
 
 SEND_TYPED = "send typed"
-"""Action (SEND_TYPED, signal): send what the terminal sent to us to the program's process group."""
+"""Action (SEND_TYPED, signal): pass the terminal's signal on to the program's process group."""
 
 CONTINUE = "continue"
 """Action (CONTINUE, SIGCONT): continue the program and its process group."""
@@ -36,25 +36,25 @@ KILL = "kill"
 """Action (KILL, SIGKILL): kill everything in the container."""
 
 TAKE = "take"
-"""Action (TAKE, 0): make our process group the terminal's foreground."""
+"""Action (TAKE, 0): make the launcher's process group the terminal's foreground."""
 
 GIVE = "give"
 """Action (GIVE, 0): make the program's process group the terminal's foreground."""
 
 CONTINUE_GROUP = "continue group"
-"""Action (CONTINUE_GROUP, SIGCONT): continue our process group."""
+"""Action (CONTINUE_GROUP, SIGCONT): continue the launcher's process group."""
 
 SUSPEND_GROUP = "suspend group"
-"""Action (SUSPEND_GROUP, signal): stop our process group by its default action; then `resumed`."""
+"""Action (SUSPEND_GROUP, signal): stop the launcher's process group by default action."""
 
 SUSPEND = "suspend"
-"""Action (SUSPEND, signal): stop our process alone."""
+"""Action (SUSPEND, signal): stop the launcher alone."""
 
 LIMIT = 10.0
-"""Seconds in which what was killed has to end; what hasn't ended by then is left, and reported."""
+"""Seconds that killed processes have to end before they are left and reported."""
 
 ENDS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT)
-"""What a terminal sends to end a program, by its keys or by its closing."""
+"""Signals by which a terminal ends a program, when keys are typed or it closes."""
 
 
 class Machine:
@@ -97,7 +97,7 @@ class Machine:
         typed: bool = False,
         lent: bool = False,
     ) -> "list[Action]":
-        """Handle a signal that came from outside.
+        """Handle a signal from outside the container.
 
         `in_foreground` says whether our group has the terminal's foreground, `lent` whether the
         program has it from us, and `typed` whether the signal is the kernel's.
@@ -120,11 +120,11 @@ class Machine:
             self.deadline = now + self.stop_timeout
 
     def overheard(self, number: int) -> None:
-        """Handle a signal that the program has got from somewhere else."""
+        """Handle a signal that the program got without the launcher."""
         self.interrupted = self.interrupted or number == _signal.SIGINT
 
     def executed(self, *, in_foreground: bool = False) -> "list[Action]":
-        """Note that the exec has happened: signals that were held go out."""
+        """Note that the exec has happened; held signals are sent now."""
         held, self._held = self._held or [], None
         return [
             action
@@ -154,7 +154,7 @@ class Machine:
         return actions
 
     def resumed(self, *, continued: bool, in_foreground: bool) -> "list[Action]":
-        """Note that we were continued after a suspension.
+        """Note that the launcher was continued after a stop.
 
         It was no suspension at all, not `continued`, where the kernel discarded the stop, because
         no shell could ever continue us (an orphaned process group, credentials(7)).
@@ -168,7 +168,7 @@ class Machine:
         return self._kill()
 
     def lost(self) -> "list[Action]":
-        """Note that a process has ended which the container must not outlive."""
+        """Note that a process has ended whose end the container must not outlive."""
         return self._kill()
 
     def _forward(self, number: int, in_foreground: bool, typed: bool) -> "list[Action]":
@@ -187,12 +187,12 @@ class Machine:
         return [(SEND_TYPED if typed else SEND, number)]
 
     def _yield(self) -> "list[Action]":
-        """Take the terminal back from the program, for a process of our group that was stopped."""
+        """Take the terminal back from the program, for another process of the launcher's group."""
         self.foreground = self.wants = False
         return [(TAKE, 0), (CONTINUE_GROUP, _signal.SIGCONT)]
 
     def _regain(self) -> "list[Action]":
-        """Pass the foreground, which we have, on to the program that wants it.
+        """Pass the launcher's foreground on to the program that waits for it.
 
         It may have had it: when somebody stops us, the shell takes it, and `fg` gives it to us.
         """

@@ -1,4 +1,4 @@
-"""The launcher's state of a container, and its observer: what making and waiting share."""
+"""The launcher's state of a container, shared by making and waiting."""
 
 import _signal
 import posix
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Ending(Frozen):
-    """How the program ended: its exit status, and the signal that killed it, or None.
+    """How the program ended: its exit status, and the signal that killed it or None.
 
     It was `interrupted` if that was a SIGINT that was meant for the whole job.
     """
@@ -27,7 +27,7 @@ class Ending(Frozen):
 
 
 class Observer:
-    """The base of observers, which hear how a launch goes; no method may raise.
+    """The base of observers, whose methods are called as a launch goes on, and must not raise.
 
     `wants_namespaces` says whether `created` shall be told their inode numbers.
     """
@@ -35,35 +35,35 @@ class Observer:
     wants_namespaces = False
 
     def missing(self, refused: dict[str, int]) -> None:
-        """Hear which optional namespaces were refused, and the errno of each."""
+        """Take note of the optional namespaces that were refused, and the errno of each."""
 
     def created(self, pid: int, namespaces: dict[str, int]) -> None:
-        """Hear that the container is made: its first process is `pid`, as seen from here."""
+        """Take note that the container is made, and of its first process's pid from outside."""
 
     def started(self) -> None:
-        """Hear that the program's exec has happened."""
+        """Take note that the program's exec has happened."""
 
     def signalled(self, number: int) -> None:
-        """Hear that a signal came for the program."""
+        """Take note of a signal for the program."""
 
     def spared(self, number: int, seconds: float | None) -> None:
-        """Hear that a signal would have ended the program, were it not PID 1.
+        """Take note of a signal that has no effect because the program is PID 1.
 
         Everything is killed in `seconds`, None for never.
         """
 
     def disconnected(self, how: str) -> None:
-        """Hear that the container's network is gone, and how."""
+        """Take note that the container's network is gone, and how that came."""
 
     def killing(self) -> None:
-        """Hear that everything in the container is being killed."""
+        """Take note that everything in the container is about to be killed."""
 
     def left(self, pid: int, how: str) -> None:
-        """Hear that a process outlives its SIGKILL, and why."""
+        """Take note of a process that outlives its SIGKILL, and of the reason."""
 
 
 class Container:
-    """A container from the launcher's side: its processes, descriptors and parts.
+    """The launcher's state of a container: its processes, descriptors and parts.
 
     `init` is its first process, and `pidfd` a descriptor of it; `awaited` is the process whose end
     is the end of the container: the init, the stage while it lives, or the keeper where `keeping`.
@@ -93,7 +93,7 @@ class Container:
         self.left: list[int] = []
 
     def refuse(self, kind: str, errno: int) -> None:
-        """Note that an optional namespace was refused, and go on without it."""
+        """Note that an optional namespace was refused; the launch goes on without it."""
         self.refused[kind] = errno
         if kind == "pid":
             self.keeping = True
@@ -104,7 +104,7 @@ class Container:
         self.pidfd = attempt(LAUNCHER, "open a pidfd", lambda: kernel.pidfd_open(pid))
 
     def signal(self, kernel: "Kernel", number: int, *, passed_on: bool = False) -> None:
-        """Send a signal to the init, unless it's gone: then its end is about to be noticed.
+        """Send a signal to the init, if it still exists.
 
         One that is `passed_on` has come of our terminal, which pyinit is to know.
         """
@@ -147,7 +147,7 @@ class Container:
                 self.left.append(pid)
 
     def close(self) -> None:
-        """Take the terminal back, make sure that nothing is left, and close all descriptors."""
+        """Take the terminal back, make sure that no process is left, and close all descriptors."""
         self.dismiss_witness()
         for part in self.parts:
             self.left += part.stop()
@@ -165,7 +165,7 @@ class Container:
         self.pidfd = self.signals = -1
 
     def tell_left(self, observer: Observer) -> None:
-        """Tell the observer of the processes that are left, though killed."""
+        """Tell the observer which killed processes are left."""
         left, self.left = self.left, []
         if left:
             from spawner.host import ends

@@ -1,4 +1,4 @@
-"""Listen to the stage and the init while they make a container, and do what they ask for.
+"""Serve the stage and the init while they make a container: carry out what they ask for.
 
 The launcher's half of the protocol in `launch`; the other halves are `stage` and `init`.
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 2.0
-"""Seconds that what is under way may still take when pyspawn has been told to end."""
+"""Seconds that the current step may still take after pyspawn was told to end."""
 
 _GRACE = 1.0
-"""Seconds in which those that see the end of the go pipe end by themselves."""
+"""Seconds that stage and init have to end by themselves when the go pipe is closed."""
 
 
 class Ear:
-    """What can interrupt the launcher while it waits for others: signals to end, and lifelines.
+    """Listens for signals to end, and to lifelines, while the launcher waits.
 
     `what` says what is under way. `watched` are descriptors whose becoming readable ends it at
     once; a signal does after PATIENCE, or after `stop_timeout` seconds if that's less.
@@ -61,7 +61,7 @@ class Ear:
         posix.close(self._signals)
 
     def wait(self, *descriptors: int, seconds: float | None = None) -> set[int]:
-        """Wait for descriptors; return those that can be read, none when the time is over.
+        """Wait for descriptors; return the readable ones, or none when the time is over.
 
         Raises SetupError where everything is to end.
         """
@@ -96,7 +96,7 @@ class Ear:
 
 
 class Making:
-    """The making of one container; `executing` says whether the init's exec is all that is left.
+    """The making of one container; `executing` says whether only the init's exec is left.
 
     `steps` are those of which the launcher takes its own. `lifelines` are as for `Launch`; a signal
     to end leaves no more than `stop_timeout` seconds.
@@ -126,7 +126,7 @@ class Making:
         self._gone: SetupError | None = None
 
     def listen(self) -> None:
-        """Listen, and do what records ask for, until the container is made; raises SetupError."""
+        """Read records and do what they ask for until the container is made; raises SetupError."""
         made = self._made
         staged = made.awaited != made.init
         pidfd = -1
@@ -190,7 +190,7 @@ class Making:
         made.close()
 
     def _hear_end(self, seconds: float) -> bool:
-        """Listen until all writers have closed the pipe; return False when the time is over."""
+        """Listen until the status pipe is at its end; return False when the time is over."""
         reader = self._made.pipes.status_reader
         if reader < 0:
             return True
@@ -218,7 +218,7 @@ class Making:
             self._made.left += ends.stuck(pid)
 
     def _take(self, record: "Record") -> None:
-        """Handle a record: do what it asks for, or remember what it tells."""
+        """Handle a record: carry out what it asks for, or remember what it says."""
         made = self._made
         if self._aborting and record.kind != channel.FORKED:
             return
@@ -255,7 +255,7 @@ class Making:
             self._observer.created(made.init, self._namespaces)
 
     def _adopt(self) -> None:
-        """Become the init's parent, by letting the stage end unless it's a keeper."""
+        """Become the init's parent by letting the stage end, unless it stays as the keeper."""
         made = self._made
         if made.awaited != made.init and not made.keeping:
             posix.kill(made.awaited, _signal.SIGKILL)  # somebody may have stopped it at its end
@@ -263,13 +263,13 @@ class Making:
             made.awaited = made.init
 
     def _gone_with_keeper(self) -> SetupError | None:
-        """Return the error for an init that had ended before we heard of it."""
+        """Return the error for an init that had ended before the launcher learned of it."""
         if self._gone is not None and (failed := self._keeper_failure()):
             return keeper_failed(failed)
         return self._gone
 
     def _keeper_failure(self) -> str:
-        """Return what a keeper has reported of its failure, "" for nothing."""
+        """Return what the keeper has reported as its failure, or ""."""
         reader = self._made.pipes.notice_reader
         if not self._made.keeping or reader < 0:
             return ""
@@ -283,7 +283,7 @@ class Making:
         return next((each.text for each in told if each is not None and each.kind == kind), "")
 
     def _died(self) -> SetupError:
-        """Return the error for a stage or an init that ended without a word."""
+        """Return the error for a stage or an init that ended without reporting anything."""
         made = self._made
         if made.init:
             self._adopt()

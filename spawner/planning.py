@@ -1,4 +1,4 @@
-"""Plan the steps that make what is wanted, in order: `find` looks around, the rest is pure.
+"""Plan the steps that make a container: `find` looks at the host, the rest is pure.
 
 The order is the kernel's, namespaces(7):
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def is_staged(spec: "Spec") -> bool:
-    """Tell whether a stage forks the init: for a user namespace, or to stay as the keeper.
+    """Tell whether a stage forks the init, as for a user namespace or to become the keeper.
 
     And where namespaces are joined, which the launcher itself may not enter.
     """
@@ -46,7 +46,7 @@ def is_staged(spec: "Spec") -> bool:
 def find(
     kernel: "Kernel", spec: "Spec", caller: "Caller", lifelines: "Iterable[int]" = ()
 ) -> "tuple[Part, ...]":
-    """Return the parts for what `spec` wants beyond a plain run, looked up for `caller`.
+    """Return the parts for what `spec` wants beyond a plain run, found for `caller`.
 
     `lifelines` are descriptors whose becoming readable ends the start. Raises SetupError and
     SpecError where something can't be had.
@@ -66,7 +66,7 @@ def find(
 
 
 def _wishes(spec: "Spec", caller: "Caller") -> "Iterable[Wish]":
-    """Return the wishes of `spec`; with root's user namespace, an identity is always one."""
+    """Return the wishes of `spec`, including an identity for root's user namespace."""
     if caller.user or "user" not in spec.namespaces.wanted:
         return spec.wishes
     from spawner.ids.identity import Identity
@@ -82,7 +82,7 @@ def plan(
     terminal: int | None = None,
     notice: int | None = None,
 ) -> "Steps":
-    """Return the steps that make what `spec` wants for `caller`, in order.
+    """Return the steps that make the container in `spec` for `caller`, in order.
 
     `parts` come of `find`. `terminal` is a descriptor of the caller's terminal if the caller is in
     its foreground; `notice` is the descriptor on which pyinit speaks to the launcher.
@@ -106,13 +106,13 @@ def plan(
 
 
 def lines(spec: "Spec", planned: "Steps", parts: "Iterable[Part]" = ()) -> "Iterator[str]":
-    """Yield a line for people for each step: its process, what it does, and the call."""
+    """Yield each step as a line of text: the process, what it does, and the call."""
     for where, what, how in told(spec, planned, parts):
         yield f"{where:8}  {what}: {how}"
 
 
 def told(spec: "Spec", planned: "Steps", parts: "Iterable[Part]" = ()) -> "Iterator[Look]":
-    """Yield process, words and call of each look and each step."""
+    """Yield the process, the words and the call of each step, and of each look before."""
     for part in parts:
         yield from part.looks
     forker = LAUNCHER
@@ -194,7 +194,7 @@ def _environment(spec: "Spec", _: "Caller") -> "Iterator[Step]":
 
 
 def _last(spec: "Spec", _: "Caller") -> "Iterator[Step]":
-    """Yield the steps that a change of credentials would undo."""
+    """Yield the steps that a later change of credentials would undo."""
     yield steps.leave_session_keyring()
     yield steps.die_with_parent(keeper="pid" not in spec.namespaces.wanted)
 
@@ -228,7 +228,7 @@ STATIONS: "dict[str, Callable[[Spec, Caller], Iterator[Step]]]" = {
     steps.LIMITS: _nothing,
     steps.LAST: _last,
 }
-"""The stations in the kernel's order, and what a plain run does at each."""
+"""The stations in the kernel's order, each with the steps of a plain run."""
 
 
 def _hand_over(spec: "Spec", caller: "Caller", terminal: int | None) -> "Iterator[Step]":
@@ -247,7 +247,7 @@ def _program(
     notice: int | None,
     search_path: bytes | None,
 ) -> "Step":
-    """Return the step by which the init becomes the program, or the init that starts it."""
+    """Yield the last steps of the init, up to its exec."""
     program = [encode(word) for word in spec.arguments]
     if spec.init is None:
         return steps.execute(program, search_path)
@@ -258,7 +258,7 @@ def _program(
 
 
 def _search_path(spec: "Spec", caller: "Caller", parts: "Iterable[Part]") -> bytes | None:
-    """Return the PATH that the program will have, in which it is looked up."""
+    """Return the PATH in which the program is looked up."""
     found = None if spec.clear_environment else caller.search_path
     for part in parts:
         found = part.search_path(found)

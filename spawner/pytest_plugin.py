@@ -74,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _NoSecondLook:
-    """A report that keeps debuggers from a failure that they had in the isolated process."""
+    """A report that keeps debuggers from entering for a failure a second time."""
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -97,11 +97,11 @@ _VERDICTS: dict[str, type[Exception]] = {
     word: cast("type[Exception]", getattr(pytest, word).Exception)
     for word in ("skip", "xfail", "fail", "exit")  # an xfail is a fail, too
 }
-"""What pytest.skip() and its like raise; it doesn't pickle."""
+"""The exceptions behind pytest.skip() and its like, which can't be pickled."""
 
 
 def _judged(function: Callable[[], T]) -> tuple[str | None, Any]:
-    """Call a function; return its result, or the outcome of pytest's that it raised."""
+    """Call a function; return its result, or pytest's own exception that it raised."""
     __tracebackhide__ = True
     try:
         return None, function()
@@ -111,7 +111,7 @@ def _judged(function: Callable[[], T]) -> tuple[str | None, Any]:
 
 
 class Isolated:
-    """The fixture `isolated`: called with a function and its arguments, it isolates the call.
+    """The type of the fixture `isolated`, by which tests call functions in new namespaces.
 
     `options` are the parameters of `spawner.run` that make the namespaces, from the marks and the
     configuration, and `timeout` is in seconds. `missing` says why optional namespaces were not
@@ -142,7 +142,7 @@ class Isolated:
         return result
 
     def _call(self, function: Callable[[brought.Packing], Any]) -> Any:
-        """Call a function isolated, and unpack what it has left in memory."""
+        """Call a function in new namespaces, and hand what it leaves in memory to pytest."""
         __tracebackhide__ = True
         packing = brought.Packing(self._item)
 
@@ -168,7 +168,7 @@ class Isolated:
         return value
 
     def _stop_clocks(self) -> None:
-        """Stop the time-outs while a test is being debugged, pytest-timeout's too."""
+        """Stop all time-outs while a test is being debugged, also those of pytest-timeout."""
         cancel = getattr(self._item.ihook, "pytest_timeout_cancel_timer", None)
         if cancel is not None:
             cancel(item=self._item)
@@ -206,7 +206,7 @@ def _isolated(item: pytest.Item) -> Isolated:
 
 
 def _refusal(config: pytest.Config, options: Mapping[str, Any]) -> str | None:
-    """Return why this host refuses such namespaces, None if it doesn't; tried once for each."""
+    """Return why this host refuses such namespaces, or None; tested once for each choice."""
     known = config.stash[_known]
     key = repr(sorted(options.items()))
     if key not in known:
@@ -223,7 +223,7 @@ def _refusal(config: pytest.Config, options: Mapping[str, Any]) -> str | None:
 
 
 def _fail(reason: str) -> NoReturn:
-    """Fail a test with a message alone; our frame isn't hidden: pytest would complain."""
+    """Fail a test with a message only."""
     pytest.fail(reason, pytrace=False)
 
 
@@ -234,7 +234,7 @@ def _leave(config: pytest.Config, reason: str) -> NoReturn:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse the mark where it has no effect, so that no test runs un-isolated by mistake."""
+    """Refuse the mark `isolated` where it would have no effect."""
     if item.get_closest_marker("isolated") is None:
         return
     case = getattr(item, "cls", None)
@@ -248,7 +248,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is marked, and doesn't use the fixture, isolated as a whole."""
+    """Run a test with the mark `isolated` as a whole in new namespaces."""
     __tracebackhide__ = True
     if (
         pyfuncitem.get_closest_marker("isolated") is None
@@ -272,7 +272,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def _leads_out(trace: TracebackType | None) -> bool:
-    """Tell whether the innermost frame of a traceback is outside of this package."""
+    """Tell whether the innermost frame of a traceback is outside this package."""
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and not _is_ours(trace.tb_frame)
@@ -291,7 +291,7 @@ def _beginning(item: pytest.Function) -> laststack.Place:
 
 
 def _observed(item: pytest.Function, packing: brought.Packing) -> None:
-    """Call a test function, in the isolated process, and keep pytest's report if it fails."""
+    """Call a test function in the isolated process; keep pytest's report if it fails."""
     __tracebackhide__ = True
     python: Any = item.config.pluginmanager.getplugin("python")
     if item.config.getoption("trace", False):
@@ -318,11 +318,11 @@ def _observed(item: pytest.Function, packing: brought.Packing) -> None:
 
 _REPORT = pytest.TestReport.from_item_and_call
 _ENDS = (pytest.exit.Exception, KeyboardInterrupt)
-"""What ends all of pytest, without a report."""
+"""Exceptions that end all of pytest, without a report."""
 
 
 def pytest_enter_pdb() -> None:
-    """Stop the time-outs while a test is being debugged, also by breakpoint()."""
+    """Stop the time-outs while a debugger runs."""
     isolate.pause()
 
 
@@ -335,7 +335,7 @@ def pytest_leave_pdb() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show for a test that ran isolated the report from there, since its frames are gone."""
+    """Use the report from the isolated process for a test that ran there."""
     report = yield
     told = item.stash.get(_told, None)
     if call.when == "call" and told is not None:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     @dataclass_transform(frozen_default=True)
     class _Value:
-        """A base that makes type checkers treat each subclass as a frozen dataclass."""
+        """A base class that type checkers treat as a frozen dataclass."""
 
 else:
     _Value = object
 
 
 class Frozen(_Value):
-    """A value whose fields are those that its class annotates: set once, compared, shown.
+    """A frozen value whose fields are those that its class annotates.
 
     A default is what the class holds under the field's name. The fields after `_: "KW_ONLY"` are
     given by keyword: that, and the types, the type checker checks. A class whose constructor takes
@@ -52,7 +52,7 @@ class Frozen(_Value):
         self.__dict__.update(values)
 
     def _check(self) -> None:
-        """Raise an error if the fields make no sense together; subclasses override this."""
+        """Raise an error if the fields don't make sense together; for subclasses."""
 
     def _values(self) -> "tuple[Any, ...]":
         return tuple(getattr(self, name) for name in self._fields)
@@ -75,7 +75,7 @@ class Frozen(_Value):
 
 
 FORKER = "forker"
-"""Who makes a namespace that holds for children only: whoever forks the init, STAGE or LAUNCHER."""
+"""The maker of namespaces that hold for children only: STAGE or LAUNCHER, whichever forks."""
 
 
 class Kind(Frozen):
@@ -126,22 +126,22 @@ The user and the PID namespace have no place in a join: each has rules of its ow
 NAMESPACES = tuple(KINDS)
 
 DEFAULT_NAMESPACES = frozenset(name for name, kind in KINDS.items() if kind.default)
-"""What a container gets unasked; the user namespace joins where the caller isn't root."""
+"""The namespaces that are new by default; the user namespace only without root."""
 
 ALL = "all"
 """Stands for every kind in a list of namespaces."""
 
 STOP_TIMEOUT = 10.0
-"""Seconds between the stop signal and SIGKILL, as `docker stop` has it."""
+"""Seconds between the stop signal and SIGKILL, the default of `docker stop`."""
 
 HOST_NAME_MAX = 64
-"""Bytes in a host name, sethostname(2), linux/utsname.h (__NEW_UTS_LEN)."""
+"""The most bytes in a host name, sethostname(2), linux/utsname.h (__NEW_UTS_LEN)."""
 
 LONGEST_POLL = 2e6
-"""Seconds, 23 days: within the int of milliseconds of poll(2). Longer waits are several."""
+"""Seconds of the longest poll(2); longer waits are split."""
 
 KTIME_SEC_MAX = 9223372036
-"""Seconds that the kernel's clocks can hold, linux/ktime.h."""
+"""The most seconds that the kernel's clocks can hold, linux/ktime.h."""
 
 
 def kind_of(name: str) -> str:
@@ -162,7 +162,7 @@ def made_by(maker: str) -> tuple[str, ...]:
 
 
 class Namespaces(Frozen):
-    """The namespaces that are new: `required` ones, and `optional` ones that may be refused.
+    """The namespaces to make: `required` ones, and `optional` ones that may be refused.
 
     Takes the names in any iterable, or in text with commas; ALL stands for every one. Those that
     aren't named are the caller's. Raises SpecError for any other name.
@@ -181,7 +181,7 @@ class Namespaces(Frozen):
 
     @property
     def wanted(self) -> frozenset[str]:
-        """All kinds of namespaces to be made, the optional ones where the kernel permits."""
+        """All kinds of namespaces to make, required and optional."""
         return self.required | self.optional
 
     def __repr__(self) -> str:
@@ -193,7 +193,7 @@ class Namespaces(Frozen):
 
 
 def _kinds(where: str, names: "str | Iterable[str]") -> frozenset[str]:
-    """Return kinds of namespaces; `where` names their source in an error."""
+    """Return kinds of namespaces; `where` says in errors where they come from."""
     words = (names.split(",") if names else ()) if isinstance(names, str) else names
     kinds = {kind_of(word) for word in words}
     _check_kinds(where, kinds)
@@ -216,7 +216,7 @@ def choose(
     *,
     privileged: bool,
 ) -> Namespaces:
-    """Return the namespaces that are new when `unshare`, `share` and `attempt` name some.
+    """Return the new namespaces that `unshare`, `share` and `attempt` result in.
 
     `unshare` adds to the defaults, `share` takes away, `attempt` makes optional. The order plays
     no part: a kind named by itself beats ALL, and one named in two of the three is an error.
@@ -250,7 +250,7 @@ def choose(
 
 
 class Choice:
-    """The namespaces that options name, to which the wishes may add others.
+    """The namespaces that options name, to which wishes may add others.
 
     `unshare`, `share` and `attempt` are as for `choose`; `joined` are those of others, path by
     kind. `user` and `group` are the ids of the caller.
@@ -274,12 +274,12 @@ class Choice:
         self.joined = dict(joined or {})
 
     def namespaces(self) -> Namespaces:
-        """Return the namespaces that are new by that choice; raises SpecError."""
+        """Return the new namespaces of this choice; raises SpecError."""
         return choose(self.unshare, self.share, self.attempt, privileged=self.user == 0)
 
 
 class Wish(Frozen):
-    """The base of wishes: what is wanted of one subject beyond a plain run; it checks itself.
+    """The base of wishes: what is wanted of one subject, as a value that checks itself.
 
     `door` names the module whose `find` looks up what the wish needs. The rest are facts, by which
     a wish judges whether it goes with others: it knows no more of them.
@@ -299,7 +299,7 @@ class Wish(Frozen):
 
     @property
     def spreads(self) -> str:
-        """The option that makes the container's mounts appear outside, "" if none does."""
+        """The option that makes the container's mounts appear on the host, or ""."""
         return ""
 
     @property
@@ -309,11 +309,11 @@ class Wish(Frozen):
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
-        """The kinds of namespaces that have to be new, each with the message if it isn't."""
+        """The kinds of namespaces that have to be new, each with a message if it isn't."""
         return ()
 
     def check(self, spec: "Spec") -> None:
-        """Raise SpecError if this wish doesn't go with the rest of `spec`."""
+        """Raise SpecError if the rest of `spec` conflicts with this wish."""
         for kind, message in self.needs:
             if kind not in spec.namespaces.required:
                 raise SpecError(message, f"add {mark(f'--{kind}')}")
@@ -350,7 +350,7 @@ class Spec(Frozen):
     die_with_parent: bool = False
 
     def wish(self, kind: "type[W]") -> "W | None":
-        """Return the wish of a type, None if there's none."""
+        """Return the wish of this type, or None."""
         return next((wish for wish in self.wishes if isinstance(wish, kind)), None)
 
     @property
@@ -359,7 +359,7 @@ class Spec(Frozen):
         return frozenset().union(*(wish.enters for wish in self.wishes))
 
     def _check(self) -> None:
-        """Raise SpecError for fields that make no sense, before the kernel can say EINVAL."""
+        """Raise SpecError for fields that make no sense together."""
         if not self.arguments:
             raise SpecError("no program was given", "pyspawn [OPTIONS] -- PROGRAM [ARG...]")
         for word in self.arguments:
@@ -406,6 +406,6 @@ class Spec(Frozen):
 
 
 def check_text(what: str, text: str) -> None:
-    """Raise SpecError for text that no C string can hold."""
+    """Raise SpecError for text that contains a NUL."""
     if "\0" in text:
         raise SpecError(f"{what} contains a NUL: {text!r}")

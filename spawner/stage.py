@@ -1,4 +1,4 @@
-"""The stage: the process between the launcher and the init, for starts that need one.
+"""The stage: the process that enters a user namespace and forks the init.
 
 1. It makes its own process group at once. What the terminal sent to the old one stays pending here,
    since a fork doesn't pass it on, fork(2).
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def become(
     kernel: "Kernel", steps: "Steps", pipes: "Pipes", *, keep: bool, tell: bool
 ) -> "NoReturn":
-    """Run as the stage; with `keep` it stays as the keeper, since no PID namespace is new.
+    """Run as the stage, which with `keep` stays as the keeper.
 
     `tell` is for the init.
     """

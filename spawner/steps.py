@@ -1,4 +1,4 @@
-"""The steps of making a container: each can describe itself, and be taken with a given kernel.
+"""The steps of making a container, which describe themselves and run on a kernel object.
 
 A step holds no state: what it does depends on what it was made from and on the kernel alone.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Steps = tuple["Step", ...]
     Look = tuple[str, str, str]
-    """What was looked at before there was a plan: by which process, what it did, and how."""
+    """A look at the host before planning: which process looked, at what, by which call."""
 
 # The stations of a plan, in the kernel's order (`planning`): outside, before there's an init;
 JOINED = "joined"
@@ -60,11 +60,11 @@ LAST = "last"
 SEALED = "sealed"
 
 SELF = "self"
-"""The process directory of /proc that stands for whoever looks."""
+"""The name of a process's own directory in /proc."""
 
 
 class Step(Frozen):
-    """One step: which process takes it, what it does, and the call.
+    """One step: the process that takes it, what it does, and the system call.
 
     `where` is the process that takes it. `what` says what it does, as an imperative, and `how`
     shows the system call; `act` does it, given the kernel and the process that it's about, by the
@@ -86,11 +86,11 @@ class Step(Frozen):
     optional: str | None = None
 
     def describe(self) -> str:
-        """Say what the step does, as an imperative, on one line."""
+        """Return what the step does, as an imperative on one line."""
         return one_line(self.what)
 
     def call(self) -> str:
-        """Show the step's system call, on one line."""
+        """Return the step's system call as text, on one line."""
         return one_line(self.how)
 
     def run(self, kernel: "Kernel", process: str = SELF) -> None:
@@ -108,7 +108,7 @@ class Step(Frozen):
 
 
 class Part:
-    """The base of parts: what one subject does for a container, as found on this host.
+    """The base of parts: each yields one subject's steps, after finding what they need.
 
     It speaks for stations of the plan (`planning.STATIONS`), by what `stations` has for them; where
     no part speaks for a station, the steps of a plain run stand.
@@ -126,41 +126,41 @@ class Part:
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Return, for each station that the part speaks for, a function that yields the steps."""
+        """Return functions that yield this part's steps, by station of the plan."""
         return {}
 
     def search_path(self, found: bytes | None) -> bytes | None:
-        """Return the PATH that the program will have; without this part it is `found`."""
+        """Return the program's PATH, which without this part is `found`."""
         return found
 
     def begin(self, kernel: "Kernel") -> None:
-        """Do what has to come before anything is made, such as a fork; raises SetupError."""
+        """Fork what has to exist before the container is made; raises SetupError."""
 
     def watch(self, descriptors: "Iterable[int]") -> None:
-        """Give up waiting, from now on, when any of these descriptors becomes readable."""
+        """Stop waiting, from now on, when any of these descriptors becomes readable."""
 
     @property
     def descriptors(self) -> set[int]:
-        """The descriptors that the launcher keeps open for the part while the container lives."""
+        """The descriptors that the launcher keeps open for this part."""
         return set()
 
     def let_go(self) -> None:
-        """Close what only the processes forked by now need, which have copies."""
+        """Close descriptors of which the forked processes have copies."""
 
     def ended(self, changed: int) -> str:
         """Note how the part's process ended, by its wait status; return the message about that."""
         raise NotImplementedError
 
     def stop(self) -> list[int]:
-        """End the part's processes, with the container; return those that outlive their SIGKILL."""
+        """End the part's processes with the container; return those that outlive their SIGKILL."""
         return []
 
     def undo(self, kernel: "Kernel") -> None:
-        """Undo what the part has made, for a container that failed; raises SetupError."""
+        """Undo what the part has made, after a failure; raises SetupError."""
 
 
 def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":
-    """Return the result of a kernel call that isn't a step; raises SetupError if it's refused.
+    """Return the result of a system call that isn't a step; raises SetupError.
 
     Raises SetupError, in which `what` says what failed.
     """
@@ -171,7 +171,7 @@ def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":
 
 
 def failed(where: str, what: str, error: SyscallError) -> SetupError:
-    """Return the SetupError for a refused call: what the process `where` was doing."""
+    """Return the SetupError for a failed call of the process `where`."""
     return SetupError(what, stage=where, syscall=error.syscall, errno=error.errno, path=error.path)
 
 
@@ -182,7 +182,7 @@ def take(
     refused: "Callable[[str, int], None]",
     process: str = SELF,
 ) -> "Steps":
-    """Take the first steps, those of the process `where`; return the rest.
+    """Take the steps at the beginning that are the process `where`'s; return the rest.
 
     `refused` is called for an optional namespace that can't be had, with the errno; the steps that
     need it are left out. Raises SetupError.
@@ -200,7 +200,7 @@ def take(
 
 
 def without(left: "Steps", missing: str) -> "Steps":
-    """Return the steps that are left to take when the namespace `missing` was refused."""
+    """Return the steps that are left when the namespace `missing` was refused."""
     return tuple(step for step in left if missing not in step.needs)
 
 
@@ -262,7 +262,7 @@ def map_own(*, users: str, groups: str) -> "tuple[Step, ...]":
 
 
 def set_clock(clock: str, seconds: int, where: str) -> Step:
-    """Set a clock of the new time namespace ahead or back by seconds, time_namespaces(7).
+    """Shift a clock of the new time namespace by some seconds, time_namespaces(7).
 
     Possible until the first process is in it: between the unshare and the fork.
     """
@@ -291,7 +291,7 @@ def make_group() -> Step:
 
 
 def leave_session_keyring() -> Step:
-    """Leave the caller's keys behind, keyrings(7): a session keyring is inherited like any other.
+    """Start an empty session keyring, so that the caller's keys aren't inherited.
 
     After a change of user, so that the new one belongs to who the program is, and counts for them.
     """
@@ -305,7 +305,7 @@ def leave_session_keyring() -> Step:
 
 
 def die_with_parent(*, keeper: bool = False) -> Step:
-    """Let the kernel kill the init when its parent dies, in whatever way.
+    """Have the init killed when its parent dies, PR_SET_PDEATHSIG(2const).
 
     Only once the launcher is the parent, since the stage's exit would fire it, and after a change
     of credentials, which would clear it, PR_SET_PDEATHSIG(2const). The parent may be a `keeper`,
@@ -321,7 +321,7 @@ def die_with_parent(*, keeper: bool = False) -> Step:
 
 
 def make_private() -> Step:
-    """Keep later mounts from spreading to the host's own namespace, mount_namespaces(7)."""
+    """Keep mounts in the new namespace from spreading to the host, mount_namespaces(7)."""
     flags = linux.MS_REC | linux.MS_PRIVATE
     return Step(
         INIT,
@@ -334,7 +334,7 @@ def make_private() -> Step:
 
 
 def mount_proc() -> Step:
-    """Mount a /proc of the new PID namespace, by the init, which is a member of it, proc(5)."""
+    """Mount a /proc of the new PID namespace, proc(5)."""
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     return Step(
         INIT,
@@ -382,7 +382,7 @@ def change_directory(path: str) -> Step:
 
 
 def clear_environment() -> Step:
-    """Begin the program's environment from nothing."""
+    """Start the program with an empty environment."""
     return Step(
         INIT,
         "clear the environment",
@@ -404,7 +404,7 @@ def set_variable(name: str, value: str) -> Step:
 
 
 def pass_listeners() -> Step:
-    """Declare that the descriptors to listen on are for the program, sd_listen_fds(3)."""
+    """Set LISTEN_PID, so that the program accepts the sockets passed, sd_listen_fds(3)."""
     return Step(
         INIT,
         "set LISTEN_PID to the pid of the program",
@@ -437,7 +437,7 @@ def take_foreground(terminal: int) -> Step:
 
 
 def restore_signals(ignored: "Iterable[int]", mask: "Iterable[int]") -> Step:
-    """Give the program the dispositions and the mask that the caller had, signal(7)."""
+    """Restore the caller's signal dispositions and mask for the program, signal(7)."""
     return Step(
         INIT,
         "restore the caller's signal dispositions and mask",
@@ -449,7 +449,7 @@ def restore_signals(ignored: "Iterable[int]", mask: "Iterable[int]") -> Step:
 
 
 def execute(arguments: "Sequence[bytes]", search_path: bytes | None) -> Step:
-    """Become the program, looked up in `search_path` as execvp(3) does."""
+    """Execute the program, looked up in `search_path` as by execvp(3)."""
 
     def act(kernel: "Kernel", _: str) -> None:
         raise _no_program(arguments[0], kernel.exec(arguments, search_path), search_path)
@@ -470,7 +470,7 @@ def execute_init(
     *,
     ours: bool = False,
 ) -> Step:
-    """Become the init, which then starts the program; a failed exec is a failure of ours.
+    """Execute the init, which then starts the program.
 
     `ours` says that it is pyinit.
     """
@@ -519,7 +519,7 @@ def _texts(words: "Sequence[bytes]") -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text for people, on one line."""
+    """Return text with what isn't printable escaped, on one line."""
     from pyinit import execerror
 
     return execerror.text(text.encode("utf-8", "surrogateescape"))

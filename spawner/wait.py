@@ -25,11 +25,11 @@ SI_USER = 0
 """The si_code of signals that kill(2) sends, asm-generic/siginfo.h."""
 
 _AGAIN = 5
-"""How many more times we wait, LIMIT each, for killed processes that the kernel still works on."""
+"""How often to wait LIMIT seconds more for killed processes that the kernel still runs."""
 
 
 _AT_ONCE = 2.0
-"""Seconds in which a program ends that ends for a SIGINT, rather than one that goes on."""
+"""Seconds within which a program that a SIGINT ends has usually ended."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Wait:
                 self._do(self._machine.expired())
 
     def _left(self) -> float | None:
-        """Return the milliseconds until the next deadline, None without one."""
+        """Return the milliseconds until the next deadline, or None."""
         timers = (self._machine.deadline, self._limit)
         moments = [each for each in timers if each is not None]
         if not moments:
@@ -152,7 +152,7 @@ class Wait:
         return moment is not None and moment <= time.monotonic()
 
     def _read_status(self) -> bool:
-        """Read the init's records; return whether the end of file came."""
+        """Read the init's records; return whether the pipe is at its end."""
         if self._making.read():
             return False
         if self._making.executing:
@@ -163,7 +163,7 @@ class Wait:
         return True
 
     def _read_notices(self) -> bool:
-        """Read pyinit's notices; return whether the end of file came."""
+        """Read pyinit's notices; return whether the pipe is at its end."""
         data = posix.read(self._made.pipes.notice_reader, 65536)
         for line in self._notices.feed(data):
             told = channel.parse_notice(line)
@@ -185,7 +185,7 @@ class Wait:
         return not data
 
     def _await_ends(self) -> None:
-        """Begin to wait for the ends of the processes that were killed."""
+        """Set the deadline by which killed processes have to end."""
         if self._limit is None:
             self._limit = time.monotonic() + machine.LIMIT
 
@@ -194,7 +194,7 @@ class Wait:
         self._observer.started()
 
     def _read_signals(self) -> int | None:
-        """Handle the pending signals; return the wait status if the container has ended."""
+        """Handle pending signals; return the wait status if the container has ended."""
         ended = None
         try:
             data = memoryview(posix.read(self._signals, 32 * SIGINFO_SIZE))
@@ -215,7 +215,7 @@ class Wait:
         return ended
 
     def _reap(self) -> int | None:
-        """Wait for every child that has changed its state, since SIGCHLDs coalesce, wait(2)."""
+        """Handle every child that has changed state: SIGCHLDs coalesce, wait(2)."""
         while True:
             try:
                 pid, changed = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED)
@@ -243,7 +243,7 @@ class Wait:
             return changed
 
     def _leave(self) -> int | None:
-        """Leave processes that SIGKILL hasn't ended in time; return a wait status for the program.
+        """Give up processes that SIGKILL hasn't ended in time; return a wait status.
 
         None where the kernel is still at work on it, or nobody was killed yet.
         """
@@ -277,7 +277,7 @@ class Wait:
         )
 
     def _told_of_stop(self, number: int) -> None:
-        """Handle a notice of a stop, unless a SIGCONT has overtaken it."""
+        """Handle a notice that the program stopped, unless a SIGCONT has come since."""
         from spawner.terminal import job
 
         pid = job.program(self._made.init, self._inner)
@@ -289,7 +289,7 @@ class Wait:
         self._do(self._machine.stopped_by(number, in_foreground=in_foreground))
 
     def _witnessed(self, changed: int) -> None:
-        """Stop a program that is PID 1 when all others of its process group were stopped."""
+        """Stop the program, which is PID 1, when the rest of its process group was stopped."""
         from spawner.terminal import witness
 
         made = self._made
@@ -304,7 +304,7 @@ class Wait:
             posix.kill(made.witness, _signal.SIGCONT)
 
     def _heard(self, number: int) -> None:
-        """Handle a signal from the terminal to a program that is PID 1 and has the foreground."""
+        """Handle a terminal signal to a program that is PID 1 and has the foreground."""
         self._overhear(number)
         self._look_whether_it_ends(number)
 
@@ -314,7 +314,7 @@ class Wait:
             self._overheard_at = time.monotonic()
 
     def _look_whether_it_ends(self, number: int) -> None:
-        """Make sure that a program which is PID 1 ends, as any other would by this signal."""
+        """Have a program that is PID 1 end even if the signal does nothing to it."""
         from spawner.terminal import witness
 
         if self._machine.deadline is None and witness.is_spared(self._made.init, number):
@@ -353,7 +353,7 @@ class Wait:
                 self._pass_terminal(kind)
 
     def _send_typed(self, number: int) -> None:
-        """Pass a signal from the terminal to our process group on to the program's, once to each.
+        """Pass a terminal signal on to the program's process group.
 
         pyinit does it itself, as it knows the group. Another's init, which isn't to be told how to
         pass a signal on, gets it for itself.
@@ -369,7 +369,7 @@ class Wait:
         made.signal(self._kernel, number, passed_on=self._spec.init == "")
 
     def _continue(self) -> None:
-        """Continue the program and its process group, at once.
+        """Continue the program and its process group immediately.
 
         pyinit, which would do it too, would do it later: news of an earlier stop could then not be
         told from those of another.
@@ -411,7 +411,7 @@ class Wait:
     # The end
 
     def _conclude(self, changed: int) -> Ending:
-        """Return how the program ended, by the wait status and the notices before."""
+        """Return how the program ended, from the wait status and the notices."""
         made = self._made
         code, signal = status_of_wait(changed)
         if made.pipes.status_reader >= 0 or (
@@ -440,7 +440,7 @@ class Wait:
         return Ending(code, signal, interrupted=interrupted)
 
     def _was_interrupted(self, code: int, signal: int | None, *, lent: bool) -> bool:
-        """Tell whether the program died of a SIGINT that was meant for the whole job.
+        """Tell whether the program died of a SIGINT meant for the whole job.
 
         That came through us or, where the terminal was `lent` to the program, from that. A program
         that is PID 1 can't die of it, but end with the status that says so. A shell that has the
@@ -452,7 +452,7 @@ class Wait:
         return signal == _signal.SIGINT and (lent or self._machine.interrupted)
 
     def _hear_the_last(self) -> None:
-        """Wait for the SIGINT that the witness may be about to send, and see it off.
+        """Wait for a SIGINT that the witness may still report, and end the witness.
 
         On a busy host the witness may not even have closed its copy of the status pipe, at whose
         end of file the exec has happened.
@@ -467,7 +467,7 @@ class Wait:
             self._overhear(_signal.SIGINT)
 
     def _not_started(self, told: channel.Notice | None) -> SetupError | None:
-        """Return the error that pyinit has reported, None if it hasn't."""
+        """Return the error that pyinit has reported, or None."""
         if told is None:
             return None
         if told.kind == channel.FORK_FAILED:
@@ -487,7 +487,7 @@ class Wait:
         )
 
     def _premature(self, changed: int, code: int) -> SetupError:
-        """Return the error for an init that ended before the program ran."""
+        """Return the error for an init that ended before the program started."""
         if self._machine.killing:
             what = "everything was killed before the program ran"
             return SetupError(what, stage=LAUNCHER, status=code)
@@ -496,7 +496,7 @@ class Wait:
 
 
 def _read_last(reader: int, read: "Callable[[], bool]") -> None:
-    """Read what a pipe holds, without waiting for its end: another process may have it open."""
+    """Read what a pipe holds without waiting for its end."""
     posix.set_blocking(reader, False)
     try:
         while not read():

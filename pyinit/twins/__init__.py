@@ -1,4 +1,4 @@
-"""The command lines, variables and statuses of other inits (tini, dumb-init, catatonit).
+"""The command lines, variables and statuses of tini, dumb-init and catatonit.
 
 `pyinit` is one when it is called tini, docker-init, dumb-init or catatonit, or with `--as NAME`: so
 an image changes its init by changing one file. What each tool accepts and what we do better is in

@@ -1,4 +1,4 @@
-"""What the tools' command lines have in common: answers, refusals and the settings they become."""
+"""What the twins' command lines have in common: answers, refusals and settings."""
 
 from pyinit import settings
 from pyinit.twins import getopt
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def understood(twin: Twin, options: getopt.Options) -> "Iterator[tuple[str, str]]":
-    """Yield the options; an option that makes no sense is answered with the usage."""
+    """Yield the options; print the usage for an option that makes no sense."""
     try:
         yield from options
     except getopt.OptionError as error:
@@ -27,20 +27,20 @@ def asked(values: "dict[str, Any]", program: list[str]) -> settings.Settings:
 
 
 def refuse(twin: Twin, text: str) -> "NoReturn":
-    """Say what is wrong with an option's value, and raise settings.AnsweredError."""
+    """Report a wrong value of an option, and raise settings.AnsweredError."""
     complain(twin, text)
     raise settings.AnsweredError(twin.failed)
 
 
 def complain(twin: Twin, text: str) -> None:
-    """Say what is wrong, in the form of the tool."""
+    """Report what is wrong, in the style of the tool."""
     from pyinit.twins import voice
 
     voice.Voice(twin).fatal(text)
 
 
 def answer(twin: Twin, wanted: str, complaint: str = "") -> "NoReturn":
-    """Print "help", "version" or "licence" as wanted, or "usage" after a complaint."""
+    """Print the help, version or licence, or the usage after a complaint."""
     from pyinit import outlet
 
     if wanted == "licence":

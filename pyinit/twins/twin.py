@@ -1,14 +1,14 @@
-"""The base of the twins: what the supervisor has to know of a tool, and the tool's words."""
+"""The base of the twins: what the supervisor needs to know about a tool."""
 
 FATAL = 0
 WARNING = 1
 INFO = 2
 DEBUG = 3
-"""How much a tool says, and how grave it is."""
+"""Levels of messages, by how grave they are."""
 
 
 class Twin:
-    """A tool in whose place we are; each tool has a class of its own, in a room of its own.
+    """A tool that pyinit stands in for.
 
     `name` is the name by which we were called, `verbosity` is how much to say. `failed` is the exit
     status of all three tools for failures of their own. `help` and `usage` are texts with places

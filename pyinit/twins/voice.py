@@ -1,4 +1,4 @@
-"""What a twin says while it runs, complaints and news, in the form of the tool.
+"""Messages of a twin while it runs, in the style of the tool.
 
 The form is what scripts look for: which stream, the first words of a line, the program's name.
 The words behind it are ours.
@@ -36,25 +36,25 @@ LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
 OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
 SOFTWARE.
 """
-"""The file LICENSE, which an installed package may come without."""
+"""The text of the file LICENSE, which an installed package may lack."""
 
 # News that a tool with levels gives at the first of them; all others are for the second.
 _FIRST = ("started", "exited")
 
 
 class Voice(report.Report):
-    """The report of what happens in the form of the tool: its prefix and its levels, on stderr."""
+    """Reports what happens in the style of the tool: its prefix and its levels, on stderr."""
 
     def __init__(self, twin: Twin, *, warn_orphans: bool = False) -> None:
         super().__init__(warn_orphans=warn_orphans)
         self._twin = twin
 
     def fatal(self, text: str) -> None:
-        """Say why we can't go on, and wait for a slow reader, but not for long."""
+        """Say why pyinit can't go on, waiting a little for a slow reader."""
         self._speak(FATAL, text, waits=True)
 
     def say(self, text: str) -> None:
-        """Say what went wrong, if the tool's level allows that."""
+        """Report what went wrong, if the tool's level allows that."""
         self._speak(WARNING, text)
 
     @property
@@ -70,7 +70,7 @@ class Voice(report.Report):
         self._speak(INFO if first else DEBUG, line)
 
     def _speak(self, level: int, text: str, *, waits: bool = False) -> None:
-        """Print one line if the twin's verbosity reaches its level."""
+        """Print one line if the twin's verbosity allows its level."""
         if level <= self._twin.verbosity:
             self._line(self._prefixed(text, level), waits=waits)
 

@@ -1,1 +1,1 @@
-"""The API: `run` and `Process`, and what stands behind them."""
+"""The Python API: `run`, `Process`, and the modules behind them."""

@@ -1,4 +1,4 @@
-"""Bring back to pytest what an isolated test leaves in memory: logs, warnings, output, coverage.
+"""Bring an isolated test's logs, warnings, output and coverage back to pytest's process.
 
 `Luggage` is packed in the isolated process and unpacked in pytest's own: warnings, log records,
 output that is captured in memory, reports of subtests, properties of the test, and the lines that
@@ -27,7 +27,7 @@ _STREAMS = ("stdout", "stderr")
 
 
 class Luggage(NamedTuple):
-    """What an isolated test has left in memory, as it's sent to pytest's process."""
+    """What an isolated test leaves in memory, as it is sent to pytest's process."""
 
     warnings: list[tuple[Any, ...]]
     records: list[logging.LogRecord]
@@ -39,7 +39,7 @@ class Luggage(NamedTuple):
 
 
 class Told(NamedTuple):
-    """How a test has ended: pytest's report of it, in the form that crosses processes.
+    """How a test ended: pytest's report in serializable form.
 
     `debugged` says that debuggers had their turn, and `quits` what whoever quit one of them said.
     """
@@ -50,7 +50,7 @@ class Told(NamedTuple):
 
 
 class Packing:
-    """Gathers what an isolated function leaves in memory, from `gathering` to `packed`."""
+    """Collects what an isolated function leaves in memory."""
 
     told: Told | None = None
 
@@ -65,7 +65,7 @@ class Packing:
 
     @contextlib.contextmanager
     def gathering(self) -> Iterator[None]:
-        """Gather, in the isolated process; little is undone, since that process ends next."""
+        """Collect while the test runs in the isolated process, which ends afterwards."""
         show: Any = warnings.showwarning
 
         def shown(*details: Any) -> None:
@@ -89,7 +89,7 @@ class Packing:
         self._reports.append(written(self._item, report))
 
     def packed(self) -> Luggage:
-        """Return all that was gathered."""
+        """Return all that was collected."""
         output = {name: _since(getattr(sys, name), self._written[name]) for name in _STREAMS}
         properties = [
             (name, value if _pickles(value) else repr(value))
@@ -107,7 +107,7 @@ class Packing:
 
 
 def unpack(luggage: Luggage, item: pytest.Item) -> list[pytest.TestReport]:
-    """Put everything gathered where it would be without isolation; return the subtests' reports."""
+    """Hand everything collected to pytest in this process; return the subtests' reports."""
     if _are_recorded():
         for (message, category), filename, line in luggage.warnings:
             warnings.showwarning(message, category, filename, line)
@@ -130,14 +130,14 @@ def written(item: pytest.Item, report: pytest.TestReport) -> dict[str, Any]:
 
 
 def read(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
-    """Return the report behind what `written` returned."""
+    """Return the report that `written` has serialized."""
     hook = item.config.hook.pytest_report_from_serializable
     report: pytest.TestReport = hook(config=item.config, data=data)
     return report
 
 
 def _report(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
-    """Report a subtest as pytest would have without the isolation."""
+    """Report a subtest to pytest as if it hadn't been isolated."""
     report = read(item, data)
     capture = item.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
@@ -159,7 +159,7 @@ def _pickles(value: Any) -> bool:
 
 
 def _portable_warning(message: Any, category: type[Warning]) -> tuple[Any, type[Warning]]:
-    """Return a warning that pickles: the same, or one of its nearest class that does."""
+    """Return a warning that can be pickled, if need be as a more general class of warning."""
     if _pickles((message, category)):
         return message, category
     text = f"{category.__name__}: {message}"
@@ -212,7 +212,7 @@ def _length(stream: Any) -> int:
 
 
 def _since(stream: Any, length: int) -> str:
-    """Return what a buffer holds beyond the first `length`, or all if those were taken out."""
+    """Return what was added to a buffer after its first `length` characters."""
     memory = _memory(stream)
     if memory is None or memory.closed or stream.closed:
         return ""
@@ -223,13 +223,13 @@ def _since(stream: Any, length: int) -> str:
 
 
 def _write(stream: Any, text: str) -> None:
-    """Write to the buffer in memory alone: a tee has written to the stream already."""
+    """Write to the buffer in memory only, since a tee has written to the real stream already."""
     if text and (memory := _memory(stream)) is not None:
         (io.StringIO if memory is stream else io.TextIOWrapper).write(stream, text)
 
 
 def _measuring() -> Any:
-    """Return the coverage.Coverage that measures this process, None if there's none."""
+    """Return the coverage.Coverage object that measures this process, or None."""
     coverage = sys.modules.get("coverage")
     current = coverage and coverage.Coverage.current()
     # What is its own affair may change: then it is left alone, and measures none of this.
@@ -239,7 +239,7 @@ def _measuring() -> Any:
 
 
 class _Coverage:
-    """Coverage.py's measurement of an isolated process: kept in memory, begun anew after the fork.
+    """Coverage.py's measurement of an isolated process, started anew in memory after the fork.
 
     Its file would be written over there by the first thing that it has to write down.
     """
@@ -266,7 +266,7 @@ class _Coverage:
 
 
 def _add_coverage(packed: bytes) -> None:
-    """Add the measurement of an isolated process to this process's."""
+    """Add the measurement of an isolated process to that of this process."""
     current = _measuring()
     if not packed or not current:
         return

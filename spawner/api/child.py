@@ -1,4 +1,4 @@
-"""A running container as its starter holds it: what `process` and `aio` have in common.
+"""A running container and its launcher, as `process` and `aio` both hold them.
 
 Who does what:
 
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 def cooperative() -> bool:
-    """Tell whether every wait has to use poll(2), for gevent to let others run meanwhile."""
+    """Tell whether waits have to use poll(2), so that gevent can run other greenlets meanwhile."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("select"))
 
@@ -63,7 +63,7 @@ def _original(module: ModuleType) -> Any:
 
 
 def _with_original(function: FunctionType, **its: Any) -> FunctionType:
-    """Return a function of subprocess that uses the original `os`, and the globals in `its`.
+    """Return a subprocess function that uses the original `os`, with the globals in `its` replaced.
 
     gevent's os.close() may wait for a turn of its loop, which doesn't come before an exec.
     """
@@ -108,14 +108,14 @@ class Forked(Popen[Any]):
 
 
 SPELL = 0.2
-"""Seconds between two looks whether a launcher that was told to end is hindered."""
+"""Seconds between two checks whether a launcher that was told to end is stopped or hangs."""
 
 _CONTINUED = 5
-"""Looks that find the launcher stopped, though continued, after which it's killed."""
+"""How often a stopped launcher is continued before it is killed."""
 
 
 class _Launcher(Forked):
-    """A launcher that its container knows before the fork: an interrupt may come right then."""
+    """A launcher that is known to its container before the fork, in case of an interrupt."""
 
     def __init__(self, container: Container, argv: Sequence[str], **options: Any) -> None:
         container._launcher = self
@@ -123,7 +123,7 @@ class _Launcher(Forked):
 
 
 def _rehearse(streams: dict[str, Any]) -> None:
-    """Raise now what Popen would raise half-way through making its pipes for `streams`.
+    """Raise now the error that Popen would raise after making only some of its pipes.
 
     Early versions of Python 3.11 leave those open that Popen had made by then (CPython's gh-87474).
     So files are replaced by their descriptors, and what it will open is opened once and closed.
@@ -141,7 +141,7 @@ def _rehearse(streams: dict[str, Any]) -> None:
 
 
 class ByKind(dict[str, T]):
-    """A mapping by kinds of namespaces, in which any name of a kind finds its value."""
+    """A mapping by kinds of namespaces, in which each name of a kind finds its value."""
 
     def __missing__(self, name: str) -> T:
         kind = kind_of(name)
@@ -170,7 +170,7 @@ class Container:
     """The inode number of each namespace of the container, by name, as in /proc/PID/ns."""
 
     missing: dict[str, str]
-    """Why each of `unshare_try` that could not be made is not there, by name."""
+    """Why each namespace of `unshare_try` that wasn't made was refused, by its name."""
 
     returncode: int | None = None
     """The program's exit status, 0 to 255, or 128 + n where signal n killed it; None until then."""
@@ -196,7 +196,7 @@ class Container:
         pass_fds: Iterable[int],
         **streams: Any,
     ) -> None:
-        """Start the launcher with its ties to us; `undo` ends the launcher and closes the ties.
+        """Start the launcher with its pipes to this process; `undo` ends it and closes the pipes.
 
         Raises SetupError, and what subprocess.Popen raises for what is meant for it.
         """
@@ -219,7 +219,7 @@ class Container:
         self._report.launched()
 
     def _abandon(self) -> None:
-        """Kill what a failed start may have made, wait for its end, and close what held it."""
+        """Kill what a failed start may have made, wait for its end, and close its descriptors."""
         if hasattr(self, "_launcher") and self._launcher.was_forked:
             self._kill_and_wait()
         for name in ("_first", "_end"):
@@ -227,7 +227,7 @@ class Container:
                 getattr(self, name).close()
 
     def _kill_and_wait(self) -> None:
-        """Kill everything and wait until it's gone, even if an interrupt comes meanwhile."""
+        """Kill everything and wait until it is gone, even if interrupted by a signal."""
 
         def end() -> None:
             if not self._lifeline.closed:
@@ -256,7 +256,7 @@ class Container:
                     pass
 
     def _wait_end(self, seconds: float | None = None) -> bool:
-        """Wait until the launcher has ended; False when the time is over.
+        """Wait until the launcher has ended; return False after `seconds`.
 
         One that was told to end, and doesn't because somebody stops it over and over, or because it
         hangs in the kernel, is killed with all that is below it; one that outlives that is left.
@@ -274,7 +274,7 @@ class Container:
         )
 
     def _urge(self) -> None:
-        """Make sure that a launcher which was told to end does; called every SPELL seconds."""
+        """Continue or kill a launcher that was told to end, but doesn't."""
         from spawner.host import ends
         from spawner.life import descendants
 
@@ -294,7 +294,7 @@ class Container:
             self._signal_launcher(SIGCONT)
 
     def _has_started(self) -> bool:
-        """Tell by the news so far whether the program's exec has happened; raises the failure.
+        """Return whether the program's exec has been reported; raise a reported failure.
 
         Where the launcher has told all and this isn't part of it, it's about to end, or has.
         """
@@ -346,7 +346,7 @@ class Container:
             self._end.send(sig)  # of no effect once it's let go of
 
     def _check_owner(self) -> None:
-        """Raise ChildProcessError in a fork of the process that started the container."""
+        """Raise ChildProcessError unless this process started the container."""
         # In this order: another thread that settles sets the return code, then closes.
         if self._report.closed and self.returncode is None:
             raise ChildProcessError(errno.ECHILD, "another process started this container")
@@ -366,7 +366,7 @@ class Container:
             launcher.returncode = os.waitstatus_to_exitcode(changed)
 
     def _settle(self) -> int:
-        """Return the exit status that the launcher, which has ended, has reported."""
+        """Return the exit status that the ended launcher has reported."""
         with self._settling:
             if self.returncode is not None:
                 return self.returncode
@@ -392,7 +392,7 @@ class Container:
 
 
 def _no_launcher(error: OSError) -> SetupError:
-    """Return the error for an interpreter that can't be executed, as distinct from the program."""
+    """Return the error for a Python interpreter that can't be executed as the launcher."""
     hint = "set sys.executable to the path of a Python interpreter"
     if error.errno == errno.E2BIG:
         hint = (

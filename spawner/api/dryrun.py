@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PlanStep(NamedTuple):
-    """A step: the `process` that takes it, `what` it does in words, and the `call` that does it.
+    """A step: the `process` that takes it, `what` the step does in words, and its system `call`.
 
     As text it is the line of --dry-run.
     """
@@ -37,7 +37,7 @@ class PlanStep(NamedTuple):
 
 
 def plan(args: Command, **options: Unpack[Options]) -> tuple[PlanStep, ...]:
-    """Return the steps that `run` with the same arguments would take, in order; take none.
+    """Return the steps that `run` with the same arguments would take, in order, without taking any.
 
     The `options` are those of `Process`. Raises SpecError and TypeError for what makes no sense,
     and SetupError for what can be seen beforehand not to work: ids that may not be mapped, a helper

@@ -1,4 +1,4 @@
-"""Exchange input and output with a program through pipes; text is bytes until the end.
+"""Exchange input and output with a program through pipes, as bytes until the end.
 
 subprocess forgets what is left of the input where a time-out interrupts `communicate` (before
 Python 3.14), and then waits forever for a program that waits for the end of its input. Here all is
@@ -20,17 +20,17 @@ from spawner.spec import LONGEST_POLL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 _BLOCK = 65536
-"""Bytes in a pipe, pipe(7): more can't come at once."""
+"""The capacity of a pipe in bytes, pipe(7)."""
 
 _LATE = 2
-"""Turns after the deadline: one for what is in the pipes, and one for their ends."""
+"""Rounds after the deadline: one for data left in the pipes, and one for their ends."""
 
 BEGUN = "Cannot send input after starting communication"
-"""What subprocess says to who gives input twice."""
+"""The error message of subprocess for input that is given twice."""
 
 
 def encode(data: Any, encoding: str | None, errors: str | None) -> bytes:
-    """Return text as the bytes that a stream of subprocess would write; raises TypeError."""
+    """Return text as the bytes that a subprocess stream would write; raises TypeError."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
     stream.write(data)
@@ -39,15 +39,15 @@ def encode(data: Any, encoding: str | None, errors: str | None) -> bytes:
 
 
 def decode(data: bytes, encoding: str | None, errors: str | None) -> str:
-    """Return the text that a stream of subprocess would read, which has one kind of newline."""
+    """Return the text that a subprocess stream would read, with universal newlines."""
     return io.TextIOWrapper(io.BytesIO(data), encoding=encoding, errors=errors).read()
 
 
 class Exchange:
-    """An exchange with a program through pipes, which can be interrupted and continued."""
+    """An exchange of input and output with a program, which can be interrupted and continued."""
 
     def __init__(self, data: Any, stdin: Any, outputs: Sequence[Any]) -> None:
-        """Begin an exchange: `data` is for `stdin`, and `outputs` are stdout and stderr."""
+        """Begin an exchange: `data` is written to `stdin`, and `outputs` are stdout and stderr."""
         self._left = memoryview(b"")
         self._stdin = None if stdin is None or stdin.closed else stdin
         self._outputs = outputs
@@ -67,7 +67,7 @@ class Exchange:
 
     @property
     def raw(self) -> list[bytes | None]:
-        """The bytes read so far from each of the outputs; None for one that isn't ours to read."""
+        """The bytes read so far from each output; None for an output that isn't a pipe."""
         return [
             None if stream is None else b"".join(self._blocks.get(stream, ()))
             for stream in self._outputs
@@ -75,7 +75,7 @@ class Exchange:
 
     @property
     def output(self) -> list[Any]:
-        """The output read so far, as text from a stream of text."""
+        """The output read so far, decoded where the stream is a text stream."""
         return [
             decode(data, stream.encoding, stream.errors)
             if isinstance(stream, io.TextIOBase) and data is not None
@@ -84,7 +84,7 @@ class Exchange:
         ]
 
     def go_on(self, deadline: float | None) -> bool:
-        """Write and read until all streams end; return False when the (monotonic) deadline is over.
+        """Write and read until all streams end; return False at the (monotonic) deadline.
 
         What is in the pipes by then is taken, and an end after it; but no more, for a program that
         never stops writing.
@@ -115,13 +115,13 @@ class Exchange:
         return True
 
     def _read(self, stream: Any) -> bool:
-        """Read what is there; tell whether the stream is at its end."""
+        """Read what a stream holds; return whether it is at its end."""
         block = os.read(stream.fileno(), _BLOCK)
         self._blocks[stream].append(block)
         return not block
 
     def _write(self, stream: Any) -> bool:
-        """Write as much as doesn't block; tell whether all is written."""
+        """Write as much as doesn't block; return whether everything is written."""
         try:
             written = os.write(stream.fileno(), self._left[: select.PIPE_BUF])
         except BrokenPipeError:
@@ -140,7 +140,7 @@ class Exchange:
 
 
 def ending(seconds: float | None) -> float | None:
-    """Return the moment `seconds` from now; None for none."""
+    """Return the (monotonic) time `seconds` from now, or None for no limit."""
     return None if seconds is None else time.monotonic() + seconds
 
 

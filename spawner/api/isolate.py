@@ -56,30 +56,30 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 FOR_PROGRAMS = (*keywords.SUBPROCESS, "init", "user", "group", "extra_groups", "limits", "rights")
-"""Keywords that say something of a program, and nothing of the namespaces around a function."""
+"""Keywords that are about a program rather than the namespaces around a function."""
 
 _RETURNED, _RAISED = "returned", "raised"
 
 _DUMPING = 3.0
-"""Seconds that a process which hangs gets to say where, before it is killed."""
+"""Seconds that a hanging process has to write its traceback before it is killed."""
 
 _PAUSED, _RESUMED = b"paused", b"resumed"
 
 _pids = {os.getpid()}
-"""The pids that this process had, or one from which it was forked, as each saw itself."""
+"""The pids that this process and its forebears have had, each as seen in its own PID namespace."""
 
 os.register_at_fork(after_in_child=lambda: _pids.add(os.getpid()))
 
 _callers: list[int] = []
-"""The descriptors by which an isolated function tells its caller of the clock: the last one."""
+"""The pipes by which isolated functions tell their callers to stop the clock."""
 
 
 class IsolatedError(Exception):
-    """The error for an isolated function that gave neither a result nor an exception."""
+    """Raised for an isolated function that ended with neither a result nor an exception."""
 
 
 class _Holder(Process[bytes]):
-    """A container that a ^C doesn't reach: that is for the function and its caller."""
+    """A container that a ^C doesn't reach, since it is meant for the function and its caller."""
 
     def _launch(self, *args: Any, **streams: Any) -> None:
         super()._launch(*args, process_group=0, **streams)
@@ -91,12 +91,12 @@ def holder() -> list[str]:
 
 
 def pause() -> None:
-    """Stop the clock of the time-out, in an isolated function that is being debugged."""
+    """Stop the clock of the time-out, while an isolated function is being debugged."""
     _tell_of_clock(_PAUSED)
 
 
 def resume() -> None:
-    """Restart the clock of the time-out that `pause` has stopped."""
+    """Restart the clock of the time-out that `pause` stopped."""
     _tell_of_clock(_RESUMED)
 
 
@@ -106,7 +106,7 @@ def _tell_of_clock(word: bytes) -> None:
 
 
 def hold(options: Mapping[str, Any], timeout: float | None = None) -> Process[bytes]:
-    """Make a container for guests; raises SetupError, SpecError and subprocess.TimeoutExpired."""
+    """Make a container to run functions in; raises SetupError, SpecError and TimeoutExpired."""
     for name in FOR_PROGRAMS:
         if name in options:
             raise SpecError(f"{name} is for programs, not for a function", "pass it to run()")
@@ -164,7 +164,7 @@ def call(
 
 @functools.cache
 def _prepare() -> None:
-    """Import now what traceback imports only when it has to show an exception."""
+    """Import the modules that traceback otherwise imports only when it shows an exception."""
     try:
         getattr(_pids, _RAISED)
     except AttributeError as error:
@@ -179,7 +179,7 @@ def _converse(
     timeout: float | None,
     deadline: float | None,
 ) -> tuple[str, Any]:
-    """Let a guest call the function; return the outcome of that."""
+    """Have a guest call the function; return the outcome."""
     __tracebackhide__ = True
     with contextlib.ExitStack() as ends:
 
@@ -227,7 +227,7 @@ def _converse(
 
 
 class _Guest:
-    """The guest of a container, a process that we fork to join it, from before the fork on.
+    """The guest: a process that this one forks to join the container and call the function.
 
     Read from `news`: the pid of its child, and when that stops the clock. `status` is its wait
     status once it was seen off; None if somebody else has reaped it.
@@ -248,7 +248,7 @@ class _Guest:
         self._partial = b""
 
     def fork(self, telling: int, naming: int, dumping: int, function: Callable[[], Any]) -> None:
-        """Fork the guest, with copies of its ends of the ties, which a fork closes."""
+        """Fork the guest, with copies of its pipe ends, since a fork closes the originals."""
         container, place = self._container, self._directory
         new, place = _new(container), os.getcwd() if place is None else place
         with contextlib.ExitStack() as copies:
@@ -259,7 +259,7 @@ class _Guest:
                 _be_guest(pidfd, new, place, ends, function)
 
     def hear(self) -> None:
-        """Take in the news from the guest."""
+        """Read what the guest has reported."""
         *lines, self._partial = (self._partial + _available(self.news)).split(b"\n")
         for line in lines:
             if line.isdigit():
@@ -270,7 +270,7 @@ class _Guest:
                     self._on_pause()
 
     def ask(self) -> None:
-        """Make the guest's child, which hangs, dump its stack and end; wait a while for that.
+        """Have the guest's hanging child dump its stack and end; wait a while for that.
 
         A core file, which nobody wants, is too large for its limit then; core(5).
         """
@@ -291,11 +291,11 @@ class _Guest:
             pidfd.close()
 
     def dumped(self) -> bytes:
-        """Return what the faulthandler of the guest's child has written."""
+        """Return what faulthandler has written in the guest's child."""
         return _available(self.dump)
 
     def see_off(self) -> None:
-        """Kill the container, and reap the guest.
+        """Kill the container and reap the guest.
 
         That kills the guest's child, and the guest reaps it. To kill the guest would leave the
         child to our subreaper, and the namespace waits for whoever is slow to reap.
@@ -311,7 +311,7 @@ class _Guest:
         self.pid = 0
 
     def _reap(self) -> None:
-        """Reap the child of a guest that was killed, if we are its subreaper or PID 1.
+        """Reap the child of a guest that was killed, if this process is its subreaper or PID 1.
 
         The end of its PID namespace waits until somebody does, and nobody else will.
         """
@@ -322,7 +322,7 @@ class _Guest:
 
 
 def _copy(copies: contextlib.ExitStack, descriptor: int | None) -> int:
-    """Return a copy of a descriptor above the standard ones, which `copies` closes."""
+    """Return a copy of a descriptor that is above 2 and that `copies` closes."""
     if descriptor is None:
         raise IsolatedError("the process that holds the namespaces has ended")
     copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -331,7 +331,7 @@ def _copy(copies: contextlib.ExitStack, descriptor: int | None) -> int:
 
 
 def _available(descriptor: int) -> bytes:
-    """Return what can be read now from a pipe."""
+    """Return what a pipe holds now, without waiting."""
     os.set_blocking(descriptor, False)
     found = bytearray()
     with contextlib.suppress(BlockingIOError):
@@ -341,7 +341,7 @@ def _available(descriptor: int) -> bytes:
 
 
 def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | None) -> bytes | None:
-    """Return all that the guest sends until it has ended, None at the deadline."""
+    """Return all that the guest sends until it ends; None once the deadline has passed."""
     told = bytearray()
     poller = select.poll()
     for source in (reader, guest.news, pidfd.descriptor):
@@ -402,7 +402,7 @@ def _be_guest(
 
 
 def _fork_another(naming: int) -> int:
-    """Fork a process that can't be mistaken for one of its ancestors; return as os.fork().
+    """Fork a process whose pid none of its ancestors has had; return as os.fork() does.
 
     asyncio, tempfile, multiprocessing and many others tell a fork by its pid, and PID namespaces
     all count from 1. A child with the pid of a forebear ends, and the next one is tried. The child
@@ -455,7 +455,7 @@ def _join(pidfd: int, new: list[str]) -> None:
 
 
 def _new(container: Process[bytes]) -> list[str]:
-    """Return the kinds of the container's namespaces that aren't ours, /proc/PID/ns."""
+    """Return the kinds of namespaces that the container doesn't share with this process."""
     return [
         kind
         for kind, inode in container.namespaces.items()
@@ -464,7 +464,7 @@ def _new(container: Process[bytes]) -> list[str]:
 
 
 def outcome(function: Callable[[], Any]) -> bytes:
-    """Call the function; return its outcome, pickled."""
+    """Call the function; return its result or its exception, pickled."""
     try:
         result = function()
     except BaseException as error:  # noqa: BLE001  whatever it is, the caller gets it
@@ -493,7 +493,7 @@ def result(packed: bytes) -> Any:
 
 
 def _packed(kind: str, value: Any) -> bytes:
-    """Return an outcome pickled, or a text about it if it doesn't pickle."""
+    """Return a pickled outcome, or a text about an outcome that can't be pickled."""
     note = ""
     if kind == _RAISED:
         told = traceback.format_exception(type(value), value, _beyond_us(value.__traceback__))
@@ -516,7 +516,7 @@ def _packed(kind: str, value: Any) -> bytes:
 
 
 def _beyond_us(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames that led to the function."""
+    """Return a traceback without this package's frames, which led to the function."""
     while trace is not None and trace.tb_next is not None:
         if not trace.tb_frame.f_globals.get("__name__", "").startswith("spawner."):
             break

@@ -1,4 +1,4 @@
-"""Run programs in the namespaces of others, as `subprocess` would: the API of `pyspawn exec`."""
+"""Run programs in existing namespaces, with the interface of `subprocess`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Target: TypeAlias = int | Word | Container
 
 _SHARED = ("cwd", "user", "group", "extra_groups", "stop_signal", "stop_timeout")
-"""Keywords that become options of `pyspawn exec` as they become those of `pyspawn run`."""
+"""Keywords that become options of `pyspawn exec`, as they become options of `pyspawn run`."""
 
 KEYWORDS = (
     *(*_SHARED, *keywords.SUBPROCESS, *keywords.TEXT),
@@ -44,7 +44,7 @@ KEYWORDS = (
 
 
 class JoinedProcess(Process[AnyStr]):
-    """A program in the namespaces of a target; in all else like `Process`.
+    """A program in the namespaces of a target; otherwise like `Process`.
 
     `pid` is the program's. `namespaces` are those that it is in, joined or the caller's.
     """
@@ -117,7 +117,7 @@ def command(target: Target, args: Command, given: Mapping[str, Any]) -> list[str
 
 
 def _target(target: Target) -> str:
-    """Return the word for a target on the command line: a path is never taken for a pid."""
+    """Return a target as one word for the command line, in which a path never looks like a pid."""
     if isinstance(target, Container):
         if target.returncode is not None:
             hint = "name a running process"
@@ -153,7 +153,7 @@ def join(
     check: bool = False,
     **options: Unpack[JoinEither],
 ) -> CompletedProcess[Any]:
-    """Run `args` in the namespaces of `target` to its end, as `run`, and return how it went.
+    """Run `args` in the namespaces of `target` to its end and return how it went, as `run` does.
 
     The `options` are those of `JoinedProcess`. Of what the program has started, all that is below
     it ends with it when the time is over; what others have taken over, in a joined PID namespace,

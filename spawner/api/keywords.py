@@ -41,17 +41,17 @@ if TYPE_CHECKING:
 SUBPROCESS = (
     *("stdin", "stdout", "stderr", "bufsize", "pipesize", "close_fds", "env", "pass_fds", "umask"),
 )
-"""Keywords that are what subprocess makes of them, for the launcher and so for the program."""
+"""Keywords passed on to subprocess for the launcher, from which the program inherits them."""
 
 TEXT = ("text", "universal_newlines", "encoding", "errors")
 RUN = ("input", "capture_output", "timeout", "check")
 
 MAPS = {"root": "map-root-user", "current": "map-current-user", "auto": "map-auto"}
-"""The values of `map`, and the options that they stand for."""
+"""The option that each value of `map` stands for."""
 
 
 class Keyword(Frozen):
-    """A keyword of the API: what it `needs`, in words, and how to spell a value for its option.
+    """A keyword of the API: the values that it `needs`, and how one is spelled as an option.
 
     `spell` gets the option's name and a value other than None, and returns whole words. It raises
     TypeError for any other kind of value, and ValueError, with words, for one that makes no sense.
@@ -66,21 +66,21 @@ class Keyword(Frozen):
 
 
 def _word(option: str, text: str) -> str:
-    """Return `--option=text` if the option accepts that text; raises ValueError."""
+    """Return `--option=text` if the option's own parser accepts the text; raises ValueError."""
     word = _unread(option, text)
     run.BY_NAME[option].convert(text)
     return word
 
 
 def _unread(option: str, text: str) -> str:
-    """Return `--option=text`, whose text is checked only with the whole command line."""
+    """Return `--option=text`, without checking the text beyond that it has no NUL."""
     if b"\0" in encoded(text):
         raise ValueError(f"{text!r} contains a NUL, which no command line can hold")
     return f"--{option}={text}"
 
 
 def encoded(word: Word) -> bytes:
-    """Return the bytes that the kernel gets for a word; raises ValueError, with a message."""
+    """Return a word as the bytes that the kernel gets; raises ValueError with a message."""
     try:
         return os.fsencode(word)
     except UnicodeEncodeError as error:
@@ -250,7 +250,7 @@ TABLE = {
         "a number of seconds, or None", _seconds, "stop-timeout", none=["--stop-timeout=infinity"]
     ),
 }
-"""The keywords that become options, by their names, in the order in which they're said."""
+"""The keywords that become options, in the order in which they are put on the command line."""
 
 
 def inherited(options: Mapping[str, Any]) -> tuple[int, ...]:
@@ -266,7 +266,7 @@ def inherited(options: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def descriptors(given: Iterable[int], name: str = "pass_fds") -> tuple[int, ...]:
-    """Return the descriptors of a keyword, after checking that all of them are open.
+    """Return the descriptors for the program after checking that all of them are open.
 
     Raises TypeError, and OSError for a closed one: subprocess would find that out in the child, and
     take it for a failure of the launcher's exec.
@@ -284,7 +284,7 @@ def descriptors(given: Iterable[int], name: str = "pass_fds") -> tuple[int, ...]
 
 
 def streams(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that subprocess.Popen gets; raises TypeError and SpecError."""
+    """Return the arguments for subprocess.Popen; raises TypeError and SpecError."""
     names = ("stdin", "stdout", "stderr", "bufsize", "pipesize", "umask", "env", *TEXT)
     found = {name: given[name] for name in names if name in given}
     if "universal_newlines" in found:
@@ -295,7 +295,7 @@ def streams(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_umask(umask: object) -> None:
-    """Raise an error for what can't be a mask for umask(2), or -1 for the caller's."""
+    """Raise an error unless the value is a mask for umask(2), or -1 for the caller's."""
     if isinstance(umask, bool) or not isinstance(umask, int):
         raise TypeError(f"umask needs a mask of permissions, such as 0o022, not {umask!r}")
     if not -1 <= umask <= 0o777:
@@ -303,7 +303,7 @@ def _check_umask(umask: object) -> None:
 
 
 def _is_text(text: bool | None, universal_newlines: bool | None) -> bool | None:
-    """Return the value of `text` or its older name; raises SubprocessError as subprocess does."""
+    """Return the value of `text` or of `universal_newlines`; raises SubprocessError."""
     if None not in (text, universal_newlines) and bool(text) != bool(universal_newlines):
         raise SubprocessError(
             "Cannot disambiguate when both text and universal_newlines are supplied but different. "
@@ -339,7 +339,7 @@ def _finite(seconds: float, lowest: float = 0.0) -> float:
 
 
 def limit_start(options: Options | JoinOptions, timeout: float | None) -> float | None:
-    """Return the time-out of `run`, and limit the start to it and to `start_timeout`."""
+    """Return the time-out of `run`; the start gets that or `start_timeout`, if shorter."""
     timeout = duration("timeout", timeout)
     limits = (timeout, duration("start_timeout", options.get("start_timeout")))
     options["start_timeout"] = min((each for each in limits if each is not None), default=None)
@@ -347,13 +347,13 @@ def limit_start(options: Options | JoinOptions, timeout: float | None) -> float 
 
 
 def check_call(function: str, options: Mapping[str, Any]) -> None:
-    """Raise TypeError for what `run` accepts and `call` doesn't, as in subprocess."""
+    """Raise TypeError for keywords that `run` accepts and `call` doesn't, as in subprocess."""
     for name in {*RUN} & {*options}:
         raise TypeError(f"{function}() doesn't accept {name}: run() does")
 
 
 def pipe_output(options: OutputEither) -> None:
-    """Add the pipe for stdout that `check_output` needs; raises ValueError as subprocess does.
+    """Add the stdout pipe that `check_output` needs; raises ValueError as subprocess does.
 
     An `input` of None is an empty one there.
     """

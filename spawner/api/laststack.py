@@ -1,4 +1,4 @@
-"""Rebuild a traceback from what faulthandler wrote of the main thread of a process that hung.
+"""Rebuild a traceback from what faulthandler wrote about the main thread of a hanging process.
 
 The frames are stand-ins: they have the file, the line and the name of those over there, and none of
 their variables. So whatever shows tracebacks shows the lines in its own way.
@@ -24,7 +24,7 @@ _ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 
 
 class Place(NamedTuple):
-    """A line in a file, and the name of the function that it is in."""
+    """A frame's file, line and function name."""
 
     file: str
     line: int
@@ -49,12 +49,12 @@ def read(dump: bytes) -> list[Place]:
 
 
 def _plain(text: str) -> str:
-    """Return text with faulthandler's escapes of what isn't ASCII undone."""
+    """Return text with faulthandler's escapes for non-ASCII characters decoded."""
     return _ESCAPED.sub(lambda found: chr(int(next(filter(None, found.groups())), 16)), text)
 
 
 def within(stack: Sequence[Place], code: CodeType) -> list[Place]:
-    """Return the part of a fork's stack that `code` has called, without this package's own frames.
+    """Return the frames of a fork's stack below `code`, without those of this package.
 
     Where `code` is on our own stack too, it is the call after those.
     """
@@ -76,7 +76,7 @@ def _is_ours(place: Place) -> bool:
 
 
 def rebuilt(stack: Sequence[Place]) -> TracebackType | None:
-    """Return a traceback that shows these places, the outermost call first."""
+    """Return a traceback that shows these frames, the outermost call first."""
     trace = None
     for place in reversed(stack):
         # Without an instruction it has no columns, of which nothing is known.
@@ -85,7 +85,7 @@ def rebuilt(stack: Sequence[Place]) -> TracebackType | None:
 
 
 def _frame(place: Place) -> FrameType:
-    """Return a frame of made-up code that claims to be in that file and function."""
+    """Return a frame of generated code with that file name and function name."""
     code = compile("keep(here())", place.file, "exec")
     code = code.replace(co_name=place.name, co_firstlineno=place.line)
     frames: list[FrameType] = []

@@ -164,7 +164,7 @@ class Process(Container, Generic[AnyStr]):
             undo.pop_all()
 
     def _lend_streams(self) -> None:
-        """Let the launcher use sys.stdin and its like of now, which may have been replaced."""
+        """Point the launcher at the current sys.stdin and so on, which may have been replaced."""
         for name in ("stdin", "stdout", "stderr"):
             if name in vars(self):
                 setattr(self._launcher, name, vars(self)[name])
@@ -174,7 +174,7 @@ class Process(Container, Generic[AnyStr]):
         super()._close_and_wait()
 
     def _await_start(self, seconds: float | None) -> None:
-        """Wait until the program's exec has happened; raise the failure that came instead."""
+        """Wait until the program's exec has happened; if it fails, raise the error."""
         deadline = ending(seconds)
         while not self._has_started():
             if not self._report.wait(left(deadline)):

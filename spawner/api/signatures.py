@@ -1,4 +1,4 @@
-"""The keywords of the Python API, for type checkers: the one list, and the types made of it.
+"""The types of the Python API's keywords, for type checkers.
 
 Any of `text`, `universal_newlines`, `encoding` and `errors` makes text of a program's output, and
 none of them bytes; where a type doesn't tell which, it may be either. So a function has three
@@ -55,7 +55,7 @@ class _Ours(TypedDict, total=False):
 
 
 class Options(_Ours, total=False):
-    """The keywords of `run` and `Process`, but for those that choose text or bytes."""
+    """The keywords of `run` and `Process`, except those that choose between text and bytes."""
 
     init: Place
     namespaces: Namespaces | None
@@ -79,7 +79,7 @@ class Options(_Ours, total=False):
 
 
 class JoinOptions(_Ours, total=False):
-    """The keywords of `join` and `JoinedProcess`, but for those that choose text or bytes."""
+    """The keywords of `join` and `JoinedProcess`, except those that choose text or bytes."""
 
     namespaces: Names
     target_env: bool

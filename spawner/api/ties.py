@@ -1,4 +1,4 @@
-"""Tie the API's caller to a launcher by two pipes, one of which brings the launcher's news.
+"""Connect the API's caller and its launcher by two pipes, a lifeline and a report.
 
 A fork of the caller (`os.fork`, multiprocessing's "fork") would keep copies of the descriptors for
 as long as it lives: then neither the caller's death nor the launcher's would be an end of file.
@@ -42,7 +42,7 @@ _ours: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
 
 def _let_go() -> None:
-    """Close, in a fork of this process, the ties of its containers."""
+    """Close the pipes to all launchers, in a fork of the process that started them."""
     for end in list(_ours):
         end.close()
 
@@ -65,7 +65,7 @@ def undisturbed(action: Callable[[], T]) -> T:
 
 
 def insist(end: Callable[[], object], ended: Callable[[], bool]) -> None:
-    """Call `end` until it returns or `ended` is true; then raise the interrupt that came.
+    """Call `end` until it succeeds or `ended` is true; then raise the interrupt, if one came.
 
     For what needs nobody's consent, such as the end of what was killed: the kernel needs a moment.
     Signals wait meanwhile: of two in a row, the second would come while the first is being caught.
@@ -95,7 +95,7 @@ def insist(end: Callable[[], object], ended: Callable[[], bool]) -> None:
 
 
 def pipe() -> tuple[FileIO, FileIO]:
-    """Return the reading and the writing end of a pipe, neither of which a fork keeps.
+    """Return the reading and the writing end of a pipe, both of which are closed in forks.
 
     Both are close-on-exec and none is a standard stream, also where one of these is closed.
     """
@@ -114,7 +114,7 @@ def _pipe() -> tuple[FileIO, FileIO]:
 
 
 def rehearse(pipes: int, nulls: int) -> None:
-    """Check that so many pipes and null devices can be opened at once; raises OSError.
+    """Check that this many pipes and null devices can be opened at once; raises OSError.
 
     They are files, which close themselves if an interrupt comes before that.
     """
@@ -146,14 +146,14 @@ def _above_standard(file: FileIO) -> FileIO:
 
 
 def _close(*files: FileIO) -> None:
-    """Close files, with no fork meanwhile, which would keep their descriptors."""
+    """Close files while no fork can happen, which would keep their descriptors open."""
     with no_fork:
         for file in files:
             file.close()
 
 
 def _wait_readable(file: FileIO, seconds: float | None) -> bool:
-    """Wait until a file can be read or is at its end; False when the time is over."""
+    """Wait until a file is readable or at its end; return False after `seconds`."""
     poller = select.poll()
     poller.register(file, select.POLLIN)
     if seconds is None:
@@ -166,7 +166,7 @@ def _wait_readable(file: FileIO, seconds: float | None) -> bool:
 
 
 class Lifeline:
-    """A pipe that a container's life hangs on: the launcher kills all when it gets data or an end.
+    """A pipe that keeps a container alive: the launcher kills all of it at data or end of file.
 
     `end` is the launcher's descriptor. It stays open here too: so a write can never raise SIGPIPE,
     which the caller may not ignore.
@@ -178,11 +178,11 @@ class Lifeline:
 
     @property
     def closed(self) -> bool:
-        """Whether the lifeline is cut or closed, if only in a fork."""
+        """Whether the lifeline is closed in this process."""
         return self._writer.closed
 
     def cut(self) -> None:
-        """Let the launcher kill everything in the container."""
+        """Have the launcher kill everything in the container."""
         self._writer.write(b"\n")
         self.close()
 
@@ -192,7 +192,7 @@ class Lifeline:
 
 
 class Pidfd:
-    """A descriptor of a process, which no later process of the same pid replaces; pidfd_open(2).
+    """A descriptor that refers to one process, even after its pid is reused; pidfd_open(2).
 
     Any thread may use it: it stays open until nobody waits any more.
     """
@@ -207,7 +207,7 @@ class Pidfd:
 
     @property
     def descriptor(self) -> int | None:
-        """The pidfd, which can be read once the process has ended; None where it had at once."""
+        """The pidfd, which is readable once the process has ended; None if it had ended already."""
         return None if self._file is None else self._file.fileno()
 
     def send(self, number: int) -> None:
@@ -242,7 +242,7 @@ class Pidfd:
 
 
 class Report:
-    """The events that a launcher has told so far on --json-status, whose descriptor is `end`.
+    """The events that a launcher has reported so far on --json-status, the descriptor `end`.
 
     `events` maps the name of an event to its latest record; `ended` says that no more can come.
     """
@@ -257,7 +257,7 @@ class Report:
 
     @property
     def source(self) -> int:
-        """The descriptor that becomes readable when there are events."""
+        """The descriptor that becomes readable when there are new events."""
         return self._reader.fileno()
 
     @property
@@ -266,7 +266,7 @@ class Report:
         return self._reader.closed
 
     def launched(self) -> None:
-        """Close the writing end, which the launcher has now."""
+        """Close the writing end, of which the launcher has a copy now."""
         _close(self._writer)
 
     def wait(self, seconds: float | None) -> bool:
@@ -291,7 +291,7 @@ class Report:
 
 
 def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
-    """Return the exception for a `failed` event, with options in Python's words (`wording`).
+    """Return the exception for a `failed` event, with options spelled as Python keywords.
 
     A program that could not be executed, and a directory that could not be entered, are also what
     exec and chdir(2) raise locally: FileNotFoundError, PermissionError, ...
@@ -313,7 +313,7 @@ def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
 
 
 def _local(kind: type[SetupError], step: str, fields: dict[str, Any]) -> SetupError:
-    """Return an error that is also the built-in exception for its errno."""
+    """Return an error that is also the built-in exception class for its errno."""
     error = _mixed(kind, type(OSError(fields["errno"], "")))(step, **fields)
     error.filename = error.path
     return error
@@ -323,7 +323,7 @@ _mixtures: dict[tuple[type[SetupError], type[OSError]], type[SetupError]] = {}
 
 
 def _mixed(kind: type[SetupError], builtin: type[OSError]) -> type[SetupError]:
-    """Return a class of both kinds of errors, which is shown and pickles as the first."""
+    """Return a class that derives from both errors, and is shown and pickled as the first."""
 
     def reduce(self: SetupError) -> tuple[Any, ...]:
         return _local, (kind, self.step, self._fields()), self._notes()

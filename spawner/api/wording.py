@@ -1,4 +1,4 @@
-"""Translate marked options in the launcher's messages for Python: `--setuid 0` becomes `user=0`.
+"""Translate options in the launcher's messages into Python keywords: `--setuid 0` to `user=0`.
 
 Messages and hints are made where the options are, which mark them (`errors.mark`); read only when
 there's one to show.
@@ -21,7 +21,7 @@ _Error = TypeVar("_Error", bound=SpawnerError)
 
 NEW = "unshare"
 JOINED = "namespaces"
-"""The keywords that name kinds of namespaces: of new ones, and of those that are joined."""
+"""The keyword that names kinds of namespaces where these are joined; NEW where they are new."""
 
 _KEYWORDS = {keyword.option: name for name, keyword in keywords.TABLE.items() if keyword.option}
 _KEYWORDS |= {"pass-fd": "pass_fds", "target-env": "target_env", "env": "env"}
@@ -38,7 +38,7 @@ _OWN: dict[str, tuple[str, Callable[[], int]]] = {
 
 
 def python(text: str, kinds: str = NEW) -> str:
-    """Return a message or hint with keywords in the place of marked options.
+    """Return a message or hint with its marked options replaced by keywords.
 
     `kinds` is the keyword that stands for the flag of a kind of namespace.
     """
@@ -65,7 +65,7 @@ def _keyword(option: str, kinds: str) -> str:
 
 
 def spec_error(error: SpecError | UsageError, kinds: str = NEW) -> SpecError:
-    """Return the error in Python's words for an error of the command line's."""
+    """Return a command line's error as a SpecError whose message names keywords."""
     message, hint = str(error), error.hint
     if isinstance(error, UsageError) and error.refused is not None:
         option, reason = error.refused
@@ -74,7 +74,7 @@ def spec_error(error: SpecError | UsageError, kinds: str = NEW) -> SpecError:
 
 
 def noted(error: _Error) -> _Error:
-    """Return an error after adding its hint to its traceback."""
+    """Return an error with its hint added as a note to the traceback."""
     if error.hint:
         error.add_note(f"hint: {error.hint}")
     return error

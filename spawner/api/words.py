@@ -1,4 +1,4 @@
-"""Turn the arguments of `run` and its like into the launcher's command line."""
+"""Turn the arguments of `run` and related functions into the launcher's command line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
     "capture_output": ((False,), "run() accepts it; here it's stdout=PIPE, stderr=PIPE"),
     "check": ((False,), "run() accepts it"),
 }
-"""Keywords that others have: the values that ask for nothing, and what is to be done instead."""
+"""Keywords of subprocess that aren't supported: the harmless values, and what to use instead."""
 
 _BY_OPTION = {
     each.option.replace("-", "_"): name for name, each in keywords.TABLE.items() if each.option
@@ -75,7 +75,7 @@ def command(args: Command, given: Mapping[str, Any]) -> list[str]:
 
 
 def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ids of users and groups given by name, looked up as subprocess does.
+    """Return the ids of users and groups that were given by name, looked up as subprocess does.
 
     The launcher could, too; but the command line is read here first, and a process of the caller's
     that asks getent(1) would be a fork. A user who is named brings the login group along. Raises
@@ -136,7 +136,7 @@ def spell(name: str, keyword: keywords.Keyword, value: object) -> Sequence[str]:
 
 
 def program(args: Command) -> list[str]:
-    """Return the program and its arguments; a single word is a program without any.
+    """Return the program and its arguments as a list; a single word is a program without arguments.
 
     Raises TypeError and SpecError.
     """
@@ -206,7 +206,7 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
 
 
 def _meant(name: str, names: Sequence[str]) -> str:
-    """Return which keyword was probably meant, as the end of a sentence."""
+    """Return which keyword was probably meant, as the end of an error message."""
     if name in keywords.TABLE:
         return ": that keyword is only for new containers"
     if name in NAMESPACES and "unshare" in names:

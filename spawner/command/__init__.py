@@ -1,1 +1,1 @@
-"""The command line beyond a plain run: its options, and the other commands."""
+"""The full command line: the options beyond a plain run, and the other commands."""

@@ -1,4 +1,4 @@
-"""Read a command line that asks for more than to run a program, and prepare what it asks for."""
+"""Parse a full command line, and prepare what it asks for."""
 
 import _signal
 import gc
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Asked(Frozen):
-    """What a command line asks to launch, with its report, its lifelines and our descriptors.
+    """What a command line asks to launch, with the report, the lifelines and pyspawn's descriptors.
 
     `background` is for programs that don't get the terminal's foreground right away. `telling` is
     the kernel that explains what happens, if that was asked for.
@@ -109,13 +109,13 @@ def _open_words(words: list[str], program: int) -> list[str]:
 
 
 def _without_value(variable: str) -> str:
-    """Return NAME=* for NAME=VALUE: never longer, since the words are rewritten in place."""
+    """Return NAME=* for NAME=VALUE, which is never longer, since words are rewritten in place."""
     name, equals, value = variable.partition("=")
     return f"{name}{equals}*" if value else variable
 
 
 def _known_elsewhere(error: UsageError, front: "ModuleType") -> str | None:
-    """Return the hint for an option that pyspawn lacks and another tool has."""
+    """Return the hint for an option that pyspawn lacks and a similar tool has."""
     if error.unknown is None:
         return None
     from spawner.command import foreign
@@ -202,7 +202,7 @@ def _descriptor(values: "dict[str, Any]", name: str, *, writes: bool = False) ->
 
 
 def _parent_lifeline(parent: int) -> list[int]:
-    """Return descriptors that become readable when the process that started us dies.
+    """Return descriptors that become readable when pyspawn's parent process dies.
 
     A parent outside our PID namespace has no pid here: then the kernel kills us in its place.
     """
@@ -218,7 +218,7 @@ def _parent_lifeline(parent: int) -> list[int]:
 
 
 def _is_adopted(parent: int) -> bool:
-    """Tell whether our parent had died before we could look.
+    """Tell whether pyspawn's parent had died before it could be watched.
 
     Then our parent is the process that adopted us, usually of another session: a process is born
     into the session of its parent, setsid(2). One that leads a session, as after setsid(1), can't

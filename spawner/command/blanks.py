@@ -1,4 +1,4 @@
-"""Accept values after a blank for options whose values follow a `=`, as other tools do; pure.
+"""Accept `--option VALUE` for options whose value has to follow a `=`, as other tools do.
 
 After a flag whose value is optional comes PROGRAM. Where a word can't be that, it's the value:
 `--net host -- app`, `--unshare pid net -- app`, `--init /usr/bin/tini app`, `--dry-run json app`.
@@ -23,7 +23,7 @@ _PLACES = ("/proc/", "/run/netns/", "/var/run/netns/")
 
 
 def joined(table: "Iterable[Option]", words: "Sequence[str]", program: int) -> list[str] | None:
-    """Return a command line with one value after a blank joined to its option by a `=`.
+    """Return a command line in which such options and their values are joined by a `=`.
 
     None where there's no such value. By our own rules the last `program` words are PROGRAM.
     """

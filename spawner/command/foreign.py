@@ -34,7 +34,7 @@ _PYINIT = {
     "kill-after": "SECONDS",
     "term-signal": "SIGNAL",
 }
-"""Options of pyinit's that make sense under `pyspawn --init`, and what their variables hold."""
+"""pyinit's options that are useful under `pyspawn --init`, and the values of their variables."""
 
 
 def _variable(name: str, value: str) -> str:
@@ -61,7 +61,7 @@ _MORE = {
     "--follow-context": f"PROGRAM has a security context of its own: {_NO_NEED}",
     "--join-cgroup": "control groups aren't joined: start pyspawn in the control group for PROGRAM",
 }
-"""What tools have that few ask for."""
+"""Hints for less common options of other tools."""
 
 _BOTH = {
     **_MORE,
@@ -123,7 +123,7 @@ RUN: "Mapping[str, str]" = {
     "--root": "use --rootfs DIR",
     "-e": "use --env NAME=VALUE",
 }
-"""What to say of an option that `pyspawn run` doesn't know, by its spelling."""
+"""Hints for options that `pyspawn run` doesn't know, by their spelling."""
 
 EXEC: "Mapping[str, str]" = {
     **_BOTH,
@@ -140,7 +140,7 @@ EXEC: "Mapping[str, str]" = {
     "--root": f"the root directory of a process is joined with its mounts: {_NO_NEED}",
     "-e": "use --env NAME=VALUE, or --target-env for all variables of the target",
 }
-"""What to say of an option that `pyspawn exec` doesn't know, by its spelling."""
+"""Hints for options that `pyspawn exec` doesn't know, by their spelling."""
 
 TAKEN: "Mapping[str, str]" = {
     "-u": "-u is --uts here and accepts no value; the user of PROGRAM is --setuid UID",
@@ -150,4 +150,4 @@ TAKEN: "Mapping[str, str]" = {
     "--mount": f"--mount is the mount namespace here; mounts are {_BIND}, and --tmpfs DST",
     "-m": f"-m is --mount here and accepts no value; {_LIMITS}",
 }
-"""What to say of an option that means something else here, and has no value in the next word."""
+"""Hints for options that mean something else in pyspawn, where a value follows as the next word."""

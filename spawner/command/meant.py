@@ -1,4 +1,4 @@
-"""Guess what was meant by a program that can't be executed, for a hint; read only then.
+"""Guess what was meant by a word that can't be executed, for a hint.
 
 It's about how it stands on the command line: what the name itself shows is for pyinit.execerror.
 """
@@ -15,7 +15,7 @@ _COMMANDS = ("run", "exec", "release", "zombies")
 
 
 def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = None) -> str | None:
-    """Return the hint for the command line `words`, of which `program` is the end.
+    """Return the hint for the command line `words`, which ends in `program`.
 
     `found` is the hint that the file itself gave. Behind `--` a program is a program.
     """
@@ -48,7 +48,7 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
 
 
 def _command(word: str) -> str | None:
-    """Return the hint for a first word that is nearly a command of ours."""
+    """Return the hint for a first word that resembles a command of pyspawn, such as `exec`."""
     if word in ("help", "version"):
         return f"did you mean pyspawn --{word}?"
     import difflib

@@ -157,14 +157,14 @@ def _flag(name: str) -> Option:
 
 
 _NETWORKS = ("none", "loopback", "slirp4netns", "pasta")
-"""Kinds of networks that --net=KIND may name as well, as docker(1) has it."""
+"""Kinds of networks that --net=KIND accepts too, as in docker(1)."""
 
 FLAGS = tuple(
     # In the order of unshare(1); what it doesn't know comes last.
     _flag(name)
     for name in sorted(KINDS, key=lambda name: "muinpUCT".find(KINDS[name].short) % 9)
 )
-"""The flags of unshare(1), in its spelling."""
+"""The options that stand for kinds of namespaces, spelled as in unshare(1)."""
 
 NETWORK = (
     Option(
@@ -180,7 +180,7 @@ NETWORK = (
         help="Publish the last PORT, the container's, at the first PORT of this host. Repeatable.",
     ),
 )
-"""What a network is asked for by."""
+"""The options for networks."""
 
 IDS = (
     Option(
@@ -237,7 +237,7 @@ IDS = (
         help="Give PROGRAM these supplementary groups; none for an empty list.",
     ),
 )
-"""What maps, and who the program is, are asked for by."""
+"""The options for id maps, and for the program's user and groups."""
 
 
 def _bind(name: str, purpose: str) -> Option:
@@ -304,7 +304,7 @@ MOUNTS = (
         "with pts of its own and shm; no others.",
     ),
 )
-"""What mounts are asked for by."""
+"""The options for mounts."""
 
 LIMITS = (
     Option(
@@ -326,7 +326,7 @@ LIMITS = (
         "out.",
     ),
 )
-"""What limits are asked for by."""
+"""The options for resource limits."""
 
 RIGHTS = (
     Option(
@@ -366,7 +366,7 @@ KEEP = (
         "`pyspawn release DIR`.",
     ),
 )
-"""What is kept is asked for by this."""
+"""The option for keeping namespaces as files."""
 
 TABLE = (
     Option(
@@ -486,7 +486,7 @@ WISHES = {
     "spawner.net.network": NETWORK,
     "spawner.rights.rights": RIGHTS,
 }
-"""The options of each subject, by the module whose `wish` says what they ask for.
+"""The options of each subject, by the module whose `wish` reads them.
 
 They stand here, and not there, since each start with options reads all of them.
 """
@@ -530,7 +530,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
 
 
 def wishes(values: "Mapping[str, Any]", choice: Choice) -> "list[Wish]":
-    """Return what the options ask for beyond a plain run; it may add to `choice`.
+    """Return the wishes that the options express; a wish may add namespaces to `choice`.
 
     Raises UsageError and SpecError.
     """
@@ -559,7 +559,7 @@ def shell() -> str:
 
 
 def _in_our_words(values: "Mapping[str, Any]") -> "dict[str, Any]":
-    """Return the values with docker(1)'s values for kinds of namespaces translated to ours."""
+    """Return the values with docker(1)'s words for namespaces translated to pyspawn's."""
     found = dict(values)
     for flag in FLAGS:
         value = found.get(flag.name)
@@ -574,5 +574,5 @@ def _in_our_words(values: "Mapping[str, Any]") -> "dict[str, Any]":
 
 
 def _is_file(value: "str | bool | None") -> bool:
-    """Tell whether the flag of a namespace names one to join."""
+    """Tell whether the option for a kind of namespace has a file to join as its value."""
     return isinstance(value, str)

@@ -69,7 +69,7 @@ class Zombie:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A process that holds zombies: the only one that could reap them.
+    """A process that has zombies as children, which only it could reap.
 
     `pid` is 0 for a parent outside of the PID namespace that is looked at, and `name` is None
     where it can't be seen. `init` says that it is PID 1 of a PID namespace; `stopped`, that it was
@@ -115,7 +115,7 @@ class Parent:
 
 
 class _Process(NamedTuple):
-    """The state of a process; `handle` equals only that of the same process."""
+    """The state of a process; `handle` compares equal only for the same process."""
 
     handle: psutil.Process
     ppid: int
@@ -287,7 +287,7 @@ def _fail(message: str, hint: str | None) -> int:
 
 
 def _print(descriptor: int, text: str) -> None:
-    """Write all of `text` to a descriptor; a reader that has gone is no error."""
+    """Write all of `text` to a descriptor; a reader that has gone is not an error."""
     rest = text.encode("utf-8", "backslashreplace")
     try:
         while rest:
@@ -302,7 +302,7 @@ def _as_json(found: list[Parent]) -> str:
 
 
 def _as_table(found: list[Parent]) -> str:
-    """Return a table for people: a line for each parent."""
+    """Return a table with one line for each parent."""
     if not found:
         return "no zombies\n"
     rows = [("PARENT", "NAME", "ZOMBIES", "OLDEST", "PID 1", "WHAT TO DO")]

@@ -1,1 +1,1 @@
-"""The host as it is found."""
+"""What pyspawn looks up about the host."""

@@ -1,4 +1,4 @@
-"""Wait for the ends of processes that were killed, but not for ever.
+"""Wait for killed processes to end, but not forever.
 
 SIGKILL ends every process but those that the kernel can't take out of what they are in: an
 uninterruptible sleep (state D, as for a file system whose server is dead), a freezer, or a tracer
@@ -25,10 +25,10 @@ _THREADS = 17
 """Where the number of threads stands in `stat`: the first of them may end before the others."""
 
 _AGAIN = 0.05
-"""Seconds between two looks, where no descriptor tells of an end."""
+"""Seconds between two checks where no descriptor reports the end."""
 
 _MOST = 64
-"""Processes that are waited for at a time: a descriptor for each."""
+"""The most processes to wait for at a time, with a descriptor for each."""
 
 
 def is_gone(pid: int) -> bool:
@@ -65,7 +65,7 @@ def wait(pids: "Iterable[int]", seconds: float) -> bool:
 
 
 def reap(pid: int, seconds: float = LIMIT) -> int | None:
-    """Reap a child that is to end within some seconds; return its wait status, None if it doesn't.
+    """Reap a child within some seconds; return its wait status, or None if it doesn't end.
 
     None where it lives on, or somebody else has reaped it, or a tracer holds it.
     """
@@ -95,7 +95,7 @@ def stuck(top: int) -> list[int]:
 
 
 def told(pid: int) -> str:
-    """Return a line that says that a process outlives its SIGKILL, and why."""
+    """Return a message that a process outlives its SIGKILL, and why."""
     name = _name(pid)
     why = {
         "D": "in an uninterruptible sleep (state D)",

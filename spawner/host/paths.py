@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     Absent = Callable[[int, str, bool], None]
 
 FORMAT, REGULAR, DIRECTORY, LINK = 0o170000, 0o100000, 0o040000, 0o120000
-"""The bits of a mode that tell a file's type, and three of the types, inode(7)."""
+"""Bits of st_mode that tell a file's type, and three of the types, inode(7)."""
 
 MOST_LINKS = 40
-"""Symbolic links that a path may lead through, path_resolution(7)."""
+"""The most symbolic links that a path may lead through, path_resolution(7)."""
 
 _FLAGS = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
@@ -42,7 +42,7 @@ def open_directory(path: str) -> int:
 
 
 def follow_directory(path: str) -> int:
-    """Return a descriptor (O_PATH) of the directory that a path leads to; we follow the links.
+    """Return a descriptor (O_PATH) of a directory, following symbolic links by their text.
 
     So a link of /proc, to a descriptor for instance, leads where its text says, and never out of
     our root, proc_pid_fd(5). Raises OSError, as chdir(2) would.
@@ -142,7 +142,7 @@ def _back(way: list[tuple[str, int]], length: int) -> None:
 
 
 def _start(path: str) -> int:
-    """Return a file descriptor for the directory where a path begins: the root or our own."""
+    """Return a descriptor of the directory where a path begins: the root or the working one."""
     return posix.open("/" if path.startswith("/") else ".", _FLAGS | posix.O_DIRECTORY)
 
 
@@ -157,7 +157,7 @@ def _text(word: str, directory: int) -> str:
 
 
 def _check(descriptor: int) -> None:
-    """Raise OSError for anything but a directory."""
+    """Raise OSError unless the file is a directory."""
     kind = posix.fstat(descriptor).st_mode & FORMAT
     if kind != DIRECTORY:
         number = errno.ELOOP if kind == LINK else errno.ENOTDIR
@@ -165,5 +165,5 @@ def _check(descriptor: int) -> None:
 
 
 def identity(status: posix.stat_result) -> tuple[int, int]:
-    """Return what tells a file from all others, inode(7)."""
+    """Return the device and inode that identify a file, inode(7)."""
     return status.st_dev, status.st_ino

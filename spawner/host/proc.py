@@ -1,4 +1,4 @@
-"""Read and parse small files whole: those of /proc about processes, and the host's set-up.
+"""Read and parse files of /proc and the host's configuration files.
 
 Who judges by what stands there decides what an absent file means: `read` and `text` raise, the
 others say in their first lines what they return instead. All of it is read after a failure, or for
@@ -20,11 +20,11 @@ _CAPABILITIES = """
 """
 
 CAPABILITIES = {f"CAP_{name}": number for number, name in enumerate(_CAPABILITIES.split())}
-"""Every capability, by the kernel's name, and its bit in the sets, linux/capability.h."""
+"""The bit numbers of the capabilities that pyspawn checks, linux/capability.h."""
 
 
 def read(path: str, *, proc: int | None = None, most: int | None = None) -> bytes:
-    """Return the content of a file, at least the first `most` bytes of a longer one.
+    """Return the content of a file, or at least the first `most` bytes of it.
 
     `proc` is an open /proc in which a path of it is looked up. Raises SyscallError.
     """
@@ -57,7 +57,7 @@ def text(path: str) -> str:
 
 
 def contents(path: str) -> str:
-    """Return the text of a file of the host's set-up, "" where there is no such file.
+    """Return the text of a configuration file of the host, or "" if the file doesn't exist.
 
     Raises SetupError where it is closed to us, and SyscallError.
     """
@@ -86,7 +86,7 @@ def fields(lines: str) -> dict[str, str]:
 
 
 def status() -> dict[str, str]:
-    """Return the fields of our own status, proc_pid_status(5); none without a /proc."""
+    """Return the fields of this process's status, proc_pid_status(5); none without a /proc."""
     return fields(contents("/proc/self/status"))
 
 
@@ -115,12 +115,12 @@ class Mount:
 
     @property
     def below(self) -> str:
-        """The mount point as the beginning of the paths below it: "/", "/proc/"."""
+        """The prefix of all paths below the mount point, such as "/" or "/proc/"."""
         return self.point.rstrip("/") + "/"
 
 
 def mounts(lines: str) -> list[Mount]:
-    """Return the mounts in the text of a mountinfo; what isn't one is left out."""
+    """Return the mounts in the text of a mountinfo file, skipping lines that aren't valid."""
     found = []
     for line in lines.split("\n"):
         try:
@@ -131,7 +131,7 @@ def mounts(lines: str) -> list[Mount]:
 
 
 def stat(pid: int) -> list[str]:
-    """Return the fields after the command name in /proc/PID/stat; none where there's no process."""
+    """Return the fields after the command name in /proc/PID/stat; none if the process is gone."""
     try:
         return after_name(read(f"/proc/{pid}/stat"))
     except SyscallError:
@@ -139,13 +139,13 @@ def stat(pid: int) -> list[str]:
 
 
 def after_name(line: bytes) -> list[str]:
-    """Return the fields after the command name in a line of proc_pid_stat(5): the state first."""
+    """Return the fields after the command name in a line of proc_pid_stat(5), the state first."""
     # The name, in parentheses, may hold anything.
     return line.rpartition(b")")[2].decode("ascii").split()
 
 
 def children(pid: int) -> list[int]:
-    """Return the children of a process, by the list of each of its threads, proc_pid_task(5).
+    """Return the pids of a process's children, listed by each of its threads, proc_pid_task(5).
 
     Those that were seen so far where it's gone, none where it's out of our sight or this kernel has
     no such lists.

@@ -1,4 +1,4 @@
-"""Find programs of the host, and say how root runs this one.
+"""Find the host's programs, and tell how root runs this pyspawn.
 
 They are found by PATH, in directories named from the root only, so that nothing that lies in the
 working directory is ever run.
@@ -10,7 +10,7 @@ import sys
 from spawner.host.paths import FORMAT, REGULAR
 
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where programs are where no PATH says so."""
+"""The directories to search where PATH isn't set."""
 
 
 def find(name: str, search_path: bytes | None) -> str | None:

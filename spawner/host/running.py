@@ -1,4 +1,4 @@
-"""Runs programs of the host for the launcher: newuidmap, newgidmap, getsubids, getent.
+"""Run the host's programs for the launcher: newuidmap, newgidmap, getsubids, getent.
 
 They run from outside of every new namespace, with all signals blocked, as the launcher has them: a
 ^C meanwhile is the launcher's, and comes after.
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Answer = tuple[int, str, str]
-    """Exit status (or -SIGNAL), output and complaints."""
+    """Exit status (or -SIGNAL), standard output and standard error of a program."""
 
     Wait = Callable[..., set[int]]
-    """Waits until one of some descriptors can be read; returns those that can."""
+    """A function that waits until any of some descriptors is readable, and returns the readable."""
 
 
 def run(arguments: "Sequence[str]", wait: "Wait") -> "Answer":
@@ -57,7 +57,7 @@ def run(arguments: "Sequence[str]", wait: "Wait") -> "Answer":
 
 
 def _read(readers: tuple[int, int], wait: "Wait") -> list[str]:
-    """Return what two pipes deliver until both are at their end."""
+    """Return what two pipes deliver until both reach end of file."""
     blocks: dict[int, list[bytes]] = {reader: [] for reader in readers}
     left = set(readers)
     while left:

@@ -1,4 +1,4 @@
-"""The steps that maps and credentials need beyond those of a plain run.
+"""The steps that write id maps by helpers, and that change the program's credentials.
 
 Credentials come last, credentials(7): groups, then the group, then the user, since each needs a
 right that goes with the next. Supplementary groups that aren't named are dropped by whoever becomes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def map_ids_by(path: str, kind: str, wanted: "IdMap", watched: "Iterable[int]" = ()) -> Step:
-    """Write a map of the stage's user namespace by newuidmap or newgidmap, which is at `path`.
+    """Write a map of the stage's user namespace with newuidmap or newgidmap, found at `path`.
 
     From outside: it runs with root's rights there, and checks that the ranges are the caller's.
     `watched` are the launcher's lifelines.
@@ -64,12 +64,12 @@ def _hint(path: str, kind: str) -> str:
 
 
 def named(spec: "Spec") -> Identity:
-    """Return the identity that is wished for, else that of a plain run."""
+    """Return the identity that was asked for, or that of a plain run."""
     return spec.wish(Identity) or Identity()
 
 
 def become(identity: Identity, *, groups_stay: bool) -> "Iterator[Step]":
-    """Yield the steps by which the init gets the ids that the program is to have.
+    """Yield the steps that give the init the ids that the program is to have.
 
     With `groups_stay` the supplementary groups can't be dropped.
     """

@@ -1,4 +1,4 @@
-"""Ask the helper programs for ids: newuidmap, newgidmap, getsubids, getent.
+"""Run the helper programs for ids: newuidmap, newgidmap, getsubids, getent.
 
 They may ask a directory service that doesn't answer: so a signal to end has them killed after a
 while, and the end of the caller at once (`making.Ear`).

@@ -1,4 +1,4 @@
-"""The users and groups in a container, and those of the program: a value that checks itself."""
+"""The id maps of a container and the ids of its program, as a value that checks itself."""
 
 from spawner.errors import SpecError, mark
 from spawner.ids.idmap import MAX_ID
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spawner.spec import Choice, Spec
 
 NGROUPS_MAX = 65536
-"""Supplementary groups that a process can have, linux/limits.h."""
+"""The most supplementary groups that a process can have, linux/limits.h."""
 
 
 class Identity(Wish):
@@ -44,7 +44,7 @@ class Identity(Wish):
 
     @property
     def is_own(self) -> bool:
-        """Whether only other numbers for the caller's own ids are wanted."""
+        """Whether the maps hold only the caller's own user and group ids."""
         return (
             None not in (self.map_user, self.map_group)
             and (self.user_map, self.group_map, self.setgroups) == (None, None, None)
@@ -53,12 +53,12 @@ class Identity(Wish):
 
     @property
     def chooses(self) -> bool:
-        """Whether the program gets other ids than the caller's, or may."""
+        """Whether the program may get other ids than the caller's."""
         return (self.user, self.group, self.groups) != (None, None, None)
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
-        """The user namespace, for each field that is about one."""
+        """The user namespace, with a message for each setting that needs it."""
         for kind, whole, auto in (
             ("user", self.user_map, self.auto_users),
             ("group", self.group_map, self.auto_groups),
@@ -89,7 +89,7 @@ class Identity(Wish):
             raise SpecError(f"setgroups is allow or deny, not {self.setgroups!r}")
 
     def check(self, spec: "Spec") -> None:
-        """Raise SpecError for ids that depend on a user namespace which isn't sure to be new."""
+        """Raise SpecError for ids that need a new user namespace where that is only optional."""
         for kind, mapped in (("user", self.map_user), ("group", self.map_group)):
             if mapped and "user" not in spec.namespaces.wanted:
                 raise SpecError(
@@ -106,7 +106,7 @@ class Identity(Wish):
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Identity | None:
-    """Return the identity that the options ask for, None for that of a plain run.
+    """Return the identity that the options ask for, or None for that of a plain run.
 
     Raises UsageError and SpecError.
     """
@@ -161,7 +161,7 @@ def _maps(values: "Mapping[str, Any]", kind: str, own: int) -> "dict[str, Any]":
 
 
 def _group(values: "Mapping[str, Any]") -> int | None:
-    """Return the group that was named, or the login group of a user who was named."""
+    """Return the group that was named, or else the login group of the user who was named."""
     if "setgid" in values or "setuid" not in values:
         return values.get("setgid")
     user: User | int = values["setuid"]

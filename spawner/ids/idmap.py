@@ -9,24 +9,24 @@ from spawner.errors import SpecError
 from spawner.spec import Frozen
 
 MAX_ID = 4294967294
-"""The greatest user or group id: the one above it, (uid_t) -1, means none, credentials(7)."""
+"""The greatest user or group id; the next one, (uid_t) -1, means none, credentials(7)."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     Run = tuple[int, int]
-    """So many ids from one on: (first, count)."""
+    """A run of consecutive ids: (first, count)."""
 
 MAX_EXTENTS = 340
-"""Extents in a map since Linux 4.15, linux/user_namespace.h (UID_GID_MAP_MAX_EXTENTS)."""
+"""The most extents in a map, linux/user_namespace.h (UID_GID_MAP_MAX_EXTENTS)."""
 
 AUTO = "auto"
-"""Stands for the caller's whole subordinate range in a list of extents."""
+"""Stands for all of the caller's subordinate ids in a list of extents."""
 
 
 def unknown(name: str, database: str) -> str:
-    """Return the message that a name isn't in the database "passwd" or "group"."""
+    """Return the message for a name that isn't in the database "passwd" or "group"."""
     kind = "user" if database == "passwd" else "group"
     return (
         f"{name!r} is neither a {kind} of this host (`getent {database}` shows them) nor an id "
@@ -47,7 +47,7 @@ def identities(word: str) -> tuple[int, ...]:
 
 
 class Extent(Frozen):
-    """`count` ids in a row: from `inner` on inside, from `outer` on outside.
+    """`count` consecutive ids, from `inner` on inside and from `outer` on outside.
 
     Raises SpecError for what isn't an id.
     """
@@ -70,7 +70,7 @@ class Extent(Frozen):
         return f"{self.inner}:{self.outer}:{self.count}"
 
     def part(self, start: int, count: int) -> "Extent":
-        """Return the `count` ids from the one at `start` on, 0 being the first."""
+        """Return the part of the extent with `count` ids, beginning `start` ids after its first."""
         return Extent(self.inner + start, self.outer + start, count)
 
 
@@ -117,7 +117,7 @@ _UNSHARES = {
     "all": f"name the ids: for root, 0:0:{MAX_ID + 1}",
     "subids": "auto maps subordinate ids, from the lowest free id on",
 }
-"""Words that only unshare(1) accepts, and what to do here."""
+"""Words that only unshare(1) accepts, with what to write here instead."""
 
 
 def extent_or_auto(word: str) -> Extent | str:
@@ -128,7 +128,7 @@ def extent_or_auto(word: str) -> Extent | str:
 
 
 class IdMap(Frozen):
-    """A whole map: extents that don't overlap, inside or outside, in their order.
+    """A user or group id map: a list of extents that don't overlap, inside or outside.
 
     Takes extents, (inner, outer, count) or INNER:OUTER:COUNT in any iterable, or text with spaces
     between them. It compares by them. Raises SpecError, which shows the map, where ids are mapped
@@ -175,21 +175,21 @@ class IdMap(Frozen):
         return "\n".join(f"{item.inner} {item.outer} {item.count}" for item in self.extents)
 
     def to_outer(self, inner: int) -> int | None:
-        """Return the outer id that an inner id is mapped to, None where it isn't mapped."""
+        """Return the outer id that an inner id is mapped to, or None if it isn't mapped."""
         for item in self.extents:
             if 0 <= inner - item.inner < item.count:
                 return item.outer + inner - item.inner
         return None
 
     def to_inner(self, outer: int) -> int | None:
-        """Return the inner id that an outer id is mapped to, None where it isn't mapped."""
+        """Return the inner id that an outer id is mapped to, or None if it isn't mapped."""
         for item in self.extents:
             if 0 <= outer - item.outer < item.count:
                 return item.inner + outer - item.outer
         return None
 
     def split(self, parent: "IdMap") -> "IdMap":
-        """Return the same map, split so that no extent spans two extents of the map around it.
+        """Return the map split so that no extent crosses an extent boundary of the parent's map.
 
         The kernel refuses one that does, and ids that the user namespace outside, whose own map is
         `parent`, doesn't have. Those raise SpecError here.
@@ -212,7 +212,7 @@ class IdMap(Frozen):
 
 
 def _together(parent: IdMap, start: int) -> int:
-    """Return how many ids from `start` on one extent of the map around holds."""
+    """Return how many ids from `start` on lie in the same extent of the parent's map."""
     for item in parent.extents:
         if 0 <= start - item.inner < item.count:
             return item.inner + item.count - start
@@ -220,12 +220,12 @@ def _together(parent: IdMap, start: int) -> int:
 
 
 def parse(text: str) -> IdMap:
-    """Return the map in the lines of a /proc/PID/uid_map; raises ValueError."""
+    """Return the map in the text of a /proc/PID/uid_map; raises ValueError."""
     return IdMap(Extent(*map(int, line.split())) for line in text.splitlines())
 
 
 def free(start: int, count: int, taken: "Iterable[Run]") -> "Iterator[Run]":
-    """Yield the runs of ids in the `count` from `start` on that are in none of `taken`."""
+    """Yield the runs of ids among the `count` from `start` on that aren't in `taken`."""
     end = start + count
     for first, number in sorted(taken):
         if first + number <= start:
@@ -240,7 +240,7 @@ def free(start: int, count: int, taken: "Iterable[Run]") -> "Iterator[Run]":
 
 
 def fill(extents: "Iterable[Extent]", ranges: "Iterable[Run]") -> IdMap:
-    """Return a map of `extents`, filled up with all the ids of `ranges`.
+    """Return a map of `extents`, to which all ids of `ranges` are added.
 
     They become the ids inside that the extents leave free, from the lowest on. An id that one of
     the extents, or an earlier range, has mapped already is mapped once.

@@ -1,4 +1,4 @@
-"""Find the maps of a container's ids, before anything is made.
+"""Find the id maps of a container before anything is made.
 
 1. The extents that were named, the caller's own id, and then the subordinate range (`subid`) where
    that is asked for, add up to a map of users and one of groups.
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 _WORDS = {"uid": "user", "gid": "group"}
 
 _OWN_ID, _AUTO, _GROUPS = map(mark, ("--map-root-user", "--map-auto", "--groups"))
-"""Options that several hints name."""
+"""Options that several hints mention."""
 
 
 class Maps(Frozen):
-    """The maps of users and of groups, None without a new user namespace.
+    """The maps of user and group ids; None without a new user namespace.
 
     A helper is the path of newuidmap or newgidmap, None where the launcher writes the map itself.
     With `deny` setgroups(2) is given up inside; `groups_stay` says that it can't be called, for
@@ -59,7 +59,7 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Maps:
-    """Return the maps that `identity` wants for `caller`; raises SetupError and SpecError.
+    """Return the id maps for `identity` and `caller`; raises SetupError and SpecError.
 
     `lifelines` are descriptors that become readable when nobody waits for the container any more.
     """
@@ -73,7 +73,7 @@ def find(
 
 
 class Who:
-    """The caller as the host knows it, by its files and by programs, which `ask` runs."""
+    """The caller as the host's files and helper programs (run by `ask`) describe it."""
 
     def __init__(self, ask: "Ask", caller: "Caller") -> None:
         self.caller = caller
@@ -81,7 +81,7 @@ class Who:
         self._owners: tuple[str, ...] = ()
 
     def owners(self) -> tuple[str, ...]:
-        """Return the names that /etc/subuid may have for the user: the name, if any, and the id.
+        """Return what stands for the user in /etc/subuid: the name, if there is one, and the id.
 
         It's looked up once.
         """
@@ -146,7 +146,7 @@ def _find(who: Who, identity: "Identity", spec: "Spec", watched: "frozenset[int]
 
 
 def _check_mapped(kind: str, own: int) -> None:
-    """Refuse a caller whose id isn't mapped here; where that can't be seen, the kernel refuses."""
+    """Refuse a caller whose own id isn't mapped in pyspawn's user namespace."""
     around = _around(kind)
     seen = posix.access(f"/proc/self/{kind}_map", posix.F_OK)
     if seen and (around is None or around.to_outer(own) is None):
@@ -158,13 +158,13 @@ def _check_mapped(kind: str, own: int) -> None:
 
 
 def _around(kind: str) -> IdMap | None:
-    """Return the map of the user namespace that pyspawn runs in, None where none can be seen."""
+    """Return the map of pyspawn's own user namespace, or None if it can't be read."""
     text = proc.contents(f"/proc/self/{kind}_map")
     return idmap.parse(text) if text else None
 
 
 def _whole(who: Who, identity: "Identity", status: dict[str, str], kind: str) -> IdMap:
-    """Return the map that the identity asks for."""
+    """Return the complete map that the identity asks for."""
     caller = who.caller
     if kind == "uid":
         inner, outer = identity.map_user, caller.user
@@ -201,7 +201,7 @@ def _ranges(who: Who, status: dict[str, str], kind: str) -> "list[idmap.Run]":
 
 
 def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]) -> str | None:
-    """Return the helper that has to write a map, None if the launcher may; raises SetupError.
+    """Return the helper that has to write a map, or None if the launcher may; raises SetupError.
 
     Without the right to, the launcher may still write one extent, for its own id alone.
     """
@@ -239,7 +239,7 @@ def _helper(kind: str, wanted: IdMap, own: int, who: Who, status: dict[str, str]
 
 
 def _shows_us() -> bool:
-    """Tell whether newuidmap would find this process's children by the /proc here."""
+    """Tell whether newuidmap would find this process's children in /proc."""
     try:
         return proc.is_own()
     except SyscallError:
@@ -247,7 +247,7 @@ def _shows_us() -> bool:
 
 
 def _check_name(kind: str, who: Who) -> None:
-    """Refuse a user without a name, as newuidmap and newgidmap do."""
+    """Refuse a user without a name, for whom newuidmap and newgidmap don't work."""
     if len(who.owners()) == 1:
         user = who.caller.user
         raise _refused(
@@ -258,13 +258,13 @@ def _check_name(kind: str, who: Who) -> None:
 
 
 def _split(wanted: IdMap, kind: str) -> IdMap:
-    """Return a map as the kernel accepts it: see IdMap.split; raises SpecError."""
+    """Return a map split as the kernel requires, see IdMap.split; raises SpecError."""
     around = _around(kind)
     return wanted if around is None else wanted.split(around)
 
 
 def _check_program(identity: "Identity", caller: "Caller", users: IdMap, groups: IdMap) -> None:
-    """Refuse a map that lacks the ids that the program is to have."""
+    """Refuse maps that lack the program's own ids."""
     for kind, wanted, chosen, own, auto in (
         ("uid", users, identity.user, caller.user, identity.auto_users),
         ("gid", groups, identity.group, caller.group, identity.auto_groups),
@@ -298,7 +298,7 @@ def _check_program(identity: "Identity", caller: "Caller", users: IdMap, groups:
 def _check_rights(
     identity: "Identity", spec: "Spec", caller: "Caller", status: dict[str, str], *, denied: bool
 ) -> None:
-    """Refuse ids outside of a new user namespace to callers who may not change their ids."""
+    """Refuse to change ids without a new user namespace if the caller lacks the capability."""
     changes_group = identity.groups is not None or identity.group not in (None, caller.group)
     changes_user = identity.user not in (None, caller.user)
     hint = f"add {_AUTO}, for a user namespace in which you have that right"

@@ -1,4 +1,4 @@
-"""Look up users and groups by name, for the command line and the API; read only for names.
+"""Look up users and groups by name, for the command line and the API.
 
 The names are those of this host: of passwd(5) and group(5), and then of what getent(1) asks, a
 directory service perhaps. That is a program since a look-up of our own could not be ended where
@@ -18,7 +18,7 @@ from spawner.steps import attempt
 _FILES = {"passwd": "/etc/passwd", "group": "/etc/group"}
 
 _NEVER = ":,/\0\n \t"
-"""What no name has in it: it parts fields and lines, or can't be said to getent(1)."""
+"""Characters that no user or group name contains."""
 
 
 class User(int):
@@ -50,7 +50,7 @@ def groups(word: str) -> tuple[int, ...]:
 
 
 def _look(database: str, name: str) -> tuple[int, int | None]:
-    """Return the two numbers behind a name: its id and, of a user, the login group."""
+    """Return the id for a name and, for a user, the login group."""
     if not name or name.startswith(("-", "+")) or any(each in name for each in _NEVER):
         idmap.identity(name)  # which says so
     what = f"look up {name} in {_FILES[database]}"
@@ -70,7 +70,7 @@ def _find(database: str, name: str) -> tuple[int, int | None] | None:
 
 
 def numbers(text: str, name: str) -> tuple[int, int | None] | None:
-    """Return id and group of a name by the lines of passwd(5) or group(5), None if it isn't there.
+    """Return the id and group for a name in the lines of passwd(5) or group(5), or None.
 
     The third field is the id in both; the fourth is a number in the first alone, the login group.
     """
@@ -82,5 +82,5 @@ def numbers(text: str, name: str) -> tuple[int, int | None] | None:
 
 
 def _is_id(words: list[str]) -> bool:
-    """Tell whether a list begins with a word that can be an id."""
+    """Tell whether a list begins with something that can be an id."""
     return bool(words) and words[0].isascii() and words[0].isdigit() and int(words[0]) <= MAX_ID

@@ -1,4 +1,4 @@
-"""The part of ids: the maps of a new user namespace, and the program's credentials."""
+"""The part for ids: the maps of a new user namespace, and the program's credentials."""
 
 from spawner import steps
 from spawner.steps import IDS, MAPS, Part
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Own(Part):
-    """The own ids of an ordinary caller under other numbers: the only maps that need no right."""
+    """Maps the caller's own ids only, which an ordinary user may do without help."""
 
     def __init__(self, identity: "Identity", caller: "Caller") -> None:
         self._users = f"{identity.map_user} {caller.user} 1"
@@ -24,12 +24,12 @@ class Own(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say at which station the maps are written."""
+        """Return the functions that write the maps, by station of the plan."""
         return {MAPS: lambda: steps.map_own(users=self._users, groups=self._groups)}
 
 
 class Ids(Part):
-    """The maps of a new user namespace, where there's one, and the program's credentials."""
+    """Writes the maps of a new user namespace, if any, and sets the program's credentials."""
 
     def __init__(self, identity: "Identity", maps: "Maps") -> None:
         self._identity = identity
@@ -37,7 +37,7 @@ class Ids(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say where maps are written, and where the init gets the program's ids."""
+        """Return the functions that write the maps and change the init's ids, by station."""
         found: dict[str, Callable[[], Iterable[Step]]] = {}
         if self._identity.chooses:
             found[IDS] = self._become
@@ -51,7 +51,7 @@ class Ids(Part):
         return credentials.become(self._identity, groups_stay=self._maps.groups_stay)
 
     def _write(self) -> "Iterator[Step]":
-        """Yield what fills the new user namespace with ids: groups first, as in a plain run."""
+        """Yield the steps that write the maps of the new user namespace, groups first."""
         maps = self._maps
         if maps.deny:
             yield steps.deny_setgroups()
@@ -76,7 +76,7 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Part | None:
-    """Return the maps and the credentials; raises SetupError and SpecError where there are none.
+    """Return the part for the ids; raises SetupError and SpecError.
 
     None where the user namespace of others may be entered: who the program is in there shows when
     that is found.

@@ -1,4 +1,4 @@
-"""Look up the subordinate ids of a user: ranges that the user may map, subuid(5).
+"""Look up a user's subordinate ids: ranges that the user may map, subuid(5).
 
 They stand in /etc/subuid and /etc/subgid, a range a line, `OWNER:FIRST:COUNT`, where the owner is
 a name or a number and has to match exactly. A directory service may hold them instead: then the
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Run
 
     Ask = Callable[[Sequence[str]], Answer]
-    """Runs a program of the host."""
+    """A function that runs a program of the host."""
 
 FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
-"""Where the ranges stand, for user ids and for group ids."""
+"""The files that list the subordinate ranges."""
 
 
 def read(text: str, owners: "tuple[str, ...]") -> "list[Run]":
-    """Return the ranges that the lines of a subuid(5) file give to one of `owners`."""
+    """Return the ranges that a subuid(5) file gives to any of `owners`."""
     found: list[Run] = []
     # By line feeds alone, as the helpers do: what else may end a line is part of a wrong one.
     for line in text.split("\n"):
@@ -35,7 +35,7 @@ def read(text: str, owners: "tuple[str, ...]") -> "list[Run]":
 
 
 def _run(text: str) -> "Run | None":
-    """Return the range in `FIRST:COUNT`, None for anything else.
+    """Return the range in `FIRST:COUNT`, or None for anything else.
 
     To newuidmap a zero in front means octal digits: that is nothing to guess about.
     """
@@ -60,7 +60,7 @@ def asked(text: str, owners: "tuple[str, ...]") -> "list[Run]":
 
 
 def source(text: str) -> str:
-    """Return the sources of subordinate ids by an nsswitch.conf(5); "files" is the default."""
+    """Return the sources of subordinate ids in an nsswitch.conf(5); "files" by default."""
     for line in text.splitlines():
         name, colon, words = line.partition("#")[0].partition(":")
         if colon and name.strip() == "subid" and words.split():
@@ -90,7 +90,7 @@ def look(ask: "Ask", kind: str, owners: "tuple[str, ...]", getsubids: str | None
 
 
 def name(ask: "Ask", user: int, getent: str | None) -> str | None:
-    """Return the name of a user by passwd(5), or by a directory service; None for none.
+    """Return a user's name from passwd(5) or a directory service, or None.
 
     `getent` is the path of getent(1), if there is one, which `ask` runs: a look-up of our own could
     not be ended where the service doesn't answer. Raises SyscallError and SetupError.
@@ -103,7 +103,7 @@ def name(ask: "Ask", user: int, getent: str | None) -> str | None:
 
 
 def name_in(text: str, user: int) -> str | None:
-    """Return the name of a user by the lines of a passwd(5) file."""
+    """Return a user's name from the lines of a passwd(5) file."""
     for line in text.split("\n"):
         words = line.split(":")
         # With a sign in front it's not a user, but says who else is one, nsswitch.conf(5).

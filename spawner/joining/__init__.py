@@ -1,1 +1,1 @@
-"""Namespaces of others, and how they are entered."""
+"""Joining existing namespaces: finding them, checking them, entering them."""

@@ -1,4 +1,4 @@
-"""The order in which namespaces of others are entered, and what the program gets of them.
+"""The order in which existing namespaces are joined, and what the program gets from the target.
 
 The order is the kernel's, setns(2): whoever has no rights here enters the user namespace below ours
 first, whose owner has them all in there; then the others; then the user namespace that is the
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Joined(Part):
-    """The part that enters the namespaces `held`; `closes` keeps the caller's descriptors out.
+    """The part that joins the namespaces `held`; `closes` says to close the caller's descriptors.
 
     `named` is who the program is to be.
     """
@@ -39,12 +39,12 @@ class Joined(Part):
         self._user = caller.user
 
     def let_go(self) -> None:
-        """Close all held descriptors; processes that were forked have copies of their own."""
+        """Close the descriptors held here; forked processes have their own copies."""
         self.held.let_go()
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say where namespaces are entered, and where the program gets what is the target's."""
+        """Return the steps that join, and that set directory, environment and ids, by station."""
         found: dict[str, Callable[[], Iterable[Step]]] = {
             JOINED: self.before_fork,
             ENTERED: self.after_fork,
@@ -65,7 +65,7 @@ class Joined(Part):
 
     @property
     def _early(self) -> bool:
-        """Whether all namespaces are entered before the fork: with a user namespace, and new ones.
+        """Whether all namespaces are joined before the fork, as for a user namespace with new ones.
 
         Those are to be made in it, and what is joined may be out of its reach.
         """
@@ -74,7 +74,7 @@ class Joined(Part):
 
     @property
     def _hostile(self) -> bool:
-        """Whether the container's processes can see the ones that enter it."""
+        """Whether processes of the container can see the ones that join it."""
         return (
             bool(self.held.namespaces.keys() & {"user", "pid", "mount"})
             or self.held.root is not None
@@ -87,7 +87,7 @@ class Joined(Part):
         return self._hostile and chosen
 
     def before_fork(self) -> "Iterator[Step]":
-        """Yield the steps of the stage."""
+        """Yield the stage's steps."""
         if self._hostile:
             yield steps.hide()
         if self._early:
@@ -98,7 +98,7 @@ class Joined(Part):
             yield steps.enter("pid", self.held.namespaces["pid"], STAGE)
 
     def after_fork(self) -> "Iterator[Step]":
-        """Yield the steps of the init before the container is made."""
+        """Yield the init's steps that come before the container is made."""
         if self.closes:
             yield steps.keep_descriptors_out(self.held.joins.passed)
         if "mount" in self.held.namespaces or self.held.root is not None:
@@ -107,7 +107,7 @@ class Joined(Part):
             yield from self._enter(INIT)
 
     def places(self) -> "Iterator[Step]":
-        """Yield the steps by which the init gets to the root and the working directory."""
+        """Yield the steps that change the init's root and working directory."""
         yield steps.close_namespaces(self._entered())
         if self.held.root is not None:
             yield steps.enter_root(self.held.root)
@@ -117,7 +117,7 @@ class Joined(Part):
             yield steps.enter_directory(self.held, self.held.directory, checked=self._hostile)
 
     def variables(self) -> "Iterator[Step]":
-        """Yield the steps by which the program gets the target's environment."""
+        """Yield the steps that give the program the target's environment."""
         if self.held.environment is not None:
             yield steps.take_environment(self.held.environment)
 
@@ -126,7 +126,7 @@ class Joined(Part):
         return self.held.namespaces["user"] if self.held.first is None else self.held.first
 
     def _enter(self, where: str) -> "Iterator[Step]":
-        """Yield the steps that enter namespaces, other than the PID namespace."""
+        """Yield the steps that join all namespaces but the PID namespace."""
         entered = not self._early and self.held.enters_user and not self.held.privileged
         if self._early and self.held.enters_user and not self.held.privileged:
             yield steps.enter_user(where, self._outermost)
@@ -140,7 +140,7 @@ class Joined(Part):
             yield steps.enter_user(where, self.held.namespaces["user"])
 
     def _entered(self) -> list[int]:
-        """Return the descriptors that aren't needed once all namespaces are entered."""
+        """Return the descriptors that are no longer needed once all namespaces are joined."""
         held = [*self.held.namespaces.values()]
         if not (self.held.asks_proc and self._checks):
             held.append(self.held.proc)

@@ -1,4 +1,4 @@
-"""Hold namespaces that paths name, files and directories of files, opened by a scout."""
+"""Open the namespaces that paths name, through a scout."""
 
 import errno
 import posix
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from spawner.linux import Kernel
 
 _FILE_FLAGS = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY
-"""How a file is opened that somebody may have put there: nothing that it is may hold us."""
+"""Flags for opening a file of any type without being blocked by it."""
 
 
 def look_up(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> dict[str, int]:
-    """Return the namespaces that are named by paths, which a scout opens; raises SetupError."""
+    """Return the namespaces that paths name, opened by a scout; raises SetupError."""
     joins = held.joins
     target = joins.target if joins.pid is None else None
     paths = [*([] if target is None else [target]), *(path for _, path in joins.files)]
@@ -53,7 +53,7 @@ def look_up(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> dict[str
 
 
 def _of_path(kernel: "Kernel", held: Held, path: str) -> dict[str, int]:
-    """Return the namespaces of a file by its kind, or of files in a directory by kind and slash."""
+    """Return descriptors by kind for a namespace file, or for a directory of such files."""
     kinds = held.joins.kinds
     what = f"join {path}"
     try:
@@ -94,7 +94,7 @@ def _of_path(kernel: "Kernel", held: Held, path: str) -> dict[str, int]:
 
 
 def _of_file(kernel: "Kernel", held: Held, path: str, kind: str | None) -> int:
-    """Return a descriptor of a namespace file, of this kind; raises SetupError."""
+    """Return a descriptor of a namespace file of this kind; raises SetupError."""
     what = f"join {path}"
     descriptor = held.hold(attempt(LAUNCHER, what, lambda: kernel.open(path, _FILE_FLAGS)))
     try:

@@ -1,4 +1,4 @@
-"""Hold the namespaces of a target by descriptors, and tell them apart."""
+"""Hold a target's namespaces by descriptors, and check which they are."""
 
 import errno
 import posix
@@ -25,14 +25,14 @@ _FLAG_NAMES = (
     ("O_NONBLOCK", posix.O_NONBLOCK),
     ("O_NOCTTY", posix.O_NOCTTY),
 )
-"""Flags of openat(2) by their names; without O_PATH files are read."""
+"""Names of open(2) flags; a file opened without O_PATH is read."""
 
 LONGEST_ENVIRONMENT = 8 << 20
-"""Bytes of an environment: more than an exec could have brought, execve(2)."""
+"""The most bytes read of an environment: more than an exec can pass, execve(2)."""
 
 
 class Held:
-    """A hold on a target, by descriptors that are closed on exec.
+    """A target, held by descriptors that are closed on exec.
 
     `namespaces` are those that differ from ours; `first` is the user namespace to enter before all
     others, if it isn't the one in `namespaces`. `root` and `directory` are a process's, and
@@ -61,12 +61,12 @@ class Held:
         self._held = [place]
 
     def hold(self, descriptor: int) -> int:
-        """Add a descriptor to the held ones; return it."""
+        """Add a descriptor to those held, and return it."""
         self._held.append(descriptor)
         return descriptor
 
     def open(self, kernel: "Kernel", path: str, flags: int) -> int:
-        """Open a file of the target's, and hold the descriptor; raises SyscallError."""
+        """Open a file of the target and hold the descriptor; raises SyscallError."""
         descriptor = self.hold(kernel.open(path, flags))
         self.looks += look(LAUNCHER, path, flags)
         return descriptor
@@ -77,16 +77,16 @@ class Held:
         posix.close(descriptor)
 
     def let_go(self) -> None:
-        """Close all held descriptors; processes that were forked have copies of their own."""
+        """Close the held descriptors; forked processes have their own copies."""
         while self._held:
             posix.close(self._held.pop())
 
     def look_at_maps(self, process: str) -> inside.Maps:
-        """Return the maps of a process's user namespace; raises SyscallError."""
+        """Return the id maps of a process's user namespace; raises SyscallError."""
         return inside.look(self._read, process)
 
     def copy(self, path: str) -> int:
-        """Return a descriptor of a copy, in memory, of a file of /proc; raises SyscallError."""
+        """Return a descriptor of a copy, in memory, of a /proc file; raises SyscallError."""
         data = self._read(path)
         try:
             copy = posix.memfd_create("copy")
@@ -98,11 +98,11 @@ class Held:
 
     @property
     def denied(self) -> bool:
-        """Whether setgroups(2) is denied in the user namespace that this process is in now."""
+        """Whether setgroups(2) is denied in the user namespace of this process."""
         return self._read("/proc/self/setgroups").strip() == b"deny"
 
     def _read(self, path: str) -> bytes:
-        """Return the content of a file of our /proc; raises SyscallError."""
+        """Return the content of a file in the caller's /proc; raises SyscallError."""
         return proc.read(path, proc=self.proc, most=LONGEST_ENVIRONMENT)
 
     @property
@@ -111,11 +111,11 @@ class Held:
         return "user" in self.namespaces
 
     def place(self, kernel: "Kernel", descriptor: int) -> tuple[int, int, int]:
-        """Return the identity of a directory: its mount, its device and its inode."""
+        """Return the mount, device and inode that identify a directory."""
         return self.mount(kernel, descriptor), *identity(posix.fstat(descriptor))
 
     def mount(self, kernel: "Kernel", descriptor: int) -> int:
-        """Return the number of the mount that a descriptor is in; raises SyscallError.
+        """Return the id of the mount that a descriptor is in; raises SyscallError.
 
         No file system is asked for it. Where statx(2) doesn't tell, that is noted.
         """
@@ -130,7 +130,7 @@ class Held:
         return int(number)
 
     def is_root(self, kernel: "Kernel", descriptor: int) -> bool:
-        """Tell whether a directory is the root of this process.
+        """Tell whether a directory is this process's root directory.
 
         Nothing is asked of the file system of another mount, which may never answer.
         """
@@ -144,7 +144,7 @@ class Held:
 
 
 def look(where: str, path: str, flags: int) -> "tuple[Look, ...]":
-    """Return the Look for a file of a target that `where` opens, none for other files."""
+    """Return what to report when the process `where` opens a target's file; nothing for others."""
     if where == SCOUT:
         return (_opening(where, path, f"open {path}", flags),)
     parts = path.split("/")[1:]
@@ -165,7 +165,7 @@ def _opening(where: str, path: str, what: str, flags: int) -> "Look":
 
 
 def check_unchanged(what: str, opened: dict[int, str]) -> None:
-    """Refuse a process that has changed its namespaces; raises SetupError and SyscallError.
+    """Refuse a process that has changed namespaces; raises SetupError and SyscallError.
 
     `opened` are descriptors of namespaces with the paths that they were opened by. A process that
     was here when its user namespace was opened would be joined without that one, its mounts and
@@ -184,19 +184,19 @@ def check_unchanged(what: str, opened: dict[int, str]) -> None:
 
 
 def send_scout(kernel: "Kernel", what: str, task: "Callable[[], dict[str, int]]") -> "Scout":
-    """Fork a scout; its module is read only here, since joining a process needs none."""
+    """Fork a scout; its module is imported only here, since most joins don't need one."""
     from spawner.joining import scout
 
     return scout.Scout(kernel, what, task)
 
 
 def path_of(directory: str, kind: str) -> str:
-    """Return the path of a namespace in a directory that has the names of /proc/PID/ns."""
+    """Return the path of a namespace file in a directory that is laid out like /proc/PID/ns."""
     return f"{directory}/{KINDS[kind].file}"
 
 
 def is_ours(descriptor: int, kind: str) -> bool:
-    """Tell whether this process is in a namespace already, namespaces(7)."""
+    """Tell whether this process is already in a namespace, namespaces(7)."""
     return identity(posix.fstat(descriptor)) == _own(kind)
 
 
@@ -208,7 +208,7 @@ def _own(kind: str) -> tuple[int, int] | None:
 
 
 def at(path: str) -> tuple[int, int]:
-    """Return the device and inode behind a file of /proc; raises SyscallError."""
+    """Return the device and inode of a file in /proc; raises SyscallError."""
     try:
         return identity(posix.stat(path))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Choose the ids of a program in a user namespace that it joins, before anything is entered.
+"""Choose the program's ids in a user namespace that it joins, before joining it.
 
 An id that isn't mapped inside is shown there as the overflow id, and may do outside whatever it
 could do before, user_namespaces(7). So the maps are read from outside, where their outer column is
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Ids:
-    """The ids of a user namespace, by the text of its uid_map or gid_map, as read from outside."""
+    """The ids mapped in a user namespace, from its uid_map or gid_map as read from outside."""
 
     def __init__(self, text: bytes) -> None:
         rows = (tuple(map(int, line.split())) for line in text.splitlines())
@@ -31,7 +31,7 @@ class Ids:
         return any(0 <= number - inner < count for inner, _, count in self._extents)
 
     def inner(self, number: int) -> int | None:
-        """Return the inner id that an id of ours is mapped to, None where it isn't mapped."""
+        """Return the inner id that an id of this process's namespace is mapped to, or None."""
         for inner, outer, count in self._extents:
             if 0 <= number - outer < count:
                 return inner + number - outer
@@ -39,7 +39,7 @@ class Ids:
 
     @property
     def lowest(self) -> int | None:
-        """The lowest inner id, None where there is none."""
+        """The lowest inner id, or None if no id is mapped."""
         return min((inner for inner, _, _ in self._extents), default=None)
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Ids:
 
 
 class Maps:
-    """The maps of a user namespace, and whether setgroups(2) is denied there."""
+    """The id maps of a user namespace, and whether setgroups(2) is denied there."""
 
     def __init__(self, users: bytes, groups: bytes, *, denied: bool) -> None:
         self.users = Ids(users)
@@ -60,7 +60,7 @@ class Maps:
 
 
 class Who(Frozen):
-    """The inner ids that a program gets; `groups` is None if the supplementary groups stay."""
+    """The program's ids inside; `groups` is None if the supplementary groups are kept."""
 
     user: int
     group: int
@@ -68,7 +68,7 @@ class Who(Frozen):
 
 
 def look(read: "Callable[[str], bytes]", process: str) -> Maps:
-    """Return the maps of the user namespace of a process, whose files in /proc `read` returns.
+    """Return the maps of a process's user namespace, using `read` to read its files in /proc.
 
     Whether setgroups is denied can't change once there is a gid_map: so that is read first.
     """
@@ -78,7 +78,7 @@ def look(read: "Callable[[str], bytes]", process: str) -> Maps:
 
 
 def choose(named: "Identity", caller: "Caller", maps: Maps, *, drops: bool) -> Who:
-    """Return the program's inner ids: those `named`, or root's, or the lowest that are mapped.
+    """Return the program's ids inside: those in `named`, or root's, or else the lowest mapped.
 
     Where setgroups is denied, an ordinary caller's ids that are mapped stay. `drops` says that the
     caller's supplementary groups are dropped before the namespace is entered. Raises SetupError
@@ -99,7 +99,7 @@ def choose(named: "Identity", caller: "Caller", maps: Maps, *, drops: bool) -> W
 
 
 def _one(ids: Ids, wanted: int | None, own: int | None, word: str, outside: int) -> int:
-    """Return an id that is mapped: the `wanted` one, or that of our `own` id, or the lowest."""
+    """Return one mapped id: `wanted`, or the one that `own` is mapped to, or the lowest."""
     if wanted is not None:
         _check(ids, wanted, word, "--setuid" if word == "user" else "--setgid")
         return wanted
@@ -134,7 +134,7 @@ def _empty(word: str, otherwise: str) -> SetupError:
 
 
 def _check_groups(ids: Ids) -> None:
-    """Refuse supplementary groups that aren't mapped in the user namespace and can't be dropped."""
+    """Refuse supplementary groups that are neither mapped nor can be dropped."""
     for group in posix.getgroups():
         if ids.inner(group) is None:
             raise SetupError(

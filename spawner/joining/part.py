@@ -1,4 +1,4 @@
-"""Find the target on this host, and return the part that joins it.
+"""Find the target and return the part that joins it.
 
 The others are taken to be hostile. Everything is looked up and opened by the launcher, or by a
 scout in its place (`scout`), before any namespace is entered. No path is looked up later that
@@ -35,7 +35,7 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Joined:
-    """Return the part that enters the namespaces of `joins`, which it holds; raises SetupError.
+    """Return the part that joins the namespaces in `joins`; raises SetupError.
 
     `lifelines` are descriptors whose becoming readable ends the start.
     """
@@ -50,7 +50,7 @@ def _hold(
     caller: "Caller",
     lifelines: frozenset[int],
 ) -> Held:
-    """Return a hold on the namespaces of `joins`, for the identity `named`; raises SetupError."""
+    """Open the namespaces in `joins`, and choose the program's ids in them; raises SetupError."""
     place = attempt(
         LAUNCHER, "open /proc", lambda: kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
     )
@@ -70,7 +70,7 @@ def _hold(
 
 
 def _open(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> None:
-    """Open and hold all the namespaces; raises SetupError."""
+    """Open all the namespaces; raises SetupError."""
     joins = held.joins
     found: dict[str, int] = {}
     if joins.pid is not None:
@@ -103,7 +103,7 @@ def _choose_who(
 
 
 def _maps_of_file(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> inside.Maps:
-    """Return the maps of a user namespace without a known process, by a scout; raises SetupError.
+    """Return the id maps of a user namespace given as a file; raises SetupError.
 
     A scout enters it, and shows them from there.
     """
@@ -131,7 +131,7 @@ def _maps_of_file(kernel: "Kernel", held: Held, lifelines: frozenset[int]) -> in
 
 
 def _check_elsewhere(held: Held, joins: "Joins") -> None:
-    """Refuse a target that is in our namespaces, even in part; raises SetupError.
+    """Refuse a target that is, even in part, in pyspawn's own namespaces.
 
     The program would run right here, or with half of what is in a container, where whoever named a
     target meant all of it.
@@ -156,7 +156,7 @@ def _check_elsewhere(held: Held, joins: "Joins") -> None:
 
 
 def _below_ours(kernel: "Kernel", descriptor: int) -> int | None:
-    """Return the ancestor of a user namespace that is right below ours.
+    """Return the ancestor of a user namespace that is a child of this process's own.
 
     None where that's the other itself. Raises SetupError where it isn't below ours at all.
     """

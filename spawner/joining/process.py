@@ -1,4 +1,4 @@
-"""Hold a process: its namespaces, its root, its working directory and its environment.
+"""Open a process's namespaces, root, working directory and environment.
 
 All is opened while its pidfd says that it lives, and looked at again before it is believed.
 """
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from spawner.linux import Kernel
 
 _PF_KTHREAD = 0x00200000
-"""Flag of a process that is part of the kernel, linux/sched.h."""
+"""The flag of kernel threads, linux/sched.h."""
 
 
 def look_up(kernel: "Kernel", held: Held, pid: int, lifelines: frozenset[int]) -> dict[str, int]:
-    """Return the namespaces of a process, and hold its root, directory and environment."""
+    """Return a process's namespaces, and hold its root, working directory and environment."""
     joins = held.joins
     what = f"join process {pid}"
     pidfd = attempt(LAUNCHER, what, lambda: kernel.pidfd_open(pid))
@@ -68,7 +68,7 @@ def look_up(kernel: "Kernel", held: Held, pid: int, lifelines: frozenset[int]) -
 
 
 def _environment(kernel: "Kernel", held: Held, place: str, lifelines: frozenset[int]) -> bytes:
-    """Return the environment of a process, by a scout; raises SetupError.
+    """Return a process's environment, read by a scout; raises SetupError.
 
     It lies in the memory of the process, at which nobody gets while one of its threads hangs.
     """
@@ -85,7 +85,7 @@ def _environment(kernel: "Kernel", held: Held, place: str, lifelines: frozenset[
 
 
 def _is_ahead(place: str, kind: str, descriptor: int | None) -> bool:
-    """Tell whether a process's children are in another namespace than it is, namespaces(7)."""
+    """Tell whether a process has unshared a namespace for its children only, namespaces(7)."""
     if descriptor is None:
         return False
     try:
@@ -98,7 +98,7 @@ def _is_ahead(place: str, kind: str, descriptor: int | None) -> bool:
 
 
 def _place(kernel: "Kernel", what: str, pid: int, pidfd: int) -> str:
-    """Return the directory of the process in our /proc, which may be of another PID namespace."""
+    """Return a process's directory in /proc, which may belong to another PID namespace."""
     number = int(proc.fields(proc.text(f"/proc/self/fdinfo/{pidfd}")).get("Pid", pid))
     if number < 0:
         raise _gone(what, pid)
@@ -133,7 +133,7 @@ def _gone(what: str, pid: int) -> SetupError:
 
 
 def _variables(raw: bytes) -> dict[bytes, bytes]:
-    """Return the variables in an environment; words that aren't variables are left out."""
+    """Return the variables in an environment, skipping words without a `=`."""
     found: dict[bytes, bytes] = {}
     for entry in raw.split(b"\0"):
         name, equals, value = entry.partition(b"=")

@@ -1,4 +1,4 @@
-"""Fork a process that looks in the launcher's place, where a look may hang or can't be undone.
+"""Fork a process that opens things for the launcher where that may hang or can't be undone.
 
 A file system may be a program's (FUSE) or lie across a network that is gone: a process that asks it
 something may wait forever, out of reach even of a SIGKILL. And no process that enters a user
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     """Descriptors by name."""
 
 ANSWER = 10.0
-"""Seconds that a look may take: a network file system that answers does so in less."""
+"""Seconds that a scout may take, which is ample for a network file system that works."""
 
 _REAPING = 1.0
-"""Seconds that a killed scout may take to end, unless it's on its way, but has no processor."""
+"""Seconds that a killed scout may take to end."""
 
 _FOUND = "found"
 
 _INT = 4
-"""Bytes in a C int, by which descriptors are passed on, unix(7)."""
+"""Bytes in a C int, the form in which descriptors are passed, unix(7)."""
 
 
 class Scout:
-    """A scout, a process that looks in the launcher's place: `pid`, and `what` it looks for."""
+    """A process forked to open files or enter namespaces for the launcher."""
 
     def __init__(self, kernel: Kernel, what: str, task: Callable[[], Found]) -> None:
-        """Fork the scout, which calls `task` for descriptors; raises SetupError."""
+        """Fork the scout, which calls `task` for the descriptors; raises SetupError."""
         self._kernel = kernel
         self._what = what
         self._socket, theirs = attempt(LAUNCHER, what, _pair)
@@ -65,7 +65,7 @@ class Scout:
             theirs.close()
 
     def answer(self, watched: Iterable[int] = ()) -> Found:
-        """Wait for the descriptors that the scout has found; raises SetupError.
+        """Return the descriptors that the scout sends; raises SetupError.
 
         `watched` are the launcher's lifelines. When it doesn't answer, or pyspawn is told to end,
         it is closed.
@@ -97,7 +97,7 @@ class Scout:
         return dict(zip(record.fields, numbers, strict=True))
 
     def close(self) -> int:
-        """End the scout; return its pid if it doesn't end, else 0."""
+        """Kill the scout; return its pid if it doesn't end, otherwise 0."""
         if not self.pid:
             return 0
         self._socket.close()
@@ -110,7 +110,7 @@ class Scout:
         return pid
 
     def _why(self) -> str:
-        """End the scout, and return the hint for a look that doesn't end."""
+        """Kill the scout, and return the hint for a scout that didn't answer."""
         left = self.close()
         hint = (
             "the file is probably on a FUSE or network file system that doesn't answer: unmount "
@@ -138,7 +138,7 @@ def _be(
     ours: _socket.socket,
     theirs: _socket.socket,
 ) -> None:
-    """Run as the scout: find the descriptors, pass them on, and wait to be ended."""
+    """Run as the scout: get the descriptors, send them, and wait to be killed."""
     found: Found = {}
     try:
         ours.close()
@@ -162,7 +162,7 @@ def _be(
 
 
 def _let_go(spared: set[int]) -> None:
-    """Close all pipes and sockets but those in `spared`; raises SyscallError.
+    """Close all pipes and sockets except those in `spared`; raises SyscallError.
 
     Their readers wait for the end of file, and would do so for as long as this process hangs. Files
     stay open: the path that is looked at may lead to one, by /dev/fd.

@@ -1,4 +1,4 @@
-"""Restart pyspawn from a sealed copy of its interpreter, before it meets hostile processes.
+"""Restart pyspawn from a sealed copy of its interpreter before it joins hostile processes.
 
 A program there may be a script whose interpreter is /proc/self/exe, or lead to it by a link: then
 the kernel executes what we are, an interpreter of this host, in their hands, and whoever may
@@ -29,7 +29,7 @@ _EXE = "/proc/self/exe"
 _NAME = "pyspawn"
 
 _MFD_EXEC = 0x10
-"""The file may be executed, linux/memfd.h; older kernels don't know the flag, and need none."""
+"""Makes a memfd executable, linux/memfd.h; older kernels lack the flag and don't need it."""
 
 _BLOCK = 1 << 20
 
@@ -37,7 +37,7 @@ _BLOCK = 1 << 20
 def restart(
     kernel: Kernel, caller: Caller, spared: Iterable[int] = (), early: Iterable[int] = ()
 ) -> None:
-    """Exec the sealed copy with the same words; return if this is the copy, or none is needed.
+    """Execute the sealed copy with the same arguments; return if it runs already or isn't needed.
 
     `spared` are descriptors that it gets, and `early` signals that were taken from it. Raises
     SetupError.
@@ -101,7 +101,7 @@ def _copy(source: int, size: int) -> int:
 
 
 def _hint(number: int | None) -> str | None:
-    """Return the hint for a copy that was refused, None where nothing is known."""
+    """Return the hint for a copy that was refused, or None."""
     if number in (errno.EACCES, errno.EPERM):
         return (
             "as root, allow executable files in memory (`sysctl -w vm.memfd_noexec=1`), or run "
@@ -116,7 +116,7 @@ def _hint(number: int | None) -> str | None:
 
 
 def _fill(copy: int, source: int, size: int) -> None:
-    """Copy a file of the given size; raises OSError, also if it has become shorter meanwhile."""
+    """Copy a file of this size; raises OSError, also if the file is shorter."""
     at = 0
     while at < size:
         sent = posix.sendfile(copy, source, at, min(_BLOCK, size - at))

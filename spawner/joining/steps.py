@@ -1,4 +1,4 @@
-"""The steps that enter namespaces of others, one by one; `enter` has their order.
+"""The steps that join existing namespaces; `enter` has their order.
 
 1. Each process that enters is hidden first (PR_SET_DUMPABLE): nobody inside gets at its memory, its
    descriptors or its program. What the program can reach of the latter is sealed (`sealed`).
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def hide() -> Step:
-    """Hide the entering processes from the container's, before they enter."""
+    """Hide the joining processes from the container's, before they join."""
     return Step(
         STAGE,
         "hide from the container's processes",
@@ -40,7 +40,7 @@ def hide() -> Step:
 
 
 def enter(kind: str, descriptor: int, where: str) -> Step:
-    """Enter a namespace by its descriptor, setns(2)."""
+    """Join a namespace by its descriptor, setns(2)."""
     return Step(
         where,
         f"join the {kind} namespace",
@@ -52,7 +52,7 @@ def enter(kind: str, descriptor: int, where: str) -> Step:
 
 
 def enter_user(where: str, descriptor: int) -> Step:
-    """Enter a user namespace, and hide again, since entering it undoes that."""
+    """Join a user namespace, and hide the process again, since joining undoes that."""
     step = enter("user", descriptor, where)
 
     def act(kernel: "Kernel", process: str) -> None:
@@ -63,7 +63,7 @@ def enter_user(where: str, descriptor: int) -> Step:
 
 
 def drop_groups(where: str, held: "Held") -> Step:
-    """Drop root's supplementary groups outside: in the user namespace setgroups may be denied."""
+    """Drop root's supplementary groups, before joining a namespace that may deny setgroups."""
 
     def act(kernel: "Kernel", _: str) -> None:
         if not held.denied:
@@ -80,7 +80,7 @@ def drop_groups(where: str, held: "Held") -> Step:
 
 
 def become(who: "Who") -> Step:
-    """Take the ids in the user namespace that `inside` has chosen, for good."""
+    """Change for good to the ids that `inside` has chosen."""
 
     def act(kernel: "Kernel", process: str) -> None:
         if who.groups is not None:
@@ -99,7 +99,7 @@ def become(who: "Who") -> Step:
 
 
 def keep_descriptors_out(passed: frozenset[int]) -> Step:
-    """Close the descriptors that the caller had open, but for the standard ones and `passed`."""
+    """Close the descriptors inherited from the caller, except 0 to 2 and `passed`."""
 
     def act(_: "Kernel", __: str) -> None:
         try:
@@ -121,7 +121,7 @@ def keep_descriptors_out(passed: frozenset[int]) -> Step:
 
 
 def _close_inherited(descriptor: int) -> None:
-    """Close the descriptors that came over an exec, which are all but our own."""
+    """Close a descriptor if it was inherited over an exec, as pyspawn's own weren't."""
     try:
         if posix.get_inheritable(descriptor):
             posix.close(descriptor)
@@ -131,7 +131,7 @@ def _close_inherited(descriptor: int) -> None:
 
 
 def import_no_more() -> Step:
-    """Import the modules that may still be needed, and prevent any later import.
+    """Import the modules that may still be needed, and make later imports fail.
 
     What would be found from here on in the directories of our modules is theirs, not ours.
     """
@@ -160,7 +160,7 @@ def import_no_more() -> Step:
 
 
 def close_namespaces(descriptors: "Iterable[int]") -> Step:
-    """Close the descriptors of entered namespaces: a path could lead out through one."""
+    """Close the descriptors of joined namespaces, through which a path could lead out."""
 
     def act(_: "Kernel", __: str) -> None:
         for descriptor in descriptors:
@@ -176,7 +176,7 @@ def close_namespaces(descriptors: "Iterable[int]") -> Step:
 
 
 def enter_root(root: int) -> Step:
-    """Make the target's root our root, by its descriptor, chroot(2)."""
+    """Change to the target's root directory, by its descriptor, chroot(2)."""
 
     def act(kernel: "Kernel", _: str) -> None:
         kernel.fchdir(root)
@@ -193,7 +193,7 @@ def enter_root(root: int) -> Step:
 
 
 def change_directory(held: "Held", path: str, *, checked: bool) -> Step:
-    """Change to the directory where the program is to start, in place of the target's own.
+    """Change to the directory where the program starts, instead of the target's.
 
     Where others lay the path, it has to be inside the root.
     """
@@ -218,7 +218,7 @@ def change_directory(held: "Held", path: str, *, checked: bool) -> Step:
 
 
 def enter_directory(held: "Held", directory: int, *, checked: bool) -> Step:
-    """Change to the target's directory, by its descriptor; that may lie outside of the root."""
+    """Change to the target's working directory, by its descriptor."""
 
     def act(kernel: "Kernel", _: str) -> None:
         kernel.fchdir(directory)
@@ -252,7 +252,7 @@ def _check_directory(kernel: "Kernel", held: "Held", path: str | None) -> None:
 
 
 def _inside_root(kernel: "Kernel", held: "Held") -> bool:
-    """Tell whether the way up from the working directory leads to the root.
+    """Tell whether the working directory is below the root directory.
 
     By descriptors: getcwd(3) would read directories where the kernel says "(unreachable)".
     """
@@ -279,7 +279,7 @@ def _inside_root(kernel: "Kernel", held: "Held") -> bool:
 
 
 def take_environment(variables: dict[bytes, bytes]) -> Step:
-    """Give the program the variables of the target in place of ours."""
+    """Give the program the target's environment instead of the caller's."""
 
     def act(kernel: "Kernel", _: str) -> None:
         kernel.clear_environment()

@@ -1,4 +1,4 @@
-"""The namespaces of others that a container enters: a frozen value that checks itself."""
+"""The existing namespaces that a container joins, as a frozen value that checks itself."""
 
 from spawner.errors import SpecError
 from spawner.spec import KINDS, Wish
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Joins(Wish):
-    """The namespaces to enter: those of `target`, and those that `files` name, path by kind.
+    """The namespaces to join: those of `target`, and those in `files`, path by kind.
 
     `target` is a pid, the path of a namespace file, or that of a directory of them. `kinds` are
     those of the target's that are entered, None for all. With `environment` the program gets the
@@ -46,7 +46,7 @@ class Joins(Wish):
 
     @property
     def pid(self) -> int | None:
-        """The pid of the target, None if the target is a path."""
+        """The pid of the target, or None if the target is a path."""
         word = self.target
         if word is None or not (word.isascii() and word.isdigit()):
             return None

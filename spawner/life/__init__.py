@@ -1,1 +1,1 @@
-"""Life: processes and files that outlast a container, or end it."""
+"""Ending the processes that outlast a container, and keeping its namespaces."""

@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
 _LIST = "/proc/thread-self/children"
-"""The kernel's list of our children, proc_pid_task(5)."""
+"""The file that lists this process's children, proc_pid_task(5)."""
 
 _STOPPING = 1.0
-"""Seconds in which processes have to stop after a SIGSTOP: the host may be busy."""
+"""Seconds that processes have to stop after a SIGSTOP: the host may be busy."""
 
 _MOMENT = 0.001
-"""Seconds between two looks whether a process has stopped."""
+"""Seconds between two checks whether a process has stopped."""
 
 _LOOKS = 20
-"""Looks for new processes after which those found are killed: somebody may continue them."""
+"""How often to look for new processes before killing those found."""
 
 
 def children() -> set[int]:
-    """Return the pids of our children, dead ones too.
+    """Return the pids of this process's children, including zombies.
 
     Raises SetupError where /proc doesn't show them: then nobody could find what is to be killed.
     """
@@ -47,7 +47,7 @@ def children() -> set[int]:
 
 
 def kill(spared: set[int], seconds: float = LIMIT) -> list[int]:
-    """Kill and reap all our descendants but the children in `spared`; return those that are left.
+    """Kill and reap all descendants but the children in `spared`; return those that are left.
 
     That is who hasn't ended `seconds` after the last one that has. A process that we may not kill
     (a set-user-ID program) is left, too, and not waited for.
@@ -83,7 +83,7 @@ def kill(spared: set[int], seconds: float = LIMIT) -> list[int]:
 
 
 def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
-    """Kill a process and all its descendants, wherever its orphans would go.
+    """Kill a process and all its descendants, whichever process adopts its orphans.
 
     Returns who of those below hasn't ended within `seconds`; the first isn't waited for.
 
@@ -111,7 +111,7 @@ def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
 
 
 def _await(pids: list[int], seconds: float) -> list[int]:
-    """Wait for the ends of processes that aren't ours to reap; return those that haven't ended."""
+    """Wait for the ends of processes that others reap; return those that haven't ended."""
     until = time.monotonic() + seconds
     for pid in pids:
         while not ends.is_gone(pid) and time.monotonic() < until:
@@ -120,7 +120,7 @@ def _await(pids: list[int], seconds: float) -> list[int]:
 
 
 def _have_stopped(pids: "Iterable[int]", until: float) -> bool:
-    """Wait until processes have stopped or a deadline is over; tell whether they have stopped.
+    """Wait until processes have stopped; return False at the deadline.
 
     Who is in state D forks nobody: in vfork(2) it waits for a child, which is stopped, too.
     """
@@ -133,7 +133,7 @@ def _have_stopped(pids: "Iterable[int]", until: float) -> bool:
 
 
 def _stop_all(spared: set[int], dying: set[int], known: set[int]) -> dict[int, int]:
-    """Stop all our descendants but the children in `spared`; return the stopped, parents first.
+    """Stop all descendants but the children in `spared`; return the stopped, parents first.
 
     Each with its parent, 0 for us. Below the `dying` children may be others, if they aren't `known`
     already. Our own children are stopped at once, the newest first, so that one that forks and
@@ -175,7 +175,7 @@ def _stop_below(parents: "Iterable[int]", known: "Container[int]") -> dict[int, 
 
 
 def _send(pid: int, parent: int, number: int) -> bool:
-    """Send a signal to a child of `parent` (0 for us); tell whether it was sent.
+    """Send a signal to a child of `parent` (0 for this process); tell whether it was sent.
 
     Another's child may be reaped at any time, and its pid be a stranger's then. So it's held by a
     pidfd while it's looked at whose child it is.
@@ -199,7 +199,7 @@ def _send(pid: int, parent: int, number: int) -> bool:
 
 
 def _find() -> "Iterable[int]":
-    """Return the pids of our children, the newest first.
+    """Return the pids of this process's children, the newest first.
 
     By the list that the kernel has of them, proc_pid_task(5), `children`: nobody but us takes any
     out of it meanwhile. Not every kernel shows it.
@@ -221,7 +221,7 @@ def _is_listed() -> bool:
 
 
 def _search_all() -> dict[int, list[int]]:
-    """Return the children of every process, by looking up the parent of each."""
+    """Return the children of every process, found by reading each process's parent."""
     found: dict[int, list[int]] = {}
     for name in posix.listdir("/proc"):
         if name.isdigit() and (fields := proc.stat(int(name))):
@@ -230,14 +230,14 @@ def _search_all() -> dict[int, list[int]]:
 
 
 def _search() -> "Iterator[int]":
-    """Yield the pids of our children, in order, by testing each pid in /proc."""
+    """Yield the pids of this process's children, in order, by testing each pid in /proc."""
     for name in reversed(posix.listdir("/proc")):
         if name.isdigit() and _is_child(int(name)):
             yield int(name)
 
 
 def _is_child(pid: int) -> bool:
-    """Tell whether a process is a child of ours, dead or alive; much faster than by /proc."""
+    """Tell whether a pid is a child of this process, dead or alive, without reading /proc."""
     try:
         posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT | ends.WALL)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""The keeper: a stage that stays, where no new PID namespace would end everything at its end.
+"""The keeper: a stage that stays to end everything, where no new PID namespace would.
 
 It is the subreaper of all that the program leaves behind, and holds the read end of the go pipe.
 When the program (or its init) has ended, or the launcher has, or closes the pipe, the keeper kills
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from spawner.channel import Pipes
 
 _DYING = 1.0
-"""Seconds after the last end in which what was killed has to end, or is left to the launcher."""
+"""Seconds that killed processes have to end before they are left to the launcher."""
 
 
 def keep(init: int, pipes: "Pipes", news: int) -> int:
-    """Wait until the container ends or has to, then kill the rest; return the exit status.
+    """Wait until the container ends or has to, then kill what is left; return the exit status.
 
     From the descriptor `news` SIGCHLD can be read. What fails is told to the launcher, which has to
     end all of it then.
@@ -60,7 +60,7 @@ def _watch(init: int, pipes: "Pipes", news: int) -> int:
 
 
 def _reap(init: int, teller: int) -> int | None:
-    """Reap every child that has ended; return the init's exit status if that is among them."""
+    """Reap every child that has ended; return the init's exit status if the init is among them."""
     while True:
         pid, changed = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED)
         if pid == 0:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from spawner.spec import Choice, Spec
 
 _SOURCE = "pyspawn-persist"
-"""What /proc/self/mounts shows as the source of a directory of ours."""
+"""The source that /proc/self/mounts shows for a directory of kept namespaces."""
 
 WHERE = f"`grep {_SOURCE} /proc/self/mounts` shows where they are"
-"""A hint at the directories of ours."""
+"""A hint that shows the directories of kept namespaces."""
 
 _FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
@@ -45,14 +45,14 @@ _NOT_OLDER = (
 
 
 class Keep(Wish):
-    """The wish to keep the namespaces as files in the directory `path`, which is to be made."""
+    """The wish to keep the namespaces as files in the new directory `path`."""
 
     door = "spawner.life.persist"
 
     path: str
 
     def check(self, spec: Spec) -> None:
-        """Raise SpecError where there's nothing to keep."""
+        """Raise SpecError if no namespace can be kept."""
         check_text("the directory to keep namespaces in", self.path)
         if not spec.namespaces.wanted - {"pid"}:
             raise SpecError(
@@ -81,12 +81,12 @@ class Kept(Part):
 
     @property
     def stations(self) -> Mapping[str, Callable[[], Iterable[Step]]]:
-        """Say at which station the namespaces are kept: once all of them are made."""
+        """Return the step that keeps the namespaces, by its station: once all of them are made."""
         return {KEPT: lambda: (self.step(),)}
 
     @property
     def descriptors(self) -> set[int]:
-        """The descriptors that `undo` needs to remove what was made, wherever it has been moved."""
+        """The descriptors by which `undo` removes what was made, even if it has been moved."""
         return {self._top} - {-1}
 
     def step(self) -> Step:
@@ -180,13 +180,13 @@ class Kept(Part):
 def find(
     keep: Keep, kernel: Kernel, spec: Spec, caller: Caller, lifelines: Iterable[int] = ()
 ) -> Kept:
-    """Return a `Kept` for the container's namespaces."""
+    """Return the part that keeps the container's namespaces."""
     del kernel, caller, lifelines
     return Kept(spec, keep.path)
 
 
 def _place(descriptor: int) -> str:
-    """Return a path of an open directory that can't be redirected, proc_pid_fd(5)."""
+    """Return a path for an open directory that can't be redirected, proc_pid_fd(5)."""
     return f"/proc/self/fd/{descriptor}"
 
 
@@ -195,7 +195,7 @@ def _is_shared(first: str, second: str) -> bool:
 
 
 def _is_same(first: int, second: int, name: str) -> bool:
-    """Tell whether a name stands for the same file in two open directories."""
+    """Tell whether a name refers to the same file in two open directories."""
     return identity(posix.stat(name, dir_fd=first)) == identity(posix.stat(name, dir_fd=second))
 
 
@@ -230,7 +230,7 @@ def _release(kernel: Kernel, path: str, top: int) -> None:
 
 
 def _is_kept(descriptor: int) -> bool:
-    """Tell whether an open directory is the top of a mount of ours, proc_pid_mountinfo(5).
+    """Tell whether an open directory is the root of a pyspawn mount, proc_pid_mountinfo(5).
 
     Raises SyscallError where /proc doesn't say so.
     """

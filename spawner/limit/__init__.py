@@ -1,1 +1,1 @@
-"""What one process can be given: resource limits, its nice value, its share of blame for memory."""
+"""Limits on each process: resource limits, the nice value, the OOM score adjustment."""

@@ -1,4 +1,4 @@
-"""What one process can be given: a value, checked with words.
+"""Resource limits, nice value and OOM score adjustment, as a value that checks itself.
 
 Each limit is that of a single process, and what the process starts inherits it, getrlimit(2). They
 are the words of prlimit(1); a soft limit alone is the hard one as well, so that the program can't
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     Given: TypeAlias = Amount | tuple[Amount, Amount]
 
 UNLIMITED = -1
-"""No limit, as getrlimit(2) has it in the signed form of RLIM_INFINITY."""
+"""No limit: RLIM_INFINITY as a signed number, getrlimit(2)."""
 
 _LARGEST = 2**63 - 1
-"""The largest limit that fits the C library's types everywhere."""
+"""The largest limit that the C library's types can hold on every machine."""
 
 _WORDS = ("unlimited", "infinity", "-1")
-"""What people write for no limit: ulimit and prlimit(1), systemd.exec(5), docker(1)."""
+"""Words for no limit, as in prlimit(1), systemd.exec(5) and docker(1)."""
 
 _IN_BYTES = ("core", "fsize", "memlock", "msgqueue", "rss", "stack", "data", "as")
 
@@ -40,10 +40,10 @@ The memory of the process itself comes last: what sets the limits is under them 
 """
 
 NICEST, LEAST_NICE = 19, -20
-"""The nice values that there are, setpriority(2)."""
+"""The greatest and the least nice value, setpriority(2)."""
 
 OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX = -1000, 1000
-"""linux/oom.h"""
+"""The bounds of the OOM score adjustment, linux/oom.h."""
 
 
 class Rlimit(Frozen):
@@ -76,7 +76,7 @@ class Rlimit(Frozen):
 
 
 class Limits(Wish):
-    """What the program, and each process that it starts, can be given.
+    """The limits of the program and of each process that it starts.
 
     `rlimits` are limits by the resources of getrlimit(2): `{"nofile": 1024, "as": "2G", "core":
     (0, "unlimited")}`, where a tuple holds the soft and the hard limit, and one number stands for
@@ -122,7 +122,7 @@ class Limits(Wish):
 
 
 def _check_once(limits: "Iterable[Rlimit]") -> None:
-    """Raise SpecError for a resource that is there twice."""
+    """Raise SpecError for a resource that is limited twice."""
     names = [each.resource for each in limits]
     for name in names:
         if names.count(name) > 1:
@@ -130,7 +130,7 @@ def _check_once(limits: "Iterable[Rlimit]") -> None:
 
 
 def _rlimit(name: str, value: "Given") -> Rlimit:
-    """Return the limits of one resource: one for both, or the soft and the hard one."""
+    """Return the limits of one resource, given as one value for both or as soft and hard."""
     resource = resource_of(name)
     pair: tuple[Amount, ...] = value if isinstance(value, tuple) else (value,)
     if isinstance(value, str):
@@ -141,7 +141,7 @@ def _rlimit(name: str, value: "Given") -> Rlimit:
 
 
 def rlimit(word: str) -> Rlimit:
-    """Return what `NAME=SOFT[:HARD]` stands for; raises ValueError for anything else."""
+    """Return the limits in `NAME=SOFT[:HARD]`; raises ValueError."""
     name, equals, limits = word.partition("=")
     if not equals or not name:
         raise ValueError(f"{word!r} is not NAME=SOFT[:HARD], as in nofile=1024")
@@ -149,7 +149,7 @@ def rlimit(word: str) -> Rlimit:
 
 
 def resource_of(name: str) -> str:
-    """Return the resource that is meant: `nofile` for `NOFILE` and the C name `RLIMIT_NOFILE`."""
+    """Return a resource's name in pyspawn: `nofile` for `NOFILE` or `RLIMIT_NOFILE`."""
     return name.lower().removeprefix("rlimit_") if isinstance(name, str) else name
 
 
@@ -171,7 +171,7 @@ def _amount(resource: str, given: "Amount") -> int:
 
 
 def _unit(resource: str) -> str:
-    """Say what a limit of a resource is."""
+    """Return what a limit of a resource has to be, in words."""
     units = {"cpu": "a number of seconds", "rttime": "a number of microseconds"}
     if resource in _IN_BYTES:
         return "a number of bytes, which K, M, G or T may follow, or unlimited"
@@ -179,19 +179,19 @@ def _unit(resource: str) -> str:
 
 
 def above(first: int, second: int) -> bool:
-    """Tell whether a limit allows more than another."""
+    """Tell whether one limit allows more than another."""
     if UNLIMITED in (first, second):
         return second != UNLIMITED
     return first > second
 
 
 def shown(limit: int) -> str:
-    """Return a limit as it is written."""
+    """Return a limit as text."""
     return "unlimited" if limit == UNLIMITED else str(limit)
 
 
 def _check_whole(what: str, number: int | None, lowest: int, highest: int) -> None:
-    """Raise SpecError for what isn't a number from `lowest` to `highest`."""
+    """Raise SpecError unless a value is a whole number from `lowest` to `highest`."""
     if number is None:
         return
     if isinstance(number, bool) or not isinstance(number, int) or not lowest <= number <= highest:
@@ -211,7 +211,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Limits:
 
 
 def options(limits: Limits) -> "Iterable[tuple[str, str]]":
-    """Yield each option that asks for `limits`, and its value."""
+    """Yield the options that set `limits`, each with its value."""
     for each in limits.rlimits:
         yield "rlimit", str(each)
     for name, number in (("nice", limits.nice), ("oom-score-adj", limits.oom_score_adj)):

@@ -1,4 +1,4 @@
-"""Finds whether the limits that are wanted can be had, and says when they are set.
+"""Check that the limits are allowed, and plan when they are set.
 
 What takes a right comes first, by the init, before its namespaces and the change of credentials
 take rights away: the nice value, and the OOM score, for which the caller's own /proc is still
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Bounds(Part):
-    """The limits, none of which is above what the caller may have."""
+    """The part that sets the limits."""
 
     def __init__(self, limits: "Limits") -> None:
         self._limits = limits
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say at which stations the init takes its place among processes, and its limits."""
+        """Return the functions that set the limits, by station of the plan."""
         return {ENTERED: self._place, LIMITS: self._lower}
 
     def _place(self) -> "Iterator[Step]":
@@ -54,7 +54,7 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Part:
-    """Return the limits; raises SetupError for one that is above the hard limit of the caller."""
+    """Return the part for the limits; raises SetupError for one above the caller's hard limit."""
     del spec, caller, lifelines
     for each in limits.rlimits:
         _check(kernel, each)
@@ -62,7 +62,7 @@ def find(
 
 
 def _check(kernel: "Kernel", wanted: "Rlimit") -> None:
-    """Refuse to raise a hard limit, whoever asks: what is there is never widened."""
+    """Refuse to raise a hard limit, even as root: pyspawn never widens a limit."""
     what = f"read the limit {wanted.resource}"
     number = rlimits.number(wanted.resource)
     _, most = steps.attempt(LAUNCHER, what, lambda: kernel.prlimit(number))

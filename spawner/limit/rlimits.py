@@ -1,4 +1,4 @@
-"""The steps by which the init takes its limits; each is read back, and is there or is an error."""
+"""The steps that set limits in the init, each of which is read back afterwards."""
 
 from spawner.errors import INIT, SetupError
 from spawner.limit.limits import UNLIMITED, shown
@@ -24,7 +24,7 @@ def number(resource: str) -> int:
 
 
 def words(wanted: "Rlimit") -> str:
-    """Describe the step that sets a limit: `set the limit nofile to 1024`."""
+    """Return the words for the step that sets a limit: `set the limit nofile to 1024`."""
     found = f"set the limit {wanted.resource} to {shown(wanted.soft)}"
     return found if wanted.hard == wanted.soft else f"{found}, at most {shown(wanted.hard)}"
 
@@ -66,7 +66,7 @@ def set_nice(nice: int) -> Step:
 
 
 def set_oom_score_adj(adjustment: int) -> Step:
-    """Set how soon the process is ended for want of memory, proc_pid_oom_score_adj(5)."""
+    """Set the OOM score adjustment, proc_pid_oom_score_adj(5)."""
     what = f"set the OOM score adjustment to {adjustment}"
 
     def act(kernel: "Kernel", _: str) -> None:
@@ -84,6 +84,6 @@ def set_oom_score_adj(adjustment: int) -> Step:
 
 
 def _hold(what: str, wanted: object, found: object) -> None:
-    """Raise SetupError where the kernel took a limit, and has another."""
+    """Raise SetupError if the kernel has set another limit than the one given."""
     if wanted != found:
         raise SetupError(f"{what}: the kernel set {found!r} instead of {wanted!r}", stage=INIT)

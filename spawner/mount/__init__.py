@@ -1,1 +1,1 @@
-"""Mounts: the container's tree of mounts."""
+"""Mounts of the container: propagation, and where /proc is."""

@@ -1,1 +1,1 @@
-"""Networks: what they are, and the processes that connect them."""
+"""Networks of the container, and the processes that connect them."""

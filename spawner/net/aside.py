@@ -1,4 +1,4 @@
-"""Fork a process of the launcher's that connects a container's network, and talk with it.
+"""Fork a process outside the container that connects its network, and communicate with it.
 
 1. What can be missing is looked for before anything is made (`find` of each kind).
 2. `begin` forks the process before the launcher unshares anything, since later children would be in
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     from spawner.steps import Step
 
 READY = 30.0
-"""Seconds after which a process that neither is ready nor ends has failed."""
+"""Seconds after which a process that is neither ready nor ended has failed."""
 
 ENDING = 5.0
-"""Seconds that a process may take to end by itself before it's killed."""
+"""Seconds that a process has to end by itself before it is killed."""
 
 FAILED = 127
-"""The exit status of a process that could not do its work, as a shell has it."""
+"""The exit status of a process that couldn't do its work, as in a shell."""
 
 
 class Ends(Frozen):
-    """The ends of the pipes that the process has, by descriptor."""
+    """The process's ends of the pipes, by descriptor."""
 
     words: int
     ready: int
@@ -54,7 +54,7 @@ class Ends(Frozen):
 
 
 class Backend(Part):
-    """The base of processes outside that connect a container's network; `pid` is 0 before.
+    """The base of processes outside that connect a container's network.
 
     `users` says whether the init has a user namespace of its own. While it's being started, the end
     of any of `watched`, which are descriptors, ends the wait.
@@ -72,11 +72,11 @@ class Backend(Part):
     # What each kind does in its own way.
 
     def step(self) -> "Step":
-        """Return the step that connects the init's network, and waits until that is ready."""
+        """Return the step that connects the network and waits until it is ready."""
         raise NotImplementedError
 
     def inside(self) -> "Iterator[Step]":
-        """Yield the steps that the init takes for the network."""
+        """Yield the init's steps for the network."""
         yield from ()
 
     def ended(self, changed: int) -> str:
@@ -91,16 +91,16 @@ class Backend(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say where the network is connected, and where the init takes its steps for that."""
+        """Return the steps that connect the network, and the init's, by station."""
         return {NETWORK: lambda: (self.step(),), FILES: self.inside}
 
     def watch(self, descriptors: "Iterable[int]") -> None:
-        """Give up waiting when any of these descriptors becomes readable."""
+        """Stop waiting when any of these descriptors becomes readable."""
         self.watched = frozenset(descriptors)
 
     @property
     def descriptors(self) -> set[int]:
-        """The descriptors that the launcher keeps open while the process lives."""
+        """The descriptors that the launcher keeps open while the process runs."""
         ends = (self._words, self._ready, self._log, self._log_writer, self._end)
         return {end for end in ends if end >= 0}
 
@@ -110,7 +110,7 @@ class Backend(Part):
         attempt(LAUNCHER, f"fork for the network {self.network.kind}", lambda: self._begin(kernel))
 
     def stop(self) -> list[int]:
-        """End the process, if it was forked, and wait; return the pids that haven't ended."""
+        """End the process if there is one; return the pids that are left."""
         left = []
         if self._words >= 0:
             posix.close(self._words)  # it may be waiting for words that never come
@@ -172,7 +172,7 @@ class Backend(Part):
             posix._exit(FAILED)
 
     def _send(self, words: "Sequence[str]") -> None:
-        """Send words to the process; raises SetupError."""
+        """Send arguments to the process; raises SetupError."""
         raw = b"".join(linux.encode(word) + b"\0" for word in words) + b"\0"
         try:
             while raw:
@@ -181,7 +181,7 @@ class Backend(Part):
             raise self._failed(None) from None
 
     def _await(self) -> None:
-        """Return when the process is ready; raises SetupError."""
+        """Wait until the process is ready; raises SetupError."""
         ear = self._listen()
         try:
             if not ear.wait(self._ready, seconds=READY):
@@ -192,13 +192,13 @@ class Backend(Part):
             raise self._failed(None)
 
     def _listen(self) -> "Ear":
-        """Return the listener for the wait until the process is ready; raises SetupError."""
+        """Return what listens to signals while the process gets ready; raises SetupError."""
         from spawner.making import Ear
 
         return Ear(self._kernel, f"start {self.network.kind}", self.watched)
 
     def _failed(self, why: str | None) -> SetupError:
-        """Return the error for a failed start: `why`, or what the process said or died of."""
+        """Return the error for a failed start, with `why`, or with what the process wrote."""
         if why is None:
             changed = self._reap()
             complaint = self._complaint()
@@ -206,7 +206,7 @@ class Backend(Part):
         return SetupError(f"start {self.network.kind}: {why}", stage=LAUNCHER)
 
     def _reap(self) -> int | None:
-        """Wait for the end of the process, which is killed if it doesn't end.
+        """Wait for the process to end, and kill it if it doesn't.
 
         Returns its wait status if it's ours to know.
         """
@@ -229,12 +229,12 @@ class Backend(Part):
 
 
 def complain(text: str) -> None:
-    """Write to stderr, which is the log, why this process can't go on."""
+    """Write to stderr, which is the log, why this process fails."""
     posix.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def read_words(descriptor: int) -> list[bytes]:
-    """Return the words that the launcher sends, none if the launcher dies first."""
+    """Return the arguments that the launcher sends, or none if the launcher dies first."""
     raw = b""
     while not raw.endswith(b"\0\0"):
         block = posix.read(descriptor, 65536)
@@ -245,6 +245,6 @@ def read_words(descriptor: int) -> list[bytes]:
 
 
 def _plain(line: str) -> str:
-    """Return a line without the time that pasta begins it with."""
+    """Return a line of pasta's without the time at its beginning."""
     first, colon, rest = line.partition(": ")
     return rest if colon and first.replace(".", "").isdigit() else line

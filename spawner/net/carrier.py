@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from spawner.net.slirpapi import Socket
 
 TUN = "/dev/net/tun"
-"""The device by which a process makes and holds a network interface, linux/if_tun.h."""
+"""The device that a process opens for a network interface of its own, linux/if_tun.h."""
 
 _MOMENT = 0.001
 """Seconds between two looks whether pasta has shut itself in, of which nothing tells."""
 
 PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
-"""Where a program comes from, in Debian, Fedora and others."""
+"""The packages that contain the programs, in Debian, Fedora and others."""
 
 _HINTS = {
     EACCES: (
@@ -50,11 +50,11 @@ _HINTS = {
     EADDRINUSE: "publish another port, or end the program that listens there (`ss -lnp`)",
     EADDRNOTAVAIL: "publish on an address that this host has (`ip address`)",
 }
-"""What to do about a port that can't be listened on, by errno."""
+"""Hints for a port that can't be listened on, by errno."""
 
 
 class Carrier(Backend):
-    """The process outside that executes slirp4netns or pasta, which is `program`."""
+    """A process outside that executes slirp4netns or pasta."""
 
     def __init__(self, network: "Network", program: str, *, users: bool = False) -> None:
         super().__init__(network, users=users)
@@ -74,7 +74,7 @@ class Carrier(Backend):
         )
 
     def inside(self) -> "Iterator[Step]":
-        """Yield the step for a resolver that can be reached from the container."""
+        """Yield the step that gives the container a reachable name server."""
         from spawner.net import resolver
 
         yield resolver.step(RESOLVERS[self.network.kind])
@@ -201,7 +201,7 @@ class Carrier(Backend):
 
 
 def find(network: "Network", caller: "Caller", *, users: bool) -> Carrier:
-    """Return the carrier of a network, ready to begin; raises SetupError.
+    """Return the part for a network, after checking that it can be started; raises SetupError.
 
     `users` says whether the init has a user namespace of its own.
     """
@@ -278,7 +278,7 @@ def pasta(
 
 
 def _check_tun(kind: str) -> None:
-    """Raise SetupError if this user can't open the tun device, which the helper will open."""
+    """Raise SetupError if this user can't open the tun device, as the helper has to."""
     try:
         posix.close(posix.open(TUN, posix.O_RDWR | posix.O_CLOEXEC))
     except OSError as error:
@@ -295,7 +295,7 @@ def _check_tun(kind: str) -> None:
 
 
 def _refusal(port: "Publish") -> int | None:
-    """Return the errno with which listening on a published port fails now, None if it doesn't."""
+    """Return the errno with which listening on a port fails now, or None."""
     import _socket
 
     family = _socket.AF_INET6 if ":" in port.address else _socket.AF_INET
@@ -327,7 +327,7 @@ def _filters(process: str) -> int | None:
 
 
 def _shares_users(process: str) -> bool:
-    """Tell whether a process is in our user namespace."""
+    """Tell whether a process is in the same user namespace as this one."""
     try:
         return (
             posix.stat(f"/proc/{process}/ns/user").st_ino == posix.stat("/proc/self/ns/user").st_ino

@@ -1,4 +1,4 @@
-"""The network that a container is to have: values, and the words for them; pure.
+"""The container's network and published ports, as values that check themselves.
 
 The kinds:
 
@@ -25,16 +25,16 @@ KINDS = ("host", "none", "loopback", "slirp4netns", "pasta", "veth")
 """Every kind of network."""
 
 HELPED = frozenset({"slirp4netns", "pasta"})
-"""Kinds whose packets a program outside carries."""
+"""Kinds of networks whose packets a program outside carries."""
 
 RESOLVERS = {"slirp4netns": "10.0.2.3", "pasta": "169.254.1.1"}
-"""Where a helper answers for the host's own name server: slirp4netns(1); passt(1) where we say.
+"""Addresses at which a helper answers for the host's name server.
 
 The host's may be a stub at 127.0.0.53, which inside is nobody.
 """
 
 LOCAL = "127.0.0.1"
-"""Where a port is published unless an address is given: on this host only."""
+"""The address at which a port is published by default: on this host only."""
 
 _SPELLING = "a port is published by [ADDRESS:]PORT[:PORT][/udp], as in 127.0.0.1:8080:80"
 
@@ -75,7 +75,7 @@ class Publish(Frozen):
 
 
 def _host(address: str) -> str:
-    """Return an address in its shortest form; raises SpecError."""
+    """Return an IP address in its shortest form; raises SpecError."""
     from ipaddress import ip_address
 
     try:
@@ -87,7 +87,7 @@ def _host(address: str) -> str:
 
 
 def _interface(address: str) -> "IPv4Interface | IPv6Interface":
-    """Return an address with the network that it's in; raises SpecError."""
+    """Return an IP address with its network; raises SpecError."""
     from ipaddress import ip_interface
 
     host, slash, length = address.partition("/")
@@ -100,7 +100,7 @@ def _interface(address: str) -> "IPv4Interface | IPv6Interface":
 
 
 def publish(word: str) -> Publish:
-    """Return what `[ADDRESS:]PORT[:PORT][/udp]` means; an IPv6 address is in brackets.
+    """Return the Publish for `[ADDRESS:]PORT[:PORT][/udp]`; an IPv6 address is in brackets.
 
     Raises SpecError.
     """
@@ -124,7 +124,7 @@ def publish(word: str) -> Publish:
 
 
 def _is_number(word: str) -> bool:
-    """Tell whether a word is a number that may be a port: no longer than one."""
+    """Tell whether a word is short enough, and made of digits, to be a port."""
     return word.isascii() and word.isdigit() and len(word) <= 5
 
 
@@ -172,7 +172,7 @@ class Network(Wish):
 
     @property
     def connected(self) -> bool:
-        """Whether there's more in the namespace than a loopback interface."""
+        """Whether the namespace has more than a loopback interface."""
         return self.kind in HELPED or self.kind == "veth"
 
     def _check(self) -> None:
@@ -210,7 +210,7 @@ class Network(Wish):
             self._check_port(port)
 
     def _check_port(self, port: Publish) -> None:
-        """Refuse ports that a helper accepts but doesn't serve."""
+        """Refuse ports that a helper accepts but doesn't really publish."""
         if self.kind == "slirp4netns" and ":" in port.address:
             raise SpecError(f"{port}: slirp4netns publishes on IPv4 addresses only", "use pasta")
         if port.protocol != "udp":
@@ -252,7 +252,7 @@ class Network(Wish):
             )
 
     def choose(self, choice: "Choice") -> None:
-        """Add the net namespace that this network needs to the named ones; raises SpecError."""
+        """Add the net namespace that this network needs to `choice`; raises SpecError."""
         unshare, share, tried = choice.unshare, choice.share, choice.attempt
         if "net" in choice.joined:
             raise SpecError(
@@ -280,7 +280,7 @@ class Network(Wish):
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
-        """The net namespace, and that of mounts for a resolver."""
+        """The net namespace, and the mount namespace for a name server."""
         if self.kind != "host":
             yield "net", f"the network {self.kind} needs a new net namespace"
         if self.kind in HELPED:
@@ -288,7 +288,7 @@ class Network(Wish):
             yield "mount", f"the network {self.kind} needs a new mount namespace {why}"
 
     def check(self, spec: "Spec") -> None:
-        """Raise SpecError if the rest of `spec` doesn't go with this network."""
+        """Raise SpecError if the rest of `spec` conflicts with this network."""
         if self.kind == "host":
             if "net" in spec.namespaces.wanted:
                 raise SpecError("the host's network and a new net namespace exclude each other")
@@ -327,7 +327,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Network:
 
 
 def unnamed() -> "NoReturn":
-    """Refuse ports that are published where no network is named."""
+    """Refuse published ports without a network to publish from."""
     raise SpecError(
         "a port can be published only into a network of the container's own",
         f"add {mark('--network slirp4netns')} or {mark('--network pasta')}",
@@ -335,7 +335,7 @@ def unnamed() -> "NoReturn":
 
 
 def parse(word: str, ports: "Iterable[str]" = ()) -> Network:
-    """Return the network that `KIND[:BRIDGE][,NAME=VALUE]...` means, with the ports published.
+    """Return the network for `KIND[:BRIDGE][,NAME=VALUE]...`, with the ports published.
 
     Raises SpecError.
     """

@@ -1,4 +1,4 @@
-"""Choose what connects a container's network: a program, a pair of interfaces, or nothing."""
+"""Choose the part that connects a container's network."""
 
 from spawner.steps import LOOPBACK, Part
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Bare(Part):
-    """The part for a network in which no interface is up."""
+    """The part for a network without any interface brought up."""
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say that no interface is brought up."""
+        """Return the station at which otherwise loopback is brought up, without steps."""
         return {LOOPBACK: tuple}
 
 
@@ -29,7 +29,7 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Part | None:
-    """Return the part that connects the network, None for nothing to do; raises SetupError."""
+    """Return the part that connects the network, or None for none; raises SetupError."""
     del kernel, lifelines
     if network.kind == "none":
         return Bare()

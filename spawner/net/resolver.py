@@ -1,4 +1,4 @@
-"""Mount a resolv.conf(5) of the container's own over the host's, in its mount namespace.
+"""Mount a container's own resolv.conf(5) over the host's in its mount namespace.
 
 The host's name server may be one that only the host itself can reach (a stub at 127.0.0.53),
 so a helper of the network answers in its place, at an address that it says.
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from spawner.linux import Kernel
 
 PATH = "/etc/resolv.conf"
-"""Where the C library looks, resolv.conf(5) (resolv.h, _PATH_RESCONF)."""
+"""The file that the C library reads, resolv.conf(5)."""
 
 _DIRECTORY = "/etc"
-"""A directory that is there, for a file system that is there for a moment."""
+"""An existing directory on which a tmpfs is mounted for a moment."""
 
 _NEW = f"{_DIRECTORY}/resolv.conf"
 _OPTIONS = "mode=0755,size=1M"
 
 _SANDBOX = ("/etc", "/run")
-"""What slirp4netns keeps of the host's files, slirp4netns(1), --enable-sandbox."""
+"""The host's directories that slirp4netns keeps, slirp4netns(1), --enable-sandbox."""
 
 _STEPS = 1000
-"""Names on the way of a path, far beyond any that isn't a loop of symbolic links."""
+"""The most names to follow on a path: more than any path has that isn't a loop."""
 
 _LONGEST = 65536
-"""Bytes of the host's file that are read."""
+"""The most bytes read of the host's file."""
 
 
 def step(server: str) -> Step:
-    """Let the C library ask `server`, and otherwise follow the host's /etc/resolv.conf.
+    """Mount a resolv.conf that names `server`, and otherwise follows the host's.
 
     The file lies in a file system of memory. That is mounted over a directory for a moment, and the
     file bound where the path leads now, through symbolic links: no process but ours is in the mount
@@ -57,7 +57,7 @@ def step(server: str) -> Step:
 
 
 def text(host: str, server: str) -> str:
-    """Return a resolv.conf(5) that asks `server`, and is otherwise like the host's."""
+    """Return the host's resolv.conf(5) with its name servers replaced by `server`."""
     others = [
         line
         for line in host.splitlines()
@@ -67,7 +67,7 @@ def text(host: str, server: str) -> str:
 
 
 def leads_out(path: str = PATH) -> bool:
-    """Tell whether a path leads through a place that is neither in /etc nor in /run.
+    """Tell whether a path leads anywhere outside /etc and /run.
 
     So it does where distributions make it a symbolic link to /nix or, on the way to /run, /var/run.
     """
@@ -96,7 +96,7 @@ def _parts(path: str) -> list[str]:
 
 
 def bring_along(kernel: "Kernel") -> None:
-    """Copy the host's resolv.conf into /etc for this process alone, in a new mount namespace.
+    """Copy the host's resolv.conf into a private /etc of this process.
 
     For slirp4netns, whose sandbox keeps only /etc and /run of the host's files. Where there is
     no such file, the init says so, `step`. Raises SyscallError and OSError.
@@ -140,7 +140,7 @@ def _bind(kernel: "Kernel", server: str) -> None:
 
 
 def _read(place: int) -> str:
-    """Return the text of the file of descriptor `place`, "" if we may not read it."""
+    """Return the text of the file of descriptor `place`, or "" if it can't be read."""
     try:
         found = proc.read(f"/proc/self/fd/{place}", most=_LONGEST)
     except SyscallError:

@@ -1,4 +1,4 @@
-"""Publish ports by slirp4netns(1), which accepts requests on a socket that has a path.
+"""Publish ports through slirp4netns(1), which takes requests on a Unix socket.
 
 The socket lies in a directory of our own for as long as it takes to publish. A launcher that is
 killed in that moment leaves the empty directory, or the socket in it, in /tmp.
@@ -26,7 +26,7 @@ ANSWER = 10.0
 
 
 class Socket:
-    """The path of a socket in a new private directory; raises SyscallError."""
+    """The path of a socket in a new private directory."""
 
     def __init__(self) -> None:
         # The name is random, and mkdir(2) follows no link.
@@ -38,7 +38,7 @@ class Socket:
             raise SyscallError("mkdir", error.errno or 0, self._directory) from None
 
     def publish(self, ports: "Iterable[Publish]", ear: "Ear") -> None:
-        """Tell the slirp4netns that listens on the socket to publish ports; raises SetupError."""
+        """Ask slirp4netns to publish ports; raises SetupError."""
         for port in ports:
             answer = _ask(self.path, hostfwd(port), ear)
             if "error" in answer:
@@ -47,7 +47,7 @@ class Socket:
                 raise SetupError(f"publish {port}: slirp4netns refuses: {why}", stage=LAUNCHER)
 
     def remove(self) -> None:
-        """Remove the directory and what is in it."""
+        """Remove the directory and the socket in it."""
         with contextlib.suppress(OSError):  # it never came
             posix.unlink(self.path)
         with contextlib.suppress(OSError):
@@ -55,7 +55,7 @@ class Socket:
 
 
 def hostfwd(port: "Publish") -> "dict[str, Any]":
-    """Return the request by which slirp4netns publishes a port, slirp4netns(1)."""
+    """Return the request to publish a port, slirp4netns(1)."""
     return {
         "execute": "add_hostfwd",
         "arguments": {

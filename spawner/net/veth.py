@@ -1,4 +1,4 @@
-"""Make a pair of interfaces, veth(4), as root: one in the container, one a port of a bridge.
+"""Connect a container to a bridge by a veth(4) pair, as root.
 
 The kernel takes both away with the network namespace inside, some time after its last process. So
 that it's gone when pyspawn is, and also where somebody else holds the namespace, a process aside
@@ -37,7 +37,7 @@ _OTHER = "only another kind of interface"
 
 
 class Pair(Backend):
-    """The process outside that makes a veth pair, and deletes it."""
+    """A process outside that makes a veth pair, and deletes it at the end."""
 
     def step(self) -> Step:
         """Return the step that makes the pair."""
@@ -113,7 +113,7 @@ class Pair(Backend):
         posix._exit(0)
 
     def _configure(self, inside: "Any") -> None:
-        """Give the inner end its address and its route."""
+        """Give the container's end its address and its route."""
         index = inside.link_lookup(ifname=INNER)[0]
         if self.network.address is not None:
             address, _, length = self.network.address.partition("/")
@@ -124,7 +124,7 @@ class Pair(Backend):
 
 
 def find(network: "Network") -> Pair:
-    """Return the process for a pair, ready to begin; raises SetupError."""
+    """Return the part that makes a pair, after checking that it can; raises SetupError."""
     from spawner.host import proc
 
     status = proc.status()
@@ -140,7 +140,7 @@ def find(network: "Network") -> Pair:
 
 
 def _bridge(host: "Any", name: str) -> int | None:
-    """Return the index of a bridge; complain if there is none of that name."""
+    """Return the index of a bridge; fail with a message if there is none of that name."""
     found = host.link_lookup(ifname=name)
     if not found:
         complain(f"{_NO_BRIDGE} named {name}")
@@ -163,7 +163,7 @@ def _join(kernel: "Kernel", process: str) -> None:
 
 
 def _delete(host: "Any", index: int) -> None:
-    """Delete the pair, unless the kernel has already."""
+    """Delete the pair, unless the kernel has deleted it already."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     try:

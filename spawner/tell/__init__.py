@@ -1,1 +1,1 @@
-"""What pyspawn tells people and programs: reports, and explanations of the steps."""
+"""Reports for people and programs, and explanations of the steps."""

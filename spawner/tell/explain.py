@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spawner.steps import Look, Part, Step, Steps
 
 _WIDTH = 88
-"""Columns of the text; calls aren't broken, so that they can be copied."""
+"""Columns of the explanation; calls aren't wrapped, so that they can be copied."""
 
 
 class Text(NamedTuple):
@@ -670,7 +670,7 @@ TEXTS = {
 
 
 class Act(NamedTuple):
-    """An action of a process between the steps; like a step it has a topic in TEXTS."""
+    """An act of a process between the steps, with a topic in TEXTS."""
 
     where: str
     what: str
@@ -724,7 +724,7 @@ end tells that the launcher is gone."""
 
 
 def introduction(spec: Spec) -> str:
-    """Return the paragraphs that come before the first step."""
+    """Return the paragraphs before the first step."""
     processes = _THREE if is_staged(spec) else _TWO
     joins = spec.wish(Joins)
     if joins is not None and joins.target is not None:
@@ -740,7 +740,7 @@ def _fill(text: str, indent: str = "") -> str:
 
 
 def tell(act: Act | Step, process: str | None = None) -> str:
-    """Return the text about a step, or an act between steps; `process` stands for STAGE."""
+    """Return the explanation of a step or an act."""
     if isinstance(act, Act):
         where, what, how, topic = act
     else:
@@ -754,7 +754,7 @@ def tell(act: Act | Step, process: str | None = None) -> str:
 
 
 def script(spec: Spec, planned: Steps, parts: Sequence[Part] = ()) -> Iterator[Act | Step]:
-    """Yield all acts and steps of a plan, in order, as if no optional namespace is refused."""
+    """Yield all acts and steps of a plan, in order."""
     forker = LAUNCHER
     for part in parts:
         yield from map(act_of, part.looks)
@@ -790,6 +790,6 @@ def act_of(look: Look) -> Act:
 
 
 def page(spec: Spec, planned: Steps, parts: Sequence[Part] = ()) -> str:
-    """Return the whole story of a plan."""
+    """Return the whole explanation of a plan."""
     told = "".join(tell(act) for act in script(spec, planned, parts))
     return introduction(spec) + told

@@ -36,7 +36,7 @@ class Report(Observer):
         self._waits = True
 
     def get_ready(self) -> list[int]:
-        """Open what reporting will need; return the descriptors that have to stay open."""
+        """Open what reporting needs; return the descriptors that have to stay open."""
         ready = [] if self.quiet else [self._to_people()]
         if self.status is not None:
             ready.append(self._to_programs(self.status))
@@ -73,7 +73,7 @@ class Report(Observer):
 
     @property
     def wants_namespaces(self) -> bool:  # type: ignore[override]  # read only
-        """Whether the inode numbers of the namespaces are reported."""
+        """Whether to report the inode numbers of the namespaces."""
         return self.status is not None
 
     def created(self, pid: int, namespaces: dict[str, int]) -> None:
@@ -95,7 +95,7 @@ class Report(Observer):
             self.say(f"got {signames.name(number)} for the program")
 
     def spared(self, number: int, seconds: float | None) -> None:
-        """Explain at a terminal why a ^C ends nothing, and that --init would have passed it on."""
+        """Explain at a terminal why a ^C doesn't end the program, and what --init would change."""
         if not posix.isatty(2):
             return
         self._waits = False
@@ -113,7 +113,7 @@ class Report(Observer):
         )
 
     def disconnected(self, how: str) -> None:
-        """Report that the container's network is gone, and how."""
+        """Report that the container's network is gone."""
         self.say(how)
         self._tell(event="disconnected", message=how)
 
@@ -137,7 +137,7 @@ class Report(Observer):
         self._tell(event="exited", status=ending.status, signal=name)
 
     def failed(self, error: Exception, spec: "Spec | None" = None, hint: str | None = None) -> int:
-        """Report why there's no container, or no program in it; return the exit status."""
+        """Report why the container or the program wasn't started; return the exit status."""
         self._waits = True
         message = str(error)
         stage = syscall = path = number = None
@@ -174,17 +174,17 @@ class Report(Observer):
 
 
 def _lost(count: int) -> bytes:
-    """Return the line that tells people how many lines were dropped."""
+    """Return the line about how many lines were dropped."""
     return b"pyspawn: %d lines were dropped here\n" % count
 
 
 def _json(fields: "dict[str, Value]") -> bytes:
-    """Return the line of an event."""
+    """Return an event as a line of JSON."""
     return jsontext.dump(fields).encode() + b"\n"
 
 
 def _explain(error: SetupError, spec: "Spec | None") -> str | None:
-    """Return the hint that the host's state gives for a failure, None if that look-up fails."""
+    """Return a hint for a failure from the state of the host, or None."""
     try:
         from spawner.why import rules
 

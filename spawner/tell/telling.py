@@ -1,4 +1,4 @@
-"""Explain a launch while it happens: each process says on stderr what it does next.
+"""Explain a launch as it happens: each process tells on stderr what it is about to do.
 
 The words are those of `explain`. They are said by the process that acts, right before it does, so
 that they come in the order of the acts, also across processes, and before anything that the program
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Telling(Kernel):
-    """A kernel that tells of each call before the call is made."""
+    """A kernel object that explains each call on stderr before making it."""
 
     __slots__ = ("_in_step", "_introduction", "_joins", "_keeping", "_out", "_unheard", "_where")
 
@@ -40,7 +40,7 @@ class Telling(Kernel):
         self._out = outlet.Outlet(2, lambda _: b"", patience=outlet.PATIENCE, reopens=False)
 
     def tells(self, planned: Steps) -> Steps:
-        """Return the steps, each of which is told on stderr before it's taken."""
+        """Return steps that explain themselves on stderr before they are taken."""
         return tuple(map(self._telling, planned))
 
     def _telling(self, step: Step) -> Step:
@@ -68,7 +68,7 @@ class Telling(Kernel):
         )
 
     def become_subreaper(self) -> None:
-        """Tell of the call, then become a subreaper, as a launcher does that will fork a stage."""
+        """Explain the call, then make it."""
         if self._where == LAUNCHER:
             act = explain.BECOME_KEEPERS_SUBREAPER if self._keeping else explain.BECOME_SUBREAPER
             self._say(explain.tell(act))
@@ -77,13 +77,13 @@ class Telling(Kernel):
         super().become_subreaper()
 
     def make_process_group(self) -> None:
-        """Tell of the call, then make it."""
+        """Explain the call, then make it."""
         if not self._in_step:
             self._say(explain.tell(explain.MAKE_STAGE_GROUP))
         super().make_process_group()
 
     def fork(self, child: str) -> int:
-        """Tell of the call, then make it."""
+        """Explain the call, then make it."""
         if child == STAGE:
             self._say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
         elif child == WITNESS:
@@ -100,7 +100,7 @@ class Telling(Kernel):
         return pid
 
     def open(self, path: str, flags: int) -> int:
-        """Tell of what is opened to be joined, then open it."""
+        """Explain the opening of a namespace that is joined, then open the file."""
         if self._joins and not self._in_step:
             from spawner.joining import hold
 
@@ -115,7 +115,7 @@ class Telling(Kernel):
         return super().open_source(path)
 
     def fork_aside(self) -> int:
-        """Tell of the call, then fork; the child tells nothing, since its stderr is for others."""
+        """Explain the call, then fork a child that explains nothing itself."""
         if not self._in_step:
             self._say(explain.tell(explain.FORK_ASIDE))
         pid = super().fork_aside()
@@ -124,7 +124,7 @@ class Telling(Kernel):
         return pid
 
     def _say(self, text: str) -> None:
-        """Write to stderr, unless an earlier line has found no room.
+        """Write to stderr, unless an earlier line couldn't be written.
 
         A broken pipe doesn't end us, even where SIGPIPE isn't blocked any more.
         """

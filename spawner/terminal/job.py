@@ -30,11 +30,11 @@ class Terminal:
         """Whether we can't pass the foreground on: then it counts as not ours."""
 
     def is_ours(self) -> bool:
-        """Tell whether our process group has the foreground, and can pass it on."""
+        """Tell whether this process group has the foreground, and can pass it on."""
         return not self.refused and self._foreground() == posix.getpgrp()
 
     def is_lent(self) -> bool:
-        """Tell whether the program has the foreground, and not our group or the shell.
+        """Tell whether the program has the foreground.
 
         Nor another job of the shell's, which may have it after somebody stopped us.
         """
@@ -42,7 +42,7 @@ class Terminal:
         return group not in (posix.getpgrp(), leader()) and is_below_us(group)
 
     def take(self) -> None:
-        """Make our process group the foreground if the program's group is, and remember that group.
+        """Take the foreground back from the program's process group.
 
         Unless the shell has it, which leads the session: it took it when somebody stopped us.
         """
@@ -66,7 +66,7 @@ class Terminal:
 
 
 def find() -> Terminal | None:
-    """Return our controlling terminal, None where there is none.
+    """Return the controlling terminal, or None.
 
     A standard descriptor serves if it's the terminal, else /dev/tty, opened for us alone.
     """
@@ -85,7 +85,7 @@ def find() -> Terminal | None:
 
 
 def can_be_asked() -> bool:
-    """Tell whether `program_group` will find the program when it asks for the terminal."""
+    """Tell whether the program will be found when it asks for the terminal."""
     return posix.access(f"/proc/self/task/{posix.getpid()}/children", posix.R_OK)
 
 
@@ -99,7 +99,7 @@ def is_interactive_shell(words: "Sequence[str]") -> bool:
 
 
 def suspend(number: int, *, group: bool) -> bool:
-    """Stop our process, or our whole group, by the default action of `number`.
+    """Stop this process, or its whole group, by the default action of `number`.
 
     Returns True after SIGCONT, and False where the kernel discarded the stop.
     """
@@ -119,7 +119,7 @@ def signal_group(group: int, number: int) -> None:
 
 
 def program(init: int, inner: int | None) -> int | None:
-    """Return the program's pid, None where it can't be found.
+    """Return the program's pid, or None.
 
     `init` is the first process of the container. Where pyinit is that, `inner` is the program's
     pid as pyinit sees it, looked for among pyinit's children: NSpid, proc_pid_status(5).
@@ -139,7 +139,7 @@ def program(init: int, inner: int | None) -> int | None:
 
 
 def program_group(init: int, inner: int | None) -> int | None:
-    """Return the process group of the program, None where it can't be found."""
+    """Return the program's process group, or None."""
     pid = program(init, inner)
     try:
         return None if pid is None else posix.getpgid(pid)
@@ -148,7 +148,7 @@ def program_group(init: int, inner: int | None) -> int | None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Tell whether a process is stopped, as far as there's a /proc to tell, proc_pid_stat(5)."""
+    """Tell whether a process is stopped, proc_pid_stat(5)."""
     from spawner.host import proc
 
     return proc.stat(pid)[:1] in ([], ["T"], ["t"])

@@ -25,10 +25,10 @@ from spawner.machine import ENDS, LIMIT
 from spawner.steps import attempt
 
 _PART = _signal.SIGTERM
-"""What asks a witness to end once it has sent all."""
+"""The signal that tells a witness to end after reporting what it has got."""
 
 _OWN = ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")
-"""The masks of signals whose effect is a program's own affair, proc_pid_status(5).
+"""The fields of status that say how a process treats signals, proc_pid_status(5).
 
 One that does nothing is never pending: this one has woken the program, and it hasn't run yet.
 """
@@ -65,7 +65,7 @@ def begin(kernel: "Kernel") -> int:
 
 
 def part(pid: int) -> None:
-    """Let a witness end, after it has sent on what it has heard: the program's group is gone.
+    """Have a witness report what it has got, and end.
 
     On a busy host that may take seconds, and nobody is left who could stop it.
     """
@@ -79,7 +79,7 @@ def part(pid: int) -> None:
 
 
 def end(pid: int) -> bool:
-    """Kill and reap a witness; tell whether it's gone."""
+    """Kill and reap a witness; return whether it is gone."""
     posix.kill(pid, _signal.SIGKILL)  # our child, unreaped: the pid is its own
     posix.sched_yield()
     if posix.waitpid(pid, posix.WNOHANG)[0] == pid:
@@ -112,7 +112,7 @@ def _shows_spared(pid: int, number: int) -> bool:
 
 
 def _awaits_signals(pid: int) -> bool:
-    """Tell whether a thread of `pid` waits for signals, which don't read as blocked meanwhile.
+    """Tell whether a thread of `pid` waits for signals in rt_sigtimedwait(2).
 
     For which ones isn't told, proc_pid_syscall(5).
     """
@@ -129,7 +129,7 @@ def _awaits_signals(pid: int) -> bool:
 
 
 def _be(kernel: "Kernel", launcher: int) -> "NoReturn":
-    """Run as the witness: stop and continue with the process group."""
+    """Run as the witness: stop and continue together with the process group."""
     try:
         kernel.set_parent_death_signal(_signal.SIGKILL)
         if posix.getppid() == launcher:
