@@ -27,7 +27,7 @@ class InstallError(Exception):
 def install(arguments: list[bytes]) -> None:
     """Make DIR/NAME in one step, replacing only what starts pyinit; raises InstallError."""
     if len(arguments) != 2:
-        raise InstallError("give NAME and DIR")
+        raise InstallError("two words are needed, NAME DIR")
     name, directory = (os.fsdecode(word) for word in arguments)
     names = (OWN_NAME, *settings.TWINS)
     if name not in names:
