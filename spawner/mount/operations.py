@@ -121,6 +121,7 @@ class Ground:
         self._plain: set[Bind] = set()
         self._devices: dict[Dev, list[tuple[str, int, bool]]] = {}
         self._old = -1
+        self._root = ""
         self._proc: int | None = None
 
     def prepare(self, kernel: "Kernel", source: Source) -> None:
@@ -136,6 +137,7 @@ class Ground:
 
         The old root stays mounted, until `leave`.
         """
+        self._root = root.path.rstrip("/")
         self._old = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
         self._proc = kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
         copy, has_flags = _copy(kernel, str(root), root.path, root.held, root.flags)
@@ -255,7 +257,7 @@ class Ground:
 
         def absent(directory: int, name: str, last: bool) -> None:
             if _number(kernel, directory) not in self._made:
-                raise _nowhere(entry)
+                raise _nowhere(entry, self._root)
             kernel.make_place(directory, name, file=file and last)
 
         place, point = kernel.walk(entry.target, absent)
@@ -401,8 +403,8 @@ def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
             yield _bind(ground, each) if isinstance(each, Bind) else _tmpfs(ground, each)
 
 
-def find_init() -> Step:
-    """Look whether root and mounts have left in sight what pyinit is made of.
+def find_init(root: Root | None) -> Step:
+    """Look whether the mounts have left in sight what pyinit is made of, or it is in the new root.
 
     Its interpreter would say so with a traceback.
     """
@@ -417,7 +419,7 @@ def find_init() -> Step:
             except SyscallError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                     raise
-                raise _hidden(path) from None
+                raise _hidden(path, root) from None
 
     return Step(
         INIT,
@@ -429,14 +431,18 @@ def find_init() -> Step:
     )
 
 
-def _hidden(path: str) -> SetupError:
+def _hidden(path: str, root: Root | None) -> SetupError:
     """Return the error for a part of pyinit that isn't in sight."""
     place = path.rpartition("/")[0]
+    if root is not None:
+        advice = f"do without an init, or choose one that is in the root: {mark('--init=PATH')}"
+    else:
+        advice = f"bind {place} on itself, after what hides it, or do without an init"
     return SetupError(
         f"{path}, which pyinit needs, isn't in the container",
         stage=INIT,
         path=path,
-        hint=f"bind {place} on itself, after what hides it, or do without an init",
+        hint=advice,
     )
 
 
@@ -565,15 +571,18 @@ def _clone(kernel: "Kernel", what: str, path: str, place: int) -> int:
         ) from None
 
 
-def _nowhere(entry: "Entry") -> SetupError:
-    """Return the error for a mount point that isn't there, in a directory of the host's."""
+def _nowhere(entry: "Entry", root: str) -> SetupError:
+    """Return the error for a mount point that isn't there, in a directory of the host's.
+
+    `root` is where our root lies on the host.
+    """
     kind = "file or directory" if isinstance(entry, Bind) else "directory"
     return SetupError(
         f"{_what(entry)}: there is no {entry.target} to mount on",
         stage=INIT,
         path=entry.target,
-        hint=f"nothing is made in the host's own directories: make that {kind} first, or mount a "
-        "tmpfs above it, in which mount points are made",
+        hint=f"nothing is made in the host's own directories: make the {kind} "
+        f"{root}{entry.target} first, or mount a tmpfs above it, in which mount points are made",
     )
 
 

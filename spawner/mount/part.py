@@ -56,7 +56,7 @@ class Mounts(Part):
         if (self._entries or self._root) and self._spec.init == "":
             from spawner.mount import operations
 
-            yield operations.find_init()
+            yield operations.find_init(self._root)
 
     def hold(self, kernel: "Kernel") -> None:
         """Open the root, and the source of each bind; raises SetupError."""

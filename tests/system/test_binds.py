@@ -239,7 +239,8 @@ def test_a_mount_point_that_is_not_there_is_not_made(room: Room) -> None:
         message, hint = refused(sh("echo ran", *words))
         place = words[-1]
         assert message.endswith(f"{place}: there is no {place} to mount on")
-        assert hint.startswith("nothing is made in the host's own directories: make that ")
+        assert hint.startswith("nothing is made in the host's own directories: make the ")
+        assert f"directory {place} first, or mount a tmpfs above it" in hint
     assert room.is_as_before()
     (room.target / "a/b").mkdir(parents=True)
     assert sh("echo ran", "--tmpfs", f"{room.target}/a/b").out == b"ran\n"
