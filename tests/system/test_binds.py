@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from helpers import children
 from helpers.capabilities import require
+from helpers.mounted import mounted
 from helpers.programs import MOUNTING, PLACE, Word, prepared
 from helpers.pyspawn import each_shape, pyspawn, refusal, refused, said, sh, spawn
 from helpers.running import Ended, Running, run
@@ -448,7 +449,7 @@ def test_sigkill_at_a_call(room: Room, call: str, options: list[str]) -> None:
     """Of the launcher, while the init is at that call: nothing is left."""
     require("seccomp")
     words = [*options, "--tmpfs", str(room.target), "--bind", str(room.source), f"{room.target}/a"]
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounted(str(room.place))
     with Held(call) as moments:
         argv = prepared(moments.code, pyspawn(*words, "--", "/bin/sleep", "1000"))
         with Running(argv, pass_fds=[moments.fileno]) as running:
@@ -460,7 +461,7 @@ def test_sigkill_at_a_call(room: Room, call: str, options: list[str]) -> None:
             while children.wait_gone(tree, 0.1):
                 with contextlib.suppress(FileNotFoundError):
                     moments.let_go(moments.catch())
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert mounted(str(room.place)) == before == []
     assert room.is_as_before()
 
 

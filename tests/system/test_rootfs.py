@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import children
 from helpers.capabilities import require
+from helpers.mounted import mounted
 from helpers.programs import MOUNTING, Word, prepared
 from helpers.pyspawn import pyspawn, refused, said, spawn
 from helpers.running import Ended, Running, run
@@ -223,7 +224,7 @@ def test_another_root_that_is_refused(root: Root, options: list[str], reason: in
 def test_sigkill_at_a_call(root: Root, call: str, options: list[str]) -> None:
     """Of the launcher, while the init is at that call: nothing is left."""
     require("seccomp")
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounted(str(root.place))
     with Held(call) as moments:
         argv = prepared(moments.code, pyspawn(*root.words("sleep 1000", *options)))
         with Running(argv, pass_fds=[moments.fileno]) as running:
@@ -235,7 +236,7 @@ def test_sigkill_at_a_call(root: Root, call: str, options: list[str]) -> None:
             while children.wait_gone(tree, 0.1):
                 with contextlib.suppress(FileNotFoundError):
                     moments.let_go(moments.catch())
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert mounted(str(root.place)) == before == []
     assert sorted(each.name for each in root.place.iterdir()) == root.names
 
 
