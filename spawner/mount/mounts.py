@@ -1,4 +1,4 @@
-"""The mounts that are asked for one by one, as values that check themselves: binds and tmpfs.
+"""Binds, tmpfs and devices that are mounted in a container, as values that check themselves.
 
 They are made in their order, the outer before what lies in it. What a mount would hide of an
 earlier one is no use to anybody, and was meant otherwise: it is refused.
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     Entry: TypeAlias = "Bind | Tmpfs | Dev"
 
 TMPFS_SIZE = 256 << 20
-"""Bytes in a tmpfs of which no size was said. The kernel's own bound is half of the memory."""
+"""The default size of a tmpfs, in bytes; the kernel's own is half of the memory."""
 
 _BYTES_A_FILE = 4096
 _LEAST_FILES = 1024
-"""A tmpfs may hold a file for each page, tmpfs(5): empty ones take memory, too."""
+"""The least number of files that a tmpfs may hold, whatever its size, tmpfs(5)."""
 
 _LARGEST = 2**63 - 1
 
@@ -32,7 +32,7 @@ _TRY = "-try"
 
 
 class Bind(Frozen):
-    """A file or directory of the host, and what is mounted below it, at another place.
+    """A file or directory of the host, with the mounts below it, mounted at another place.
 
     `source` may be relative, and links lead to what is bound; `target` is an absolute path in the
     container. A bind that is `read_only` is so with all mounts below. Set-user-ID bits have no
@@ -78,7 +78,7 @@ class Bind(Frozen):
 
     @property
     def option(self) -> str:
-        """The option that asks for it."""
+        """The command-line option for this mount."""
         kind = "ro-bind" if self.read_only else "dev-bind" if self.devices else "bind"
         return kind + (_TRY if self.missing_ok else "")
 
@@ -89,7 +89,7 @@ class Bind(Frozen):
 
 
 class Tmpfs(Frozen):
-    """A new file system in memory, empty, of at most `size` bytes; text may end in K, M, G or T.
+    """A new, empty file system in memory, of at most `size` bytes.
 
     `target` is an absolute path in the container. It holds a file at most for each 4096 bytes.
     Everybody may write to it, as to /tmp, tmpfs(5).
@@ -115,7 +115,7 @@ class Tmpfs(Frozen):
 
     @property
     def files(self) -> int:
-        """The files and directories that it can hold."""
+        """The most files and directories that the tmpfs can hold."""
         return max(self.size // _BYTES_A_FILE, _LEAST_FILES)
 
 
@@ -145,7 +145,7 @@ class Dev(Frozen):
 
 
 class Mounts(Frozen):
-    """Mounts of a container: a Bind, a Tmpfs or a Dev each, made in their order.
+    """The mounts of a container, each a Bind, a Tmpfs or a Dev, made in their order.
 
     `root` is a directory of the host's that becomes the root directory, None for the host's own
     root; `read_only` makes it so, with all that is mounted below.
@@ -217,18 +217,18 @@ def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
 
 
 def hides(point: str, earlier: str) -> bool:
-    """Tell whether a mount on `point` hides what is mounted on `earlier`; both are normal."""
+    """Tell whether a mount on `point` hides what is mounted on `earlier`; both paths are normal."""
     return earlier == point or earlier.startswith(point.rstrip("/") + "/")
 
 
 def normal(path: str) -> str:
-    """Return a path without empty parts and parts that mean nothing."""
+    """Return a path without its empty and `.` parts."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return ("/" if path.startswith("/") else "") + "/".join(parts)
 
 
 def bind(option: str, source: str, target: str) -> Bind:
-    """Return what an option of bubblewrap's, such as ro-bind-try, asks for; raises SpecError."""
+    """Return the Bind for an option such as --ro-bind-try; raises SpecError."""
     if ":" in source and not target.startswith("/"):
         first, second = source.split(":")[:2]
         raise SpecError(
@@ -245,7 +245,7 @@ def bind(option: str, source: str, target: str) -> Bind:
 
 
 def tmpfs(word: str) -> Tmpfs:
-    """Return what `DST[:size=SIZE]` asks for; raises SpecError."""
+    """Return the Tmpfs for `DST[:size=SIZE]`; raises SpecError."""
     target, colon, more = word.rpartition(":")
     if not colon or "/" in more:
         return Tmpfs(word)
@@ -256,7 +256,7 @@ def tmpfs(word: str) -> Tmpfs:
 
 
 def shown(size: int) -> str:
-    """Return a size as it is written: 256M."""
+    """Return a size as text, such as 256M."""
     for suffix, factor in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
         if size % factor == 0:
             return f"{size // factor}{suffix}"
@@ -264,7 +264,7 @@ def shown(size: int) -> str:
 
 
 def options(mounts: Mounts) -> "Iterator[list[str]]":
-    """Yield the words of each option that asks for `mounts`: its name, and its values."""
+    """Yield the options that make `mounts`, each with its name and values."""
     if mounts.root is not None:
         yield ["rootfs", mounts.root]
     if mounts.read_only:
@@ -285,7 +285,7 @@ def _path(what: str, path: "Path") -> str:
 
 
 def _target(path: "Path") -> str:
-    """Return where something is mounted, without what means nothing; raises SpecError."""
+    """Return a mount's target as a normal path; raises SpecError."""
     found = _path("target", path)
     if not found.startswith("/"):
         raise SpecError(

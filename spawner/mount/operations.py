@@ -1,4 +1,4 @@
-"""The steps that make the mounts which are asked for one by one: binds and tmpfs.
+"""The steps that make binds, tmpfs, devices and a new root.
 
 1. The launcher has opened every source, with the caller's rights, before anything was made.
 2. The init, in its new mount namespace, opens each source again, since nothing of another mount
@@ -60,11 +60,11 @@ _TMPFS_FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
            "tty": (5, 0)}  # fmt: skip
-"""The devices that a program may rely on, by their numbers, null(4), random(4), tty(4)."""
+"""The devices that programs rely on, by their numbers, null(4), random(4), tty(4)."""
 
 LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2",
          "ptmx": "pts/ptmx"}  # fmt: skip
-"""What is a link in /dev, proc_pid_fd(5), pts(4)."""
+"""The symbolic links in /dev, proc_pid_fd(5), pts(4)."""
 
 _DEV = {"source": "dev", "size": "64K", "nr_inodes": "64", "mode": "0755"}
 _SHM = {"source": "shm", "size": "64M", "nr_inodes": "16384", "mode": "1777"}
@@ -77,21 +77,21 @@ _PTS_FLAGS = linux.MS_NOSUID | linux.MS_NOEXEC
 
 
 class Source(Frozen):
-    """A bind, with the descriptor by which the launcher holds its source."""
+    """A bind, with the descriptor of its source, which the launcher opened."""
 
     bind: Bind
     held: int
 
 
 class Devices(Frozen):
-    """A directory of devices, with the descriptors by which the launcher holds these, by name."""
+    """A directory of devices, with their descriptors by name, which the launcher opened."""
 
     dev: Dev
     held: tuple[tuple[str, int], ...]
 
 
 class Root(Frozen):
-    """A directory that becomes the root, with the descriptor by which the launcher holds it."""
+    """A directory that becomes the root, with its descriptor, which the launcher opened."""
 
     path: str
     read_only: bool
@@ -107,7 +107,7 @@ class Root(Frozen):
 
 
 class Ground:
-    """What the init has mounted so far, and what it has ready to be mounted: its own memory.
+    """What the init has mounted so far, and what it has prepared to mount.
 
     `points` are where something is mounted already, which isn't to be hidden. The program `stays`
     in the working directory, if it doesn't go to one with a whole path.
@@ -229,7 +229,7 @@ class Ground:
             posix.close(place)
 
     def _check_opens(self, kernel: "Kernel", dev: Dev, name: str, copy: int) -> None:
-        """Raise SetupError for what isn't the device of a name, or can't be opened."""
+        """Raise SetupError for a device file that isn't the right device, or can't be opened."""
         check_device(kernel, name, copy, INIT)
         for mount in below(kernel.mounts(self._proc), _number(kernel, copy)):
             if "nodev" in mount.options:
@@ -294,7 +294,7 @@ class Ground:
 
 
 def absolute(here: str, path: str) -> str:
-    """Return the whole path of one that may begin at `here`, and leads through no link."""
+    """Return the absolute path, without symbolic links, of one that may be relative to `here`."""
     found: list[str] = []
     for word in (path if path.startswith("/") else f"{here}/{path}").split("/"):
         if word == "..":
@@ -382,7 +382,7 @@ def prepare_devices(ground: Ground, devices: Devices) -> Step:
 
 
 def check_device(kernel: "Kernel", name: str, descriptor: int, where: str) -> None:
-    """Raise SetupError for what isn't the device of a name."""
+    """Raise SetupError for a device file that isn't the device of its name."""
     if kernel.device(descriptor) == posix.makedev(*DEVICES[name]):
         return
     numbers = ":".join(map(str, DEVICES[name]))
@@ -404,7 +404,7 @@ def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
 
 
 def find_init(root: Root | None) -> Step:
-    """Look whether the mounts have left in sight what pyinit is made of, or it is in the new root.
+    """Check that pyinit can still be found beneath the new root and mounts.
 
     Its interpreter would say so with a traceback.
     """
@@ -432,7 +432,7 @@ def find_init(root: Root | None) -> Step:
 
 
 def _hidden(path: str, root: Root | None) -> SetupError:
-    """Return the error for a part of pyinit that isn't in sight."""
+    """Return the error for a part of pyinit that the mounts hide."""
     place = path.rpartition("/")[0]
     if root is not None:
         advice = f"do without an init, or choose one that is in the root: {mark('--init=PATH')}"
@@ -486,7 +486,7 @@ def _dev(ground: Ground, dev: Dev) -> Step:
 
 
 def _what(entry: "Entry") -> str:
-    """Say what a mount does, as an imperative."""
+    """Return what a mount does, as an imperative."""
     if isinstance(entry, Dev):
         return f"mount the devices on {entry.target}"
     if isinstance(entry, Tmpfs):
@@ -500,7 +500,7 @@ def _names(flags: int) -> list[str]:
 
 
 def _page() -> int:
-    """Return the bytes in a page, to which the size of a tmpfs is rounded up, tmpfs(5)."""
+    """Return the page size in bytes, to which the size of a tmpfs is rounded up, tmpfs(5)."""
     return posix.sysconf("SC_PAGESIZE")
 
 
@@ -572,7 +572,7 @@ def _clone(kernel: "Kernel", what: str, path: str, place: int) -> int:
 
 
 def _nowhere(entry: "Entry", root: str) -> SetupError:
-    """Return the error for a mount point that isn't there, in a directory of the host's.
+    """Return the error for a mount point that doesn't exist in a directory of the host.
 
     `root` is where our root lies on the host.
     """
@@ -598,7 +598,7 @@ def _unlike(entry: "Entry", *, file: bool) -> SetupError:
 
 
 def _number(kernel: "Kernel", descriptor: int) -> str:
-    """Return the number of the mount of a descriptor; raises SyscallError."""
+    """Return the id of the mount that a descriptor is in; raises SyscallError."""
     number = kernel.mount_id(descriptor)
     if number is not None:
         return str(number)
@@ -610,7 +610,7 @@ def _number(kernel: "Kernel", descriptor: int) -> str:
 
 
 def below(mounts: "Sequence[Mount]", number: str) -> "list[Mount]":
-    """Return a mount, by its number, and all that are mounted on it, directly or not."""
+    """Return a mount, by its id, and all mounts on it, directly or not."""
     found = [mount for mount in mounts if mount.number == number]
     for mount in found:  # it grows meanwhile
         found += [other for other in mounts if other.parent == mount.number != other.number]

@@ -1,4 +1,4 @@
-"""The part of a container that makes the mounts that are wanted beyond a plain run."""
+"""The part for mounts beyond those of a plain run."""
 
 import posix
 from errno import ENOENT
@@ -40,7 +40,7 @@ class Mounts(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say at which station the new mount namespace gets all of that."""
+        """Return the steps for the mounts, by station of the plan."""
         return {MOUNTS: self._inside}
 
     def _inside(self) -> "Iterator[Step]":
@@ -79,7 +79,7 @@ class Mounts(Part):
         self._devices.append(Devices(dev, tuple(found)))
 
     def _open(self, kernel: "Kernel", path: str, what: str) -> int:
-        """Return a descriptor of what is to be mounted elsewhere; raises SetupError."""
+        """Return a descriptor of a bind's source; raises SetupError."""
         self.looks.append((LAUNCHER, OPEN, f'open("{path}", O_PATH)'))
         held = attempt(LAUNCHER, what, lambda: kernel.open_source(path))
         self._held.append(held)
@@ -114,7 +114,7 @@ class Mounts(Part):
         self._sources.append(Source(bind, held))
 
     def let_go(self) -> None:
-        """Close what is held, of which the init has copies."""
+        """Close the descriptors held here, of which the init has copies."""
         for held in self._held:
             posix.close(held)
         self._held = []
@@ -127,7 +127,7 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Part:
-    """Return the part for the mounts that are wished for; raises SetupError."""
+    """Return the part for the mounts that the options ask for; raises SetupError."""
     del caller, lifelines
     found = Mounts(tree, spec)
     try:

@@ -1,4 +1,4 @@
-"""The steps for mounts beyond those of a plain run: another propagation, a /proc elsewhere, others.
+"""The steps for mounts beyond those of a plain run, such as another propagation.
 
 A directory that somebody names is opened part by part, through no symbolic link, and the mount is
 made on what was opened: so nobody who may write to a part of the path can lead it elsewhere.
@@ -61,7 +61,7 @@ def inside(
 
 
 def _proc(tree: "Tree") -> Step:
-    """Mount a /proc where it is wanted."""
+    """Mount a /proc where one is asked for."""
     apart = tree.propagation in (SHARED, UNCHANGED)
     if tree.mount_proc is not None:
         return mount_proc(tree.mount_proc, needs=("mount",), apart=apart, root=tree.root)
@@ -69,7 +69,7 @@ def _proc(tree: "Tree") -> Step:
 
 
 def propagate(how: str) -> Step:
-    """Say how mounts spread between the new mount namespace and the old, mount_namespaces(7)."""
+    """Set how mounts spread between the new mount namespace and the old, mount_namespaces(7)."""
     name = _FLAGS[how]
     flags = linux.MS_REC | getattr(linux, name)
     return Step(
@@ -131,7 +131,7 @@ def _mount(kernel: "Kernel", path: str) -> None:
 
 
 def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
-    """Make the mount on the working directory, which is `path`, take no part in propagation."""
+    """Make the mount on the working directory, which is `path`, private."""
     try:
         kernel.mount(None, ".", None, linux.MS_PRIVATE, None)
     except SyscallError as error:

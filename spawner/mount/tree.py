@@ -1,4 +1,4 @@
-"""The container's tree of mounts: a value that checks itself."""
+"""The mounts of a container, as a value that checks itself."""
 
 from spawner.errors import SpecError, mark
 from spawner.mount import mounts
@@ -18,7 +18,7 @@ PRIVATE, SLAVE, SHARED, UNCHANGED = "private", "slave", "shared", "unchanged"
 
 
 class Tree(Wish):
-    """The mounts that a new mount namespace is to show.
+    """The mounts that a new mount namespace gets.
 
     `propagation` says how mounts spread, and `mount_proc` where a proc file system goes, None for
     on /proc if the PID namespace is new, too. `entries` are the other mounts, in their order.
@@ -36,7 +36,7 @@ class Tree(Wish):
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
-        """The mount namespace, for each field that differs from a plain run."""
+        """The mount namespace, with a message for each setting that needs it."""
         if self.propagation != PRIVATE:
             yield (
                 "mount",
@@ -51,12 +51,12 @@ class Tree(Wish):
 
     @property
     def places(self) -> "Iterable[str]":
-        """The targets of the mounts that are asked for one by one."""
+        """The targets of the binds, tmpfs and devices."""
         return (each.target for each in self.entries)
 
     @property
     def spreads(self) -> str:
-        """The option that makes the container's mounts appear on the host, "" if none does."""
+        """The option that makes the container's mounts appear on the host, or ""."""
         if self.propagation in (PRIVATE, SLAVE):
             return ""
         return mark(f"--propagation {self.propagation}")
@@ -85,7 +85,7 @@ class Tree(Wish):
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Tree | None:
-    """Return the tree that the options ask for, None for that of a plain run; raises SpecError."""
+    """Return the tree that the options ask for, or None for a plain run; raises SpecError."""
     proc = values.get("mount_proc")
     entries = values.get("mounts", ())
     root = values.get("rootfs")

@@ -1,1 +1,1 @@
-"""What the program may do: capabilities, and whether an exec can give it more."""
+"""The program's rights: capabilities, no_new_privs and seccomp filters."""

@@ -1,4 +1,4 @@
-"""The steps by which the init changes its capability sets; each is read back.
+"""The steps that change the init's capability sets, which are read back afterwards.
 
 The five sets are capabilities(7)'s: what an exec by root gives is limited by the bounding set, what
 an exec by anybody else gives is the ambient set, which is never more than the inheritable and the
@@ -28,19 +28,19 @@ PR_CAP_AMBIENT_IS_SET = 1
 PR_CAP_AMBIENT_RAISE = 2
 
 BITS = 64
-"""Capabilities that the sets have room for, linux/capability.h (_LINUX_CAPABILITY_U32S_3)."""
+"""The number of bits in a capability set, linux/capability.h (_LINUX_CAPABILITY_U32S_3)."""
 
 
 _CAPSET = "capset({_LINUX_CAPABILITY_VERSION_3, 0}, {EFFECTIVE, PERMITTED, INHERITABLE})"
 
 
 def available(kernel: "Kernel", wanted: "Changes") -> int:
-    """Return what can be added: permitted, and in the bounding set. Raises SyscallError."""
+    """Return the capabilities that are both permitted and in the bounding set."""
     return kernel.capget()[1] & _bounding(kernel, wanted)
 
 
 def check_held(added: int, held: int, where: str) -> None:
-    """Raise SetupError for what is to be added and isn't held."""
+    """Raise SetupError for capabilities to be added that this process lacks."""
     missing = added & ~held
     if not missing:
         return
@@ -57,7 +57,7 @@ def check_held(added: int, held: int, where: str) -> None:
 
 
 def drop_from_bounding(wanted: "Changes") -> Step:
-    """Take capabilities out of what any exec can give, PR_CAPBSET_DROP(2const)."""
+    """Drop capabilities from the bounding set, PR_CAPBSET_DROP(2const)."""
     what = f"drop {_dropped(wanted)} from the bounding set"
 
     def act(kernel: "Kernel", _: str) -> None:
@@ -75,7 +75,7 @@ def drop_from_bounding(wanted: "Changes") -> Step:
 
 
 def keep_over_setuid() -> Step:
-    """Let a change from root to another user leave the permitted set, PR_SET_KEEPCAPS(2const).
+    """Keep the permitted set over a change from root to another user.
 
     The next exec ends that.
     """
@@ -89,7 +89,7 @@ def keep_over_setuid() -> Step:
 
 
 def drop(wanted: "Changes") -> Step:
-    """Take capabilities out of the sets of the process, capset(2); the ambient one follows."""
+    """Drop capabilities from the process's sets, capset(2)."""
     what = f"drop {_dropped(wanted)} from the other sets"
 
     def act(kernel: "Kernel", _: str) -> None:
@@ -108,7 +108,7 @@ def drop(wanted: "Changes") -> Step:
 
 
 def add(wanted: "Changes") -> Step:
-    """Put capabilities into all sets, so that any exec passes them on, PR_CAP_AMBIENT(2const)."""
+    """Add capabilities to all sets, so that any exec keeps them, PR_CAP_AMBIENT(2const)."""
     most = every(wanted.last) & ~wanted.dropped if wanted.all_else else wanted.added
     named = shown(most)
     if wanted.all_else:
@@ -136,7 +136,7 @@ def add(wanted: "Changes") -> Step:
 
 
 def set_no_new_privs() -> Step:
-    """Give up for good what an exec could add, PR_SET_NO_NEW_PRIVS(2const)."""
+    """Set no_new_privs, so that no exec adds rights, PR_SET_NO_NEW_PRIVS(2const)."""
     what = "set no_new_privs"
 
     def act(kernel: "Kernel", _: str) -> None:
@@ -157,12 +157,12 @@ def _ambient(kernel: "Kernel", wanted: "Changes") -> int:
 
 
 def _bits(wanted: "Changes", ask: "Callable[[int], int]") -> int:
-    """Return, as bits, the capabilities for which the answer is 1."""
+    """Return, as bits, the capabilities for which a call returns 1."""
     return sum(ask(number) << number for number in numbers(every(wanted.last)))
 
 
 def _dropped(wanted: "Changes") -> str:
-    """Return the words for what is dropped: by what is left, where that is less."""
+    """Return the words for dropped capabilities; they name what is left where that is less."""
     left = every(wanted.last) & ~wanted.dropped
     if len(numbers(left)) >= len(numbers(wanted.dropped)):
         return shown(wanted.dropped)
@@ -170,12 +170,12 @@ def _dropped(wanted: "Changes") -> str:
 
 
 def _calls(operation: str, bits: int) -> str:
-    """Show the calls of prctl(2) for capabilities, the first and the last of many."""
+    """Return the prctl(2) calls for capabilities as text: the first and the last of many."""
     found = [f"prctl({operation}, {shown(1 << number)})" for number in numbers(bits)]
     return ", ".join(found if len(found) < 4 else [found[0], "...", found[-1]])
 
 
 def _hold(what: str, wanted: object, found: object) -> None:
-    """Raise SetupError where the kernel made a change, and has something else."""
+    """Raise SetupError if the kernel has set something else than asked."""
     if wanted != found:
         raise SetupError(f"{what}: afterwards it is {found!r}, not {wanted!r}", stage=INIT)

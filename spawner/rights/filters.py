@@ -1,4 +1,4 @@
-"""A seccomp filter: read by the launcher, and installed by the init right before its exec.
+"""Seccomp filters: read by the launcher, and installed by the init right before its exec.
 
 It is a program of classic BPF, as seccomp_export_bpf(3) writes it: an array of struct sock_filter
 in this machine's own form, linux/filter.h. From its installation on it judges every call of the
@@ -29,7 +29,7 @@ _HINT = (
 
 
 def read(kernel: "Kernel", source: "str | int") -> bytes:
-    """Return the filter in a file, or in that of a descriptor; raises SetupError.
+    """Return the filter in a file, given by path or descriptor; raises SetupError.
 
     A descriptor above the standard ones is closed on exec from then on: it was for us.
     """
@@ -51,12 +51,12 @@ def read(kernel: "Kernel", source: "str | int") -> bytes:
 
 
 def shown(source: "str | int") -> str:
-    """Return how a message names the source of a filter."""
+    """Return the source of a filter as messages name it."""
     return f"descriptor {source}" if isinstance(source, int) else one_line(source)
 
 
 def _content(name: str, descriptor: int) -> bytes:
-    """Return what a regular file holds, from its beginning, and no more than is of use."""
+    """Return the content of a regular file, read up to the greatest size of a filter."""
     found = b""
     try:
         if posix.fstat(descriptor).st_mode & 0o170000 != 0o100000:  # S_IFMT, S_IFREG, inode(7)
@@ -81,7 +81,7 @@ def _content(name: str, descriptor: int) -> bytes:
 
 
 def _checked(name: str, program: bytes) -> bytes:
-    """Return a filter whose length is one; raises SetupError."""
+    """Return a filter after checking its length; raises SetupError."""
     if 0 < len(program) <= _MOST and len(program) % SOCK_FILTER_SIZE == 0:
         return program
     size = f"more than {_MOST}" if len(program) > _MOST else str(len(program))
@@ -93,7 +93,7 @@ def _checked(name: str, program: bytes) -> bytes:
 
 
 def install(program: bytes, name: str) -> Step:
-    """Have the filter judge all calls of the program, seccomp(2)."""
+    """Install a filter for the program's system calls, seccomp(2)."""
     what = f"install the seccomp filter {name}"
     length = len(program) // SOCK_FILTER_SIZE
 
@@ -122,11 +122,11 @@ def install(program: bytes, name: str) -> Step:
 
 
 FILTERED = 2
-"""The mode of a process that has filters, proc_pid_status(5)."""
+"""The seccomp mode of a process with filters, proc_pid_status(5)."""
 
 
 def _in_force(status: bytes) -> tuple[int, int]:
-    """Return the mode of seccomp and the number of filters, 0 before Linux 5.9."""
+    """Return the seccomp mode and the number of filters, which is 0 before Linux 5.9."""
     pairs = (line.partition(b":") for line in status.splitlines())
     found = {name: value.strip() for name, _, value in pairs}
     mode, count = (found.get(name, b"0") for name in (b"Seccomp", b"Seccomp_filters"))

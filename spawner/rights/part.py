@@ -1,4 +1,4 @@
-"""Finds whether the capabilities that are wanted can be had, and says when the sets are changed.
+"""The part for rights: checks the capabilities, and plans when the sets are changed.
 
 The bounding set comes first, right before the change of ids, which takes CAP_SETPCAP away; there it
 is said, too, that a change of user is to leave what is to be added. The other sets follow after it.
@@ -28,7 +28,7 @@ CAP_LAST_CAP = "/proc/sys/kernel/cap_last_cap"
 
 
 class Lowered(Part):
-    """The capability sets of the init, and what an exec can give."""
+    """The part that changes the init's capability sets and installs filters."""
 
     def __init__(
         self, found: "Changes | None", *, no_new_privs: bool, sealed: "Step | None" = None
@@ -39,7 +39,7 @@ class Lowered(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Say at which stations the init gives up rights, and keeps some."""
+        """Return the steps that change rights, by station of the plan."""
         found: dict[str, Callable[[], Iterable[Step]]] = {
             BOUNDING: self._before_ids,
             RIGHTS: self._after_ids,
@@ -74,7 +74,7 @@ def find(
     caller: "Caller",
     lifelines: "Iterable[int]" = (),
 ) -> Part:
-    """Return what is done about rights.
+    """Return the part for the rights that the options ask for.
 
     Raises SetupError and SpecError for a capability that the kernel doesn't know, or that is to be
     added and that pyspawn doesn't have, and SetupError for what can't be a filter.

@@ -1,4 +1,4 @@
-"""What the program may do: a value, checked with words.
+"""The program's rights, as a value that checks itself.
 
 Capabilities are named as in capabilities(7), with or without `CAP_`. As in the engines, and as with
 the kinds of namespaces, the order plays no part: one that is named by itself beats ALL.
@@ -22,7 +22,7 @@ _PREFIX = "CAP_"
 
 
 class Rights(Wish):
-    """What the program, and each process that it starts, may do.
+    """The rights of the program and of each process that it starts.
 
     `cap_drop` are capabilities that nobody in the container can have: they are gone from all five
     sets, capabilities(7). `cap_add` are some that the program has whoever it is: they are in all
@@ -74,7 +74,7 @@ class Rights(Wish):
 
 
 class Changes(Frozen):
-    """What becomes of the capabilities that a kernel knows, as bits of their numbers.
+    """The changes to capability sets, as bits by number.
 
     `dropped` and `added` have none in common. With `all_else` what isn't dropped is added as well,
     as far as it is there.
@@ -87,7 +87,7 @@ class Changes(Frozen):
 
 
 def changes(rights: Rights, last: int) -> Changes:
-    """Return what `rights` make of the capabilities up to the number `last`.
+    """Return the changes that `rights` make to the capabilities up to the number `last`.
 
     Raises SpecError for one that is named and that the kernel doesn't know.
     """
@@ -130,13 +130,13 @@ def shown(bits: int) -> str:
 
 
 def names(given: "Names") -> "frozenset[str]":
-    """Return capabilities, in our spelling; raises SpecError for what is none."""
+    """Return names of capabilities, spelled as pyspawn does; raises SpecError."""
     words = (given.split(",") if given else ()) if isinstance(given, str) else given
     return frozenset(map(_name, words))
 
 
 def _name(word: str) -> str:
-    """Return our spelling of a capability: `net_admin` for `CAP_NET_ADMIN` and `NET_ADMIN`."""
+    """Return a capability's name in pyspawn: `net_admin` for `CAP_NET_ADMIN` and `NET_ADMIN`."""
     if not isinstance(word, str):
         raise SpecError(f"{word!r} is not the name of a capability")
     found = word.upper().removeprefix(_PREFIX)
@@ -155,7 +155,7 @@ def in_order(named: "Iterable[str]") -> "list[str]":
 
 
 def title(name: str) -> str:
-    """Return the kernel's own spelling of a capability."""
+    """Return the kernel's name of a capability."""
     return _PREFIX + name.upper()
 
 
@@ -190,7 +190,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Rights:
 
 
 def options(rights: Rights) -> "Iterable[tuple[str, str | None]]":
-    """Yield each option that asks for `rights`, and its value, None for a flag."""
+    """Yield the options that ask for `rights`, each with its value, or None for a flag."""
     for option, named in (("cap-drop", rights.cap_drop), ("cap-add", rights.cap_add)):
         if named:
             yield option, ",".join(in_order(named))
