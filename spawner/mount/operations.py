@@ -156,7 +156,7 @@ class Ground:
             new = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
             try:
                 if _number(kernel, new) != _number(kernel, copy):
-                    raise SetupError(f"{root}: afterwards it is another", stage=INIT)
+                    raise SetupError(f"{root}: the kernel kept another one", stage=INIT)
             finally:
                 posix.close(new)
         finally:
@@ -189,8 +189,8 @@ class Ground:
             size, files = kernel.capacity(new)
             if size - tmpfs.size not in range(_page()) or files != tmpfs.files:
                 raise SetupError(
-                    f"{_what(tmpfs)}: afterwards it can hold {size} bytes and {files} files, not "
-                    f"{tmpfs.size} and {tmpfs.files}",
+                    f"{_what(tmpfs)}: the kernel made it for {size} bytes and {files} files, not "
+                    f"for {tmpfs.size} and {tmpfs.files}",
                     stage=INIT,
                 )
             self._attach(kernel, tmpfs, new, file=False)
@@ -626,13 +626,13 @@ def _check_flags(
     """
     found = below(kernel.mounts(directory), _number(kernel, mount))
     if not found:
-        raise SetupError(f"{what}: afterwards there is no such mount", stage=INIT)
+        raise SetupError(f"{what}: the kernel reports no such mount", stage=INIT)
     for each in found:
         lacking = [word for word, flag in _FLAGS.items() if flags & flag]
         lacking = [word for word in lacking if word not in each.options]
         if lacking:
             words = " and ".join(lacking)
-            raise SetupError(f"{what}: afterwards {each.point} isn't {words}", stage=INIT)
+            raise SetupError(f"{what}: the kernel says that {each.point} isn't {words}", stage=INIT)
 
 
 def _remount(kernel: "Kernel", mount: int, flags: int) -> None:

@@ -178,4 +178,4 @@ def _calls(operation: str, bits: int) -> str:
 def _hold(what: str, wanted: object, found: object) -> None:
     """Raise SetupError if the kernel has set something else than asked."""
     if wanted != found:
-        raise SetupError(f"{what}: afterwards it is {found!r}, not {wanted!r}", stage=INIT)
+        raise SetupError(f"{what}: the kernel set {found!r} instead of {wanted!r}", stage=INIT)

@@ -109,7 +109,7 @@ def install(program: bytes, name: str) -> Step:
         except OSError:
             return  # this answer, unlike the one before, can only be the filter's
         if after[0] != FILTERED or after == before != (FILTERED, 0):
-            raise SetupError(f"{what}: afterwards it is not in force", stage=INIT)
+            raise SetupError(f"{what}: the kernel reports no such filter", stage=INIT)
 
     return Step(
         INIT,

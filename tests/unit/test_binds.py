@@ -320,12 +320,12 @@ def test_each_mount_below_is_read_back() -> None:
         try:
             operations._check_flags(Showing(), "mount it", 5, flags)
         except SetupError as error:
-            assert str(error).endswith(f"afterwards {refused}")  # noqa: PT017
+            assert str(error).endswith(f"the kernel says that {refused}")  # noqa: PT017
         else:
             assert refused is None
     kernel = Showing()
     kernel.number = 9
-    with pytest.raises(SetupError, match="afterwards there is no such mount"):
+    with pytest.raises(SetupError, match="the kernel reports no such mount"):
         operations._check_flags(kernel, "mount it", 5, 0)
 
 
@@ -378,7 +378,7 @@ class Unpivoted(Showing):
 @pytest.mark.parametrize(
     ("refused", "message", "hint"),
     [(errno.EINVAL, "EINVAL", "an initramfs"), (errno.EPERM, "EPERM", ""),
-     (None, "afterwards it is another", "")],
+     (None, "the kernel kept another one", "")],
 )  # fmt: skip
 def test_a_root_that_can_not_be_changed(refused: int | None, message: str, hint: str) -> None:
     kernel = Unpivoted()
