@@ -120,13 +120,13 @@ def _user(host: Host, process: str) -> str | None:
 def _not_become(error: "SetupError", option: str, right: str) -> str | None:
     if error.errno == errno.EINVAL:
         return (
-            f"use ids with {option} that are mapped in the container (see /proc/PID/uid_map and "
-            f"gid_map), or start the container with more ids ({mark('--map-auto')})"
+            f"use ids with {mark(option)} that are mapped in the container (see /proc/PID/uid_map "
+            f"and gid_map), or start the container with more ids ({mark('--map-auto')})"
         )
     if error.errno == errno.EPERM:
         return (
-            f"{option} requires {right} in the user namespace of the target, where setgroups may "
-            "also be denied: leave it out, or join as root"
+            f"{mark(option)} requires {right} in the user namespace of the target, where setgroups "
+            "may also be denied: leave it out, or join as root"
         )
     return None
 

@@ -9,6 +9,7 @@ from helpers.joins import joined
 from helpers.kernels import Recording
 
 from pyinit.execvp import ExecError
+from spawner.api import wording
 from spawner.caller import Caller
 from spawner.errors import STAGE, SetupError, unmarked
 from spawner.joining.target import Joins
@@ -59,6 +60,18 @@ def failure(step: str, syscall: str, number: int, path: str | None = None) -> Se
 def test_hints(error: SetupError, joins: Joins, words: str | None) -> None:
     found = joinprobe.why(error, joins, Host())
     assert found is None if words is None else words in unmarked(found or "")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EPERM])
+@pytest.mark.parametrize(
+    ("syscall", "keyword"),
+    [("setresuid", "user"), ("setresgid", "group"), ("setgroups", "extra_groups")],
+)
+def test_python_names_its_keyword_for_the_ids(syscall: str, keyword: str, number: int) -> None:
+    hint = joinprobe.why(failure("become user 5", syscall, number), Joins("5"), Host())
+    said = wording.python(hint or "")
+    assert f"{keyword} " in said
+    assert "--set" not in said
 
 
 class Users(Host):
