@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _LIST = "/proc/thread-self/children"
 """The file that lists this process's children, proc_pid_task(5)."""
 
-_STOPPING = 1.0
-"""Seconds that processes have to stop after a SIGSTOP: the host may be busy."""
+_VFORK = 1.0
+"""Seconds without a change after which a process in state D is taken to be in vfork(2)."""
 
 _MOMENT = 0.001
 """Seconds between two checks whether a process has stopped."""
@@ -96,13 +96,13 @@ def kill_tree(pid: int, pidfd: int = -1, seconds: float = LIMIT) -> list[int]:
         return []
     _kill(pid, _signal.SIGSTOP)
     found: dict[int, int] = {}
-    until = time.monotonic() + _STOPPING
+    unstopped: set[int] = set()
     for _ in range(_LOOKS):
         # What is stopped in a fork stops after it: then its child can be seen.
-        still = _have_stopped((pid, *found), until) or time.monotonic() >= until
+        had_stopped = _await_stops({pid: 0, **found}, unstopped)
         new = _stop_below((pid, *found), found)
         found |= new
-        if still and not new:
+        if had_stopped and not new:
             break
     killed = [each for each in reversed(found) if _send(each, found[each], _signal.SIGKILL)]
     if pidfd < 0 or not proc.has_ended(pidfd):
@@ -119,17 +119,30 @@ def _await(pids: list[int], seconds: float) -> list[int]:
     return [pid for pid in pids if not ends.is_gone(pid)]
 
 
-def _have_stopped(pids: "Iterable[int]", until: float) -> bool:
-    """Wait until processes have stopped; return False at the deadline.
+def _await_stops(pids: dict[int, int], unstopped: set[int]) -> bool:
+    """Wait until processes have stopped, each given with its parent; tell whether all had before.
 
-    Who is in state D forks nobody: in vfork(2) it waits for a child, which is stopped, too.
+    On a busy host one that was sent a SIGSTOP may wait long for a processor, and before it stops it
+    finishes its fork: in state D, where it waits for the memory that it copies. In state D is also
+    one in vfork(2), which forks nobody: it waits for a child, which is stopped, too. Those that
+    don't stop, LIMIT or _VFORK after the last one that has, are added to the `unstopped`, which are
+    waited for no more. A stopped one may be continued by another: it's stopped again.
     """
-    for pid in pids:
-        while ends.state(pid) in ("R", "S"):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_MOMENT)
-    return True
+    last = time.monotonic()
+    running = pids.keys() - unstopped
+    at_first = True
+    while still := {pid: state for pid in running if (state := ends.state(pid)) in ("R", "S", "D")}:
+        now = time.monotonic()
+        if len(still) < len(running):
+            last = now
+        elif now - last >= (_VFORK if {*still.values()} == {"D"} else LIMIT):
+            unstopped.update(still)
+            break
+        for pid in still:
+            _send(pid, pids[pid], _signal.SIGSTOP)
+        running, at_first = set(still), False
+        time.sleep(_MOMENT)
+    return at_first
 
 
 def _stop_all(spared: set[int], dying: set[int], known: set[int]) -> dict[int, int]:

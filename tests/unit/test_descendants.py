@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -145,7 +145,9 @@ class Table:
         proc = self.procs.get(int(name))
         if proc is None:
             raise FileNotFoundError(errno.ENOENT, "gone")
-        words = f"{proc.pid} (a) b) {proc.state} {proc.parent}" + " 1" * 30
+        # In its fork it may wait for the memory that it copies.
+        state = "D" if proc.stopping and proc.state == "S" else proc.state
+        words = f"{proc.pid} (a) b) {state} {proc.parent}" + " 1" * 30
         return words.encode()
 
     def open(self, path: str, flags: int, dir_fd: None = None) -> int:
@@ -296,12 +298,12 @@ signal.pause()
 
 
 @contextlib.contextmanager
-def on(table: Table) -> Iterator[None]:
+def on(table: Table, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     """Have what kills descendants see a table, and nothing of the machine."""
     with pytest.MonkeyPatch.context() as patch:
         for module in ("spawner.life.descendants", "spawner.host.ends", "spawner.host.proc"):
             patch.setattr(f"{module}.posix", table)
-        patch.setattr(descendants, "time", SimpleNamespace(monotonic=time.monotonic, sleep=int))
+        patch.setattr(descendants, "time", SimpleNamespace(monotonic=clock, sleep=int))
         numbers = {"SIGKILL": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
         acts = SimpleNamespace(pidfd_send_signal=table.pidfd_send_signal, **numbers)
         patch.setattr(descendants, "_signal", acts)
@@ -358,5 +360,35 @@ def test_a_tree_in_another_pid_namespace_is_killed_whole() -> None:
     for _ in range(500):
         table._tick()
     with on(table):
+        descendants.kill_tree(top)
+    assert not table.alive()
+
+
+class Busy(Table):
+    """A table of a host that has a processor for our processes every `pause` system calls."""
+
+    pause = 1
+
+    def _tick(self) -> None:
+        if self.now % self.pause:
+            self.now += 1
+        else:
+            super()._tick()
+
+    def clock(self) -> float:
+        """Return the time in seconds: in each, our processes have the processor ten times."""
+        return self.now / (10 * self.pause)
+
+
+@pytest.mark.parametrize("pause", range(50, 130, 10))
+@pytest.mark.parametrize("life", range(2, 12))
+def test_a_tree_is_killed_whole_on_a_busy_host(life: int, pause: int) -> None:
+    """Where some are in the middle of a fork for long, in state D, before they stop."""
+    table = Busy({"bombs": 6, "others": 4}, life, 60, listed=True, reaps=True)
+    top, *rest = sorted(table.procs)
+    for pid in rest:
+        table.procs[pid].parent = top
+    table.pause = pause
+    with on(table, table.clock):
         descendants.kill_tree(top)
     assert not table.alive()
