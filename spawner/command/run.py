@@ -281,7 +281,10 @@ MOUNTS = (
         metavar="DIR",
         help="Make DIR the root directory, and start PROGRAM in it, unless there is --workdir.",
     ),
-    Option("read-only", help="Make the root of --rootfs read-only, with all mounted below."),
+    Option(
+        "read-only",
+        help="Make what DIR of --rootfs holds read-only, but not /proc and the mounts named.",
+    ),
     _bind("bind", "Mount the host's file or directory SRC on DST. Repeatable, as the next ones."),
     _bind("ro-bind", "The same, read-only, with all that is mounted below."),
     _bind("dev-bind", "The same as --bind, and device files can be opened."),
@@ -352,6 +355,7 @@ RIGHTS = (
         "seccomp",
         metavar="FILE|FD",
         convert=_filter,
+        many=True,  # to refuse a second one, which would take the place of the first
         help="Have the seccomp filter in FILE, or in the file of descriptor FD, judge all system "
         "calls: compiled BPF, as seccomp_export_bpf writes it.",
     ),

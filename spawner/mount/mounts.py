@@ -294,7 +294,7 @@ def _target(path: "Path") -> str:
     if ".." in found.split("/"):
         raise SpecError(f"the target of a mount is named without `..`, not {found!r}")
     if normal(found) == "/":
-        raise SpecError("the root directory can't be mounted on")
+        raise SpecError(f"the root directory can't be mounted on: use {mark('--rootfs DIR')}")
     return normal(found)
 
 

@@ -181,11 +181,16 @@ def source(given: "str | PathLike[str] | int") -> str | int:
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Rights:
     """Return the rights that the options ask for; raises SpecError."""
     del choice
+    filters = values.get("seccomp", [])
+    if len(filters) > 1:
+        raise SpecError(
+            "only one seccomp filter can be installed", "put the rules of all into one filter"
+        )
     return Rights(
         cap_drop=frozenset().union(*values.get("cap_drop", ())),
         cap_add=frozenset().union(*values.get("cap_add", ())),
         no_new_privs=values.get("no_new_privs", False),
-        seccomp=values.get("seccomp"),
+        seccomp=filters[0] if filters else None,
     )
 
 

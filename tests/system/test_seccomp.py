@@ -61,6 +61,13 @@ def test_a_call_that_the_filter_refuses(options: list[str], tmp_path: Path) -> N
     assert (ended.status, ended.out, ended.errors) == (0, IN_FORCE * 2 + b"box\n", "")
 
 
+def test_a_second_filter_does_not_take_the_place_of_the_first(tmp_path: Path) -> None:
+    words = ["--seccomp", denying(tmp_path, SETHOSTNAME), "--seccomp", denying(tmp_path)]
+    message, hint = refused(spawn(*words, "--", "/bin/echo", "ran"))
+    assert message == "only one seccomp filter can be installed"
+    assert hint == "put the rules of all into one filter"
+
+
 def test_pyinit_is_under_it_too(tmp_path: Path) -> None:
     """And reaps, and has the status, where nothing that it needs is refused."""
     words = ["--init", "--seccomp", denying(tmp_path, "ioctl", "prctl", "setpgid", "setsid")]
