@@ -95,7 +95,7 @@ def test_a_capability_by_itself_beats_all_in_any_order() -> None:
 @pytest.mark.parametrize("init", [[], ["--init"]], ids=["program", "init"])
 def test_the_program_has_what_is_added_as_an_ordinary_user(init: list[str]) -> None:
     """After a change of user, where nothing of root's would be left."""
-    require("root")
+    require("root", *(["other-user"] if init else []))
     words = [*init, "--setuid=65534", "--setgid=65534"]
     plain = shown(*words)
     assert [plain[name] for name in SETS] == [0, 0, 0, plain["Bnd"], 0]
