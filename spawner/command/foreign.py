@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _NO_NEED = "leave it out"
 
-_INSIDE = "make it in the container, on a --tmpfs for instance: `sh -c 'COMMAND && exec PROGRAM'`"
+_INSIDE = "make it in the container: `sh -c 'COMMAND && exec PROGRAM'`"
 
 _BIND = "--bind SRC DST, or --ro-bind SRC DST to have it read-only"
 
