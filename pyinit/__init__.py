@@ -71,6 +71,9 @@ def be_interrupted(pid: int) -> None:
         return
 
 
+TWINS = ("tini", "docker-init", "dumb-init", "catatonit")
+"""The names of other inits that pyinit can stand in for, `twins`."""
+
 PIPE_BUF = 4096
 """The most bytes that a write to a pipe keeps together, pipe(7), linux/limits.h."""
 
@@ -79,6 +82,14 @@ STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
 
 FOR_WANT_OF_TERMINAL = (_signal.SIGTTIN, _signal.SIGTTOU)
 """Signals to background process groups that read from or configure the terminal."""
+
+
+class AnsweredError(Exception):
+    """Raised when the command line was answered at once; pyinit exits with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 def status_of_signal(signal: int) -> int:

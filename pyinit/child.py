@@ -8,12 +8,69 @@ LC_CTYPE set in the environment of a C locale (PEP 538).
 import _signal
 import posix
 
-from pyinit import OURS, errno_text, execvp, has_terminal, settings, status_of_exec_errno
+from pyinit import OURS, errno_text, has_terminal, machine, signal_bits, status_of_exec_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
+
+
+HANDOVER = b"--handover="
+"""The beginning of the first word in a handover, docs/architecture.md."""
+
+
+class Handover:
+    """What the process that executed pyinit hands over to it, docs/architecture.md.
+
+    `mask`, `ignored` and `pending` are sets of signals: blocked, ignored, and taken already on
+    the workload's behalf. `foreground` says whether the launcher had the terminal's foreground;
+    None leaves it to `pyinit` to find out. `notice` is the descriptor of a pipe to the launcher.
+    """
+
+    def __init__(
+        self,
+        mask: set[int],
+        ignored: set[int],
+        pending: set[int],
+        foreground: bool | None = None,
+        notice: int | None = None,
+    ) -> None:
+        self.mask = mask
+        self.ignored = ignored
+        self.pending = pending
+        self.foreground = foreground
+        self.notice = notice
+
+    @classmethod
+    def parse(cls, word: str) -> "Handover":
+        """Return the handover written as `mask=HEX,ignored=HEX,foreground=0|1,notice=FD`.
+
+        The sets are hexadecimal as in /proc/PID/status, proc(5); each field may be absent.
+        Raises ValueError.
+        """
+        fields = dict(part.partition("=")[::2] for part in word.split(","))
+        notice = fields.get("notice", "")
+        return cls(
+            _signals(fields.get("mask", "0")),
+            _signals(fields.get("ignored", "0")),
+            _signals(fields.get("pending", "0")),
+            fields["foreground"] == "1" if "foreground" in fields else None,
+            int(notice) if notice else None,
+        )
+
+    def __str__(self) -> str:
+        """Return the word that `parse` accepts."""
+        sets = {"mask": self.mask, "ignored": self.ignored, "pending": self.pending}
+        word = ",".join(f"{name}={signal_bits(signals):x}" for name, signals in sets.items())
+        if self.foreground is not None:
+            word += f",foreground={self.foreground:d}"
+        return word if self.notice is None else f"{word},notice={self.notice}"
+
+
+def _signals(word: str) -> set[int]:
+    bits = int(word, 16)
+    return {number for number in _signal.valid_signals() if bits >> (number - 1) & 1}
 
 
 class ExecFailed(Exception):  # noqa: N818  the words of the field
@@ -43,12 +100,12 @@ class Workload:
     and `has_terminal` whether there is a foreground for us to care for.
     """
 
-    def __init__(self, asked: settings.Settings, handover: settings.Handover) -> None:
+    def __init__(self, asked: machine.Settings, handover: Handover) -> None:
         self.program = asked.program
         self.pid = 0
         self.has_terminal = handover.foreground is None and has_terminal()
         self.own_group, self.foreground, self.wants = _place(asked, handover, self.has_terminal)
-        self._own_session = asked.place == settings.OWN_SESSION
+        self._own_session = asked.place == machine.OWN_SESSION
         # Without what can't be set: the C library's own signals, nptl(7). (No set operation, see
         # "Memory" in docs/start-up.md.)
         valid = _signal.valid_signals()
@@ -58,6 +115,8 @@ class Workload:
         self._may_be_coerced = b"LC_CTYPE" in posix.environ
         if self._may_be_coerced:
             from pyinit import coercion  # noqa: F401  before the fork
+        if self.program and b"/" not in self.program[0]:
+            from pyinit import execvp  # noqa: F401  before the fork
         # They are for us, not for the workload.
         self._private = [fd for fd in (asked.events, handover.notice) if fd is not None and fd > 2]
 
@@ -157,31 +216,56 @@ class Workload:
             for number in to_ignore:
                 _signal.signal(number, _signal.SIG_IGN)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
-            if b"/" in self.program[0]:
-                try:  # noqa: SIM105  contextlib takes 5 ms
-                    posix.execv(self.program[0], self.program)
-                except (OSError, ValueError):
-                    pass  # `execvp` tries again, and knows why
-            execvp.execvp(self.program, posix.environ.get(b"PATH"))
-        except (execvp.ExecError, OSError) as error:
-            code = status_of_exec_errno(error.errno or 0)
-            path = error.path if isinstance(error, execvp.ExecError) else self.program[0]
             if writer >= 0:
-                posix.write(writer, b"%d\n" % (error.errno or 0))
                 posix.close(reader)  # to read in a module takes a descriptor
-            from pyinit import execerror
-
-            failure = execvp.ExecError(error.errno or 0, path)
-            search = posix.environ.get(b"PATH")
-            code, said, hint = execerror.line(self.program[0], failure, search)
-            if writer >= 0:
-                posix.write(writer, f"{code}\n{said}\n{hint or ''}".encode())
-            else:
-                from pyinit import report
-
-                report.Report().fatal(f"{said}; {hint}" if hint else said)
+            tried = self._execute()
+            code = self._search(tried, writer)
+        except OSError as error:
+            code = self._tell(error.errno or 0, self.program[0], writer)
         finally:
             posix._exit(code)
+
+    def _execute(self) -> int:
+        """Execute a program that is named by its path; return the errno, or 0 for another one."""
+        if b"/" in self.program[0]:
+            try:
+                posix.execv(self.program[0], self.program)
+            except OSError as error:
+                return error.errno or 0
+            except ValueError:
+                return 0
+        return 0
+
+    def _search(self, tried: int, writer: int) -> int:
+        """Execute the program as execvp(3) does; where that fails, tell why, and return the status.
+
+        `tried` is the errno with which it failed already, to be told where no module can be read.
+        """
+        try:
+            from pyinit import execvp
+        except (ImportError, OSError) as error:
+            return self._tell(tried or getattr(error, "errno", 0) or 0, self.program[0], writer)
+        try:
+            execvp.execvp(self.program, posix.environ.get(b"PATH"))
+        except execvp.ExecError as error:
+            return self._tell(error.errno, error.path, writer)
+
+    def _tell(self, number: int, path: bytes, writer: int) -> int:
+        """Tell why the exec of `path` failed, and return the exit status."""
+        if writer >= 0:
+            posix.write(writer, b"%d\n" % number)
+        from pyinit import execerror, execvp
+
+        search = posix.environ.get(b"PATH")
+        failure = execvp.ExecError(number, path)
+        code, said, hint = execerror.line(self.program[0], failure, search)
+        if writer >= 0:
+            posix.write(writer, f"{code}\n{said}\n{hint or ''}".encode())
+        else:
+            from pyinit import report
+
+            report.Report().fatal(f"{said}; {hint}" if hint else said)
+        return code
 
 
 def _pipe() -> tuple[int, int]:
@@ -193,14 +277,14 @@ def _pipe() -> tuple[int, int]:
 
 
 def _place(
-    asked: settings.Settings, handover: settings.Handover, has_terminal: bool
+    asked: machine.Settings, handover: Handover, has_terminal: bool
 ) -> tuple[bool, bool, bool]:
     """Return whether the workload gets its own group, the foreground now, and the foreground later.
 
     If we share the terminal with others of our job, it gets the foreground once it asks for that.
     """
-    if asked.place != settings.OWN_GROUP:
-        return asked.place == settings.OWN_SESSION, False, False
+    if asked.place != machine.OWN_GROUP:
+        return asked.place == machine.OWN_SESSION, False, False
     if not has_terminal and not handover.foreground:
         return True, False, False
     from pyinit import jobcontrol
@@ -209,7 +293,7 @@ def _place(
         return True, True, True
     group = posix.getpgrp()
     foreground = jobcontrol.foreground_group()
-    if group == 0 and foreground is not None and asked.target != settings.GROUP:
+    if group == 0 and foreground is not None and asked.target != machine.GROUP:
         # Our group lies outside our PID namespace: whether it's in the foreground can't be told,
         # so the workload stays in it, and has the terminal exactly if we have.
         return False, False, False

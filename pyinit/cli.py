@@ -3,7 +3,7 @@
 import posix
 import sys
 
-from pyinit import OURS, child, ignored_signals, settings, supervisor
+from pyinit import OURS, TWINS, AnsweredError, child, ignored_signals, machine, supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
     try:
         encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
         words = [word.encode(encoding, errors) for word in sys.argv[1:]]
-        if words and words[0][: len(settings.HANDOVER)] == settings.HANDOVER:
-            handover = settings.Handover.parse(words.pop(0)[len(settings.HANDOVER) :].decode())
+        if words and words[0][: len(child.HANDOVER)] == child.HANDOVER:
+            handover = child.Handover.parse(words.pop(0)[len(child.HANDOVER) :].decode())
         else:
-            handover = settings.Handover(mask, ignored_signals(), pending)
-        if sys.argv[0] != "-c" and (called := sys.argv[0].rpartition("/")[2]) in settings.TWINS:
+            handover = child.Handover(mask, ignored_signals(), pending)
+        if sys.argv[0] != "-c" and (called := sys.argv[0].rpartition("/")[2]) in TWINS:
             words = [b"--as", called.encode(), *words]
         if not (sys.flags.isolated and sys.flags.no_site):
             from pyinit import restart
@@ -36,21 +36,21 @@ def main(mask: set[int], pending: set[int]) -> "NoReturn":
     posix._exit(code)
 
 
-def _main(words: list[bytes], handover: settings.Handover) -> int:
+def _main(words: list[bytes], handover: child.Handover) -> int:
     """Do what the command line asks for; return the exit status."""
     if words[:1] == [b"--"] and words[1:] and not _environment_asks():
-        return _supervise(settings.Settings({}, words[1:]), handover, words)
+        return _supervise(machine.Settings({}, words[1:]), handover, words)
     try:
         asked = _asked(words)
-    except settings.AnsweredError as answered:
+    except AnsweredError as answered:
         return answered.status
     if asked.twin:  # whose name comes first
         del words[: 2 if words[0] == b"--as" else 1]
     return _supervise(asked, handover, words)
 
 
-def _asked(words: list[bytes]) -> settings.Settings:
-    """Return what a command line, pyinit's or a twin's, asks for; raises settings.AnsweredError."""
+def _asked(words: list[bytes]) -> machine.Settings:
+    """Return what a command line, pyinit's or a twin's, asks for; raises AnsweredError."""
     option, equals, value = words[0].partition(b"=") if words else (b"", b"", b"")
     rest = [value, *words[1:]] if equals else words[1:]
     if option == b"--as":
@@ -64,8 +64,8 @@ def _asked(words: list[bytes]) -> settings.Settings:
             install.install(rest)
         except install.InstallError as error:
             _say(f"--install-as: {error}")
-            raise settings.AnsweredError(OURS) from None
-        raise settings.AnsweredError(0)
+            raise AnsweredError(OURS) from None
+        raise AnsweredError(0)
     from pyinit import usage
 
     return usage.parse(words)
@@ -79,7 +79,7 @@ def _environment_asks() -> bool:
     return False
 
 
-def _supervise(asked: settings.Settings, handover: settings.Handover, words: list[bytes]) -> int:
+def _supervise(asked: machine.Settings, handover: child.Handover, words: list[bytes]) -> int:
     """Supervise the workload to its end, or explain why it could not be started."""
     run = supervisor.Supervisor(asked, handover, words)
     try:

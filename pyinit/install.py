@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 
-from pyinit import errno_text, read_file, restart, settings
+from pyinit import TWINS, errno_text, read_file, restart
 
 OWN_NAME = "pyinit"
 
@@ -29,7 +29,7 @@ def install(arguments: list[bytes]) -> None:
     if len(arguments) != 2:
         raise InstallError("two words are needed, NAME DIR")
     name, directory = (os.fsdecode(word) for word in arguments)
-    names = (OWN_NAME, *settings.TWINS)
+    names = (OWN_NAME, *TWINS)
     if name not in names:
         raise InstallError(f"{name!r} is not one of {', '.join(names)}")
     place = os.path.join(directory, name)

@@ -1,4 +1,4 @@
-"""The supervisor as a pure state machine of events and actions.
+"""The settings of pyinit, and the supervisor as a pure state machine of events and actions.
 
 It makes no system call and has no clock and no descriptor: it is a function of state and event, so
 that every order of events can be tested, even those that no machine shows in a year. `supervisor`
@@ -23,13 +23,27 @@ from pyinit import (
     SI_KERNEL,
     SI_PASSED_ON,
     STOPS,
-    settings,
     status_of_wait,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from pyinit.twins.twin import Twin
+
     Action = tuple[str, int, str]
+
+PROCESS = "process"
+GROUP = "group"
+ALL = "all"
+"""The targets of signals: the workload's process, its process group, or every process."""
+
+OWN_GROUP = "own group"
+OWN_SESSION = "own session"
+OUR_GROUP = "our group"
+"""The workload's place: its own process group or session, or pyinit's process group."""
 
 RUNNING = "running"
 LEFT = "left"
@@ -58,6 +72,39 @@ _ASKS_TO_END = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
 _OF_TERMINAL = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTSTP, _signal.SIGWINCH)
 
 
+class Settings:
+    """The settings of pyinit with the defaults filled in; `program` is the workload's argv.
+
+    `place`, `parting` (the signal that the workload's group is sent after the workload's end) and
+    `suspends` (stop signals stop us too) are set only by another init's command line; `twin` is
+    that init.
+    """
+
+    def __init__(self, values: "Mapping[str, Any]", program: "Iterable[bytes]" = ()) -> None:
+        self.program = list(program)
+        self.target: str = ALL if values.get("all") else GROUP if values.get("group") else PROCESS
+        self.rewrite: dict[int, int] = dict(values.get("rewrite", ()))
+        self.parent_death: int | None = values.get("parent_death")
+        self.warn_orphans: bool = values.get("warn_orphans", False)
+        self.exit_codes: dict[int, int] = dict(values.get("exit_code", ()))
+        self.wait: bool = values.get("wait", False)
+        self.drain: float | None = values.get("drain")
+        self.kill_after: float | None = values.get("kill_after")
+        self.term_signal: int = values.get("term_signal", _signal.SIGTERM)
+        self.pause: bool = values.get("pause", False)
+        self.events: int | None = values.get("events")
+        self.verbose: int = values.get("verbose", 0)
+        self.place: str = values.get("place", OWN_GROUP)
+        self.parting: int = values.get("parting", 0)
+        self.suspends: bool = values.get("suspends", False)
+        self.twin: Twin | None = values.get("twin")
+
+    @property
+    def tells_all(self) -> bool:
+        """Whether everything that happens is to be reported."""
+        return bool(self.verbose or self.warn_orphans or self.events is not None)
+
+
 class Machine:
     """The state of one supervision; each method takes an event and returns the actions due.
 
@@ -67,7 +114,7 @@ class Machine:
     """
 
     def __init__(
-        self, asked: settings.Settings, *, own_pid: int, pid: int = 0, own_group: bool = True
+        self, asked: Settings, *, own_pid: int, pid: int = 0, own_group: bool = True
     ) -> None:
         self.asked = asked
         self.own_pid = own_pid
@@ -111,8 +158,8 @@ class Machine:
             # What a group in the foreground gets goes to a group; where the workload's is that, the
             # hang-up comes for us alone, the leader of the session.
             typed = number in _OF_TERMINAL or (number == _signal.SIGHUP and not lent)
-            if typed and self.own_group and target == settings.PROCESS:
-                target = settings.GROUP
+            if typed and self.own_group and target == PROCESS:
+                target = GROUP
         sent = self.asked.rewrite.get(number)
         if sent is None:
             sent = self.asked.term_signal if number == _signal.SIGTERM else number
@@ -128,11 +175,11 @@ class Machine:
         if sent == _signal.SIGCONT:
             # A stop at the terminal stopped the whole group, so all of it continues.
             stopped = self.stopped or self._stops_forwarded
-            whole = stopped and self.own_group and target == settings.PROCESS
+            whole = stopped and self.own_group and target == PROCESS
             self.stopped = False
             self._continued_by_us = bool(stopped)
             self._stops_forwarded = 0
-            return [(CONTINUE, sent, settings.GROUP if whole else target)]
+            return [(CONTINUE, sent, GROUP if whole else target)]
         return [(SEND, sent, target)]
 
     def ended(self, pid: int, wait_status: int, now: float) -> "list[Action]":
@@ -143,7 +190,7 @@ class Machine:
             if self.asked.drain is None and not self.asked.wait:
                 actions: list[Action] = [(EXIT, self.exit_status, "")]
                 if self.asked.parting and self.own_group:
-                    actions.insert(0, (SEND, self.asked.parting, settings.GROUP))
+                    actions.insert(0, (SEND, self.asked.parting, GROUP))
                 return actions
             self.phase = LEFT
             if self.asked.drain is not None and not self.killing:

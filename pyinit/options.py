@@ -3,7 +3,7 @@
 import _signal
 import posix
 
-from pyinit import cmdline, errno_text, settings, signames
+from pyinit import cmdline, errno_text, machine, signames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ TABLE = (
 )
 
 
-def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
+def check(asked: machine.Settings, given: "Mapping[str, object]") -> None:
     """Refuse options that conflict, or that don't work here; raises cmdline.UsageError."""
     if asked.pause and asked.program:
         what = "--pause can't be combined with a program"
@@ -149,7 +149,7 @@ def check(asked: settings.Settings, given: "Mapping[str, object]") -> None:
         raise cmdline.UsageError(what, "name a program, as in: pyinit -- sleep 60")
     if given.get("all") and given.get("group"):
         raise cmdline.UsageError("--all and --group exclude each other")
-    if asked.target == settings.ALL and posix.getpid() != 1:
+    if asked.target == machine.ALL and posix.getpid() != 1:
         raise cmdline.UsageError(
             "--all is refused: pyinit is not PID 1 here, and would signal the whole host",
             "use --group instead",

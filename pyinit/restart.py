@@ -3,7 +3,7 @@
 import posix
 import sys
 
-from pyinit import coercion, settings
+from pyinit import child, coercion
 
 START = (
     "import _signal as s;m=s.pthread_sigmask(s.SIG_BLOCK,s.valid_signals());"
@@ -17,7 +17,7 @@ which PID 1 loses signals.
 """
 
 
-def lean(words: list[bytes], handover: settings.Handover) -> None:
+def lean(words: list[bytes], handover: child.Handover) -> None:
     """Execute pyinit under `python -I -S` with `words`; return only if that is impossible.
 
     Without this, pyinit would work too, but slower and larger by what `site` imports.
@@ -30,8 +30,6 @@ def lean(words: list[bytes], handover: settings.Handover) -> None:
     arguments = [sys.executable.encode("utf-8", "surrogateescape")]
     arguments += [word.encode("utf-8", "surrogateescape") for word in start]
     try:
-        posix.execv(
-            sys.executable, [*arguments, settings.HANDOVER + str(handover).encode(), *words]
-        )
+        posix.execv(sys.executable, [*arguments, child.HANDOVER + str(handover).encode(), *words])
     except OSError:
         return

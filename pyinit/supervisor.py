@@ -19,7 +19,6 @@ from pyinit import (
     child,
     errno_text,
     machine,
-    settings,
     show,
     status_of_signal,
     status_of_wait,
@@ -62,7 +61,7 @@ class Supervisor:
     """The supervision of one workload, from its start to the exit status."""
 
     def __init__(
-        self, asked: settings.Settings, handover: settings.Handover, words: list[bytes]
+        self, asked: machine.Settings, handover: child.Handover, words: list[bytes]
     ) -> None:
         self.asked = asked
         self._words = words
@@ -156,7 +155,7 @@ class Supervisor:
 
     def _start(self) -> None:
         """Start the workload, and report it."""
-        if self.asked.place == settings.OWN_SESSION:
+        if self.asked.place == machine.OWN_SESSION:
             from pyinit import session
 
             self.handover.pending |= session.release_terminal()
@@ -443,9 +442,9 @@ class Supervisor:
 
             reaper.send_to_descendants(number)
             return
-        if target in (machine.EVERYTHING, settings.ALL):
+        if target in (machine.EVERYTHING, machine.ALL):
             pid = -1  # all of our PID namespace but us, in one call, kill(2)
-        elif target == settings.GROUP and self._workload.own_group:
+        elif target == machine.GROUP and self._workload.own_group:
             pid = -self.pid
         elif target == machine.OURSELVES:
             pid = self._own_pid
@@ -478,7 +477,7 @@ class Supervisor:
             self._wants = self._wants or not asked
             if jobcontrol.pass_on(self.pid):
                 self._foreground = self._wants = True
-                self._send(_signal.SIGCONT, settings.GROUP)
+                self._send(_signal.SIGCONT, machine.GROUP)
                 return
         if held:
             jobcontrol.take_back()
@@ -490,7 +489,7 @@ class Supervisor:
         if jobcontrol.stop(0 if held else self._own_pid, number) or not held or asked:
             return
         self._foreground = jobcontrol.set_foreground(self.pid)
-        self._send(_signal.SIGCONT, settings.GROUP)
+        self._send(_signal.SIGCONT, machine.GROUP)
 
     def _resume(self) -> None:
         """Pass the foreground on to the workload if pyinit was continued in the foreground.

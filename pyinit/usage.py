@@ -5,7 +5,7 @@ This module is read only if there is something to parse: `pyinit -- app` needs n
 
 import posix
 
-from pyinit import OURS, cmdline, options, settings
+from pyinit import OURS, AnsweredError, cmdline, machine, options
 
 USAGE = """\
 Usage: pyinit [OPTIONS] [--] PROGRAM [ARG...]
@@ -34,8 +34,8 @@ _OTHERS = {
 """Hints for options of tini(1), dumb-init(1) and pyspawn(1)."""
 
 
-def parse(words: list[bytes]) -> settings.Settings:
-    """Return what the command line and the environment ask for; raises settings.AnsweredError."""
+def parse(words: list[bytes]) -> machine.Settings:
+    """Return what the command line and the environment ask for; raises AnsweredError."""
     try:
         values = cmdline.environment(options.TABLE, posix.environ, options.PREFIX)
         given, rest = cmdline.parse(
@@ -43,20 +43,20 @@ def parse(words: list[bytes]) -> settings.Settings:
         )
         values |= given
         if given.get("help"):
-            raise settings.AnsweredError(_print(cmdline.help_text(options.TABLE, USAGE, FOOTER)))
+            raise AnsweredError(_print(cmdline.help_text(options.TABLE, USAGE, FOOTER)))
         if given.get("version"):
             from pyinit import __version__
 
-            raise settings.AnsweredError(_print(f"pyinit {__version__}\n"))
+            raise AnsweredError(_print(f"pyinit {__version__}\n"))
         program = [word.encode("utf-8", "surrogateescape") for word in rest]
-        asked = settings.Settings(values, program)
+        asked = machine.Settings(values, program)
         options.check(asked, values)
     except cmdline.UsageError as error:
         from pyinit import report  # only then
 
         hint = _OTHERS.get(error.unknown or "") or error.hint or "see pyinit --help"
         report.Report().fatal(f"{error}; {hint}")
-        raise settings.AnsweredError(OURS) from None
+        raise AnsweredError(OURS) from None
     return asked
 
 

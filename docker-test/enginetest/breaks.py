@@ -49,7 +49,7 @@ BREAKS = {
     ),
     "group": Break(
         "pyinit/supervisor.py",
-        "elif target == settings.GROUP and self._workload.own_group:",
+        "elif target == machine.GROUP and self._workload.own_group:",
         "elif not self.pid:",
         frozenset({"shell"}),
         frozenset({"shell"}),

@@ -5,13 +5,13 @@ an image changes its init by changing one file. What each tool accepts and what 
 docs/twins.md. Each command line becomes the same `Settings` that ours becomes, in the tool's room.
 """
 
-from pyinit import OURS, settings
+from pyinit import OURS, TWINS, AnsweredError, machine
 
 
-def parse(words: list[bytes]) -> settings.Settings:
+def parse(words: list[bytes]) -> machine.Settings:
     """Return what `words` ask for: a tool's name, and then its command line.
 
-    Raises settings.AnsweredError where the words were answered with a text.
+    Raises AnsweredError where the words were answered with a text.
     """
     name = words[0].decode("utf-8", "backslashreplace") if words else ""
     rest = [word.decode("utf-8", "surrogateescape") for word in words[1:]]
@@ -31,5 +31,5 @@ def parse(words: list[bytes]) -> settings.Settings:
     from pyinit import report
 
     what = f"{name!r} is not one of" if name else "a name is needed:"
-    report.Report().fatal(f"--as: {what} {', '.join(settings.TWINS)}")
-    raise settings.AnsweredError(OURS)
+    report.Report().fatal(f"--as: {what} {', '.join(TWINS)}")
+    raise AnsweredError(OURS)

@@ -2,7 +2,7 @@
 
 import posix
 
-from pyinit import __version__, settings
+from pyinit import __version__, machine
 from pyinit.twins import getopt, personality
 from pyinit.twins.twin import DEBUG, FATAL, Twin
 
@@ -40,7 +40,7 @@ CATATONIT_DEBUG in the environment: say on stderr what happens.
     levels = ("ERROR", "WARN", "INFO", "DEBUG")
 
 
-def parse(name: str, words: list[str]) -> settings.Settings:
+def parse(name: str, words: list[str]) -> machine.Settings:
     """Return what a command line of catatonit 0.2 asks for."""
     twin = Catatonit(name, FATAL)
     values: dict[str, Any] = {"twin": twin}

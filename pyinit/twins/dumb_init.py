@@ -3,7 +3,7 @@
 import _signal
 import posix
 
-from pyinit import STOPS, __version__, settings
+from pyinit import STOPS, __version__, machine
 from pyinit.twins import getopt, personality
 from pyinit.twins.twin import DEBUG, Twin
 
@@ -47,7 +47,7 @@ Try {name} --help for full usage.
         return 2
 
 
-def parse(name: str, words: list[str]) -> settings.Settings:
+def parse(name: str, words: list[str]) -> machine.Settings:
     """Return what a command line of dumb-init 1.2 asks for."""
     twin = DumbInit(name)
     values: dict[str, Any] = {"twin": twin, "suspends": True}
@@ -79,7 +79,7 @@ def parse(name: str, words: list[str]) -> settings.Settings:
         rewrite = dict.fromkeys(STOPS, _signal.SIGSTOP) | rewrite
         values["group"] = True
         values["parting"] = rewrite.get(_signal.SIGTERM, _signal.SIGTERM)
-    values["place"] = settings.OWN_SESSION if own_session else settings.OUR_GROUP
+    values["place"] = machine.OWN_SESSION if own_session else machine.OUR_GROUP
     values["rewrite"] = rewrite
     return personality.asked(values, options.rest)
 

@@ -1,6 +1,6 @@
 """What the twins' command lines have in common: answers, refusals and settings."""
 
-from pyinit import settings
+from pyinit import AnsweredError, machine
 from pyinit.twins import getopt
 from pyinit.twins.twin import WARNING, Twin
 
@@ -18,18 +18,18 @@ def understood(twin: Twin, options: getopt.Options) -> "Iterator[tuple[str, str]
         answer(twin, "usage", f"{error}")
 
 
-def asked(values: "dict[str, Any]", program: list[str]) -> settings.Settings:
+def asked(values: "dict[str, Any]", program: list[str]) -> machine.Settings:
     """Return the settings for a tool's `values` and its program."""
     twin: Twin = values["twin"]
     values["verbose"] = max(0, twin.verbosity - WARNING)
     words = [word.encode("utf-8", "surrogateescape") for word in program]
-    return settings.Settings(values, words)
+    return machine.Settings(values, words)
 
 
 def refuse(twin: Twin, text: str) -> "NoReturn":
-    """Report a wrong value of an option, and raise settings.AnsweredError."""
+    """Report a wrong value of an option, and raise AnsweredError."""
     complain(twin, text)
-    raise settings.AnsweredError(twin.failed)
+    raise AnsweredError(twin.failed)
 
 
 def complain(twin: Twin, text: str) -> None:
@@ -56,5 +56,5 @@ def answer(twin: Twin, wanted: str, complaint: str = "") -> "NoReturn":
         text = f"{twin.name}: {complaint}\n{text}"
     descriptor = 1 if wanted in twin.on_stdout else 2
     if not outlet.answer(descriptor, text.encode("utf-8", "surrogateescape")):
-        raise settings.AnsweredError(twin.failed)
-    raise settings.AnsweredError(twin.failed if wanted == "usage" else 0)
+        raise AnsweredError(twin.failed)
+    raise AnsweredError(twin.failed if wanted == "usage" else 0)

@@ -2,7 +2,7 @@
 
 import posix
 
-from pyinit import __version__, settings
+from pyinit import __version__, machine
 from pyinit.twins import getopt, personality
 from pyinit.twins.twin import WARNING, Twin
 
@@ -53,7 +53,7 @@ Environment variables:
         return {errno.ENOENT: 127, errno.EACCES: 126}.get(number, 1)
 
 
-def parse(name: str, words: list[str]) -> settings.Settings:
+def parse(name: str, words: list[str]) -> machine.Settings:
     """Return what a command line of tini 0.19 asks for."""
     twin = Tini(name)
     values: dict[str, Any] = {"twin": twin}

@@ -7,7 +7,7 @@ import errno
 import pytest
 from helpers.twin_words import parsed, twin_of, variable
 
-from pyinit import settings
+from pyinit import machine
 from pyinit.twins import twin
 
 pytestmark = pytest.mark.usefixtures("no_twin_variables")
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.usefixtures("no_twin_variables")
 
 def test_catatonit_by_default() -> None:
     asked = parsed("catatonit", "app")
-    assert asked.target == settings.PROCESS
-    assert asked.place == settings.OWN_GROUP
+    assert asked.target == machine.PROCESS
+    assert asked.place == machine.OWN_GROUP
     assert twin_of(asked).verbosity == twin.FATAL
     assert {twin_of(asked).exec_status(number) for number in errno.errorcode} == {1}
 
@@ -24,7 +24,7 @@ def test_catatonit_by_default() -> None:
 def test_catatonit_joins_and_permutes() -> None:
     asked = parsed("catatonit", "app", "-g", "--", "-V")
     assert asked.program == [b"app", b"-V"]
-    assert asked.target == settings.GROUP
+    assert asked.target == machine.GROUP
 
 
 def test_catatonit_pause_overlooks_a_program() -> None:

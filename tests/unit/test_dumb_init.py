@@ -9,7 +9,7 @@ import pytest
 from helpers.reporters import STOPS
 from helpers.twin_words import answered, parsed, twin_of, variable
 
-from pyinit import settings
+from pyinit import machine
 
 pytestmark = pytest.mark.usefixtures("no_twin_variables")
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("no_twin_variables")
 def test_dumb_init_by_default() -> None:
     asked = parsed("dumb-init", "app", "-c")
     assert asked.program == [b"app", b"-c"]
-    assert asked.place == settings.OWN_SESSION
-    assert asked.target == settings.GROUP
+    assert asked.place == machine.OWN_SESSION
+    assert asked.target == machine.GROUP
     assert asked.suspends
     assert asked.parting == signal.SIGTERM
     assert asked.rewrite == dict.fromkeys(STOPS, signal.SIGSTOP)
@@ -27,8 +27,8 @@ def test_dumb_init_by_default() -> None:
 @pytest.mark.parametrize("option", ["-c", "--single-child", "--s"])
 def test_dumb_init_single_child(option: str) -> None:
     asked = parsed("dumb-init", option, "app")
-    assert asked.place == settings.OUR_GROUP
-    assert asked.target == settings.PROCESS
+    assert asked.place == machine.OUR_GROUP
+    assert asked.target == machine.PROCESS
     assert asked.suspends
     assert asked.parting == 0
     assert asked.rewrite == {}
@@ -39,7 +39,7 @@ def test_dumb_init_setsid_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, value: str, own: bool
 ) -> None:
     variable(monkeypatch, "DUMB_INIT_SETSID", value)
-    assert (parsed("dumb-init", "app").place == settings.OWN_SESSION) == own
+    assert (parsed("dumb-init", "app").place == machine.OWN_SESSION) == own
 
 
 @pytest.mark.parametrize(("value", "says"), [("1", True), ("0", False), ("", False), ("2", False)])

@@ -149,8 +149,7 @@ def test_ctypes_has_its_rooms() -> None:
 @pytest.mark.parametrize(
     ("room", "may_import"),
     [
-        ("pyinit.machine", {"pyinit", "pyinit.settings", "_signal"}),
-        ("pyinit.settings", {"pyinit", "_signal"}),
+        ("pyinit.machine", {"pyinit", "_signal"}),
         ("pyinit", {"_signal", "posix", "errno"}),
         ("pyinit.signames", {"_signal"}),
     ],

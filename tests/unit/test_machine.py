@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from pyinit import machine, settings
+from pyinit import machine
 
 OWN_PID = 7
 WORKLOAD = 100
@@ -25,7 +25,7 @@ WAIT_STATUSES = st.one_of(
 
 
 def make(values: dict[str, object] | None = None, **more: object) -> machine.Machine:
-    asked = settings.Settings(values or {}, [b"program"])
+    asked = machine.Settings(values or {}, [b"program"])
     return machine.Machine(asked, own_pid=OWN_PID, pid=WORKLOAD, **more)  # type: ignore[arg-type]
 
 
@@ -46,7 +46,7 @@ class Supervision(RuleBasedStateMachine):
     def start(
         self, where, wait, drain, kill_after, rewrite, exit_codes, term_signal, own_group, own_pid
     ):  # type: ignore[no-untyped-def]
-        self.asked = settings.Settings(
+        self.asked = machine.Settings(
             {
                 **where,
                 "wait": wait,
@@ -113,9 +113,9 @@ class Supervision(RuleBasedStateMachine):
             assert (kind, target) == (machine.SEND, machine.EVERYTHING)
         elif sent == signal.SIGCONT:
             assert kind == machine.CONTINUE
-            assert target in (self.asked.target, settings.GROUP)
-        elif of_terminal and self.own_group and number in shared and target == settings.GROUP:
-            assert (kind, self.asked.target) in ((machine.SEND, settings.PROCESS), (kind, target))
+            assert target in (self.asked.target, machine.GROUP)
+        elif of_terminal and self.own_group and number in shared and target == machine.GROUP:
+            assert (kind, self.asked.target) in ((machine.SEND, machine.PROCESS), (kind, target))
         elif of_terminal and number == signal.SIGHUP and not lent and self.own_group:
             assert kind == machine.SEND
         else:
@@ -192,10 +192,10 @@ def test_a_stop_at_the_terminal_is_continued_in_the_whole_group() -> None:
         (machine.SUSPEND, signal.SIGTSTP, "")
     ]
     assert supervisor.signal(signal.SIGCONT, 0, 0) == [
-        (machine.CONTINUE, signal.SIGCONT, settings.GROUP)
+        (machine.CONTINUE, signal.SIGCONT, machine.GROUP)
     ]
     assert supervisor.signal(signal.SIGCONT, 0, 0) == [
-        (machine.CONTINUE, signal.SIGCONT, settings.PROCESS)
+        (machine.CONTINUE, signal.SIGCONT, machine.PROCESS)
     ]
 
 
@@ -239,7 +239,7 @@ def test_a_stop_behind_our_back_is_not_one_that_others_have_ended() -> None:
 
 @given(number=SIGNALS)
 def test_pause_ends_on_term_and_int_only(number: int) -> None:
-    paused = machine.Machine(settings.Settings({"pause": True}), own_pid=1)
+    paused = machine.Machine(machine.Settings({"pause": True}), own_pid=1)
     expected = [(machine.EXIT, 0, "")] if number in (signal.SIGTERM, signal.SIGINT) else []
     assert paused.signal(number, 0, 0) == expected
     assert paused.childless() == []
@@ -263,11 +263,11 @@ def test_what_the_terminal_sends_to_our_group_goes_to_the_workloads(code: int) -
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH, signal.SIGHUP):
         supervisor = make()
         sent = supervisor.signal(number, code, 0)
-        assert sent == [(machine.SEND, number, settings.GROUP)]
-        assert supervisor.signal(number, 0, 0) == [(machine.SEND, number, settings.PROCESS)]
+        assert sent == [(machine.SEND, number, machine.GROUP)]
+        assert supervisor.signal(number, 0, 0) == [(machine.SEND, number, machine.PROCESS)]
     # Where the workload's group has the terminal, a hang-up is for the session's leader.
     hang_up = make().signal(signal.SIGHUP, code, 0, lent=True)
-    assert hang_up == [(machine.SEND, signal.SIGHUP, settings.PROCESS)]
+    assert hang_up == [(machine.SEND, signal.SIGHUP, machine.PROCESS)]
 
 
 def test_who_else_of_the_job_asks_has_the_terminal_back() -> None:
@@ -278,5 +278,5 @@ def test_who_else_of_the_job_asks_has_the_terminal_back() -> None:
 def test_a_continue_that_overtakes_the_stop_is_for_the_whole_group() -> None:
     supervisor = make()
     supervisor.signal(signal.SIGTSTP, machine.SI_KERNEL, 0)
-    assert supervisor.signal(signal.SIGCONT, 0, 0)[0][2] == settings.GROUP
-    assert supervisor.signal(signal.SIGCONT, 0, 0)[0][2] == settings.PROCESS
+    assert supervisor.signal(signal.SIGCONT, 0, 0)[0][2] == machine.GROUP
+    assert supervisor.signal(signal.SIGCONT, 0, 0)[0][2] == machine.PROCESS

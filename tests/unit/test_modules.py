@@ -16,17 +16,15 @@ HOT = {
     "pyinit",
     "pyinit.child",
     "pyinit.cli",
-    "pyinit.execvp",
     "pyinit.machine",
-    "pyinit.settings",
     "pyinit.supervisor",
 }
 """What every start reads beside `pyinit.__main__`, which is the program and so isn't listed."""
 
 NOT_PID_1 = {"pyinit.reaper", "pyinit.subreaper", "_ctypes"}
 OPTIONS = {"pyinit.cmdline", "pyinit.options", "pyinit.signames", "pyinit.usage"}
-TELLS_ALL = {"errno", "pyinit.execerror", "pyinit.outlet", "pyinit.reaper", "pyinit.report",
-             "resource"}  # fmt: skip
+TELLS_ALL = {"errno", "pyinit.execerror", "pyinit.execvp", "pyinit.outlet", "pyinit.reaper",
+             "pyinit.report", "resource"}  # fmt: skip
 
 HEAVY = {
     "os", "re", "enum", "typing", "argparse", "dataclasses", "subprocess", "json", "ctypes",

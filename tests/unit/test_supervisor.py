@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pyinit import settings, supervisor
+from pyinit import child, machine, supervisor
 
 
 class Info(NamedTuple):
@@ -32,8 +32,8 @@ def test_floods_of_lower_signals_keep_none_from_its_turn(
         found = sorted(pending.intersection(numbers))
         return Info(found[0]) if found else None
 
-    handover = settings.Handover(set(), set(), set())
-    run = supervisor.Supervisor(settings.Settings({}, [b"app"]), handover, [])
+    handover = child.Handover(set(), set(), set())
+    run = supervisor.Supervisor(machine.Settings({}, [b"app"]), handover, [])
     monkeypatch.setattr(supervisor._signal, "sigwaitinfo", take)
     monkeypatch.setattr(supervisor._signal, "sigtimedwait", take)
     taken = [run._next_signal(None) for _ in range(len(pending) * supervisor._ROUND)]

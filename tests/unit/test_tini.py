@@ -9,7 +9,7 @@ import signal
 import pytest
 from helpers.twin_words import answered, parsed, twin_of, variable
 
-from pyinit import settings
+from pyinit import TWINS, machine
 from pyinit.twins import twin
 
 pytestmark = pytest.mark.usefixtures("no_twin_variables")
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("no_twin_variables")
 @pytest.mark.parametrize("tool", ["tini", "docker-init"])
 def test_tini_by_default(tool: str) -> None:
     asked = parsed(tool, "app")
-    assert asked.target == settings.PROCESS
-    assert asked.place == settings.OWN_GROUP
+    assert asked.target == machine.PROCESS
+    assert asked.place == machine.OWN_GROUP
     assert asked.exit_codes == {}
     assert twin_of(asked).verbosity == twin.WARNING
 
@@ -27,7 +27,7 @@ def test_tini_by_default(tool: str) -> None:
 def test_tini_joins_and_permutes() -> None:
     asked = parsed("tini", "app", "-vgw", "-e3", "word", "-e", "143", "-pSIGHUP", "--", "-v")
     assert asked.program == [b"app", b"word", b"-v"]
-    assert asked.target == settings.GROUP
+    assert asked.target == machine.GROUP
     assert asked.warn_orphans
     assert asked.exit_codes == {3: 0, 143: 0}
     assert asked.parent_death == signal.SIGHUP
@@ -49,7 +49,7 @@ def test_tini_process_group_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     variable(monkeypatch, "TINI_KILL_PROCESS_GROUP", value)
-    assert parsed("tini", "app").target == settings.GROUP
+    assert parsed("tini", "app").target == machine.GROUP
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_tini_statuses_of_a_failed_exec() -> None:
 
 
 def test_usage_goes_by_the_name(capfd: pytest.CaptureFixture[str]) -> None:
-    for tool in settings.TWINS:
+    for tool in TWINS:
         status, out, errors = answered(capfd, tool, "-?")
         assert (status, out) == (1, "")
         assert errors.startswith(f"{tool}: invalid option -- '?'\n")

@@ -10,7 +10,7 @@ from helpers.twin_words import parsed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyinit import machine, settings
+from pyinit import machine
 
 pytestmark = pytest.mark.usefixtures("no_twin_variables")
 
@@ -19,16 +19,16 @@ PID, OWN_PID = 100, 50
 
 def of_dumb_init(*given_words: str) -> machine.Machine:
     asked = parsed("dumb-init", *given_words, "app")
-    own_group = asked.place == settings.OWN_SESSION
+    own_group = asked.place == machine.OWN_SESSION
     return machine.Machine(asked, own_pid=OWN_PID, pid=PID, own_group=own_group)
 
 
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stop_signal_stops_both(number: int) -> None:
     for given_words, sent, target in (
-        ([], signal.SIGSTOP, settings.GROUP),
-        (["-c"], number, settings.PROCESS),
-        (["-r", f"{int(number)}:10"], 10, settings.GROUP),
+        ([], signal.SIGSTOP, machine.GROUP),
+        (["-c"], number, machine.PROCESS),
+        (["-r", f"{int(number)}:10"], 10, machine.GROUP),
     ):
         ours = (machine.SEND, signal.SIGSTOP, machine.OURSELVES)
         actions = of_dumb_init(*given_words).signal(number, 0, 0.0)
@@ -61,7 +61,7 @@ def test_what_is_left_of_the_session_is_asked_to_end() -> None:
     exits = (machine.EXIT, 3, "")
     for given_words, parting in (([], 15), (["-r15:10"], 10)):
         actions = of_dumb_init(*given_words).ended(PID, 3 << 8, 0.0)
-        assert actions == [(machine.SEND, parting, settings.GROUP), exits]
+        assert actions == [(machine.SEND, parting, machine.GROUP), exits]
     for given_words in (["-c"], ["-r15:0"]):
         assert of_dumb_init(*given_words).ended(PID, 3 << 8, 0.0) == [exits]
 

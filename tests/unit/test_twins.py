@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.twin_words import answered, parsed, twin_of
 
-from pyinit import settings, twins
+from pyinit import TWINS, twins
 from pyinit.twins import catatonit, dumb_init, tini, voice
 
 pytestmark = pytest.mark.usefixtures("no_twin_variables")
@@ -22,7 +22,7 @@ TOOLS = {
 
 
 def test_the_names_that_the_start_knows_are_the_tools() -> None:
-    assert set(settings.TWINS) == set(TOOLS)
+    assert set(TWINS) == set(TOOLS)
     for name, tool in TOOLS.items():
         assert type(twin_of(parsed(name, "app"))) is tool
 
@@ -63,7 +63,7 @@ def test_the_page_has_each_option_and_each_line_a_test() -> None:
             assert known, name
 
 
-@pytest.mark.parametrize("tool", settings.TWINS)
+@pytest.mark.parametrize("tool", TWINS)
 def test_a_program_is_all_that_is_needed(tool: str) -> None:
     asked = parsed(tool, "app", "word")
     assert asked.program == [b"app", b"word"]
@@ -72,7 +72,7 @@ def test_a_program_is_all_that_is_needed(tool: str) -> None:
     assert twin_of(asked).failed == 1
 
 
-@pytest.mark.parametrize("tool", settings.TWINS)
+@pytest.mark.parametrize("tool", TWINS)
 def test_bytes_that_are_no_text_reach_the_program(tool: str) -> None:
     asked = twins.parse([tool.encode(), b"--", b"\xff\xfe", b"\xc3"])
     assert asked.program == [b"\xff\xfe", b"\xc3"]

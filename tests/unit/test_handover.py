@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyinit import cmdline, options
-from pyinit.settings import Handover, Settings
+from pyinit.child import Handover
+from pyinit.machine import Settings
 
 SIGNALS = st.sets(st.sampled_from(sorted(int(s) for s in signal.valid_signals())))
 
