@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import api, forward, idle, join, launch, loss, mapping, nest, reap, start
+from bench import api, forward, idle, join, launch, loss, mapping, nest, reap, sandbox, start
 from bench.budgets import judge
 from bench.context import FULL, QUICK, Bench
 from bench.installed import PEERS, NotMeasurable, Ours, find_ours, find_peers, version
@@ -22,6 +22,7 @@ from bench.table import Table, render
 EXPERIMENTS: dict[str, Callable[[Bench], list[Table]]] = {
     "start": start.run,
     "launch": launch.run,
+    "sandbox": sandbox.run,
     "mapping": mapping.run,
     "join": join.run,
     "api": api.run,

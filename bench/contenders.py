@@ -116,18 +116,24 @@ def oci_runtimes(
     more mounts, fewer capabilities. A second cgroup hierarchy beside the first (hybrid mode) is out
     of sight, since crun refuses it.
     """
-    root = _make_root(nest)
-    minimal = _make_bundle(nest, "minimal", _minimal(workload), root)
+    root = make_root(nest)
+    minimal = make_bundle(nest, "minimal", minimal_config(workload), root)
     commands: dict[str, tuple[str, ...]] = {}
     for name in ("crun", "runc"):
         if name in peers:
-            usual = _make_bundle(nest, f"{name}-spec", _usual(peers[name], nest, workload), root)
+            usual = make_bundle(nest, f"{name}-spec", _usual(peers[name], nest, workload), root)
             for label, bundle in (oci_run(name), minimal), (oci_run(name, usual=True), usual):
-                commands[label] = (
-                    *(peers[name], "--root", str(nest.scratch / name)),
-                    *("run", "--bundle", str(bundle), f"{nest.cgroup}-{name}"),
-                )
+                commands[label] = run_bundle(nest, peers[name], bundle)
     return commands
+
+
+def run_bundle(nest: Nest, runtime: str, bundle: Path) -> tuple[str, ...]:
+    """Return the command line by which an OCI runtime runs a bundle."""
+    name = Path(runtime).name
+    return (
+        *(runtime, "--root", str(nest.scratch / name)),
+        *("run", "--bundle", str(bundle), f"{nest.cgroup}-{name}"),
+    )
 
 
 def oci_run(name: str, *, usual: bool = False) -> str:
@@ -135,9 +141,11 @@ def oci_run(name: str, *, usual: bool = False) -> str:
     return f"{name} run, of `{name} spec`" if usual else f"{name} run"
 
 
-def _make_root(nest: Nest) -> Path:
-    """Bind `/` to a directory, in this process's private mount namespace; return it."""
+def make_root(nest: Nest) -> Path:
+    """Bind `/` to a directory, in this process's private mount namespace, once; return it."""
     root = nest.scratch / "rootfs"
+    if root.exists():
+        return root
     root.mkdir()
     # In a user namespace the mounts below can't be taken apart, mount_namespaces(7).
     deep = linux.MS_REC if os.geteuid() != 0 else 0
@@ -147,7 +155,8 @@ def _make_root(nest: Nest) -> Path:
     return root
 
 
-def _make_bundle(nest: Nest, name: str, config: dict[str, Any], root: Path) -> Path:
+def make_bundle(nest: Nest, name: str, config: dict[str, Any], root: Path) -> Path:
+    """Write a bundle for an OCI runtime; return its directory."""
     config["root"] = {"path": str(root), "readonly": True}
     if os.geteuid() == 0:
         config["linux"]["cgroupsPath"] = f"/{nest.cgroup}"
@@ -167,7 +176,7 @@ def _usual(runtime: str, nest: Nest, workload: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def _minimal(workload: Sequence[str]) -> dict[str, Any]:
+def minimal_config(workload: Sequence[str]) -> dict[str, Any]:
     """Return the least that a runtime takes, with the namespaces that `pyspawn` makes."""
     namespaces = ["pid", "mount", "ipc", "uts", "cgroup"]
     system: dict[str, object] = {}
