@@ -557,7 +557,13 @@ async def _complete(
             expired.args = (expired.cmd, expired.timeout, *expired.args[2:])
             raise
     ended = CompletedProcess(
-        process.args, await process.wait(), stdout, stderr, process.signal, process.missing
+        process.args,
+        await process.wait(),
+        stdout,
+        stderr,
+        process.signal,
+        process.missing,
+        process.limit,
     )
     if check:
         ended.check_returncode()

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 class Ending(Frozen):
     """How the program ended: its exit status, and the signal that killed it or None.
 
-    It was `interrupted` if that was a SIGINT that was meant for the whole job.
+    It was `interrupted` if that was a SIGINT that was meant for the whole job. `limit` names the
+    limit that ended it, and `message` is the line about that; "" where none did.
     """
 
     status: int
     signal: int | None
     interrupted: bool = False
+    limit: str = ""
+    message: str = ""
 
 
 class Observer:

@@ -147,6 +147,38 @@ class Part:
     def let_go(self) -> None:
         """Close descriptors of which the forked processes have copies."""
 
+    @property
+    def alarms(self) -> "Iterable[int]":
+        """The descriptors that become readable when a limit of this part's is reached."""
+        return ()
+
+    def executed(self) -> None:
+        """Note that the init's exec has happened, be it of the program or of what starts that."""
+
+    def started(self) -> None:
+        """Note that the program's exec has happened."""
+
+    @property
+    def deadline(self) -> float | None:
+        """The moment, by time.monotonic(), at which everything is to be killed, or None."""
+        return None
+
+    def expired(self) -> None:
+        """Note that the deadline has come."""
+
+    def reached(self, alarm: int) -> bool:
+        """Note that one of `alarms` is readable; return whether everything is to be killed."""
+        del alarm
+        return False
+
+    def limited(self, signal: int | None) -> "tuple[str, str] | None":
+        """Return which limit has ended the program, and the message about that, if one has.
+
+        The limit is "" where it has no name for programs; `signal` is what the program died of.
+        """
+        del signal
+        return None
+
     def ended(self, changed: int) -> str:
         """Note how the part's process ended, by its wait status; return the message about that."""
         raise NotImplementedError

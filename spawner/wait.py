@@ -2,8 +2,9 @@
 
 A thin loop around `machine`: it carries records, notices, signals, deaths and deadlines in, and
 actions out. Signals are read from a signalfd, which tells their sender; the init's end comes as
-SIGCHLD, like its stops. A lifeline that can be read kills everything. Nothing is polled: without a
-deadline there's no time-out, and an idle launcher never wakes up.
+SIGCHLD, like its stops. A lifeline that can be read kills everything, and so does the alarm of a
+part, when a limit is reached. Nothing is polled: without a deadline there's no time-out, and an
+idle launcher never wakes up.
 """
 
 import _signal
@@ -68,6 +69,7 @@ class Wait:
         self._spared = frozenset(spared)
         self._making = making
         self._made = made = container
+        self._alarms = {alarm: part for part in made.parts for alarm in part.alarms}
         self._signals = made.signals
         self._notices = channel.Notices()
         self._executed = False
@@ -116,7 +118,7 @@ class Wait:
             self._signal(number)
         pipes = self._made.pipes
         poll = select.poll()
-        for descriptor in (self._signals, pipes.status_reader, *self._lifelines):
+        for descriptor in (self._signals, pipes.status_reader, *self._lifelines, *self._alarms):
             poll.register(descriptor, select.POLLIN)
         if pipes.notice_reader >= 0:
             poll.register(pipes.notice_reader, select.POLLIN)
@@ -132,16 +134,25 @@ class Wait:
                 poll.unregister(lifeline)
                 self._lifelines.remove(lifeline)
                 self._do(self._machine.lost())
+            for alarm in ready.intersection(self._alarms):
+                poll.unregister(alarm)
+                if self._alarms.pop(alarm).reached(alarm):
+                    self._do(self._machine.lost())
             if self._signals in ready and (ended := self._read_signals()) is not None:
                 return ended
             if self._is_over(self._limit) and (ended := self._leave()) is not None:
                 return ended
             if self._is_over(self._machine.deadline):
                 self._do(self._machine.expired())
+            for part in self._made.parts:
+                if self._is_over(part.deadline):
+                    part.expired()
+                    self._do(self._machine.lost())
 
     def _left(self) -> float | None:
         """Return the milliseconds until the next deadline, or None."""
-        timers = (self._machine.deadline, self._limit)
+        theirs = (part.deadline for part in self._made.parts)
+        timers = (self._machine.deadline, self._limit, *theirs)
         moments = [each for each in timers if each is not None]
         if not moments:
             return None
@@ -157,6 +168,8 @@ class Wait:
             return False
         if self._making.executing:
             self._executed = True
+            for part in self._made.parts:
+                part.executed()
             self._do(self._machine.executed(in_foreground=self._in_foreground()))
             if self._spec.init != "":
                 self._has_started()
@@ -191,6 +204,8 @@ class Wait:
 
     def _has_started(self) -> None:
         self._started = True
+        for part in self._made.parts:
+            part.started()
         self._observer.started()
 
     def _read_signals(self) -> int | None:
@@ -437,7 +452,13 @@ class Wait:
         if interrupted and lent:
             # Only the program has had the ^C: now the rest of the job has it, as we have, blocked.
             posix.kill(0, _signal.SIGINT)
-        return Ending(code, signal, interrupted=interrupted)
+        limit, message = self._limited(signal)
+        return Ending(code, signal, interrupted, limit, message)
+
+    def _limited(self, signal: int | None) -> tuple[str, str]:
+        """Return the limit that ended the program, and the message about it; "" where none did."""
+        told = (part.limited(signal) for part in self._made.parts)
+        return next((each for each in told if each is not None), ("", ""))
 
     def _was_interrupted(self, code: int, signal: int | None, *, lent: bool) -> bool:
         """Tell whether the program died of a SIGINT meant for the whole job.

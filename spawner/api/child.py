@@ -178,6 +178,9 @@ class Container:
     signal: int | None = None
     """The number of the signal that the program died of, or None."""
 
+    limit: str | None = None
+    """The limit that ended the program, such as "time", or None."""
+
     _launcher: _Launcher
     _lifeline: ties.Lifeline
     _report: ties.Report
@@ -382,6 +385,7 @@ class Container:
                 exited = {"signal": "SIGKILL", "status": status_of_signal(SIGKILL)}
             status = int(exited["status"])
             self.signal = status - SIGNALLED if exited["signal"] else None
+            self.limit = exited.get("limit")
             self.returncode = status
             for tie in (self._lifeline, self._report, self._first, self._end):
                 tie.close()

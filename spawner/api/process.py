@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
-    """The result of `run`: as in subprocess, with `signal` and `missing` as in `Process`."""
+    """The result of `run`: as in subprocess, with `signal`, `limit` and `missing` of `Process`."""
 
     def __init__(
         self,
@@ -48,10 +48,13 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
         stderr: Any = None,
         signal: int | None = None,
         missing: Mapping[str, str] | None = None,
+        limit: str | None = None,
     ) -> None:
         super().__init__(args, returncode, stdout, stderr)
         self.signal = signal
         """The number of the signal that the program died of, or None."""
+        self.limit = limit
+        """The limit that ended the program, such as "time", or None."""
         self.missing: dict[str, str] = ByKind(missing or {})
         """Why each of `unshare_try` that could not be made is not there, by name."""
 
@@ -59,12 +62,12 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
         """Raise CalledProcessError for a status other than 0."""
         if self.returncode:
             raise CalledProcessError(
-                self.returncode, self.args, self.stdout, self.stderr, self.signal
+                self.returncode, self.args, self.stdout, self.stderr, self.signal, self.limit
             )
 
 
 class CalledProcessError(subprocess.CalledProcessError):
-    """The error for a status other than 0: as in subprocess, with `signal` as in `Process`."""
+    """The error for a status other than 0: as in subprocess, with `signal` and `limit`."""
 
     def __init__(
         self,
@@ -73,12 +76,17 @@ class CalledProcessError(subprocess.CalledProcessError):
         output: Any = None,
         stderr: Any = None,
         signal: int | None = None,
+        limit: str | None = None,
     ) -> None:
         super().__init__(returncode, cmd, output, stderr)
         self.signal = signal
         """The number of the signal that the program died of, or None."""
+        self.limit = limit
+        """The limit that ended the program, such as "time", or None."""
 
     def __str__(self) -> str:
+        if self.limit is not None:
+            return f"Command '{self.cmd}' was ended by its limit on {self.limit}."
         if self.signal is None:
             return super().__str__()
         return f"Command '{self.cmd}' was killed by {signames.name(self.signal)}."
@@ -96,7 +104,7 @@ class Process(Container, Generic[AnyStr]):
     `pid` is the container's first process, as seen from here. `namespaces` holds the inode number
     of each of its namespaces by name, and `missing` the reason for each of `unshare_try` that
     could not be made. `returncode` is the program's exit status, 0 to 255; after a death by signal
-    n it is 128 + n, and `signal` is n.
+    n it is 128 + n, and `signal` is n. `limit` is "time" where the `time` of `limits` ended it.
     """
 
     stdin: IO[AnyStr] | None
@@ -357,7 +365,13 @@ def _finish(
             expired.args = (expired.cmd, expired.timeout, *expired.args[2:])
             raise
     ended = CompletedProcess(
-        process.args, process.wait(), stdout, stderr, process.signal, process.missing
+        process.args,
+        process.wait(),
+        stdout,
+        stderr,
+        process.signal,
+        process.missing,
+        process.limit,
     )
     if check:
         ended.check_returncode()

@@ -32,7 +32,8 @@ Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found;
 be executed; 125 if pyspawn itself could not do its work. pyspawn forwards every signal that it
 gets."""
 
-_SHARED = ("workdir", "env", "clearenv", "stop-signal", "stop-timeout", "die-with-parent",
+_SHARED = ("time-limit",
+           "workdir", "env", "clearenv", "stop-signal", "stop-timeout", "die-with-parent",
            "json-status", "dry-run", "explain", "verbose", "background", "quiet", "lifeline",
            "help", "version")  # fmt: skip
 """The options of `pyspawn run` that mean the same here."""

@@ -78,7 +78,7 @@ _BOTH = {
     "--pwd": "use --workdir DIR",
     "--setenv": "use --env NAME=VALUE",
     "--unsetenv": "put `env -u NAME` in front of PROGRAM",
-    "--timeout": "put `timeout SECONDS` in front of pyspawn",
+    **dict.fromkeys(("--timeout", "--time_limit"), "use --time-limit SECONDS"),
     "--uid": "use --setuid UID",
     "--gid": "use --setgid GID",
     "--new-session": "put `setsid` in front of PROGRAM",

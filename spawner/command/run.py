@@ -328,6 +328,13 @@ LIMITS = (
         help="Have PROGRAM ended sooner, up to 1000, or later, down to -1000, where memory runs "
         "out.",
     ),
+    Option(
+        "time-limit",
+        metavar="SECONDS",
+        convert=cmdline.seconds,
+        help="Kill everything once PROGRAM has run for SECONDS: at once, without a stop signal; "
+        "the status is 137.",
+    ),
 )
 """The options for resource limits."""
 

@@ -1,12 +1,12 @@
-"""Resource limits, nice value and OOM score adjustment, as a value that checks itself.
+"""Resource limits, nice value, OOM score adjustment and time, as a value that checks itself.
 
-Each limit is that of a single process, and what the process starts inherits it, getrlimit(2). They
-are the words of prlimit(1); a soft limit alone is the hard one as well, so that the program can't
-raise it again.
+A resource limit is that of a single process, and what the process starts inherits it, getrlimit(2).
+They are the words of prlimit(1); a soft limit alone is the hard one as well, so that the program
+can't raise it again. The time is that of the whole container.
 """
 
 from pyinit import cmdline
-from spawner.errors import SpecError
+from spawner.errors import SpecError, mark
 from spawner.spec import Frozen, Wish
 
 TYPE_CHECKING = False
@@ -39,11 +39,26 @@ RESOURCES = (
 The memory of the process itself comes last: what sets the limits is under them from then on.
 """
 
+_MEANT = {
+    **dict.fromkeys(
+        ("memory", "mem", "ram"),
+        "a process's memory is limited by data=SIZE, and all that it maps by as=SIZE",
+    ),
+    **dict.fromkeys(("pids", "processes", "procs"), "a user's processes are limited by nproc=N"),
+    **dict.fromkeys(("files", "fds", "fd"), "open files are limited by nofile=N"),
+    "time": f"processor time is limited by cpu=SECONDS, and time by {mark('--time-limit')}",
+}
+"""What to use in the place of words that name no resource."""
+
 NICEST, LEAST_NICE = 19, -20
 """The greatest and the least nice value, setpriority(2)."""
 
 OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX = -1000, 1000
 """The bounds of the OOM score adjustment, linux/oom.h."""
+
+
+SHORTEST = 1e-9
+"""Seconds of the shortest time limit."""
 
 
 class Rlimit(Frozen):
@@ -54,9 +69,7 @@ class Rlimit(Frozen):
     hard: int
 
     def _check(self) -> None:
-        if self.resource not in RESOURCES:
-            known = ", ".join(sorted(RESOURCES))
-            raise SpecError(f"{self.resource!r} is not one of the resources {known}")
+        _check_resource(self.resource)
         for limit in (self.soft, self.hard):
             if not UNLIMITED <= limit <= _LARGEST:
                 raise SpecError(f"{limit} is not a valid limit for {self.resource}")
@@ -83,7 +96,8 @@ class Limits(Wish):
     both. They are held as a tuple of Rlimit. `nice` is the nice value, from -20 (first) to 19
     (last), and `oom_score_adj` from -1000 (never) to 1000 says how soon the process is ended where
     the host runs out of memory, proc_pid_oom_score_adj(5); None leaves these as the caller has
-    them.
+    them. `time` is how many seconds the program may run, by the clock on the wall; then everything
+    in the container is killed. None is without an end.
 
     Raises SpecError.
     """
@@ -93,6 +107,7 @@ class Limits(Wish):
     rlimits: tuple[Rlimit, ...]
     nice: int | None
     oom_score_adj: int | None
+    time: float | None
 
     def __init__(
         self,
@@ -100,12 +115,14 @@ class Limits(Wish):
         rlimits: "Mapping[str, Given] | None" = None,
         nice: int | None = None,
         oom_score_adj: int | None = None,
+        time: float | None = None,
     ) -> None:
         found = [_rlimit(name, value) for name, value in (rlimits or {}).items()]
         self._set(
             rlimits=tuple(sorted(found, key=lambda each: RESOURCES.index(each.resource))),
             nice=nice,
             oom_score_adj=oom_score_adj,
+            time=time,
         )
         self._check()
 
@@ -115,10 +132,12 @@ class Limits(Wish):
         _check_whole(
             "the OOM score adjustment", self.oom_score_adj, OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX
         )
+        _check_time(self.time)
 
     def __repr__(self) -> str:
         limits = {each.resource: (each.soft, each.hard) for each in self.rlimits}
-        return f"Limits(rlimits={limits}, nice={self.nice}, oom_score_adj={self.oom_score_adj})"
+        others = (f"{name}={getattr(self, name)!r}" for name in self._fields[1:])
+        return f"Limits(rlimits={limits}, {', '.join(others)})"
 
 
 def _check_once(limits: "Iterable[Rlimit]") -> None:
@@ -129,9 +148,19 @@ def _check_once(limits: "Iterable[Rlimit]") -> None:
             raise SpecError(f"{name} is limited twice", "name it once")
 
 
+def _check_resource(resource: str) -> None:
+    """Raise SpecError for a word that names no resource, with what may have been meant."""
+    if resource in _MEANT:
+        raise SpecError(f"{resource!r} is not a resource: {_MEANT[resource]}")
+    if resource not in RESOURCES:
+        known = ", ".join(sorted(RESOURCES))
+        raise SpecError(f"{resource!r} is not one of the resources {known}")
+
+
 def _rlimit(name: str, value: "Given") -> Rlimit:
     """Return the limits of one resource, given as one value for both or as soft and hard."""
     resource = resource_of(name)
+    _check_resource(resource)
     pair: tuple[Amount, ...] = value if isinstance(value, tuple) else (value,)
     if isinstance(value, str):
         pair = tuple(value.split(":"))
@@ -198,6 +227,16 @@ def _check_whole(what: str, number: int | None, lowest: int, highest: int) -> No
         raise SpecError(f"{what} can't be {number!r}: it goes from {lowest} to {highest}")
 
 
+def _check_time(seconds: float | None) -> None:
+    """Raise SpecError unless a time limit is a number of seconds that isn't over at once."""
+    if seconds is None:
+        return
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not number or not SHORTEST <= seconds < float("inf"):
+        shown = f"{seconds:g}" if number else repr(seconds)
+        raise SpecError(f"the time limit can't be {shown}: it is a number of seconds above 0")
+
+
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Limits:
     """Return the limits that the options ask for; raises SpecError."""
     del choice
@@ -207,6 +246,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Limits:
         rlimits={each.resource: (each.soft, each.hard) for each in named},
         nice=values.get("nice"),
         oom_score_adj=values.get("oom_score_adj"),
+        time=values.get("time_limit"),
     )
 
 
@@ -217,3 +257,5 @@ def options(limits: Limits) -> "Iterable[tuple[str, str]]":
     for name, number in (("nice", limits.nice), ("oom-score-adj", limits.oom_score_adj)):
         if number is not None:
             yield name, str(number)
+    if limits.time is not None:
+        yield "time-limit", f"{limits.time:.9f}"

@@ -1,4 +1,4 @@
-"""Check that the limits are allowed, and plan when they are set.
+"""Check that the limits are allowed, plan when they are set, and see which one ended the program.
 
 What takes a right comes first, by the init, before its namespaces and the change of credentials
 take rights away: the nice value, and the OOM score, for which the caller's own /proc is still
@@ -6,13 +6,18 @@ there. Resource limits come last, since the set-up itself may need more than the
 the change of credentials: a process that is over its limit on processes when it becomes another
 user is refused its exec, execve(2). A hard limit is never raised, so they take no right.
 
-The init that stays, pyinit, is under them as well, like those of the container engines.
+The init that stays, pyinit, is under them as well, like those of the container engines. The time
+is held by the launcher, which isn't.
 """
 
+import _signal
+import time
+
 from spawner import steps
-from spawner.errors import LAUNCHER, SetupError
+from spawner.errors import LAUNCHER, SetupError, mark
 from spawner.limit import rlimits
 from spawner.limit.limits import above, shown
+from spawner.machine import LIMIT
 from spawner.steps import ENTERED, LIMITS, Part
 
 TYPE_CHECKING = False
@@ -25,12 +30,17 @@ if TYPE_CHECKING:
     from spawner.spec import Spec
     from spawner.steps import Step
 
+TIME = "time"
+"""The name of the time limit for programs that read of an end."""
+
 
 class Bounds(Part):
-    """The part that sets the limits."""
+    """The part that sets the limits, and holds the time."""
 
     def __init__(self, limits: "Limits") -> None:
         self._limits = limits
+        self._deadline: float | None = None
+        self._over = False
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
@@ -45,6 +55,41 @@ class Bounds(Part):
 
     def _lower(self) -> "Iterator[Step]":
         return map(rlimits.set_rlimit, self._limits.rlimits)
+
+    def executed(self) -> None:
+        """Let the time run even if the init never says that it has started the program.
+
+        What runs beside it without a PID namespace may have stopped it.
+        """
+        if self._limits.time is not None:
+            self._deadline = time.monotonic() + self._limits.time + LIMIT
+
+    def started(self) -> None:
+        """Let the time run from now on."""
+        if self._limits.time is not None:
+            self._deadline = time.monotonic() + self._limits.time
+
+    @property
+    def deadline(self) -> float | None:
+        """The moment at which the time is over, once the program runs."""
+        return self._deadline
+
+    def expired(self) -> None:
+        """Note that the time is over."""
+        self._deadline = None
+        self._over = True
+
+    def limited(self, signal: int | None) -> "tuple[str, str] | None":
+        """Return the limit that ended the program, if one has, and the message about that."""
+        if self._over and signal == _signal.SIGKILL:
+            ran = f"it has run for {self._limits.time:g} s"
+            return TIME, f"the program was killed by {mark('--time-limit')}: {ran}"
+        if signal is None or not self._limits.rlimits:
+            return None
+        from spawner.limit import deaths
+
+        message = deaths.told(self._limits.rlimits, signal)
+        return None if message is None else ("", message)
 
 
 def find(

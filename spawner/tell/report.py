@@ -134,7 +134,9 @@ class Report(Observer):
         how = f", killed by {name}" if name else ""
         self._news(f"the program has ended with status {ending.status}{how}")
         self._waits = True
-        self._tell(event="exited", status=ending.status, signal=name)
+        if ending.message:
+            self.say(ending.message)
+        self._tell(event="exited", status=ending.status, signal=name, limit=ending.limit or None)
 
     def failed(self, error: Exception, spec: "Spec | None" = None, hint: str | None = None) -> int:
         """Report why the container or the program wasn't started; return the exit status."""

@@ -27,7 +27,7 @@ def test_status_for_programs(options: list[str]) -> None:
     assert created["event"] == "created"
     assert isinstance(created["host_pid"], int)
     assert started == {"event": "started"}
-    assert exited == {"event": "exited", "status": 3, "signal": None}
+    assert exited == {"event": "exited", "status": 3, "signal": None, "limit": None}
     links = ended.out.decode().split()
     inodes = {kind: int(link.rstrip("]").partition("[")[2]) for kind, link in
               zip(FILES, links, strict=True)}  # fmt: skip
@@ -54,9 +54,9 @@ def test_the_host_pid_is_that_of_the_first_process(options: list[str]) -> None:
 @pytest.mark.parametrize("options", [["--init"], ["--share=pid"], ["--share=pid", "--init"]])
 def test_a_death_by_a_signal_is_told_apart_from_its_status(options: list[str]) -> None:
     _, events = status_of(*options, "--", "/bin/sh", "-c", "kill -9 $$")
-    assert events[-1] == {"event": "exited", "status": 137, "signal": "SIGKILL"}
+    assert events[-1] == {"event": "exited", "status": 137, "signal": "SIGKILL", "limit": None}
     _, events = status_of(*options, "--", "/bin/sh", "-c", "exit 137")
-    assert events[-1] == {"event": "exited", "status": 137, "signal": None}
+    assert events[-1] == {"event": "exited", "status": 137, "signal": None, "limit": None}
 
 
 @each_shape

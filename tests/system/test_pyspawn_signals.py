@@ -178,7 +178,7 @@ def test_a_status_that_nobody_reads_delays_nothing_and_what_was_dropped_is_count
         os.kill(children.below(running.pid)[-1], signal.SIGKILL)
         assert running.wait() == 137
     told = [json.loads(line) for line in events.rest().splitlines()]
-    ended = {"event": "exited", "status": 137, "signal": "SIGKILL"}
+    ended = {"event": "exited", "status": 137, "signal": "SIGKILL", "limit": None}
     late = [{"event": "dropped", "count": 1}, {"event": "started"}, ended]
     assert told in (late, [{"event": "dropped", "count": 2}, ended])
     os.close(reader)

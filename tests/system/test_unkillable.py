@@ -171,7 +171,12 @@ def test_programs_are_told(freezer: Freezer) -> None:
             events = {event["event"]: event for event in map(json.loads, told)}
         freezer.thaw()
     assert events["left"]["host_pid"] == pid
-    assert events["exited"] == {"event": "exited", "status": 137, "signal": "SIGKILL"}
+    assert events["exited"] == {
+        "event": "exited",
+        "status": 137,
+        "signal": "SIGKILL",
+        "limit": None,
+    }
 
 
 @contextmanager

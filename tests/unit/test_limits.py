@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import resource
+import signal
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from spawner.errors import INIT, LAUNCHER, SetupError, SpecError, SyscallError
 from spawner.ids.identity import Identity
 from spawner.ids.mapping import Maps
 from spawner.ids.part import Ids
-from spawner.limit import rlimits
+from spawner.limit import deaths, part, rlimits
 from spawner.limit.limits import RESOURCES, UNLIMITED, Limits, Rlimit, above, rlimit
 from spawner.limit.part import Bounds
 from spawner.planning import STATIONS, find, plan
@@ -79,7 +80,10 @@ def test_words(word: str, soft: int, hard: int) -> None:
     [
         ("nofile", "'nofile' is not NAME=SOFT"),
         ("=5", "'=5' is not NAME=SOFT"),
-        ("files=5", "'files' is not one of the resources as, core, cpu, data"),
+        ("node=5", "'node' is not one of the resources as, core, cpu, data"),
+        ("memory=1G", "'memory' is not a resource: a process's memory is limited by data=SIZE"),
+        ("MEM=lots", "'mem' is not a resource: a process's memory is limited by data=SIZE"),
+        ("files=5", "'files' is not a resource: open files are limited by nofile=N"),
         ("nofile=", "'' is not a limit of nofile, a whole number, or unlimited"),
         ("nofile=1K", "'1K' is not a limit of nofile"),
         ("cpu=1M", "'1M' is not a limit of cpu, a number of seconds"),
@@ -116,6 +120,12 @@ def test_what_is_no_limit(word: str, message: str) -> None:
         ({"nice": -21}, "the nice value can't be -21"),
         ({"nice": "5"}, "the nice value can't be '5'"),
         ({"nice": True}, "the nice value can't be True"),
+        ({"time": 0}, "the time limit can't be 0: it is a number of seconds above 0"),
+        ({"time": -1.5}, "the time limit can't be -1.5"),
+        ({"time": float("nan")}, "the time limit can't be nan"),
+        ({"time": float("inf")}, "the time limit can't be inf"),
+        ({"time": True}, "the time limit can't be True"),
+        ({"time": "5"}, "the time limit can't be '5'"),
         ({"oom_score_adj": 1001}, "the OOM score adjustment can't be 1001"),
         ({"oom_score_adj": -1001}, "the OOM score adjustment can't be -1001"),
     ],
@@ -126,9 +136,9 @@ def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) ->
 
 
 def test_a_value_is_compared_hashed_and_shown_by_what_is_in_it() -> None:
-    first = Limits(rlimits={"as": "1K", "nofile": (1, 2)}, nice=3)
-    second = Limits(rlimits={"nofile": "1:2", "as": 1024}, nice=3)
-    assert first == second != Limits(nice=3)
+    first = Limits(rlimits={"as": "1K", "nofile": (1, 2)}, nice=3, time=0.5)
+    second = Limits(rlimits={"nofile": "1:2", "as": 1024}, nice=3, time=0.5)
+    assert first == second != Limits(nice=3, time=0.5) != Limits(nice=3)
     assert hash(first) == hash(second)
     assert eval(repr(first), {"Limits": spawner.Limits}) == first
     with pytest.raises(AttributeError, match="frozen"):
@@ -307,3 +317,77 @@ def test_hints(error: SetupError, fields: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize("step", ["the init ended before it had started the program", "x"])
 def test_no_hint_of_limits_without_limits(step: str) -> None:
     assert rules.why(SetupError(step, stage=INIT), make()) is None
+
+
+class Clock:
+    """A clock that a test sets, in the place of the module `time`."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_the_time_runs_from_the_start_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part, "time", Clock(100.0))
+    bounds = Bounds(Limits(time=5))
+    assert bounds.deadline is None
+    bounds.executed()  # an init that says no more has some seconds for it
+    assert bounds.deadline == 115.0
+    part.time.now = 101.0  # type: ignore[attr-defined]
+    bounds.started()
+    assert bounds.deadline == 106.0
+    assert bounds.limited(signal.SIGKILL) is None
+    bounds.expired()
+    assert bounds.deadline is None
+    assert bounds.limited(None) is None  # it has ended by itself before it was killed
+    told = bounds.limited(signal.SIGKILL)
+    assert told is not None
+    assert told[0] == "time"
+
+
+def test_without_a_time_limit_there_is_no_deadline() -> None:
+    bounds = Bounds(Limits(nice=5))
+    bounds.executed()
+    bounds.started()
+    assert bounds.deadline is None
+    assert bounds.limited(signal.SIGKILL) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "message"),
+    [
+        (signal.SIGXCPU, ["cpu=1", "as=5"], "processor time than is allowed by the limit cpu=1"),
+        (signal.SIGXCPU, ["cpu=1", "rttime=5"], "by the limit rttime=5 and the limit cpu=1"),
+        (
+            signal.SIGXFSZ,
+            ["fsize=0"],
+            "it wrote a larger file than is allowed by the limit fsize=0",
+        ),
+        (signal.SIGSEGV, ["data=5", "cpu=5"], "its stack: see the limit data=5"),
+        (signal.SIGXCPU, ["fsize=0"], None),
+        (signal.SIGSEGV, ["cpu=5"], None),
+        (signal.SIGTERM, ["cpu=1", "as=5", "fsize=0"], None),
+        (signal.SIGKILL, ["as=5", "cpu=1:unlimited", "cpu=1000000"], None),
+    ],
+)
+def test_deaths_that_a_limit_explains(number: int, words: list[str], message: str | None) -> None:
+    told = deaths.told([rlimit(word) for word in sorted(words, reverse=True)], number)
+    if message is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert told.startswith("the program was killed by SIG")
+        assert message in told
+
+
+def test_a_hard_limit_on_processor_time_explains_a_kill_once_it_was_used_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = resource.struct_rusage((1.5, 0.6, *[0] * 14))
+    monkeypatch.setattr(resource, "getrusage", lambda _: used)
+    assert deaths.told([rlimit("cpu=1:3")], signal.SIGKILL) is None
+    told = deaths.told([rlimit("cpu=1:2")], signal.SIGKILL)
+    assert told is not None
+    assert told.endswith("used up its processor time: see the limit cpu=1:2")
