@@ -207,6 +207,7 @@ STATIONS: "dict[str, Callable[[Spec, Caller], Iterator[Step]]]" = {
     steps.JOINED: _nothing,
     steps.USER: _user,
     steps.MAPS: _maps,
+    steps.NESTED: _nothing,
     steps.CHILDREN: _children,
     steps.GROUP: _group,
     steps.ENTERED: _nothing,

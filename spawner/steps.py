@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 JOINED = "joined"
 USER = "user"
 MAPS = "maps"
+NESTED = "nested"
 CHILDREN = "children"
 
 # by the init, until the container is made;

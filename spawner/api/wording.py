@@ -26,7 +26,9 @@ JOINED = "namespaces"
 _KEYWORDS = {keyword.option: name for name, keyword in keywords.TABLE.items() if keyword.option}
 _KEYWORDS |= {"pass-fd": "pass_fds", "target-env": "target_env", "env": "env"}
 _KEYWORDS |= dict.fromkeys(("rlimit", "nice", "oom-score-adj", "time-limit"), "limits")
-_KEYWORDS |= dict.fromkeys(("cap-drop", "cap-add", "no-new-privs", "seccomp"), "rights")
+_KEYWORDS |= dict.fromkeys(
+    ("cap-drop", "cap-add", "no-new-privs", "seccomp", "disable-userns"), "rights"
+)
 _KEYWORDS |= dict.fromkeys(("bind", "ro-bind", "dev-bind", "tmpfs", "dev", "read-only"), "mounts")
 _KEYWORDS["rootfs"] = "root"
 _KEYWORDS |= dict.fromkeys(("bind-try", "ro-bind-try", "dev-bind-try"), "missing_ok")

@@ -366,6 +366,10 @@ RIGHTS = (
         help="Have the seccomp filter in FILE, or in the file of descriptor FD, judge all system "
         "calls: compiled BPF, as seccomp_export_bpf writes it.",
     ),
+    Option(
+        "disable-userns",
+        help="Let nobody in the new user namespace make another one, not even root.",
+    ),
 )
 """What rights are given up, or kept, by."""
 

@@ -2,7 +2,8 @@
 
 The bounding set comes first, right before the change of ids, which takes CAP_SETPCAP away; there it
 is said, too, that a change of user is to leave what is to be added. The other sets follow after it.
-no_new_privs comes last of them, and a seccomp filter last of all.
+no_new_privs comes last of them, and a seccomp filter last of all. What forbids user namespaces is
+the stage's, before anything is made that would belong to the outer one.
 
 The init that stays, pyinit, has no more than that either: it is executed afterwards, like the inits
 of the container engines. So no process of the container has rights that the program hasn't.
@@ -12,7 +13,7 @@ from spawner import steps
 from spawner.errors import LAUNCHER, SetupError
 from spawner.rights import capabilities
 from spawner.rights.rights import changes
-from spawner.steps import BOUNDING, RIGHTS, SEALED, Part
+from spawner.steps import BOUNDING, NESTED, RIGHTS, SEALED, Part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +32,16 @@ class Lowered(Part):
     """The part that changes the init's capability sets and installs filters."""
 
     def __init__(
-        self, found: "Changes | None", *, no_new_privs: bool, sealed: "Step | None" = None
+        self,
+        found: "Changes | None",
+        *,
+        no_new_privs: bool,
+        nested: "Step | None" = None,
+        sealed: "Step | None" = None,
     ) -> None:
         self._found = found
         self._no_new_privs = no_new_privs
+        self._nested = nested
         self._sealed = sealed
 
     @property
@@ -44,6 +51,8 @@ class Lowered(Part):
             BOUNDING: self._before_ids,
             RIGHTS: self._after_ids,
         }
+        if (nested := self._nested) is not None:
+            found[NESTED] = lambda: (nested,)
         if (sealed := self._sealed) is not None:
             found[SEALED] = lambda: (sealed,)
         return found
@@ -89,13 +98,17 @@ def find(
                 LAUNCHER, "look at the capabilities", lambda: capabilities.available(kernel, found)
             )
             capabilities.check_held(found.added, held, LAUNCHER)
-    sealed = None
+    nested = sealed = None
+    if rights.disable_userns:
+        from spawner.rights import userns
+
+        nested = userns.forbid()
     if rights.seccomp is not None:
         from spawner.rights import filters
 
         program = filters.read(kernel, rights.seccomp)
         sealed = filters.install(program, filters.shown(rights.seccomp))
-    return Lowered(found, no_new_privs=rights.no_new_privs, sealed=sealed)
+    return Lowered(found, no_new_privs=rights.no_new_privs, nested=nested, sealed=sealed)
 
 
 def _last(kernel: "Kernel") -> int:

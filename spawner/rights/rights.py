@@ -30,7 +30,8 @@ class Rights(Wish):
     as a frozenset of names such as "net_admin". A capability that is named by itself beats "all",
     and what neither names is as without this. With `no_new_privs` no exec gives more than there
     was, PR_SET_NO_NEW_PRIVS(2const). `seccomp` is a filter of system calls, seccomp(2): the path of
-    a file of classic BPF, or a descriptor of one.
+    a file of classic BPF, or a descriptor of one. With `disable_userns` nobody in the container can
+    make a user namespace; it takes a new one, in which this holds.
 
     Raises SpecError.
     """
@@ -41,6 +42,7 @@ class Rights(Wish):
     cap_add: frozenset[str]
     no_new_privs: bool
     seccomp: str | int | None
+    disable_userns: bool
 
     def __init__(
         self,
@@ -49,27 +51,36 @@ class Rights(Wish):
         cap_add: "Names" = (),
         no_new_privs: bool = False,
         seccomp: "str | PathLike[str] | int | None" = None,
+        disable_userns: bool = False,
     ) -> None:
         self._set(
             cap_drop=names(cap_drop),
             cap_add=names(cap_add),
             no_new_privs=no_new_privs,
             seccomp=None if seccomp is None else source(seccomp),
+            disable_userns=disable_userns,
         )
         self._check()
 
     def _check(self) -> None:
-        if not isinstance(self.no_new_privs, bool):
-            raise SpecError(f"no_new_privs can't be {self.no_new_privs!r}: it is true or false")
+        for flag in ("no_new_privs", "disable_userns"):
+            if not isinstance(getattr(self, flag), bool):
+                raise SpecError(f"{flag} can't be {getattr(self, flag)!r}: it is true or false")
         for name in in_order(self.cap_drop & self.cap_add):
             what = "every capability" if name == ALL else title(name)
             raise SpecError(f"{what} is both dropped and added", "name it only once")
+
+    @property
+    def needs(self) -> "Iterable[tuple[str, str]]":
+        """The user namespace, if none is to be made in it."""
+        if self.disable_userns:
+            yield "user", "further user namespaces can be forbidden only in a new one"
 
     def __repr__(self) -> str:
         drop, add = (",".join(in_order(each)) for each in (self.cap_drop, self.cap_add))
         return (
             f"Rights(cap_drop={drop!r}, cap_add={add!r}, no_new_privs={self.no_new_privs}, "
-            f"seccomp={self.seccomp!r})"
+            f"seccomp={self.seccomp!r}, disable_userns={self.disable_userns})"
         )
 
 
@@ -191,6 +202,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Rights:
         cap_add=frozenset().union(*values.get("cap_add", ())),
         no_new_privs=values.get("no_new_privs", False),
         seccomp=filters[0] if filters else None,
+        disable_userns=values.get("disable_userns", False),
     )
 
 
@@ -203,3 +215,5 @@ def options(rights: Rights) -> "Iterable[tuple[str, str | None]]":
         yield "no-new-privs", None
     if rights.seccomp is not None:
         yield "seccomp", str(rights.seccomp)
+    if rights.disable_userns:
+        yield "disable-userns", None

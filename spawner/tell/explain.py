@@ -220,6 +220,15 @@ TEXTS = {
         "carried along.",
         "setgroups(2), user_namespaces(7)",
     ),
+    "forbid-user-namespaces": Text(
+        "The new user namespace may hold one other, which the stage makes, with the same ids, and "
+        "enters. So none can be made any more in either of them, by anybody: with all "
+        "capabilities in the inner one, the program has none over the outer one and its limit. "
+        "Afterwards a process that the stage forks tries it, and has to fail.",
+        "Before the first other namespace, since all that are made from here on are to belong to "
+        "the inner one; with the maps, of which another fork of the stage writes the same.",
+        "user_namespaces(7), namespaces(7)",
+    ),
     # What is for children.
     "unshare-pid": Text(
         "The next child starts a new PID namespace, as its process 1. This process itself stays "

@@ -75,8 +75,8 @@ def no_namespace(case: Case) -> str | None:
             return f"{name} is 0, which forbids new {kind} namespaces: {_raise(kind, name)}"
     return (
         f"raise {' or '.join(names.values())} with `sysctl -w` as root, here and in the outer user "
-        "namespaces; if user or PID namespaces are nested as deeply as they can be, start pyspawn "
-        "further out"
+        "namespaces; if user or PID namespaces are nested as deeply as they can be, or a container "
+        "was made to have no further ones, start pyspawn further out"
     )
 
 

@@ -7,11 +7,22 @@ from spawner.why.evidence import Case, shown
 _ALWAYS_EMPTY = ("sys/fs/binfmt_misc", "fs/nfsd", "openprom")
 """Directories of /proc on which a mount masks nothing (fs/namespace.c, mnt_already_visible)."""
 
+_UNMASKED = (
+    "--security-opt systempaths=unconfined (docker), --security-opt unmask=ALL (podman) or "
+    "procMount: Unmasked (Kubernetes)"
+)
+"""What leaves a container the whole /proc, which an engine masks and makes read-only in part."""
+
 
 def read_only_proc(case: Case) -> str | None:
     """Explain EROFS: no file of /proc can be written."""
     if not case.path.startswith("/proc"):
         return None
+    if case.path.startswith("/proc/sys/"):
+        return (
+            "/proc/sys is mounted read-only: run `mount -o remount,bind,rw /proc/sys` as root, or "
+            f"start the container with {_UNMASKED}"
+        )
     return (
         "/proc is mounted read-only, and pyspawn sets up new namespaces through files in it: "
         "run `mount -o remount,bind,rw /proc` as root"
@@ -46,8 +57,7 @@ def fresh_proc(case: Case) -> str | None:
         some = ", ".join(map(shown, masks[0][:3])) + (", …" if masks[0][3:] else "")
         return (
             f"parts of /proc are masked ({some}), and then a user namespace can't mount an "
-            "unmasked one: start the container with --security-opt systempaths=unconfined "
-            "(docker), --security-opt unmask=ALL (podman) or procMount: Unmasked (Kubernetes)"
+            f"unmasked one: start the container with {_UNMASKED}"
         )
     if all("ro" in proc.options for proc in procs):
         return read_only_proc(case)

@@ -198,12 +198,19 @@ def _ptrace() -> str | None:
     return None if scope == "0" or os.geteuid() == 0 else f"yama's ptrace_scope is {scope}"
 
 
+def _sysctls() -> str | None:
+    """A /proc/sys in which a namespace's own limits can be set."""
+    read_only = os.statvfs("/proc/sys/user").f_flag & os.ST_RDONLY
+    return "/proc/sys is mounted read-only" if read_only else None
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "userns": _userns,
     "pid1": _pid1,
     "pidns": _pidns,
     "seccomp": _seccomp,
+    "sysctls": _sysctls,
     "subordinate-ids": _subordinate_ids,
     "tun": _tun,
     "fuse": _fuse,

@@ -35,7 +35,7 @@ PROGRAM = ("/bin/sh", "-c", f"exit {DONE}")
 CASES: dict[str, tuple[str, ...]] = {
     "run": ("--init", "--hostname", "box", "--workdir", "/"),
     "without init": ("--unshare", "net,time", "--boottime", "5"),
-    "user namespace": ("--init", "--unshare", "user", "--map-root-user"),
+    "user namespace": ("--init", "--unshare", "user", "--map-root-user", "--disable-userns"),
     "limits": ("--init", "--rlimit", "nofile=64", "--nice", "19", "--oom-score-adj", "1000"),
     "rights": (
         "--init",

@@ -85,6 +85,10 @@ def test_the_defaults() -> None:
             {"rights": spawner.Rights(cap_drop="all", cap_add=["BPF", "kill"], no_new_privs=True)},
             [b"--cap-drop=all", b"--cap-add=kill,bpf", b"--no-new-privs"],
         ),
+        (
+            {"unshare": "user", "rights": spawner.Rights(disable_userns=True)},
+            [b"--unshare=user", b"--disable-userns"],
+        ),
         ({"rights": spawner.Rights(seccomp="a b")}, [b"--seccomp=a b"]),
         ({"rights": spawner.Rights(seccomp=Path("5"))}, [b"--seccomp=./5"]),
         ({"limits": spawner.Limits()}, []),

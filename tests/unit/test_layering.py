@@ -325,6 +325,7 @@ def test_only_the_command_lines_end_a_process_or_print() -> None:
         "spawner.net.aside",
         "spawner.net.slirpapi",
         "spawner.net.veth",
+        "spawner.rights.userns",
         "spawner.stage",
         "spawner.terminal.witness",
     }

@@ -121,6 +121,7 @@ def test_a_name_that_is_missing(word: str) -> None:
         ({"cap_drop": "all", "cap_add": ["ALL"]}, "every capability is both dropped and added"),
         ({"no_new_privs": 1}, "no_new_privs can't be 1"),
         ({"no_new_privs": None}, "no_new_privs can't be None"),
+        ({"disable_userns": "yes"}, "disable_userns can't be 'yes': it is true or false"),
         ({"seccomp": ""}, "'' is neither the path nor the descriptor of a seccomp filter"),
         ({"seccomp": True}, "True is neither"),
         ({"seccomp": -1}, "-1 is neither"),
@@ -141,7 +142,8 @@ def test_a_value_is_compared_hashed_and_shown_by_what_is_in_it() -> None:
     assert first == second != Rights(cap_drop="chown,kill", no_new_privs=True)
     assert hash(first) == hash(second)
     assert repr(first) == (
-        "Rights(cap_drop='chown,kill', cap_add='bpf', no_new_privs=True, seccomp=None)"
+        "Rights(cap_drop='chown,kill', cap_add='bpf', no_new_privs=True, seccomp=None, "
+        "disable_userns=False)"
     )
     assert eval(repr(first), {"Rights": spawner.Rights}) == first
     with pytest.raises(AttributeError, match="frozen"):
@@ -155,8 +157,13 @@ SETS = st.frozensets(st.sampled_from([*KNOWN, ALL]))
 def wanted(draw: st.DrawFn) -> Rights:
     drop, add = draw(SETS), draw(SETS)
     seccomp = draw(st.none() | st.integers(0, 2**31 - 1) | st.text("ab/ .", min_size=1))
-    sealed = draw(st.booleans())
-    return Rights(cap_drop=drop - add, cap_add=add, no_new_privs=sealed, seccomp=seccomp)
+    return Rights(
+        cap_drop=drop - add,
+        cap_add=add,
+        no_new_privs=draw(st.booleans()),
+        seccomp=seccomp,
+        disable_userns=draw(st.booleans()),
+    )
 
 
 @given(wanted())
