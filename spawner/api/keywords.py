@@ -110,6 +110,12 @@ def _true_or_path(option: str, value: object) -> list[str]:
     return _path(option, value)
 
 
+def _flag(option: str, value: object) -> list[str]:
+    if not isinstance(value, bool):
+        raise TypeError
+    return [f"--{option}"] if value else []
+
+
 def _names(option: str, value: Names) -> list[str]:
     text = value if isinstance(value, str) else ",".join(value)
     return [_word(option, text)] if text else []
@@ -222,6 +228,7 @@ _ID = "an id, which is a whole number, or a name"
 _WHOLE_SECONDS = "a whole number of seconds"
 
 TABLE = {
+    "sandbox": Keyword("True or False", _flag, "sandbox"),
     "init": Keyword("True, False or a path", _true_or_path, "init"),
     "namespaces": Keyword("a Namespaces", _namespaces),
     "unshare": Keyword(_KINDS, _names, "unshare"),

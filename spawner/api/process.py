@@ -130,8 +130,9 @@ class Process(Container, Generic[AnyStr]):
 
         `args`, `stdin`, `stdout`, `stderr`, `text` (or `universal_newlines`), `encoding`, `errors`,
         `bufsize`, `pipesize`, `close_fds` (which is True), `umask`, `env` and `pass_fds` are as in
-        subprocess.Popen; `cwd` is a directory inside. `init` puts another init than pyinit in front
-        as PID 1, by its path; False makes the program itself PID 1.
+        subprocess.Popen; `cwd` is a directory inside. With `sandbox` nothing of the host can be
+        reached but its programs, and what other keywords give. `init` puts another init than pyinit
+        in front as PID 1, by its path; False makes the program itself PID 1.
 
         `unshare`, `share` and `unshare_try` name namespaces (or "all") that are to be new, the
         caller's, and new if possible; `namespaces` says exactly which are, instead. `map` says who
@@ -311,7 +312,7 @@ def run(
     * as in subprocess: stdin, stdout, stderr, text (or universal_newlines), encoding, errors,
       bufsize, pipesize, close_fds, umask, cwd, env, pass_fds;
     * what is new: namespaces, or unshare, share and unshare_try; init, hostname, network, publish,
-      propagation, mount_proc, mounts, monotonic, boottime;
+      propagation, mount_proc, mounts, monotonic, boottime; sandbox;
     * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups; limits, rights;
     * the start and the end: start_timeout, stop_signal, stop_timeout.
     """

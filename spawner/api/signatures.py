@@ -57,6 +57,7 @@ class _Ours(TypedDict, total=False):
 class Options(_Ours, total=False):
     """The keywords of `run` and `Process`, except those that choose between text and bytes."""
 
+    sandbox: bool
     init: Place
     namespaces: Namespaces | None
     unshare: Names

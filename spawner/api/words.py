@@ -68,10 +68,23 @@ def command(args: Command, given: Mapping[str, Any]) -> list[str]:
     for name, keyword in keywords.TABLE.items():
         if name in given:
             found += spell(name, keyword, given[name])
+    if given.get("sandbox"):
+        found += _passed_on(given)
     found += ["--", *program(args)]
     check_environment(given.get("env"))
     _check(found)
     return found
+
+
+def _passed_on(given: Mapping[str, Any]) -> list[str]:
+    """Return the words by which what the caller names goes into a sandbox, too.
+
+    What it starts the launcher with: descriptors, and an environment. Variables aren't words, which
+    others may read.
+    """
+    descriptors = ",".join(map(str, given.get("pass_fds", ())))
+    found = [f"--pass-fds={descriptors or 'none'}"]
+    return found if given.get("env") is None else [*found, "--keep-env"]
 
 
 def _numbers(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,12 @@ def _whole(word: str) -> int:
     return int(word)
 
 
+def _descriptors(word: str) -> tuple[int, ...]:
+    from spawner.descriptors import passing
+
+    return passing.numbers(word)
+
+
 def _json(word: str) -> str:
     if word != "json":
         raise ValueError(f"{word!r} is not json, the only other form")
@@ -283,7 +289,8 @@ MOUNTS = (
     ),
     Option(
         "read-only",
-        help="Make what DIR of --rootfs holds read-only, but not /proc and the mounts named.",
+        help="Make the root of --rootfs or --tmpfs / read-only, but not /proc and the mounts "
+        "named.",
     ),
     _bind("bind", "Mount the host's file or directory SRC on DST. Repeatable, as the next ones."),
     _bind("ro-bind", "The same, read-only, with all that is mounted below."),
@@ -296,7 +303,8 @@ MOUNTS = (
         metavar="DST[:size=SIZE]",
         convert=_tmpfs,
         into="mounts",
-        help="Mount an empty file system in memory on DST, of 256M at most, or SIZE. Repeatable.",
+        help="Mount an empty file system in memory on DST, of 256M at most, or SIZE. Repeatable. "
+        "One on / comes first, and becomes the root: only what is mounted is in it.",
     ),
     Option(
         "dev",
@@ -373,6 +381,17 @@ RIGHTS = (
 )
 """What rights are given up, or kept, by."""
 
+DESCRIPTORS = (
+    Option(
+        "pass-fds",
+        metavar="FD[,FD]",
+        convert=_descriptors,
+        many=True,
+        help="Give PROGRAM no open descriptors but 0, 1, 2 and these; or none. Repeatable.",
+    ),
+)
+"""What open files are passed on by."""
+
 KEEP = (
     Option(
         "persist",
@@ -384,6 +403,12 @@ KEEP = (
 """The option for keeping namespaces as files."""
 
 TABLE = (
+    Option(
+        "sandbox",
+        help="Keep out of PROGRAM's reach all but the system's programs, read-only: no files of "
+        "yours, network, variables, capabilities or other processes. It starts in an empty home, "
+        "or here, if here is bound. What other options give, is given.",
+    ),
     Option(
         "init",
         metavar="PATH",
@@ -417,6 +442,7 @@ TABLE = (
     *MOUNTS,
     *LIMITS,
     *RIGHTS,
+    *DESCRIPTORS,
     *KEEP,
     Option("hostname", metavar="NAME", help="Set the container's host name."),
     Option(
@@ -438,6 +464,9 @@ TABLE = (
         convert=_variable,
         many=True,
         help="Set a variable of PROGRAM's environment. Repeatable.",
+    ),
+    Option(
+        "keep-env", help="With --sandbox, give PROGRAM the variables that pyspawn has, as without."
     ),
     Option("clearenv", help="Give PROGRAM no variables but those of --env."),
     Option(
@@ -494,6 +523,7 @@ BY_NAME = {option.long: option for option in TABLE}
 
 
 WISHES = {
+    "spawner.descriptors.passing": DESCRIPTORS,
     "spawner.ids.identity": IDS,
     "spawner.life.persist": KEEP,
     "spawner.limit.limits": LIMITS,
@@ -513,6 +543,10 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     Raises UsageError and SpecError.
     """
     values = _in_our_words(values)
+    if values.get("sandbox"):
+        from spawner.command import sandbox
+
+        values, program = sandbox.widen(values, list(program) or [shell()], user, IDS)
     joined = {flag.name: values[flag.name] for flag in FLAGS if _is_file(values.get(flag.name))}
     choice = Choice(
         user,

@@ -12,7 +12,7 @@ from spawner.spec import Frozen, check_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
     from typing import TypeAlias
 
@@ -29,6 +29,9 @@ _LEAST_FILES = 1024
 _LARGEST = 2**63 - 1
 
 _TRY = "-try"
+
+ROOT = "/"
+"""The target of a tmpfs that becomes the root directory."""
 
 
 class Bind(Frozen):
@@ -92,7 +95,8 @@ class Tmpfs(Frozen):
     """A new, empty file system in memory, of at most `size` bytes.
 
     `target` is an absolute path in the container. It holds a file at most for each 4096 bytes.
-    Everybody may write to it, as to /tmp, tmpfs(5).
+    Everybody may write to it, as to /tmp, tmpfs(5). One on `/` becomes the root directory, which
+    belongs to whoever makes it, and in which there is only what is mounted.
 
     Raises SpecError.
     """
@@ -101,10 +105,15 @@ class Tmpfs(Frozen):
     size: int
 
     def __init__(self, target: "Path", *, size: "int | str" = TMPFS_SIZE) -> None:
-        self._set(target=_target(target), size=_size(size))
+        self._set(target=_target(target, root=True), size=_size(size))
 
     def __str__(self) -> str:
         return f"the tmpfs on {self.target}"
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it becomes the root directory."""
+        return self.target == ROOT
 
     option = "tmpfs"
 
@@ -148,7 +157,8 @@ class Mounts(Frozen):
     """The mounts of a container, each a Bind, a Tmpfs or a Dev, made in their order.
 
     `root` is a directory of the host's that becomes the root directory, None for the host's own
-    root; `read_only` makes it so, with all that is mounted below.
+    root, or for a Tmpfs on `/`, which comes first; `read_only` makes the root so: that of the
+    host's with all that is mounted below, the tmpfs alone.
 
     Raises SpecError for one that would hide an earlier one, or the container's /proc, and TypeError
     for anything else.
@@ -177,21 +187,37 @@ class Mounts(Frozen):
             if not isinstance(each, (Bind, Tmpfs, Dev)):
                 raise TypeError(f"Mounts holds a Bind, a Tmpfs or a Dev each, not {each!r}")
         check_order(self.entries)
-        check_root(self.root, read_only=self.read_only)
+        check_root(self.root, self.entries, read_only=self.read_only)
 
     def __repr__(self) -> str:
-        more = "" if self.root is None else f", root={self.root!r}, read_only={self.read_only}"
+        more = "" if self.root is None else f", root={self.root!r}"
+        more += ", read_only=True" if self.read_only else ""
         return f"Mounts({list(self.entries)!r}{more})"
 
 
-def check_root(root: str | None, *, read_only: bool) -> None:
+def empty_root(entries: "Sequence[Entry]") -> Tmpfs | None:
+    """Return the tmpfs that becomes the root directory, or None."""
+    first = entries[0] if entries else None
+    return first if isinstance(first, Tmpfs) and first.is_root else None
+
+
+def check_root(root: str | None, entries: "Sequence[Entry]", *, read_only: bool) -> None:
     """Raise SpecError for a root that makes no sense."""
+    empty = empty_root(entries)
     if root is not None:
         check_text("the root", root)
         if not root:
             raise SpecError("the root is an empty path")
-    elif read_only:
-        raise SpecError("only a root of its own can be read-only", f"add {mark('--rootfs DIR')}")
+        if empty is not None:
+            raise SpecError(
+                f"{mark('--rootfs')} and {mark('--tmpfs /')} both make the root directory",
+                "leave out one of them",
+            )
+    elif read_only and empty is None:
+        raise SpecError(
+            "only a root of its own can be read-only",
+            f"add {mark('--rootfs DIR')}, or {mark('--tmpfs /')} for an empty one",
+        )
 
 
 def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
@@ -202,7 +228,14 @@ def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
     earlier = {"/proc": "the container's /proc"}
     if proc is not None:
         earlier[normal(proc)] = f"the proc on {proc}"
-    for each in entries:
+    for number, each in enumerate(entries):
+        if each.target == ROOT:
+            if number:
+                raise SpecError(
+                    f"{each} becomes the root directory, and would hide what is mounted earlier",
+                    f"name {mark('--tmpfs /')} before all other mounts",
+                )
+            continue
         found = next((point for point in earlier if hides(each.target, point)), None)
         if found is not None:
             raise SpecError(
@@ -235,6 +268,8 @@ def bind(option: str, source: str, target: str) -> Bind:
             f"{source!r} is one word, and source and target are two: --{option} {first} {second}"
         )
     kind = option.removesuffix(_TRY)
+    if target == "." or target.startswith("./"):
+        target = f"{posix.getcwd().rstrip('/')}/{target}"
     return Bind(
         source,
         target,
@@ -284,8 +319,8 @@ def _path(what: str, path: "Path") -> str:
     return found
 
 
-def _target(path: "Path") -> str:
-    """Return a mount's target as a normal path; raises SpecError."""
+def _target(path: "Path", *, root: bool = False) -> str:
+    """Return a mount's target as a normal path; raises SpecError for `/`, unless `root`."""
     found = _path("target", path)
     if not found.startswith("/"):
         raise SpecError(
@@ -293,7 +328,7 @@ def _target(path: "Path") -> str:
         )
     if ".." in found.split("/"):
         raise SpecError(f"the target of a mount is named without `..`, not {found!r}")
-    if normal(found) == "/":
+    if normal(found) == ROOT and not root:
         raise SpecError(f"the root directory can't be mounted on: use {mark('--rootfs DIR')}")
     return normal(found)
 

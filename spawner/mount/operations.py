@@ -17,7 +17,7 @@
    that were asked for, or there's no container.
 
 A mount point that isn't there is made only in a tmpfs of these steps' own making: everything else
-is the host's.
+is the host's. Such a tmpfs may be the root, too; it's made read-only, if at all, once all is made.
 """
 
 import errno
@@ -150,17 +150,56 @@ class Ground:
             if not has_flags:
                 _remount(kernel, copy, root.flags)
             _check_flags(kernel, str(root), copy, root.flags)
-            kernel.fchdir(copy)
-            _pivot(kernel, root)
-            kernel.chdir("/")
-            new = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
-            try:
-                if _number(kernel, new) != _number(kernel, copy):
-                    raise SetupError(f"{root}: the kernel kept another one", stage=INIT)
-            finally:
-                posix.close(new)
+            self._change_root(kernel, str(root), root.path, copy)
         finally:
             posix.close(copy)
+
+    def enter_empty(self, kernel: "Kernel", tmpfs: Tmpfs, place: str) -> None:
+        """Make a new file system in memory the root; raises SetupError and SyscallError.
+
+        In it, mount points are made; that of /proc, `place`, at once.
+        """
+        self._old = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+        self._proc = kernel.open("/proc", posix.O_PATH | posix.O_DIRECTORY)
+        new = self._new_tmpfs(kernel, tmpfs)
+        try:
+            kernel.attach(new, self._old)
+            _check_flags(kernel, _what(tmpfs), new, _TMPFS_FLAGS)
+            self._change_root(kernel, _what(tmpfs), "/", new)
+            self._made.add(_number(kernel, new))
+        finally:
+            posix.close(new)
+
+        def absent(directory: int, name: str, _: bool) -> None:
+            kernel.make_place(directory, name, file=False)
+
+        below, _ = kernel.walk(absolute("/", place), absent)
+        posix.close(below)
+
+    def _change_root(self, kernel: "Kernel", what: str, path: str, new: int) -> None:
+        """Make a mount the root, and the working directory; raises SetupError and SyscallError."""
+        kernel.fchdir(new)
+        _pivot(kernel, what, path)
+        kernel.chdir("/")
+        found = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+        try:
+            if _number(kernel, found) != _number(kernel, new):
+                raise SetupError(f"{what}: the kernel kept another one", stage=INIT)
+        finally:
+            posix.close(found)
+
+    def finish(self, kernel: "Kernel") -> None:
+        """Make the new root, but no mount below, read-only; raises SetupError and SyscallError."""
+        flags = _TMPFS_FLAGS | linux.MS_RDONLY
+        kernel.mount(None, "/", None, linux.MS_REMOUNT | linux.MS_BIND | flags, None)
+        root = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+        try:
+            number = _number(kernel, root)
+        finally:
+            posix.close(root)
+        found = [mount for mount in kernel.mounts(self._proc) if mount.number == number]
+        if not found or "ro" not in found[0].options:
+            raise SetupError("the kernel says that the new root isn't read-only", stage=INIT)
 
     def leave(self, kernel: "Kernel") -> None:
         """Unmount the old root, with all that is mounted below; raises SyscallError."""
@@ -184,20 +223,33 @@ class Ground:
 
     def mount_tmpfs(self, kernel: "Kernel", tmpfs: Tmpfs) -> None:
         """Mount a new file system in memory; raises SetupError and SyscallError."""
-        new = kernel.make_file_system("tmpfs", tmpfs_options(tmpfs), _TMPFS_FLAGS)
+        new = self._new_tmpfs(kernel, tmpfs)
         try:
-            size, files = kernel.capacity(new)
-            if size - tmpfs.size not in range(_page()) or files != tmpfs.files:
-                raise SetupError(
-                    f"{_what(tmpfs)}: the kernel made it for {size} bytes and {files} files, not "
-                    f"for {tmpfs.size} and {tmpfs.files}",
-                    stage=INIT,
-                )
             self._attach(kernel, tmpfs, new, file=False)
             _check_flags(kernel, _what(tmpfs), new, _TMPFS_FLAGS, self._proc)
             self._made.add(_number(kernel, new))
         finally:
             posix.close(new)
+
+    def _new_tmpfs(self, kernel: "Kernel", tmpfs: Tmpfs) -> int:
+        """Return a descriptor of a new file system in memory, which has the bounds asked for."""
+        new = kernel.make_file_system("tmpfs", tmpfs_options(tmpfs), _TMPFS_FLAGS)
+        try:
+            self._check_bounds(kernel, tmpfs, new)
+        except BaseException:
+            posix.close(new)
+            raise
+        return new
+
+    def _check_bounds(self, kernel: "Kernel", tmpfs: Tmpfs, new: int) -> None:
+        """Raise SetupError for a file system that has other bounds than those asked for."""
+        size, files = kernel.capacity(new)
+        if size - tmpfs.size not in range(_page()) or files != tmpfs.files:
+            raise SetupError(
+                f"{_what(tmpfs)}: the kernel made it for {size} bytes and {files} files, not "
+                f"for {tmpfs.size} and {tmpfs.files}",
+                stage=INIT,
+            )
 
     def ready_devices(self, kernel: "Kernel", devices: Devices) -> None:
         """Make copies of the mounts of the devices; raises SetupError and SyscallError."""
@@ -319,7 +371,7 @@ def tmpfs_options(tmpfs: Tmpfs) -> dict[str, str]:
         "source": "tmpfs",
         "size": str(tmpfs.size),
         "nr_inodes": str(tmpfs.files),
-        "mode": "1777",
+        "mode": "0755" if tmpfs.is_root else "1777",
     }
 
 
@@ -353,6 +405,34 @@ def enter(ground: Ground, root: Root) -> Step:
         'fchdir(TREE), pivot_root(".", ".")',
         lambda kernel, _: ground.enter(kernel, root),
         topic="change-root",
+        needs=("mount",),
+    )
+
+
+def enter_empty(ground: Ground, tmpfs: Tmpfs, proc: str) -> Step:
+    """Make a new file system in memory the root, with a mount point for `proc`."""
+    options = ",".join(f"{name}={value}" for name, value in tmpfs_options(tmpfs).items())
+    return Step(
+        INIT,
+        _what(tmpfs),
+        f'fsmount(fsopen("tmpfs"), {{{options}}}, {"|".join(_names(_TMPFS_FLAGS))}), '
+        'move_mount(TMPFS, "", open("/", O_PATH), "", '
+        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH), "
+        f'fchdir(TMPFS), pivot_root(".", "."), mkdir("{proc}")',
+        lambda kernel, _: ground.enter_empty(kernel, tmpfs, proc),
+        topic="make-root",
+        needs=("mount",),
+    )
+
+
+def finish(ground: Ground) -> Step:
+    """Make the new root read-only, but not what is mounted in it."""
+    return Step(
+        INIT,
+        "make the new root read-only",
+        'mount(NULL, "/", NULL, MS_REMOUNT|MS_BIND|MS_RDONLY|MS_NOSUID|MS_NODEV, NULL)',
+        lambda kernel, _: ground.finish(kernel),
+        topic="finish-root",
         needs=("mount",),
     )
 
@@ -489,6 +569,8 @@ def _what(entry: "Entry") -> str:
     """Return what a mount does, as an imperative."""
     if isinstance(entry, Dev):
         return f"mount the devices on {entry.target}"
+    if isinstance(entry, Tmpfs) and entry.is_root:
+        return f"make a tmpfs of at most {shown(entry.size)} the root directory"
     if isinstance(entry, Tmpfs):
         return f"mount a tmpfs of at most {shown(entry.size)} on {entry.target}"
     how = ", read-only" if entry.read_only else ", with devices" if entry.devices else ""
@@ -532,7 +614,7 @@ def _copy(kernel: "Kernel", what: str, path: str, held: int, flags: int) -> tupl
     return copy, True
 
 
-def _pivot(kernel: "Kernel", root: Root) -> None:
+def _pivot(kernel: "Kernel", what: str, path: str) -> None:
     """Make the working directory the root; raises SetupError."""
     try:
         kernel.pivot_root()
@@ -544,11 +626,11 @@ def _pivot(kernel: "Kernel", root: Root) -> None:
                 "point, as after a chroot: start pyspawn below a root that is mounted"
             )
         raise SetupError(
-            str(root),
+            what,
             stage=INIT,
             syscall=error.syscall,
             errno=error.errno,
-            path=root.path,
+            path=path,
             hint=hint,
         ) from None
 

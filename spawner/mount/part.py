@@ -5,8 +5,8 @@ from errno import ENOENT
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
-from spawner.mount.mounts import Bind, Dev
-from spawner.steps import MOUNTS, Part, attempt, failed
+from spawner.mount.mounts import Bind, Dev, empty_root
+from spawner.steps import MOUNTS, PLACE, Part, attempt, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +40,19 @@ class Mounts(Part):
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
-        """Return the steps for the mounts, by station of the plan."""
-        return {MOUNTS: self._inside}
+        """Return the steps for the mounts, by station of the plan.
+
+        And for the working directory, where there's a root of its own: a link of /proc to an open
+        directory would lead out of it.
+        """
+        found: dict[str, Callable[[], Iterable[Step]]] = {MOUNTS: self._inside}
+        if self._root is not None or empty_root(self._tree.entries) is not None:
+            found[PLACE] = self._place
+        return found
+
+    def _place(self) -> "Iterator[Step]":
+        if self._spec.workdir is not None:
+            yield steps.change_directory(self._spec.workdir)
 
     def _inside(self) -> "Iterator[Step]":
         stays = not (self._spec.workdir or "").startswith("/")

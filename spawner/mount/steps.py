@@ -9,6 +9,7 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
+from spawner.mount.mounts import empty_root
 from spawner.mount.tree import PRIVATE, SHARED, SLAVE, UNCHANGED
 from spawner.steps import Step
 
@@ -48,15 +49,20 @@ def inside(
         return
     from spawner.mount import operations
 
+    empty = empty_root(tree.entries)
     ground = operations.Ground({"/proc", tree.mount_proc or "/proc"}, stays=stays)
     yield from operations.prepare(ground, sources)
     for each in devices:
         yield operations.prepare_devices(ground, each)
     if root is not None:
         yield operations.enter(ground, root)
+    if empty is not None:
+        yield operations.enter_empty(ground, empty, tree.mount_proc or "/proc")
     yield _proc(tree)
-    yield from operations.make(ground, entries)
-    if root is not None:
+    yield from operations.make(ground, (each for each in entries if each is not empty))
+    if empty is not None and tree.read_only:
+        yield operations.finish(ground)
+    if root is not None or empty is not None:
         yield operations.leave(ground)
 
 
@@ -66,6 +72,17 @@ def _proc(tree: "Tree") -> Step:
     if tree.mount_proc is not None:
         return mount_proc(tree.mount_proc, needs=("mount",), apart=apart, root=tree.root)
     return mount_proc("/proc", needs=("mount", "pid"), apart=apart, root=tree.root)
+
+
+def change_directory(path: str) -> Step:
+    """Change to a directory of a root of its own, in which links lead where their text says."""
+    return Step(
+        INIT,
+        f"change to the directory {path}",
+        f'open("{path}", O_PATH|O_NOFOLLOW|O_DIRECTORY), fchdir(DIRECTORY)',
+        lambda kernel, _: kernel.chdir_by_text(path),
+        topic="change-directory",
+    )
 
 
 def propagate(how: str) -> Step:

@@ -22,7 +22,8 @@ class Tree(Wish):
 
     `propagation` says how mounts spread, and `mount_proc` where a proc file system goes, None for
     on /proc if the PID namespace is new, too. `entries` are the other mounts, in their order.
-    `root` is the directory that becomes the root, and may be `read_only`.
+    `root` is the directory that becomes the root, unless the first of `entries` is a tmpfs that
+    does; either may be `read_only`.
     """
 
     door = "spawner.mount.part"
@@ -73,7 +74,7 @@ class Tree(Wish):
             if not self.mount_proc:
                 raise SpecError("the directory for proc is an empty path")
         mounts.check_order(self.entries, self.mount_proc)
-        mounts.check_root(self.root, read_only=self.read_only)
+        mounts.check_root(self.root, self.entries, read_only=self.read_only)
         made = [f"the root {self.root}"] if self.root is not None else list(map(str, self.entries))
         if made and self.propagation != PRIVATE:
             asked = mark(f"--propagation {self.propagation}")

@@ -428,6 +428,19 @@ TEXTS = {
         "that is mounted on paths of the new.",
         "pivot_root(2), open_tree(2), move_mount(2)",
     ),
+    "make-root": Text(
+        "A new, empty file system in memory is mounted on the root directory, and becomes the root "
+        "of this mount namespace. The old root is mounted over it for the time being.",
+        "After the sources of binds are copied, which are paths of the old root, and before all "
+        "that is mounted on paths of the new, where mount points are made.",
+        "fsopen(2), fsmount(2), move_mount(2), pivot_root(2), tmpfs(5)",
+    ),
+    "finish-root": Text(
+        "No more is made or changed in the new root itself; each file system mounted in it is as "
+        "it was asked for. What the kernel made of it is read back.",
+        "After the last mount, since mount points are made in the root until then.",
+        "mount(2), proc_pid_mountinfo(5)",
+    ),
     "leave-old-root": Text(
         "The old root goes, with all that is mounted below: no path leads to the files of the host "
         "any more, but to what was bound.",
@@ -599,6 +612,14 @@ TEXTS = {
         "takes it back. Afterwards it is read back.",
         "Before the exec of the program, the first that it is to hold for. It takes no right.",
         "PR_SET_NO_NEW_PRIVS(2const)",
+    ),
+    "close-descriptors": Text(
+        "Each descriptor that is open here, but for the standard streams and those that were "
+        "named, is closed by the exec.",
+        "While the caller's /proc, which lists them, can be seen; what is opened from now on "
+        "closes on exec unasked. A directory of the host's that stays open leads to all others, "
+        "whatever the root is.",
+        "proc_pid_fd(5), ioctl(2), execve(2)",
     ),
     "set-rlimit": Text(
         "No process of the program's can have more of this than the soft limit says, nor raise "

@@ -104,6 +104,15 @@ class Case:
         return tree.root if tree is not None and self.stage == INIT else None
 
     @property
+    def is_bare(self) -> bool:
+        """Whether the root was an empty one, which has only what is mounted."""
+        from spawner.mount.mounts import empty_root
+        from spawner.mount.tree import Tree
+
+        tree = self.spec.wish(Tree) if self.spec is not None else None
+        return tree is not None and empty_root(tree.entries) is not None and self.stage == INIT
+
+    @property
     def lacks_root_mount(self) -> bool:
         """Whether the root directory isn't a mount point, as after a chroot(2)."""
         mounts = self.mounts()

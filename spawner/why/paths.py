@@ -19,6 +19,12 @@ def way(case: Case) -> str | None:
             return None
         place = shown(f"{case.root.rstrip('/')}/{case.path.lstrip('/')}")
         return f"the path is one in the root {shown(case.root)}: `ls -ld {place}` shows it"
+    if case.is_bare and case.errno == errno.ENOENT and case.path.startswith("/"):
+        if case.syscall == "openat":
+            return None
+        place = shown(case.path if case.syscall == "chdir" else case.path.rpartition("/")[0] or "/")
+        bind = mark(f"--ro-bind {place} {place}")
+        return f"the root has only what is mounted in it: if it's there on the host, add {bind}"
     opened = case.syscall == "openat" and not case.names_proc
     if opened and case.spec is None:  # what is to be let go of: `release` says where to look
         return None

@@ -268,7 +268,8 @@ def test_a_file_is_not_mounted_on_a_directory(room: Room) -> None:
     [
         (["--bind", "/etc"], "option --bind needs two values: --bind SRC DST", "--bind SRC DST"),
         (["--bind", "/etc:/mnt", "true"], "--bind /etc /mnt", "--bind SRC DST"),
-        (["--tmpfs", "/"], "can't be mounted on: use --rootfs DIR", "--tmpfs DST"),
+        (["--bind", "/etc", "/"], "can't be mounted on: use --rootfs DIR", "--bind SRC DST"),
+        (["--tmpfs", "/a", "--tmpfs", "/", "true"], "becomes the root", "before all other mounts"),
         (["--tmpfs", "/a:rw"], "--tmpfs: 'rw' is not size=SIZE", "--tmpfs DST"),
         (["--tmpfs", "/a/..", "true"], "--tmpfs: the target of a mount is named without", ""),
         (["--tmpfs", "/proc", "true"], "would hide the container's /proc", "leave one of them out"),

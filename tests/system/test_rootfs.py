@@ -196,7 +196,7 @@ def test_a_root_that_can_not_be(root: Root, tmp_path: Path) -> None:
     assert root.sh("echo ran", "--share=pid").out == b"ran\n"
     message, hint = refused(spawn("--read-only", "--", "/bin/true"))
     assert message == "only a root of its own can be read-only"
-    assert hint == "add --rootfs DIR"
+    assert hint == "add --rootfs DIR, or --tmpfs / for an empty one"
 
 
 def test_pyinit_that_is_not_in_the_root_is_told(root: Root) -> None:

@@ -229,7 +229,7 @@ def test_circles_are_told_apart() -> None:
     assert circles((a, b) for a, b in made_up) == [{"a", "b", "c"}, {"d", "e"}, {"g"}]
 
 
-WINGS = {"ids", "joining", "life", "limit", "mount", "net", "rights", "terminal"}
+WINGS = {"descriptors", "ids", "joining", "life", "limit", "mount", "net", "rights", "terminal"}
 """Folders of the spawner that are each a subject. They stand on `host`, as the launcher does."""
 
 ABOVE = {"__main__", "aio", "api", "cli", "command", "launch", "planning", "pytest_plugin", "tell",
@@ -291,7 +291,8 @@ def test_no_wing_opens_another() -> None:
     }
 
 
-VALUES = {"spawner.ids.identity", "spawner.ids.idmap", "spawner.ids.names",
+VALUES = {"spawner.descriptors.passing", "spawner.ids.identity", "spawner.ids.idmap",
+          "spawner.ids.names",
           "spawner.joining.target", "spawner.limit.limits", "spawner.mount.mounts",
           "spawner.mount.tree", "spawner.net.network", "spawner.rights.rights"}  # fmt: skip
 """What can be wanted of a wing, and how it is spelt."""

@@ -1,0 +1,300 @@
+"""The preset `--sandbox`: the options that it stands for, to which those of the command line add.
+
+It is made of ordinary options and does nothing by itself, so --dry-run shows all of it. What is
+given beside it takes the place of what the preset has for the same subject: a mount on the same
+directory, a namespace, the ids, the limit of a resource, a variable, the working directory.
+
+Who the program is. An ordinary user stays who they are, without any capability: so it can write
+what they bind, and nothing needs subordinate ids. Root's program must not be root of the host, also
+in a user namespace: the kernel lets user 0 write most of /proc/sys without a capability, doesn't
+count its processes, and lets it read what only root may. It is the user USER, which is NOBODY
+outside, and which no file should belong to. Root itself is mapped as well, as the owner of the
+system's files, which nobody in there can become.
+"""
+
+import posix
+import sys
+
+from spawner import lean
+from spawner.errors import SpecError, mark
+from spawner.host import interpreters, proc, programs
+from spawner.ids.idmap import Extent
+from spawner.limit.limits import Rlimit, above
+from spawner.mount.mounts import ROOT, Bind, Dev, Tmpfs, hides
+from spawner.spec import ALL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from pyinit.cmdline import Option
+    from spawner.mount.mounts import Entry
+
+HOME = "/home/sandbox"
+"""The program's own home, in memory."""
+
+HOST_NAME = "sandbox"
+
+USER = 1000
+NOBODY = 65534
+"""Who root's program is, inside and outside: the user that owns nothing, as systemd.exec(5) says of
+"nobody"; the kernel shows ids that aren't mapped as this one, user_namespaces(7)."""
+
+ROOT_SIZE = 4 << 20
+"""Bytes for the root, which holds no more than mount points and the directories above them."""
+
+PIDS = 1024
+"""The most processes and threads."""
+
+NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup")
+"""All but the time namespace, which keeps nothing in or out."""
+
+ETC = (
+    "alternatives",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "timezone",
+    "passwd",
+    "group",
+    "nsswitch.conf",
+    "hosts",
+    "host.conf",
+    "gai.conf",
+    "protocols",
+    "services",
+    "mime.types",
+    "os-release",
+    "debian_version",
+    "ca-certificates",
+    "ssl/certs",
+    "ssl/cert.pem",
+    "ssl/openssl.cnf",
+    "pki/tls/certs",
+    "pki/tls/cert.pem",
+    "pki/tls/openssl.cnf",
+    "pki/ca-trust/extracted",
+    "crypto-policies",
+    "fonts",
+    "terminfo",
+)
+"""What programs rely on in /etc, and holds no secret: no keys, no shadow(5), no settings of yours.
+
+Of certificates' directories only those of certificates: keys lie beside them.
+"""
+
+RESOLVER = "resolv.conf"
+"""The file in /etc that says who answers for names, for those that have a network."""
+
+_TOPS = interpreters.SYSTEM
+
+PASSED = (b"LANG", b"TERM")
+"""Variables that stay as they are."""
+
+
+def widen(
+    values: "Mapping[str, Any]", program: list[str], user: int, ids: "Iterable[Option]"
+) -> "tuple[dict[str, Any], list[str]]":
+    """Return the values of options with those of the preset, and the program with its arguments.
+
+    `user` is the id of the caller, and `ids` are the options for ids, any of which says who the
+    program is. Raises SpecError.
+    """
+    found = dict(values)
+    _add_namespaces(found)
+    if not any(option.name in values for option in ids):
+        found.update(_identity(user))
+    found["mounts"] = _merged(_mounts(found, program), values.get("mounts", []))
+    if "rootfs" not in values:
+        found.setdefault("read_only", True)
+        place = found.setdefault("workdir", _place(found["mounts"]))
+        if "/" in program[0] and place != _here():
+            program = [_file(program[0], None) or program[0], *program[1:]]
+    if any("uts" in kinds for kinds in found["unshare"]):
+        found.setdefault("hostname", HOST_NAME)
+    found["cap_drop"] = [frozenset({ALL}), *values.get("cap_drop", ())]
+    found["no_new_privs"] = True
+    found["rlimit"] = [*_limits(values.get("rlimit", ())), *values.get("rlimit", ())]
+    found.setdefault("pass_fds", [()])
+    if not values.get("keep_env"):
+        found["clearenv"] = True
+        found["env"] = [*_environment(found["mounts"]), *values.get("env", ())]
+    return found, program
+
+
+def _add_namespaces(values: "dict[str, Any]") -> None:
+    """Add the preset's namespaces, without those of which something else is said."""
+    named = {kind for name in ("share", "unshare_try") for kinds in values.get(name, ())
+             for kind in kinds}  # fmt: skip
+    if ALL in named:
+        raise SpecError(
+            f"{mark('--sandbox')} is made of namespaces, and {mark('--share all')} leaves none",
+            f"name those that it is to do without: {mark('--share net')}",
+        )
+    named |= {*values.get("as_host", ()), *(kind for kind in NAMESPACES if kind in values)}
+    if not _is_apart(values.get("network")):
+        named.add("net")
+    added = [kind for kind in NAMESPACES if kind not in named]
+    values["unshare"] = [*values.get("unshare", ()), added]
+
+
+def _is_apart(network: str | None) -> bool:
+    """Tell whether a kind of network is one of the container's own, or nothing is said of it."""
+    return network != "host"
+
+
+def _identity(user: int) -> "dict[str, Any]":
+    """Return the options that say who the program is, for a caller with this user id."""
+    if user:
+        return {"map_current_user": True}
+    if _has_nobody():
+        maps = [Extent(0, 0), Extent(USER, NOBODY)]
+        return {"map_users": maps, "map_groups": maps, "setuid": USER, "setgid": USER, "groups": ()}
+    return {"map_user": USER, "map_group": USER}
+
+
+def _has_nobody() -> bool:
+    """Tell whether root has another id to give here; raises SpecError where it's needed."""
+    lines = proc.contents("/proc/self/uid_map").splitlines() or ["0 0 4294967295"]
+    extents = [tuple(map(int, line.split())) for line in lines]
+    if any(inner <= NOBODY < inner + count for inner, _, count in extents):
+        return True
+    if any(inner == outer == 0 for inner, outer, _ in extents):
+        raise SpecError(
+            f"the program in {mark('--sandbox')} would be root of the host, since the user "
+            f"namespace of pyspawn has no user {NOBODY}",
+            f"start pyspawn as another user, or map one: {mark('--map-users INNER:OUTER:COUNT')}",
+        )
+    return False
+
+
+def _mounts(values: "Mapping[str, Any]", program: list[str]) -> "list[Entry]":
+    """Return the preset's mounts, the outer before what lies in them."""
+    if "rootfs" in values:
+        return [Tmpfs("/tmp"), Dev()]  # noqa: S108  the container's own
+    found: list[Entry] = [Tmpfs(ROOT, size=ROOT_SIZE), Dev(), Tmpfs("/tmp"), Tmpfs(HOME)]  # noqa: S108
+    found += map(_seen, _TOPS)
+    etc = [*ETC, *([RESOLVER] if _has_network(values) else [])]
+    found += (_seen(f"/etc/{name}") for name in etc)
+    for path in _needed(values, program):
+        store = next((each for each in interpreters.STORES if hides(each, path)), path)
+        if _seen(store) not in found:
+            found.append(_seen(store))
+    return sorted(found, key=lambda each: each.target.split("/") if each.target != ROOT else [])
+
+
+def _has_network(values: "Mapping[str, Any]") -> bool:
+    """Tell whether the program may reach others."""
+    kind = values.get("network", "").partition(":")[0]
+    apart = any("net" in kinds for kinds in values["unshare"])
+    return not apart or kind in ("slirp4netns", "pasta", "veth")
+
+
+def _seen(path: str) -> Bind:
+    """Return the mount of a path of the host's at the same place, read-only, if it's there."""
+    return Bind(path, path, read_only=True, missing_ok=True)
+
+
+def _needed(values: "Mapping[str, Any]", program: list[str]) -> list[str]:
+    """Return the paths that the program, its interpreter and pyinit need."""
+    search_path = posix.environ.get(b"PATH")
+    asked = [sys.executable]
+    if values.get("init"):
+        ours = f"{lean.HERE}/pyinit"
+        asked.append(ours if values["init"] is True else _file(values["init"], search_path) or ours)
+    if program and (place := _file(program[0], search_path)) is not None:
+        asked.append(place)
+    found: list[str] = []
+    for path in asked:
+        found += [path, *interpreters.needs(path, search_path)]
+    return [
+        path
+        for path in sorted(set(found), key=len)
+        if not interpreters.covered(path, {*_TOPS, *found} - {path})
+    ]
+
+
+def _file(program: str, search_path: bytes | None) -> str | None:
+    """Return the absolute path of a program on this host, None where there's none."""
+    found: str | None = program
+    if "/" not in program:
+        found = programs.find(program, search_path)
+    elif not program.startswith("/"):
+        here = _here()
+        found = None if here is None else f"{here}/{program}"
+    return None if found is None else interpreters.direct(found)
+
+
+def _here() -> str | None:
+    """Return the path of the working directory, None where it's gone."""
+    try:
+        return posix.getcwd()
+    except OSError:
+        return None
+
+
+def _merged(preset: "Iterable[Entry]", named: "Iterable[Entry]") -> "list[Entry]":
+    """Return the preset's mounts with those that were named among them.
+
+    One on the same place takes that of the preset; one that would hide some of the preset's comes
+    before these.
+    """
+    found = list(preset)
+    for entry in named:
+        found = [each for each in found if each.target != entry.target or each in [*named]]
+        place = next((number for number, each in enumerate(found)
+                      if each not in [*named] and hides(entry.target, each.target)),
+                     len(found))  # fmt: skip
+        found.insert(place, entry)
+    return found
+
+
+def _place(entries: "Iterable[Entry]") -> str:
+    """Return the directory where the program starts: the working one, if it's there, or HOME."""
+    here = _here()
+    for each in entries:
+        if here is None or each.target == ROOT:
+            continue
+        same = isinstance(each, Bind) and each.source == each.target
+        if each.target == here or (same and hides(each.target, here)):
+            return here
+    return HOME
+
+
+def _limits(named: "Iterable[Rlimit]") -> "list[Rlimit]":
+    """Return the preset's limits for those resources that aren't named."""
+    import resource as numbers
+
+    taken = {each.resource for each in named}
+    found = []
+    for name, most in (("core", 0), ("nproc", PIDS)):
+        _, hard = numbers.getrlimit(getattr(numbers, f"RLIMIT_{name.upper()}"))
+        if name not in taken:
+            limit = hard if above(most, hard) else most
+            found.append(Rlimit(name, limit, limit))
+    return found
+
+
+def _environment(entries: "Iterable[Entry]") -> "list[tuple[str, str]]":
+    """Return the variables of the program: PATH, HOME, and of the caller's some that are harmless.
+
+    Of PATH's directories those stay in which there is something.
+    """
+    places = {each.target for each in entries if isinstance(each, Bind)}
+    above = {place.rpartition("/")[0] for place in places}
+    search_path = _decoded(posix.environ.get(b"PATH") or programs.DEFAULT_PATH)
+    kept = [
+        each
+        for each in search_path.split(":")
+        if each.startswith("/") and (interpreters.covered(each, places) or each in above)
+    ]
+    path = ":".join(kept) or _decoded(programs.DEFAULT_PATH)
+    passed = [(_decoded(name), _decoded(posix.environ[name])) for name in PASSED
+              if name in posix.environ]  # fmt: skip
+    return [("PATH", path), ("HOME", HOME), *passed]
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

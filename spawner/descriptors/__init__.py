@@ -1,0 +1,1 @@
+"""Which open files the program gets beside its standard streams."""

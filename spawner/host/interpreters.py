@@ -1,0 +1,181 @@
+"""Find what a program needs beside the system's own directories: its interpreter above all.
+
+A program may be a link to another place, or a script, whose interpreter may be a link in turn: that
+of a virtual environment leads to a Python elsewhere, as of pyenv, uv or conda. All files and
+directories on that way are found; they are to be seen under the same names in a container.
+"""
+
+import posix
+
+from spawner.host import programs
+from spawner.host.paths import DIRECTORY, FORMAT, LINK, MOST_LINKS, REGULAR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+"""Where distributions keep programs and their libraries, hier(7)."""
+
+STORES = ("/nix/store", "/gnu/store")
+"""Where those do that keep each package in a directory of its own: any may need any other."""
+
+_OWN = ("bin", "lib", "lib64", "ssl", "pyvenv.cfg")
+"""What belongs to a Python in a directory that is all its own."""
+
+_MARKS = ("pyvenv.cfg", "conda-meta")
+"""What only the directory of a Python has: a virtual environment, site(3), or conda's."""
+
+_LONGEST = 4096
+"""The most bytes that are read of a file: more than the kernel reads of a script's first line."""
+
+
+def needs(program: str, search_path: bytes | None) -> list[str]:
+    """Return the files and directories, outside of SYSTEM, that a program needs.
+
+    `program` is an absolute path; one that isn't there needs nothing. Scripts that name their
+    interpreter by env(1) get that of `search_path`.
+    """
+    found: list[str] = []
+    left = [program]
+    for path in left:  # it grows meanwhile
+        if len(left) > MOST_LINKS:
+            break
+        below = [each for each in _of(path) if not covered(each, (*SYSTEM, *found))]
+        found += below
+        left += [each for each in _next(path, search_path) if each not in left]
+    return found
+
+
+def covered(path: str, directories: "Iterable[str]") -> bool:
+    """Tell whether a path is one of the directories, or below one."""
+    return any(path == each or path.startswith(each.rstrip("/") + "/") for each in directories)
+
+
+def _of(path: str) -> "Iterator[str]":
+    """Yield what belongs to a program: itself, and its Python's library."""
+    if _kind(path) is None:
+        return
+    directory, _, _ = path.rpartition("/")
+    prefix, _, last = directory.rpartition("/")
+    if last == "shims" and _kind(f"{prefix}/libexec") == DIRECTORY:  # pyenv's scripts
+        yield prefix
+        return
+    if last == "bin" and _is_own(prefix):
+        yield from (f"{prefix}/{name}" for name in _OWN if _kind(f"{prefix}/{name}"))
+        return
+    yield path
+    if last == "bin":
+        for library in (f"{prefix}/lib", f"{prefix}/lib64"):
+            yield from (f"{library}/{name}" for name in _names(library) if _is_pythons(name))
+
+
+def _is_own(prefix: str) -> bool:
+    """Tell whether a directory is all a Python's own, and not, say, somebody's home."""
+    if any(_kind(f"{prefix}/{name}") for name in _MARKS):
+        return True
+    above, _, name = prefix.rpartition("/")
+    return name.startswith(("cpython-", "pypy", "graalpy")) or above.endswith("/versions")
+
+
+def _is_pythons(name: str) -> bool:
+    """Tell whether a name in a directory of libraries is Python's."""
+    return name.startswith(("python3.", "libpython3", "pypy3"))
+
+
+def _next(path: str, search_path: bytes | None) -> "Iterator[str]":
+    """Yield where a link, a script or a virtual environment leads, in absolute paths."""
+    directory, _, name = path.rpartition("/")
+    config = _text(f"{directory.rpartition('/')[0]}/pyvenv.cfg")
+    for line in config.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and key.strip() == "home" and value.strip().startswith("/"):
+            yield f"{value.strip().rstrip('/')}/{name}"
+    real = _real(directory)
+    if real != directory:
+        yield f"{real}/{name}"
+    if _kind(path, follow=False) == LINK:
+        text = posix.readlink(path)
+        yield _normal(text if text.startswith("/") else f"{directory}/{text}")
+    else:
+        yield from _interpreter(path, search_path)
+
+
+def _interpreter(path: str, search_path: bytes | None) -> "Iterator[str]":
+    """Yield the interpreter that a script names in its first line, execve(2)."""
+    first = _text(path).partition("\n")[0]
+    if not first.startswith("#!"):
+        return
+    words = first[2:].split()
+    if not words or not words[0].startswith("/"):
+        return
+    yield words[0]
+    if words[0].endswith("/env"):
+        named = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+        place = programs.find(named[0], search_path) if named else None
+        if place is not None:
+            yield place
+
+
+def _kind(path: str, *, follow: bool = True) -> int | None:
+    """Return the type of a file, inode(7); None where there's none to be seen."""
+    try:
+        return posix.stat(path, follow_symlinks=follow).st_mode & FORMAT
+    except (OSError, ValueError):
+        return None
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(posix.listdir(directory))
+    except OSError:
+        return []
+
+
+def _text(path: str) -> str:
+    """Return the beginning of a regular file as text, "" if it can't be read."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except (OSError, ValueError):
+        return ""
+    try:
+        if posix.fstat(descriptor).st_mode & FORMAT != REGULAR:
+            return ""
+        return posix.read(descriptor, _LONGEST).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+    finally:
+        posix.close(descriptor)
+
+
+def direct(path: str) -> str:
+    """Return an absolute path without empty, `.` and `..` parts, which leads to the same file."""
+    directory, _, name = path.rpartition("/")
+    if ".." in directory.split("/"):
+        directory = _real(directory)
+    return _normal(f"{directory}/{name}")
+
+
+def _real(directory: str) -> str:
+    """Return a directory's path without links, or as it is if it can't be had."""
+    try:
+        descriptor = posix.open(directory, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except (OSError, ValueError):
+        return directory
+    try:
+        return posix.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return directory
+    finally:
+        posix.close(descriptor)
+
+
+def _normal(path: str) -> str:
+    """Return an absolute path without `.` and `..`, whose directories are taken as no links."""
+    found: list[str] = []
+    for word in path.split("/"):
+        if word == "..":
+            found = found[:-1]
+        elif word not in ("", "."):
+            found.append(word)
+    return "/" + "/".join(found)
