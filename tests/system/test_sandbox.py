@@ -207,6 +207,7 @@ def test_a_hostile_program_reaches_nothing(tries: dict[str, Any]) -> None:
 
 
 def test_an_open_directory_leads_nowhere(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
     held = os.open(tmp_path, os.O_RDONLY)
     try:
         place = f"/proc/self/fd/{held}"
