@@ -26,8 +26,8 @@ class _Silent(Observer):
 
     _report: "Report | None" = None
 
-    def left(self, pid: int, how: str) -> None:
-        """Report a process that outlives its SIGKILL."""
+    def left(self, pid: int | None, how: str) -> None:
+        """Report a process that outlives its SIGKILL, or what else is left."""
         if self._report is None:
             from spawner.tell.report import Report
 

@@ -61,8 +61,8 @@ class Observer:
     def killing(self) -> None:
         """Take note that everything in the container is about to be killed."""
 
-    def left(self, pid: int, how: str) -> None:
-        """Take note of a process that outlives its SIGKILL, and of the reason."""
+    def left(self, pid: int | None, how: str) -> None:
+        """Take note of a process that outlives its SIGKILL, or of what else is left, and why."""
 
 
 class Container:
@@ -168,7 +168,11 @@ class Container:
         self.pidfd = self.signals = -1
 
     def tell_left(self, observer: Observer) -> None:
-        """Tell the observer which killed processes are left."""
+        """Tell the observer which killed processes are left, and what else is."""
+        for part in self.parts:
+            if part.leftover:
+                observer.left(None, part.leftover)
+                part.leftover = ""
         left, self.left = self.left, []
         if left:
             from spawner.host import ends

@@ -116,11 +116,12 @@ class Part:
 
     `looks` are what was looked at to find it. One that `forks` has a process of its own, once it
     has begun: `pid`, 0 where there's none. One that `strays` may have others reap the program's
-    orphans. Until it has begun, or where it does no more than give steps, most of this does
-    nothing.
+    orphans. `leftover` is a message about what could not be undone at the end, or "". Until it has
+    begun, or where it does no more than give steps, most of this does nothing.
     """
 
     looks: "Sequence[Look]" = ()
+    leftover = ""
     forks = False
     strays = False
     pid = 0

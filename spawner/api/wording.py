@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pyinit.cmdline import UsageError
 from spawner.api import keywords
 from spawner.errors import MARK, SpawnerError, SpecError, mark
+from spawner.limit.limits import OF_GROUPS
 from spawner.spec import NAMESPACES
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _KEYWORDS |= dict.fromkeys(("rlimit", "nice", "oom-score-adj", "time-limit"), "l
 _KEYWORDS |= dict.fromkeys(
     ("cap-drop", "cap-add", "no-new-privs", "seccomp", "disable-userns"), "rights"
 )
+_KEYWORDS |= dict(OF_GROUPS)
 _KEYWORDS |= dict.fromkeys(("bind", "ro-bind", "dev-bind", "tmpfs", "dev", "read-only"), "mounts")
 _KEYWORDS["rootfs"] = "root"
 _KEYWORDS |= dict.fromkeys(("bind-try", "ro-bind-try", "dev-bind-try"), "missing_ok")

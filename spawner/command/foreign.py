@@ -15,11 +15,6 @@ _INSIDE = "make it in the container: `sh -c 'COMMAND && exec PROGRAM'`"
 
 _BIND = "--bind SRC DST, or --ro-bind SRC DST to have it read-only"
 
-_LIMITS = (
-    "set that limit on the control group in which pyspawn is started; --rlimit NAME=SOFT[:HARD] "
-    "limits each process by itself"
-)
-
 _CAPABILITIES = "use --cap-drop CAP,... and --cap-add CAP,..., which change all sets"
 
 _PYINIT = {
@@ -116,7 +111,10 @@ RUN: "Mapping[str, str]" = {
     "--privileged": f"root keeps its rights: {_NO_NEED}",
     "--keep-caps": "use --cap-add all",
     **dict.fromkeys(("--bounding-set", "--inh-caps", "--ambient-caps"), _CAPABILITIES),
-    **dict.fromkeys(("--memory", "--cpus", "--pids-limit"), _LIMITS),
+    **dict.fromkeys(("--cpu-quota", "--cpu-period"), "use --cpus N, as in 1.5"),
+    "--cpu-shares": "use --cpu-weight N, where 100 is what 1024 shares are",
+    "--cpuset-cpus": "use --cpuset LIST",
+    "--blkio-weight": "use --io-weight N",
     "--ulimit": "use --rlimit NAME=SOFT[:HARD]",
     "--share-net": "use --share net, or nothing at all: the network is shared unless you say --net",
     "-R": "use --rootfs DIR",
@@ -148,6 +146,6 @@ TAKEN: "Mapping[str, str]" = {
     "-p": "-p is --pid here and accepts no value; ports are --network pasta --publish PORT",
     "-v": f"-v is --verbose here and accepts no value; volumes are {_BIND}",
     "--mount": f"--mount is the mount namespace here; mounts are {_BIND}, and --tmpfs DST",
-    "-m": f"-m is --mount here and accepts no value; {_LIMITS}",
+    "-m": "-m is --mount here and accepts no value; memory is --memory BYTES",
 }
 """Hints for options that mean something else in pyspawn, where a value follows as the next word."""

@@ -90,6 +90,18 @@ def _rlimit(word: str) -> "Rlimit":
     return limits.rlimit(word)
 
 
+def _memory(word: str) -> int:
+    from spawner.limit import limits
+
+    return limits.memory(word)
+
+
+def _processors(word: str) -> float:
+    from spawner.limit import limits
+
+    return limits.processors(word)
+
+
 def _capabilities(word: str) -> frozenset[str]:
     """Return the capabilities in a list with commas."""
     from spawner.rights import rights
@@ -319,6 +331,54 @@ MOUNTS = (
 
 LIMITS = (
     Option(
+        "memory",
+        metavar="BYTES",
+        convert=_memory,
+        help="Limit the memory of the container, as in 64M: beyond that the kernel ends a process "
+        "in it.",
+    ),
+    Option(
+        "memory-swap",
+        metavar="BYTES",
+        convert=_memory,
+        help="Limit memory and swap together, or unlimited; without this there's no swap.",
+    ),
+    Option(
+        "pids-limit",
+        metavar="N",
+        convert=_whole,
+        help="Let there be at most N processes and threads in the container.",
+    ),
+    Option(
+        "cpus",
+        metavar="N",
+        convert=_processors,
+        help="Limit the container to the time of N processors, as in 1.5.",
+    ),
+    Option(
+        "cpu-weight",
+        metavar="N",
+        convert=_whole,
+        help="Where processors are scarce, give the container the weight N, from 1 to 10000; "
+        "others have 100.",
+    ),
+    Option(
+        "cpuset",
+        metavar="LIST",
+        help="Run the container on these processors only, as in 0-3,5.",
+    ),
+    Option(
+        "io-weight",
+        metavar="N",
+        convert=_whole,
+        help="The same as --cpu-weight, for input and output; with control groups of version 2.",
+    ),
+    Option(
+        "cgroup-parent",
+        metavar="PATH",
+        help="Make the control group for these limits in the one at PATH.",
+    ),
+    Option(
         "rlimit",
         metavar="NAME=SOFT[:HARD]",
         convert=_rlimit,
@@ -344,7 +404,7 @@ LIMITS = (
         "the status is 137.",
     ),
 )
-"""The options for resource limits."""
+"""The options for limits."""
 
 RIGHTS = (
     Option(

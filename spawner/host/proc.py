@@ -102,13 +102,17 @@ def holds(status: dict[str, str], capability: str) -> bool | None:
 
 
 class Mount:
-    """A line of proc_pid_mountinfo(5); raises ValueError for anything else."""
+    """A line of proc_pid_mountinfo(5); raises ValueError for anything else.
+
+    `options` are the mount's own, `settings` those of its file system.
+    """
 
     def __init__(self, line: str) -> None:
         before, _, after = line.partition(" - ")
         self.number, self.parent, _, self.root, point, options = before.split(" ")[:6]
-        self.kind, self.source, _ = after.split(" ")[:3]
+        self.kind, self.source, settings = after.split(" ")[:3]
         self.options = options.split(",")
+        self.settings = settings.split(",")
         for octal, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
             point = point.replace(octal, letter)
         self.point = point

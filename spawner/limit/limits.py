@@ -1,13 +1,14 @@
-"""Resource limits, nice value, OOM score adjustment and time, as a value that checks itself.
+"""Limits of the container and of each process, as a value that checks itself.
 
-A resource limit is that of a single process, and what the process starts inherits it, getrlimit(2).
-They are the words of prlimit(1); a soft limit alone is the hard one as well, so that the program
-can't raise it again. The time is that of the whole container.
+Memory, processes and processors of the container are held by a control group, cgroups(7), and named
+as in podman-run(1); its time is held by the launcher. A resource limit is that of a single process,
+and what the process starts inherits it, getrlimit(2). Their names are those of prlimit(1); a soft
+limit alone is the hard one as well, so that the program can't raise it again.
 """
 
 from pyinit import cmdline
 from spawner.errors import SpecError, mark
-from spawner.spec import Frozen, Wish
+from spawner.spec import Frozen, Wish, check_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,18 @@ NICEST, LEAST_NICE = 19, -20
 OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX = -1000, 1000
 """The bounds of the OOM score adjustment, linux/oom.h."""
 
+LEAST_MEMORY = 1 << 16
+"""Bytes below which no process can be, and a page on every machine."""
+
+LEAST_CPUS, MOST_CPUS = 0.01, 8192
+"""The kernel's smallest quota is a millisecond, in each tenth of a second."""
+
+LEAST_WEIGHT, MOST_WEIGHT = 1, 10000
+"""The bounds of cpu.weight and io.weight, cgroup-v2.rst; 100 is that of every group."""
+
+MOST_PIDS = 1 << 22
+"""The most processes of any host, PID_MAX_LIMIT in linux/threads.h."""
+
 
 SHORTEST = 1e-9
 """Seconds of the shortest time limit."""
@@ -89,7 +102,15 @@ class Rlimit(Frozen):
 
 
 class Limits(Wish):
-    """The limits of the program and of each process that it starts.
+    """The limits of the container, and of the program and each process that it starts.
+
+    `memory` is what all processes together can have, in bytes, or text such as "64M", and
+    `memory_swap` what they can have with swap, or "unlimited"; without it they get no swap. `pids`
+    is how many processes and threads there can be, and `cpus` how many processors' time they can
+    use, such as 1.5. `cpu_weight` and `io_weight`, from 1 to 10000, are the shares that they get
+    where processor time or input and output are scarce; others have 100. `cpuset` lists the
+    processors to run on, as in "0-3,5". `cgroup_parent` is the control group in which that of the
+    container is made.
 
     `rlimits` are limits by the resources of getrlimit(2): `{"nofile": 1024, "as": "2G", "core":
     (0, "unlimited")}`, where a tuple holds the soft and the hard limit, and one number stands for
@@ -104,6 +125,14 @@ class Limits(Wish):
 
     door = "spawner.limit.part"
 
+    memory: int | None
+    memory_swap: int | None
+    pids: int | None
+    cpus: float | None
+    cpu_weight: int | None
+    cpuset: str | None
+    io_weight: int | None
+    cgroup_parent: str | None
     rlimits: tuple[Rlimit, ...]
     nice: int | None
     oom_score_adj: int | None
@@ -112,6 +141,14 @@ class Limits(Wish):
     def __init__(
         self,
         *,
+        memory: "Amount | None" = None,
+        memory_swap: "Amount | None" = None,
+        pids: int | None = None,
+        cpus: float | str | None = None,
+        cpu_weight: int | None = None,
+        cpuset: str | None = None,
+        io_weight: int | None = None,
+        cgroup_parent: str | None = None,
         rlimits: "Mapping[str, Given] | None" = None,
         nice: int | None = None,
         oom_score_adj: int | None = None,
@@ -119,6 +156,14 @@ class Limits(Wish):
     ) -> None:
         found = [_rlimit(name, value) for name, value in (rlimits or {}).items()]
         self._set(
+            memory=None if memory is None else _bytes("memory", memory),
+            memory_swap=None if memory_swap is None else _bytes("memory and swap", memory_swap),
+            pids=pids,
+            cpus=None if cpus is None else processors(cpus),
+            cpu_weight=cpu_weight,
+            cpuset=cpuset,
+            io_weight=io_weight,
+            cgroup_parent=cgroup_parent,
             rlimits=tuple(sorted(found, key=lambda each: RESOURCES.index(each.resource))),
             nice=nice,
             oom_score_adj=oom_score_adj,
@@ -126,7 +171,21 @@ class Limits(Wish):
         )
         self._check()
 
+    @property
+    def takes_group(self) -> bool:
+        """Whether it takes a control group to hold them."""
+        return any(getattr(self, name) is not None for name in OF_GROUPS.values())
+
     def _check(self) -> None:
+        self._check_memory()
+        _check_whole("the limit on processes", self.pids, 1, MOST_PIDS)
+        for what in ("cpu_weight", "io_weight"):
+            weight = getattr(self, what)
+            _check_whole(f"the {what[:-7]} weight", weight, LEAST_WEIGHT, MOST_WEIGHT)
+        if self.cpuset is not None:
+            _check_processors(self.cpuset)
+        if self.cgroup_parent is not None:
+            self._check_parent(self.cgroup_parent)
         _check_once(self.rlimits)
         _check_whole("the nice value", self.nice, LEAST_NICE, NICEST)
         _check_whole(
@@ -134,10 +193,132 @@ class Limits(Wish):
         )
         _check_time(self.time)
 
+    def _check_memory(self) -> None:
+        if self.memory == UNLIMITED:
+            raise SpecError("memory is unlimited without a limit", "leave the limit out")
+        if self.memory is not None and self.memory < LEAST_MEMORY:
+            raise SpecError(f"no program can start in {self.memory} bytes of memory")
+        if self.memory_swap is None:
+            return
+        if self.memory is None:
+            raise SpecError(
+                "memory and swap together can only be limited along with memory",
+                f"add {mark('--memory BYTES')}",
+            )
+        if above(self.memory, self.memory_swap):
+            raise SpecError(
+                f"memory and swap together, {self.memory_swap}, are less than memory alone, "
+                f"{self.memory}",
+                f"{mark('--memory-swap')} counts both: give it as much as {mark('--memory')}, or "
+                "more",
+            )
+
+    def _check_parent(self, parent: str) -> None:
+        if not isinstance(parent, str):
+            raise SpecError(f"{parent!r} is not the path of a control group")
+        check_text("the path of a control group", parent)
+        if not parent.startswith("/") or ".." in parent.split("/"):
+            raise SpecError(
+                f"the path of the control group, {parent!r}, doesn't start at the root",
+                "name it as in /proc/PID/cgroup, or as it is found below /sys/fs/cgroup",
+            )
+        if not any(getattr(self, name) is not None for name in _HELD):
+            raise SpecError(
+                "a control group is only made for a limit",
+                f"add one, such as {mark('--pids-limit N')}",
+            )
+
     def __repr__(self) -> str:
         limits = {each.resource: (each.soft, each.hard) for each in self.rlimits}
-        others = (f"{name}={getattr(self, name)!r}" for name in self._fields[1:])
-        return f"Limits(rlimits={limits}, {', '.join(others)})"
+        given = {name: getattr(self, name) for name in OF_GROUPS.values()}
+        named = {
+            **{name: value for name, value in given.items() if value is not None},
+            "rlimits": limits,
+            **{name: getattr(self, name) for name in ("nice", "oom_score_adj", "time")},
+        }
+        return f"Limits({', '.join(f'{name}={value!r}' for name, value in named.items())})"
+
+
+OF_GROUPS = {
+    "memory": "memory",
+    "memory-swap": "memory_swap",
+    "pids-limit": "pids",
+    "cpus": "cpus",
+    "cpu-weight": "cpu_weight",
+    "cpuset": "cpuset",
+    "io-weight": "io_weight",
+    "cgroup-parent": "cgroup_parent",
+}
+"""The field of each option that takes a control group."""
+
+_HELD = tuple(name for name in OF_GROUPS.values() if name != "cgroup_parent")
+
+
+def _bytes(what: str, given: "Amount") -> int:
+    """Return an amount of memory in bytes; raises SpecError."""
+    if isinstance(given, int) and not isinstance(given, bool) and given >= UNLIMITED:
+        return _within(what, given)
+    if isinstance(given, str):
+        if given.lower() in _WORDS:
+            return UNLIMITED
+        try:
+            return _within(what, cmdline.size(given))
+        except SpecError:
+            raise
+        except ValueError:
+            pass
+    raise SpecError(f"{given!r} is not {_unit('as')}, for {what}")
+
+
+def _within(what: str, amount: int) -> int:
+    if amount > _LARGEST:
+        raise SpecError(f"{amount} is not a valid limit for {what}")
+    return amount
+
+
+def memory(word: str) -> int:
+    """Return a number of bytes, which K, M, G or T may follow, or UNLIMITED; raises SpecError."""
+    return _bytes("memory", word)
+
+
+def processors(given: float | str) -> float:
+    """Return a number of processors, which may have decimals; raises SpecError."""
+    found = given
+    if isinstance(given, str):
+        digits = given.replace(".", "", 1)
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
+            raise SpecError(f"{given!r} is not a number of processors, such as 2 or 0.5")
+        found = float(given)
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        raise SpecError(f"{given!r} is not a number of processors, such as 2 or 0.5")
+    if not LEAST_CPUS <= found <= MOST_CPUS:
+        raise SpecError(f"the number of processors goes from {LEAST_CPUS} to {MOST_CPUS}")
+    return round(float(found), 5)
+
+
+def numbers(text: str) -> frozenset[int]:
+    """Return the numbers in a list such as `0-3,5`, cpuset(7); raises ValueError."""
+    found: set[int] = set()
+    for part in text.strip().split(",") if text.strip() else ():
+        first, dash, last = part.partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isascii() and end.isdigit() and len(end) <= 4 for end in ends):
+            raise ValueError(f"{text!r} is not a list of processors, such as 0-3,5")
+        if int(ends[0]) > int(ends[1]):
+            raise ValueError(f"{part} in a list of processors goes backwards")
+        found.update(range(int(ends[0]), int(ends[1]) + 1))
+    return frozenset(found)
+
+
+def _check_processors(listed: str) -> None:
+    if not isinstance(listed, str):
+        raise SpecError(f"{listed!r} is not a list of processors, such as 0-3,5")
+    try:
+        found = numbers(listed)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+    if not found:
+        raise SpecError("the list of processors is empty")
 
 
 def _check_once(limits: "Iterable[Rlimit]") -> None:
@@ -243,6 +424,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Limits:
     named: tuple[Rlimit, ...] = values.get("rlimit", ())
     _check_once(named)
     return Limits(
+        **{field: values.get(option.replace("-", "_")) for option, field in OF_GROUPS.items()},
         rlimits={each.resource: (each.soft, each.hard) for each in named},
         nice=values.get("nice"),
         oom_score_adj=values.get("oom_score_adj"),
@@ -252,6 +434,10 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Limits:
 
 def options(limits: Limits) -> "Iterable[tuple[str, str]]":
     """Yield the options that set `limits`, each with its value."""
+    for name, field in OF_GROUPS.items():
+        value = getattr(limits, field)
+        if value is not None:
+            yield name, shown(value) if field.startswith("memory") else f"{value}"
     for each in limits.rlimits:
         yield "rlimit", str(each)
     for name, number in (("nice", limits.nice), ("oom-score-adj", limits.oom_score_adj)):

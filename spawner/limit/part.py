@@ -1,5 +1,9 @@
 """Check that the limits are allowed, plan when they are set, and see which one ended the program.
 
+The control group is made by the launcher before anything else, and the init enters it before it
+makes its namespaces, first of all: so all of the container is in there, and the root of the new
+cgroup namespace is the group. Where the stage stays as the keeper, that is outside: it's ours.
+
 What takes a right comes first, by the init, before its namespaces and the change of credentials
 take rights away: the nice value, and the OOM score, for which the caller's own /proc is still
 there. Resource limits come last, since the set-up itself may need more than they leave, and after
@@ -11,24 +15,29 @@ is held by the launcher, which isn't.
 """
 
 import _signal
+import posix
 import time
 
 from spawner import steps
-from spawner.errors import LAUNCHER, SetupError, mark
+from spawner.errors import INIT, LAUNCHER, SetupError, mark
 from spawner.limit import rlimits
 from spawner.limit.limits import above, shown
 from spawner.machine import LIMIT
-from spawner.steps import ENTERED, LIMITS, Part
+from spawner.steps import ENTERED, LIMITS, Part, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from spawner.caller import Caller
+    from spawner.limit.group import Group
     from spawner.limit.limits import Limits, Rlimit
+    from spawner.limit.places import Place
     from spawner.linux import Kernel
     from spawner.spec import Spec
-    from spawner.steps import Step
+
+MAKE_GROUP = "make a control group"
+"""What the launcher does in each hierarchy, in words."""
 
 TIME = "time"
 """The name of the time limit for programs that read of an end."""
@@ -37,17 +46,63 @@ TIME = "time"
 class Bounds(Part):
     """The part that sets the limits, and holds the time."""
 
-    def __init__(self, limits: "Limits") -> None:
+    def __init__(self, limits: "Limits", places: "Sequence[Place]" = (), name: str = "") -> None:
         self._limits = limits
         self._deadline: float | None = None
         self._over = False
+        self._places = places
+        self._name = name
+        self._group: Group | None = None
+        self.looks = [
+            (LAUNCHER, MAKE_GROUP, f'mkdir("{place.parent}/{name}", 0755)') for place in places
+        ]
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
         """Return the functions that set the limits, by station of the plan."""
         return {ENTERED: self._place, LIMITS: self._lower}
 
+    def begin(self, kernel: "Kernel") -> None:
+        """Make the control group and set its limits; raises SetupError."""
+        if not self._places:
+            return
+        from spawner.limit import group, places
+
+        self._group = made = group.Group(kernel, self._name)
+        for place in self._places:
+            made.make(place)
+        made.limit(places.chosen(self._limits, made.directories, posix.sysconf("SC_PAGESIZE")))
+        made.open()
+
+    def let_go(self) -> None:
+        """Close the files by which the init enters the group."""
+        if self._group is not None:
+            self._group.close()
+
+    def stop(self) -> list[int]:
+        """Remove the group, after killing what is in it; return what outlives its SIGKILL."""
+        if self._group is None:
+            return []
+        try:
+            return self._group.remove()
+        except SetupError as error:
+            self.leftover = str(error)
+            return []
+
+    def _enter(self) -> "Step":
+        files = ", ".join(f"{place.parent}/{self._name}/cgroup.procs" for place in self._places)
+        return Step(
+            INIT,
+            "enter the control group",
+            f'write("{files}", "0")',
+            lambda _, __: self._group.enter() if self._group else None,
+            topic="enter-cgroup",
+            makes=True,
+        )
+
     def _place(self) -> "Iterator[Step]":
+        if self._places:
+            yield self._enter()
         if self._limits.nice is not None:
             yield rlimits.set_nice(self._limits.nice)
         if self._limits.oom_score_adj is not None:
@@ -103,7 +158,11 @@ def find(
     del spec, caller, lifelines
     for each in limits.rlimits:
         _check(kernel, each)
-    return Bounds(limits)
+    if not limits.takes_group:
+        return Bounds(limits)
+    from spawner.limit import group, places
+
+    return Bounds(limits, places.find(limits), group.name())
 
 
 def _check(kernel: "Kernel", wanted: "Rlimit") -> None:

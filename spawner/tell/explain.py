@@ -317,6 +317,21 @@ TEXTS = {
         "than the caller's needs CAP_SYS_RESOURCE.",
         "proc_pid_oom_score_adj(5)",
     ),
+    "make-cgroup": Text(
+        "A control group is a directory: the kernel counts what the processes in it use, and holds "
+        "the limits that are written into its files. Each is read back. When all of the container "
+        "has ended, the group is removed.",
+        "Before anything is forked, so that a limit that can't be had ends the start here. In "
+        "version 1 each controller has directories of its own.",
+        "cgroups(7)",
+    ),
+    "enter-cgroup": Text(
+        "The init moves into the control group, and what it forks will be in there as well. The "
+        "launcher, which has opened the file for this, stays outside.",
+        "Before the init makes a cgroup namespace, whose root is the group that its maker is in; "
+        "and before the program and all that it starts.",
+        "cgroups(7), cgroup_namespaces(7)",
+    ),
     "unshare-mount": Text(
         "The init gets a copy of the tree of mounts. What it mounts from now on is seen only here, "
         "once the propagation is off.",
@@ -723,6 +738,7 @@ FORK_SCOUT = Act(LAUNCHER, "fork a scout", "fork()", "fork-scout")
 FORK_INIT = Act(LAUNCHER, "fork the init", "fork()", "fork-init")
 OPEN_TARGET = Act(LAUNCHER, "open what is a process's", "openat()", "open-target")
 OPEN_SOURCE = Act(LAUNCHER, "open what is to be bound", "open()", "open-source")
+MAKE_GROUP = Act(LAUNCHER, "make a control group", "mkdir()", "make-cgroup")
 OPEN_FILE = Act(SCOUT, "open a namespace", "openat()", "open-file")
 OPEN_PIDFD = Act(LAUNCHER, "open a pidfd", "pidfd_open(INIT, 0)", "open-pidfd")
 
@@ -816,6 +832,8 @@ def act_of(look: Look) -> Act:
         return FORK_SCOUT
     if what == OPEN_SOURCE.what:
         return OPEN_SOURCE._replace(how=how)
+    if what == MAKE_GROUP.what:
+        return MAKE_GROUP._replace(how=how)
     return (OPEN_TARGET if where == LAUNCHER else OPEN_FILE)._replace(what=what, how=how)
 
 

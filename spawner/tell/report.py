@@ -121,8 +121,8 @@ class Report(Observer):
         """Report that everything is being killed."""
         self._news("killing everything in the container")
 
-    def left(self, pid: int, how: str) -> None:
-        """Report a process that outlives its SIGKILL."""
+    def left(self, pid: int | None, how: str) -> None:
+        """Report a process that outlives its SIGKILL, or what else is left."""
         self.say(how)
         self._tell(event="left", host_pid=pid, message=how)
 

@@ -114,6 +114,12 @@ class Telling(Kernel):
             self._say(explain.tell(explain.OPEN_SOURCE._replace(how=f'open("{path}", O_PATH)')))
         return super().open_source(path)
 
+    def mkdir(self, path: str) -> None:
+        """Tell of a control group that is made, then make the directory."""
+        if not self._in_step:
+            self._say(explain.tell(explain.MAKE_GROUP._replace(how=f'mkdir("{path}", 0755)')))
+        super().mkdir(path)
+
     def fork_aside(self) -> int:
         """Explain the call, then fork a child that explains nothing itself."""
         if not self._in_step:

@@ -1,9 +1,11 @@
 """Explain limits that are reached: of processes, files, namespaces, keys, clocks and names."""
 
+import errno
+
 from spawner.errors import mark
 from spawner.limit.limits import Limits
 from spawner.spec import KINDS
-from spawner.why.evidence import MAKERS, Case, number, shown
+from spawner.why.evidence import DENIED, MAKERS, Case, number, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +13,12 @@ if TYPE_CHECKING:
 
 _ENDED_SINCE = 2
 """Processes of ours that have ended between the failure and the look at a limit: stage, init."""
+
+GROUP = (
+    *(errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EBUSY),
+    *(errno.EINVAL, errno.ERANGE, errno.ENOSPC),
+)
+"""The errnos of what can keep pyspawn from limiting a control group."""
 
 
 def no_descriptor(_: Case) -> str:
@@ -54,13 +62,13 @@ def no_process(case: Case) -> str | None:
         most, now = map(number, limits)
         if most is not None and now is not None and now + _ENDED_SINCE >= most:
             return (
-                f"pids.max of {shown(group)}, {most}, is reached: raise it (a container's "
-                "--pids-limit, a unit's TasksMax=), or find with `pyspawn zombies` which process "
+                f"pids.max of {shown(group)}, {most}, is reached: raise it (for a unit "
+                "TasksMax=), or find with `pyspawn zombies` which process "
                 "doesn't reap its children"
             )
     return (
         "a limit on processes is reached: raise `ulimit -u`, pids.max of the control group or of "
-        "one above it (a container's --pids-limit, a unit's TasksMax=), or with `sysctl -w` "
+        "one above it (for a unit TasksMax=), or with `sysctl -w` "
         "kernel.pid_max or kernel.threads-max"
     )
 
@@ -129,6 +137,59 @@ def own_processes(case: Case) -> str | None:
                 "user namespace, including the init: allow more"
             )
     return None
+
+
+def own_group(case: Case) -> str | None:
+    """Explain what keeps pyspawn from making or limiting a control group, cgroups(7)."""
+    if not case.path.startswith("/") or "control group" not in case.step:
+        return None
+    if case.errno in (*DENIED, errno.EROFS):
+        outside = (
+            "start pyspawn as root where the control groups can be written (in a container of an "
+            "engine they can't, unless it is privileged)"
+        )
+        if case.host.read("/sys/fs/cgroup/cgroup.controllers") is None:
+            return f"{outside}, or leave the limits out"
+        return (
+            f"{outside}; or as an ordinary user, let systemd give you one that is yours: "
+            f"`systemd-run --user --scope pyspawn ...`, or name one: {mark('--cgroup-parent PATH')}"
+        )
+    if case.errno == errno.ENOENT:
+        return (
+            f"make it first: {mark('--cgroup-parent')} names a control group that exists, in "
+            "version 1 in the hierarchy of each controller that a limit takes"
+        )
+    if case.errno == errno.EBUSY:
+        return "name a control group without processes: one that has some passes nothing on"
+    if case.errno in (errno.EINVAL, errno.ERANGE, errno.ENOSPC):
+        return (
+            "the limit can't be above that of the control group in which pyspawn is, nor name "
+            "processors that this lacks or that don't exist: ask for less, or name another with "
+            f"{mark('--cgroup-parent PATH')}"
+        )
+    return None
+
+
+def few_processes(case: Case) -> str | None:
+    """Explain EAGAIN: the limit on the container's processes."""
+    wanted = None if case.spec is None else case.spec.wish(Limits)
+    if wanted is None or wanted.pids is None or case.syscall not in MAKERS:
+        return None
+    return (
+        f"{mark(f'--pids-limit {wanted.pids}')} counts all processes and threads in the container, "
+        "the init as well: allow more"
+    )
+
+
+def little_memory(case: Case) -> str | None:
+    """Explain the end of an init that doesn't have the memory to start."""
+    wanted = None if case.spec is None else case.spec.wish(Limits)
+    if wanted is None or wanted.memory is None or "SIGKILL" not in case.step:
+        return None
+    return (
+        f"the kernel may have ended it for the limit {mark(f'--memory {wanted.memory}')}, which "
+        "holds for the init too: allow more (16M are enough for pyinit alone)"
+    )
 
 
 def init_too_large(case: Case) -> str | None:

@@ -51,6 +51,7 @@ def why(error: "SetupError", spec: "Spec | None", host: Host | None = None) -> s
 
 
 _OF_WISHES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
+    (limits.GROUP, limits.own_group),
     (DENIED, limits.nice),
     (DENIED, limits.oom_score),
     ((errno.EPERM,), rights.no_setpcap),
@@ -66,8 +67,10 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     *_OF_WISHES,
     ((errno.ENOENT, errno.ESRCH, *DENIED), missing.no_proc),
     ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), missing.born_elsewhere),
+    ((errno.EAGAIN,), limits.few_processes),
     ((errno.EAGAIN,), limits.own_processes),
     ((errno.EAGAIN,), limits.no_process),
+    ((NO_CALL,), limits.little_memory),
     ((NO_CALL,), limits.init_too_large),
     ((NO_CALL, errno.EPERM), rights.init_sealed),
     ((errno.ENOSPC,), limits.no_namespace),

@@ -175,6 +175,17 @@ def _pids_cgroup() -> str | None:
     return None if os.access(place, os.W_OK) else f"{place} is not ours to change"
 
 
+def _limits() -> str | None:
+    """Cgroups below ours with limits on memory, processes and processor time, of version 1."""
+    for controller in ("memory", "pids", "cpu", "cpuset"):
+        place = cgroups.home(controller)
+        if place is None or not (place / "tasks").exists():
+            return f"no {controller} controller of version 1 is mounted"
+        if not os.access(place, os.W_OK):
+            return f"{place} is not ours to change"
+    return None
+
+
 def _module(name: str) -> str | None:
     return None if importlib.util.find_spec(name) else "not installed here"
 
@@ -217,6 +228,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "x86_64": _x86_64,
     "other-user": _other_user,
     "pids-cgroup": _pids_cgroup,
+    "cgroup-limits": _limits,
     "gevent": lambda: _module("gevent"),
     "freezer-cgroup": _freezer_cgroup,
     "ptrace": _ptrace,
@@ -224,7 +236,10 @@ PROBES: dict[str, Callable[[], str | None]] = {
 }
 
 BY_CHOICE = frozenset(
-    {"freezer-cgroup", "fuse", "root", "other-user", "pids-cgroup", "subordinate-ids", "x86_64"}
+    {
+        *("cgroup-limits", "freezer-cgroup", "fuse", "root", "other-user", "pids-cgroup"),
+        *("subordinate-ids", "x86_64"),
+    }
 )
 """What a run lacks by who runs it and where, which no CI can mend."""
 

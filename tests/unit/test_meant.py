@@ -23,7 +23,7 @@ from spawner.spec import Spec, choose
         (["exec", "7", "--user", "1000", "id"], ["1000", "id"], "--setuid UID"),
         (["-p", "8080:80", "id"], ["8080:80", "id"], "--publish PORT"),
         (["-v", "/a:/b", "id"], ["/a:/b", "id"], "--bind SRC DST"),
-        (["-m", "1g", "id"], ["1g", "id"], "--rlimit"),
+        (["-m", "1g", "id"], ["1g", "id"], "--memory BYTES"),
         (["--net", "/run/netns/x", "id"], ["/run/netns/x", "id"], ": --net=/run/netns/x"),
         (["-n", "./x", "id"], ["./x", "id"], "of -n: --net=./x"),
         (["--net", "12", "id"], ["12", "id"], "`pyspawn exec 12 -- PROGRAM`"),
