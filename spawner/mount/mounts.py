@@ -80,6 +80,12 @@ class Bind(Frozen):
         return f"the bind of {self.source} on {self.target}"
 
     @property
+    def task(self) -> str:
+        """What is done, as an imperative."""
+        how = ", read-only" if self.read_only else ", with devices" if self.devices else ""
+        return f"bind {self.source} on {self.target}{how}"
+
+    @property
     def option(self) -> str:
         """The command-line option for this mount."""
         kind = "ro-bind" if self.read_only else "dev-bind" if self.devices else "bind"
@@ -115,6 +121,13 @@ class Tmpfs(Frozen):
         """Whether it becomes the root directory."""
         return self.target == ROOT
 
+    @property
+    def task(self) -> str:
+        """What is done, as an imperative."""
+        if self.is_root:
+            return f"make a tmpfs of at most {shown(self.size)} the root directory"
+        return f"mount a tmpfs of at most {shown(self.size)} on {self.target}"
+
     option = "tmpfs"
 
     @property
@@ -144,6 +157,11 @@ class Dev(Frozen):
 
     def __str__(self) -> str:
         return f"the devices on {self.target}"
+
+    @property
+    def task(self) -> str:
+        """What is done, as an imperative."""
+        return f"mount the devices on {self.target}"
 
     option = "dev"
 

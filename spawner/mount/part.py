@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
-    from spawner.mount.operations import Devices, Root, Source
+    from spawner.mount.dev import Devices
+    from spawner.mount.operations import Source
+    from spawner.mount.root import Root
     from spawner.mount.tree import Tree
     from spawner.spec import Spec
     from spawner.steps import Look, Step
@@ -65,9 +67,9 @@ class Mounts(Part):
             devices=self._devices,
         )
         if (self._entries or self._root) and self._spec.init == "":
-            from spawner.mount import operations
+            from spawner.mount.root import find_init
 
-            yield operations.find_init(self._root)
+            yield find_init(self._root)
 
     def hold(self, kernel: "Kernel") -> None:
         """Open the root, and the source of each bind; raises SetupError."""
@@ -80,7 +82,7 @@ class Mounts(Part):
                 self._hold_devices(kernel, each)
 
     def _hold_devices(self, kernel: "Kernel", dev: Dev) -> None:
-        from spawner.mount.operations import DEVICES, Devices, check_device
+        from spawner.mount.dev import DEVICES, Devices, check_device
 
         found = []
         for name in DEVICES:
@@ -97,7 +99,7 @@ class Mounts(Part):
         return held
 
     def _hold_root(self, kernel: "Kernel", path: str) -> None:
-        from spawner.mount.operations import Root
+        from spawner.mount.root import Root
 
         what = f"open the root {path}"
         held = self._open(kernel, path, what)

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from spawner.linux import Kernel
+    from spawner.mount.dev import Devices
+    from spawner.mount.ground import Ground
     from spawner.mount.mounts import Entry
-    from spawner.mount.operations import Devices, Root, Source
+    from spawner.mount.operations import Source
+    from spawner.mount.root import Root
     from spawner.mount.tree import Tree
 
 _FLAGS = {PRIVATE: "MS_PRIVATE", SLAVE: "MS_SLAVE", SHARED: "MS_SHARED"}
@@ -48,22 +51,36 @@ def inside(
         yield _proc(tree)
         return
     from spawner.mount import operations
+    from spawner.mount.ground import Ground
 
-    empty = empty_root(tree.entries)
-    ground = operations.Ground({"/proc", tree.mount_proc or "/proc"}, stays=stays)
+    ground = Ground({"/proc", tree.mount_proc or "/proc"}, stays=stays)
     yield from operations.prepare(ground, sources)
-    for each in devices:
-        yield operations.prepare_devices(ground, each)
+    yield from _copy_devices(ground, devices)
+    empty = empty_root(tree.entries)
+    if root is None and empty is None:
+        yield _proc(tree)
+        yield from operations.make(ground, entries)
+        return
+    from spawner.mount.root import Change
+
+    change = Change(ground)
     if root is not None:
-        yield operations.enter(ground, root)
+        yield change.enter(root)
     if empty is not None:
-        yield operations.enter_empty(ground, empty, tree.mount_proc or "/proc")
+        yield change.enter_empty(empty, tree.mount_proc or "/proc")
     yield _proc(tree)
     yield from operations.make(ground, (each for each in entries if each is not empty))
     if empty is not None and tree.read_only:
-        yield operations.finish(ground)
-    if root is not None or empty is not None:
-        yield operations.leave(ground)
+        yield change.finish()
+    yield change.leave()
+
+
+def _copy_devices(ground: "Ground", devices: "Iterable[Devices]") -> "Iterator[Step]":
+    """Yield the steps that copy the mounts of devices."""
+    for each in devices:
+        from spawner.mount import dev
+
+        yield dev.prepare(ground, each)
 
 
 def _proc(tree: "Tree") -> Step:

@@ -18,7 +18,7 @@ from helpers.running import Ended, Running, run
 from helpers.seccomp import Held
 
 import spawner
-from spawner.mount.operations import DEVICES, LINKS
+from spawner.mount.dev import DEVICES, LINKS
 
 pytestmark = pytest.mark.usefixtures("pidns")
 

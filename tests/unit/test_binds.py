@@ -21,8 +21,11 @@ from spawner.command import run
 from spawner.errors import SetupError, SpecError, SyscallError, unmarked
 from spawner.host.paths import walk
 from spawner.host.proc import Mount
-from spawner.mount import mounts, operations
+from spawner.mount import flags, mounts
+from spawner.mount.dev import DEVICES
+from spawner.mount.ground import Ground, absolute
 from spawner.mount.mounts import Bind, Dev, Mounts, Tmpfs, hides
+from spawner.mount.root import Change, Root
 from spawner.mount.tree import Tree
 from spawner.planning import find, plan
 from spawner.spec import Namespaces, Spec
@@ -240,14 +243,14 @@ def test_devices_are_held_and_looked_at() -> None:
             return super().open_source(path)
 
         def device(self, descriptor: int) -> int | None:
-            number = os.makedev(*operations.DEVICES[self.path.removeprefix("/dev/")])
+            number = os.makedev(*DEVICES[self.path.removeprefix("/dev/")])
             return None if self.path == self.wrong else number
 
     before = open_descriptors()
     kernel = Numbered()
     (part,) = find(kernel, make(Dev()), CALLER)
-    assert [path for _, path in kernel.calls] == [f"/dev/{name}" for name in operations.DEVICES]
-    assert len(open_descriptors() - before) == len(operations.DEVICES)
+    assert [path for _, path in kernel.calls] == [f"/dev/{name}" for name in DEVICES]
+    assert len(open_descriptors() - before) == len(DEVICES)
     part.let_go()
     kernel.wrong = "/dev/full"
     with pytest.raises(SetupError, match="/dev/full isn't the character device 1:7") as caught:
@@ -318,10 +321,10 @@ class Showing(Recording):
 
 
 def test_each_mount_below_is_read_back() -> None:
-    assert [each.number for each in operations.below(Showing().mounts(), "2")] == ["2", "3", "4"]
-    for flags, refused in ((1, None), (3, None), (7, "/m/x/y isn't nodev")):
+    assert [each.number for each in flags.below(Showing().mounts(), "2")] == ["2", "3", "4"]
+    for wanted, refused in ((1, None), (3, None), (7, "/m/x/y isn't nodev")):
         try:
-            operations._check_flags(Showing(), "mount it", 5, flags)
+            flags.check_flags(Showing(), "mount it", 5, wanted)
         except SetupError as error:
             assert str(error).endswith(f"the kernel says that {refused}")  # noqa: PT017
         else:
@@ -329,12 +332,12 @@ def test_each_mount_below_is_read_back() -> None:
     kernel = Showing()
     kernel.number = 9
     with pytest.raises(SetupError, match="the kernel reports no such mount"):
-        operations._check_flags(kernel, "mount it", 5, 0)
+        flags.check_flags(kernel, "mount it", 5, 0)
 
 
 def test_a_remount_keeps_what_a_mount_has() -> None:
     kernel = Showing()
-    operations._remount(kernel, 5, 1)
+    flags.remount(kernel, 5, 1)
     bind = 32 | 4096
     assert kernel.calls == [(2, bind | 7), (3, bind | 15), (4, bind | 3)]
 
@@ -347,7 +350,7 @@ def test_what_another_mount_covers_can_not_be_remounted() -> None:
             return place, path
 
     with pytest.raises(SyscallError, match="busy"):
-        operations._remount(Covered(), 5, 1)
+        flags.remount(Covered(), 5, 1)
 
 
 class Unpivoted(Showing):
@@ -387,7 +390,7 @@ def test_a_root_that_can_not_be_changed(refused: int | None, message: str, hint:
     kernel = Unpivoted()
     kernel.refused = refused
     with pytest.raises(SetupError, match=message) as caught:
-        operations.Ground([], stays=True).enter(kernel, operations.Root("/r", False, 0))
+        Change(Ground([], stays=True)).enter(Root("/r", False, 0)).act(kernel, "")
     assert hint in str(caught.value.hint)
 
 
@@ -396,7 +399,7 @@ def test_a_root_that_can_not_be_changed(refused: int | None, message: str, hint:
     [("/a/b", "/c", "/c"), ("/a/b", "c/./d", "/a/b/c/d"), ("/a", "../../x", "/x"), ("/", ".", "/")],
 )
 def test_whole_paths(here: str, path: str, whole: str) -> None:
-    assert operations.absolute(here, path) == whole
+    assert absolute(here, path) == whole
 
 
 # The way to a target

@@ -1,0 +1,83 @@
+"""Copies of mounts, which are then mounted elsewhere: as binds, as devices, as the root.
+
+The launcher has opened every source, with the caller's rights, before anything was made. The init,
+in its new mount namespace, opens each again, since nothing of another mount namespace can be bound,
+and compares: what somebody has put in its place meanwhile isn't bound. It copies the mounts there,
+recursively, and gives the copy its flags, before any mount covers a source.
+"""
+
+import errno
+import posix
+
+from spawner.errors import INIT, SetupError, SyscallError
+from spawner.mount.flags import check_flags, remount
+from spawner.spec import Frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.linux import Kernel
+
+
+class Copy(Frozen):
+    """A copy of mounts, as a descriptor of the topmost, with the flags that they get.
+
+    It has the flags already, but on kernels without mount_setattr(2).
+    """
+
+    mount: int
+    flags: int
+    has_flags: bool
+
+    def finish(self, kernel: "Kernel", what: str, directory: int | None = None) -> None:
+        """See to the flags of a copy that has been mounted; raises SetupError and SyscallError.
+
+        `directory` is an open /proc, None for that of our root.
+        """
+        if not self.has_flags:
+            remount(kernel, self.mount, self.flags)
+        check_flags(kernel, what, self.mount, self.flags, directory)
+
+
+def copy_mounts(kernel: "Kernel", what: str, path: str, held: int, flags: int) -> Copy:
+    """Return a copy of the mounts at and below `path`; raises SetupError and SyscallError.
+
+    `held` is what the launcher has opened there.
+    """
+    place = kernel.open_source(path)
+    try:
+        if kernel.identity(place) != kernel.identity(held):
+            raise SetupError(
+                f"{what}: another file has taken the place of {path}",
+                stage=INIT,
+                path=path,
+                hint="let nobody else rename it while pyspawn starts, or name what a link of "
+                "/proc stands for",
+            )
+        copy = _clone(kernel, what, path, place)
+    finally:
+        posix.close(place)
+    try:
+        kernel.set_mount_flags(copy, flags)
+    except SyscallError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        return Copy(copy, flags, has_flags=False)
+    return Copy(copy, flags, has_flags=True)
+
+
+def _clone(kernel: "Kernel", what: str, path: str, place: int) -> int:
+    """Return a copy of the mounts of an open source; raises SetupError and SyscallError."""
+    try:
+        return kernel.clone_tree(place)
+    except SyscallError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise SetupError(
+            what,
+            stage=INIT,
+            syscall=error.syscall,
+            errno=error.errno,
+            path=path,
+            hint=f"{path} is in another mount namespace, as behind a link of /proc, or on a "
+            "mount that is unbindable: name a file that is mounted here",
+        ) from None

@@ -1,0 +1,146 @@
+"""What has been mounted in a container so far, and how more is.
+
+A target is walked to part by part (`paths.walk`), and the mount is made on what was opened: so
+nobody who may write to a part of the path can lead it elsewhere. By then it is known where the path
+leads, so what would hide an earlier mount, or the working directory, is refused.
+
+A mount point that isn't there is made only in a file system of our own making: everything else is
+the host's.
+"""
+
+import posix
+
+# All that the init reads later, when a mount may have covered the place where it is.
+from pyinit import execerror, execvp  # noqa: F401
+from spawner.errors import INIT, SetupError, mark
+from spawner.host import paths, proc  # noqa: F401
+from spawner.mount.copies import Copy
+from spawner.mount.flags import check_flags, number
+from spawner.mount.mounts import Bind, hides
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from spawner.linux import Kernel
+    from spawner.mount.mounts import Entry
+
+
+class Ground:
+    """What the init has mounted so far.
+
+    `points` are where something is mounted already, which isn't to be hidden. The program `stays`
+    in the working directory, if it doesn't go to one with a whole path. `root` is where our root
+    lies on the host, and `proc` an open /proc, where it isn't that of our root. `made` has the
+    numbers of the mounts in which mount points are made.
+    """
+
+    def __init__(self, points: "Iterable[str]", *, stays: bool) -> None:
+        self._points = list(points)
+        self._stays = stays
+        self.made: set[str] = set()
+        self.root = ""
+        self.proc: int | None = None
+        self._ready: dict[Entry, dict[str, Copy]] = {}
+
+    def keep(self, entry: "Entry", path: str, copy: Copy) -> None:
+        """Keep the copy of the mounts of `path`, until `entry` is made."""
+        self._ready.setdefault(entry, {})[path] = copy
+
+    def kept(self, entry: "Entry") -> dict[str, Copy]:
+        """Return the copies that were kept for `entry`, by their paths."""
+        return self._ready.pop(entry)
+
+    def mount_copy(self, kernel: "Kernel", entry: "Entry", copy: Copy) -> None:
+        """Mount a copy on the target of `entry`; raises SetupError and SyscallError."""
+        self.attach(kernel, entry, copy.mount, file=not kernel.is_directory(copy.mount))
+        copy.finish(kernel, entry.task, self.proc)
+
+    def mount(
+        self, kernel: "Kernel", entry: "Entry", kind: str, options: "Mapping[str, str]", flags: int
+    ) -> None:
+        """Mount a new file system of a kind, in which mount points are made."""
+        new = kernel.make_file_system(kind, options, flags)
+        try:
+            self.attach(kernel, entry, new, file=False)
+            check_flags(kernel, entry.task, new, flags, self.proc)
+            self.made.add(number(kernel, new))
+        finally:
+            posix.close(new)
+
+    def attach(self, kernel: "Kernel", entry: "Entry", mount: int, *, file: bool) -> None:
+        """Mount a detached mount on the target of `entry`; raises SetupError and SyscallError."""
+
+        def absent(directory: int, name: str, last: bool) -> None:
+            if number(kernel, directory) not in self.made:
+                raise _nowhere(entry, self.root)
+            kernel.make_place(directory, name, file=file and last)
+
+        place, point = kernel.walk(entry.target, absent)
+        try:
+            self._check(kernel, entry, point)
+            if kernel.is_directory(place) == file:
+                raise _unlike(entry, file=file)
+            kernel.attach(mount, place)
+        finally:
+            posix.close(place)
+        self._points.append(point)
+
+    def _check(self, kernel: "Kernel", entry: "Entry", point: str) -> None:
+        """Refuse to hide an earlier mount or the working directory; raises SetupError."""
+        leads = "" if point == entry.target else f", which leads to {point},"
+        here = kernel.directory()
+        for earlier in self._points:
+            if hides(point, absolute(here, earlier)):
+                raise SetupError(
+                    f"{entry}{leads} would hide what is mounted on {earlier}",
+                    stage=INIT,
+                    path=entry.target,
+                    hint=f"name the target as `realpath {entry.target}` shows it, and before what "
+                    "is mounted below it",
+                )
+        if self._stays and hides(point, here):
+            raise SetupError(
+                f"{entry}{leads} would hide the working directory, {here}",
+                stage=INIT,
+                path=entry.target,
+                hint=f"name a directory in the container where PROGRAM starts, by its whole path: "
+                f"{mark(f'--workdir {here}')}",
+            )
+
+
+def absolute(here: str, path: str) -> str:
+    """Return the absolute path, without symbolic links, of one that may be relative to `here`."""
+    found: list[str] = []
+    for word in (path if path.startswith("/") else f"{here}/{path}").split("/"):
+        if word == "..":
+            found = found[:-1]
+        elif word not in ("", "."):
+            found.append(word)
+    return "/" + "/".join(found)
+
+
+def _nowhere(entry: "Entry", root: str) -> SetupError:
+    """Return the error for a mount point that doesn't exist in a directory of the host.
+
+    `root` is where our root lies on the host.
+    """
+    kind = "file or directory" if isinstance(entry, Bind) else "directory"
+    return SetupError(
+        f"{entry.task}: there is no {entry.target} to mount on",
+        stage=INIT,
+        path=entry.target,
+        hint=f"nothing is made in the host's own directories: make the {kind} "
+        f"{root}{entry.target} first, or mount a tmpfs above it, in which mount points are made",
+    )
+
+
+def _unlike(entry: "Entry", *, file: bool) -> SetupError:
+    """Return the error for a file that would be mounted on a directory, or the reverse."""
+    names = ("a file", "a directory") if file else ("a directory", "a file")
+    return SetupError(
+        f"{entry.task}: {names[0]} can't be mounted on {names[1]}",
+        stage=INIT,
+        path=entry.target,
+        hint=f"name {names[0]} as the target, which may be empty",
+    )
