@@ -15,7 +15,7 @@ TMPFS_FLAGS = linux.MS_NOSUID | linux.MS_NODEV
 """The flags of every tmpfs that is mounted for the program."""
 
 
-def _options(tmpfs: Tmpfs) -> dict[str, str]:
+def _options(tmpfs: "Tmpfs") -> dict[str, str]:
     """Return the options of a file system, tmpfs(5)."""
     return {
         "source": "tmpfs",
