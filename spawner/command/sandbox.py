@@ -116,6 +116,8 @@ def widen(
         found.setdefault("hostname", HOST_NAME)
     found["cap_drop"] = [frozenset({ALL}), *values.get("cap_drop", ())]
     found["no_new_privs"] = True
+    if any("user" in kinds for kinds in found["unshare"]):
+        found["disable_userns"] = True
     found["rlimit"] = [*_limits(values.get("rlimit", ())), *values.get("rlimit", ())]
     found.setdefault("pass_fds", [()])
     if not values.get("keep_env"):

@@ -29,7 +29,9 @@ HOME = "/home/sandbox"
 @pytest.fixture
 def sandboxes() -> None:
     """Skip where there's no user namespace, which root makes for other ids."""
-    require("root" if os.geteuid() == 0 else "userns")
+    require("userns")
+    if os.geteuid() == 0:
+        require("root")
 
 
 def sandbox(*words: Word, **how: Any) -> Ended:
@@ -46,7 +48,7 @@ def inside(code: str, *options: Word, **how: Any) -> Any:
 # What a hostile program tries
 
 TRIES = r"""
-import errno, json, os, socket, stat, sys
+import ctypes, errno, json, os, socket, stat, sys
 found = {}
 
 def tried(name, do, *arguments):
@@ -103,6 +105,12 @@ for top, _, names in os.walk("/dev"):
         if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             devices[f"{top}/{name}"] = (os.major(status.st_rdev), os.minor(status.st_rdev))
 found["devices"] = devices
+libc = ctypes.CDLL(None, use_errno=True)
+def unshare(kind):
+    if libc.unshare(kind):
+        raise OSError(ctypes.get_errno(), "unshare")
+tried("namespace", unshare, 0x10000000)
+tried("mounts", unshare, 0x20000)
 tried("mknod", os.mknod, "/tmp/disk", 0o60600, os.makedev(8, 0))
 tried("metadata", connect, socket.AF_INET, "169.254.169.254", 80)
 tried("loopback", connect, socket.AF_INET, "127.0.0.1", given["port"])
@@ -196,6 +204,8 @@ def test_a_hostile_program_reaches_nothing(tries: dict[str, Any]) -> None:
     assert tries["interfaces"] == ["lo"]
     # Rights
     assert tries["capabilities"] is True
+    assert tries["namespace"] == "ENOSPC"
+    assert tries["mounts"] == "EPERM"
     assert tries["no new privileges"] == "1"
     assert 0 not in tries["ids"]
     # What it holds, and how much it can take

@@ -23,6 +23,8 @@ from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
 from spawner.spec import Spec
 
+RIGHTS = Rights(cap_drop="all", no_new_privs=True, disable_userns=True)
+
 
 def specified(*words: str, user: int = 1000) -> Spec:
     values, program = cmdline.parse(run.TABLE, ["--sandbox", *words, "--", "true"])
@@ -38,7 +40,7 @@ def entries(*words: str) -> list[mounts.Entry]:
 def test_the_whole() -> None:
     spec = specified()
     assert spec.namespaces.required == {*sandbox.NAMESPACES}
-    assert spec.wish(Rights) == Rights(cap_drop="all", no_new_privs=True)
+    assert spec.wish(Rights) == RIGHTS
     assert spec.wish(Identity) == Identity(map_user=1000, map_group=1000)
     tree = spec.wish(Tree)
     assert tree is not None
@@ -122,7 +124,8 @@ def test_what_is_named_takes_the_place_of_the_presets() -> None:
     assert [(each.resource, each.soft) for each in limits.rlimits] == [("core", 0), ("nproc", 7)]
     spec = specified("--hostname", "x", "--workdir", "/y", "--env", "HOME=/z", "--cap-add", "chown")
     assert (spec.hostname, spec.workdir, dict(spec.environment)["HOME"]) == ("x", "/y", "/z")
-    assert spec.wish(Rights) == Rights(cap_drop="all", cap_add="chown", no_new_privs=True)
+    rights = Rights(cap_drop="all", cap_add="chown", no_new_privs=True, disable_userns=True)
+    assert spec.wish(Rights) == rights
     identity = specified("--map-user", "5").wish(Identity)
     assert identity is not None
     assert identity.map_user == 5
