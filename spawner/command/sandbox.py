@@ -118,7 +118,7 @@ def widen(
     found["no_new_privs"] = True
     if any("user" in kinds for kinds in found["unshare"]):
         found["disable_userns"] = True
-    found["rlimit"] = [*_limits(values.get("rlimit", ())), *values.get("rlimit", ())]
+    found["rlimit"] = [*_limits(values), *values.get("rlimit", ())]
     found.setdefault("pass_fds", [()])
     if not values.get("keep_env"):
         found["clearenv"] = True
@@ -265,11 +265,13 @@ def _place(entries: "Iterable[Entry]") -> str:
     return HOME
 
 
-def _limits(named: "Iterable[Rlimit]") -> "list[Rlimit]":
-    """Return the preset's limits for those resources that aren't named."""
+def _limits(values: "Mapping[str, Any]") -> "list[Rlimit]":
+    """Return the preset's limits for those resources of which nothing else is said."""
     import resource as numbers
 
-    taken = {each.resource for each in named}
+    taken = {each.resource for each in values.get("rlimit", ())}
+    if "pids_limit" in values:
+        taken.add("nproc")
     found = []
     for name, most in (("core", 0), ("nproc", PIDS)):
         _, hard = numbers.getrlimit(getattr(numbers, f"RLIMIT_{name.upper()}"))

@@ -2,6 +2,7 @@
 
 from spawner.errors import SpecError, mark
 from spawner.mount import mounts
+from spawner.mount.mounts import Bind
 from spawner.spec import Wish, check_text
 
 TYPE_CHECKING = False
@@ -52,8 +53,13 @@ class Tree(Wish):
 
     @property
     def places(self) -> "Iterable[str]":
-        """The targets of the binds, tmpfs and devices."""
-        return (each.target for each in self.entries)
+        """The targets of the binds, tmpfs and devices.
+
+        But not of what is bound on itself, which may be covered like the host's own.
+        """
+        for each in self.entries:
+            if not (isinstance(each, Bind) and each.source == each.target):
+                yield each.target
 
     @property
     def spreads(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from helpers.capabilities import require
+from helpers.networks import CARRIERS
 from helpers.programs import Word, python
 from helpers.pyspawn import pyspawn, refused, said, spawn
 from helpers.running import Ended, run
@@ -345,6 +346,19 @@ def test_a_network_that_is_shared_is_the_callers() -> None:
     names = [name for _, name in socket.if_nameindex()]
     assert inside(code, "--share", "net") == names
     assert inside(code, "--network", "host") == names
+
+
+@pytest.mark.parametrize("network", CARRIERS)
+def test_a_network_of_its_own_brings_a_name_server(network: str) -> None:
+    require(network, "tun")
+    code = """
+import json, socket
+with open("/etc/resolv.conf") as file:
+    server = file.readline().split()
+print(json.dumps([server, [name for _, name in socket.if_nameindex()]]))
+"""
+    server, names = inside(code, "--network", network)
+    assert (server[0], names[:1], len(names)) == ("nameserver", ["lo"], 2)
 
 
 def test_the_environment_may_be_kept() -> None:

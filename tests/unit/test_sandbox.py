@@ -122,6 +122,9 @@ def test_what_is_named_takes_the_place_of_the_presets() -> None:
     limits = specified("--rlimit", "nproc=7").wish(Limits)
     assert limits is not None
     assert [(each.resource, each.soft) for each in limits.rlimits] == [("core", 0), ("nproc", 7)]
+    limits = specified("--pids-limit", "7").wish(Limits)
+    assert limits is not None
+    assert [each.resource for each in limits.rlimits] == ["core"]
     spec = specified("--hostname", "x", "--workdir", "/y", "--env", "HOME=/z", "--cap-add", "chown")
     assert (spec.hostname, spec.workdir, dict(spec.environment)["HOME"]) == ("x", "/y", "/z")
     rights = Rights(cap_drop="all", cap_add="chown", no_new_privs=True, disable_userns=True)
