@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from spawner.mount.mounts import Bind as Bind
     from spawner.mount.mounts import Dev as Dev
     from spawner.mount.mounts import Mounts as Mounts
+    from spawner.mount.mounts import Overlay as Overlay
     from spawner.mount.mounts import Tmpfs as Tmpfs
     from spawner.net.network import Network as Network
     from spawner.net.network import Publish as Publish
@@ -59,6 +60,7 @@ __all__ = [
     "Mounts",
     "Namespaces",
     "Network",
+    "Overlay",
     "PlanStep",
     "Process",
     "Publish",
@@ -85,7 +87,7 @@ _HOMES = {
     "spawner.ids.idmap": ("Extent", "IdMap"),
     "spawner.api.joined": ("JoinedProcess", "join"),
     "spawner.limit.limits": ("Limits",),
-    "spawner.mount.mounts": ("Bind", "Dev", "Mounts", "Tmpfs"),
+    "spawner.mount.mounts": ("Bind", "Dev", "Mounts", "Overlay", "Tmpfs"),
     "spawner.net.network": ("Network", "Publish"),
     "spawner.rights.rights": ("Rights",),
     "spawner.api.process": (

@@ -59,6 +59,7 @@ OPEN_TREE_CLONE = 1
 MOVE_MOUNT_F_EMPTY_PATH = 4
 MOVE_MOUNT_T_EMPTY_PATH = 64
 FSOPEN_CLOEXEC = 1
+FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 FSMOUNT_CLOEXEC = 1
@@ -570,16 +571,18 @@ class Kernel:
         name = "mount_setattr"
         call(name, _CALLS[name], mount, b"", AT_EMPTY_PATH | AT_RECURSIVE, wanted, len(wanted))
 
-    def make_file_system(self, kind: str, options: "Mapping[str, str]", flags: int) -> int:
+    def make_file_system(self, kind: str, options: "Mapping[str, str | None]", flags: int) -> int:
         """Return a descriptor of a new file system; it's mounted nowhere yet.
 
+        An option that is None is a word by itself.
         See fsopen(2), fsconfig(2), fsmount(2) and, for the options, tmpfs(5) and mount(8).
         """
         context = call("fsopen", _CALLS["fsopen"], encode(kind), FSOPEN_CLOEXEC)
         try:
             for name, value in options.items():
-                words = (encode(name), encode(value))
-                call("fsconfig", _CALLS["fsconfig"], context, FSCONFIG_SET_STRING, *words, 0)
+                how = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
+                words = (encode(name), None if value is None else encode(value))
+                call("fsconfig", _CALLS["fsconfig"], context, how, *words, 0)
             create = FSCONFIG_CMD_CREATE
             call("fsconfig", _CALLS["fsconfig"], context, create, None, None, 0)
             return call("fsmount", _CALLS["fsmount"], context, FSMOUNT_CLOEXEC, flags)

@@ -15,6 +15,12 @@ _INSIDE = "make it in the container: `sh -c 'COMMAND && exec PROGRAM'`"
 
 _BIND = "--bind SRC DST, or --ro-bind SRC DST to have it read-only"
 
+OVERLAY = (
+    "--overlay DST keeps what is changed in DST in memory; to show another directory there, bind "
+    "it first: --ro-bind SRC DST --overlay DST"
+)
+"""The hint for bwrap's overlays: `--overlay-src SRC --overlay RWSRC WORKDIR DEST`."""
+
 _CAPABILITIES = "use --cap-drop CAP,... and --cap-add CAP,..., which change all sets"
 
 _PYINIT = {
@@ -103,6 +109,8 @@ RUN: "Mapping[str, str]" = {
     "--volume": f"use {_BIND}",
     "--size": "use --tmpfs DST:size=SIZE",
     **dict.fromkeys(("--bind-fd", "--ro-bind-fd"), f"name the path of what is bound: {_BIND}"),
+    **dict.fromkeys(("--overlay-src", "--tmp-overlay"), OVERLAY),
+    "--ro-overlay": "one directory is shown by --ro-bind SRC DST; layers of several aren't made",
     "--proc": "proc is mounted on /proc anyway; --mount-proc=DIR mounts it elsewhere",
     "--as-pid-1": f"PROGRAM is PID 1 unless there's --init: {_NO_NEED}",
     "--userns": "use --user, or --map-current-user for podman's keep-id",

@@ -32,6 +32,8 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     option = before[-1]
     if not program[1:]:  # behind a value there would be the program
         return found
+    if before[-2:-1] == ["--overlay"] and "/" in word and "/" in program[1]:
+        return foreign.OVERLAY
     otherwise = foreign.TAKEN.get(option)
     # Not for what may be the name of a program, mistyped.
     if otherwise and (word[:1].isdigit() or ":" in word or "," in word):

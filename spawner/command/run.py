@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Extent
     from spawner.ids.names import User
     from spawner.limit.limits import Rlimit
-    from spawner.mount.mounts import Bind, Dev, Tmpfs
+    from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
     from spawner.spec import Wish
 
 USAGE = """\
@@ -281,6 +281,12 @@ def _tmpfs(word: str) -> "Tmpfs":
     return mounts.tmpfs(word)
 
 
+def _overlay(word: str) -> "Overlay":
+    from spawner.mount import mounts
+
+    return mounts.overlay(word)
+
+
 MOUNTS = (
     Option(
         "propagation",
@@ -317,6 +323,14 @@ MOUNTS = (
         into="mounts",
         help="Mount an empty file system in memory on DST, of 256M at most, or SIZE. Repeatable. "
         "One on / comes first, and becomes the root: only what is mounted is in it.",
+    ),
+    Option(
+        "overlay",
+        metavar="DST[:size=SIZE]",
+        convert=_overlay,
+        into="mounts",
+        help="Let PROGRAM change what the directory DST holds (/ for all of --rootfs), and keep "
+        "that in memory, of 256M at most, or SIZE, while the directory stays as it is. Repeatable.",
     ),
     Option(
         "dev",

@@ -53,7 +53,7 @@ def copy_mounts(kernel: "Kernel", what: str, path: str, held: int, flags: int) -
                 hint="let nobody else rename it while pyspawn starts, or name what a link of "
                 "/proc stands for",
             )
-        copy = _clone(kernel, what, path, place)
+        copy = clone_mounts(kernel, what, path, place)
     finally:
         posix.close(place)
     try:
@@ -65,7 +65,7 @@ def copy_mounts(kernel: "Kernel", what: str, path: str, held: int, flags: int) -
     return Copy(copy, flags, has_flags=True)
 
 
-def _clone(kernel: "Kernel", what: str, path: str, place: int) -> int:
+def clone_mounts(kernel: "Kernel", what: str, path: str, place: int) -> int:
     """Return a copy of the mounts of an open source; raises SetupError and SyscallError."""
     try:
         return kernel.clone_tree(place)

@@ -16,7 +16,7 @@ from spawner.errors import INIT, SetupError, mark
 from spawner.host import paths, proc  # noqa: F401
 from spawner.mount.copies import Copy
 from spawner.mount.flags import check_flags, number
-from spawner.mount.mounts import Bind, hides
+from spawner.mount.mounts import Bind, Overlay, hides
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,15 +29,20 @@ if TYPE_CHECKING:
 class Ground:
     """What the init has mounted so far.
 
-    `points` are where something is mounted already, which isn't to be hidden. The program `stays`
-    in the working directory, if it doesn't go to one with a whole path. `root` is where our root
+    `points` are where something is mounted already, which isn't to be hidden, and `targets` are
+    where more will be. The program `stays` in the working directory, if it doesn't go to one with a
+    whole path. `root` is where our root
     lies on the host, and `proc` an open /proc, where it isn't that of our root. `made` has the
     numbers of the mounts in which mount points are made.
     """
 
-    def __init__(self, points: "Iterable[str]", *, stays: bool) -> None:
+    def __init__(
+        self, points: "Iterable[str]", targets: "Iterable[str]" = (), *, stays: bool
+    ) -> None:
         self._points = list(points)
-        self._stays = stays
+        self._bound: set[str] = set()
+        self.targets = [*self._points, *targets]
+        self.stays = stays
         self.made: set[str] = set()
         self.root = ""
         self.proc: int | None = None
@@ -53,7 +58,8 @@ class Ground:
 
     def mount_copy(self, kernel: "Kernel", entry: "Entry", copy: Copy) -> None:
         """Mount a copy on the target of `entry`; raises SetupError and SyscallError."""
-        self.attach(kernel, entry, copy.mount, file=not kernel.is_directory(copy.mount))
+        point = self.attach(kernel, entry, copy.mount, file=not kernel.is_directory(copy.mount))
+        self._bound.add(point)
         copy.finish(kernel, entry.task, self.proc)
 
     def mount(
@@ -68,8 +74,29 @@ class Ground:
         finally:
             posix.close(new)
 
-    def attach(self, kernel: "Kernel", entry: "Entry", mount: int, *, file: bool) -> None:
-        """Mount a detached mount on the target of `entry`; raises SetupError and SyscallError."""
+    def attach(self, kernel: "Kernel", entry: "Entry", mount: int, *, file: bool) -> str:
+        """Mount a detached mount on the target of `entry`; return where that leads.
+
+        Raises SetupError and SyscallError.
+        """
+        place, point = self.reach(kernel, entry, file=file)
+        try:
+            kernel.attach(mount, place)
+        finally:
+            posix.close(place)
+        self.note(point)
+        return point
+
+    def note(self, point: str) -> None:
+        """Remember that something is mounted on a path, which has no links."""
+        self._points.append(point)
+        self._bound.discard(point)
+
+    def reach(self, kernel: "Kernel", entry: "Entry", *, file: bool) -> tuple[int, str]:
+        """Return a descriptor of the target of `entry`, and its path without links.
+
+        Raises SetupError and SyscallError.
+        """
 
         def absent(directory: int, name: str, last: bool) -> None:
             if number(kernel, directory) not in self.made:
@@ -79,19 +106,20 @@ class Ground:
         place, point = kernel.walk(entry.target, absent)
         try:
             self._check(kernel, entry, point)
-            if kernel.is_directory(place) == file:
-                raise _unlike(entry, file=file)
-            kernel.attach(mount, place)
-        finally:
+            _check_kind(kernel, entry, place, file=file)
+        except BaseException:
             posix.close(place)
-        self._points.append(point)
+            raise
+        return place, point
 
     def _check(self, kernel: "Kernel", entry: "Entry", point: str) -> None:
         """Refuse to hide an earlier mount or the working directory; raises SetupError."""
         leads = "" if point == entry.target else f", which leads to {point},"
         here = kernel.directory()
+        over = isinstance(entry, Overlay)
+        spared = self._bound & {point} if over else set()
         for earlier in self._points:
-            if hides(point, absolute(here, earlier)):
+            if earlier not in spared and hides(point, absolute(here, earlier)):
                 raise SetupError(
                     f"{entry}{leads} would hide what is mounted on {earlier}",
                     stage=INIT,
@@ -99,7 +127,7 @@ class Ground:
                     hint=f"name the target as `realpath {entry.target}` shows it, and before what "
                     "is mounted below it",
                 )
-        if self._stays and hides(point, here):
+        if self.stays and not over and hides(point, here):
             raise SetupError(
                 f"{entry}{leads} would hide the working directory, {here}",
                 stage=INIT,
@@ -135,10 +163,12 @@ def _nowhere(entry: "Entry", root: str) -> SetupError:
     )
 
 
-def _unlike(entry: "Entry", *, file: bool) -> SetupError:
-    """Return the error for a file that would be mounted on a directory, or the reverse."""
+def _check_kind(kernel: "Kernel", entry: "Entry", place: int, *, file: bool) -> None:
+    """Refuse to mount a file on a directory, or the reverse; raises SetupError."""
+    if kernel.is_directory(place) != file:
+        return
     names = ("a file", "a directory") if file else ("a directory", "a file")
-    return SetupError(
+    raise SetupError(
         f"{entry.task}: {names[0]} can't be mounted on {names[1]}",
         stage=INIT,
         path=entry.target,

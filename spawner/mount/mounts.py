@@ -1,4 +1,4 @@
-"""Binds, tmpfs and devices that are mounted in a container, as values that check themselves.
+"""What is mounted in a container, such as binds and tmpfs, as values that check themselves.
 
 They are made in their order, the outer before what lies in it. What a mount would hide of an
 earlier one is no use to anybody, and was meant otherwise: it is refused.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Path: TypeAlias = str | PathLike[str]
-    Entry: TypeAlias = "Bind | Tmpfs | Dev"
+    Entry: TypeAlias = "Bind | Tmpfs | Dev | Overlay"
 
 TMPFS_SIZE = 256 << 20
 """The default size of a tmpfs, in bytes; the kernel's own is half of the memory."""
@@ -138,7 +138,7 @@ class Tmpfs(Frozen):
     @property
     def files(self) -> int:
         """The most files and directories that the tmpfs can hold."""
-        return max(self.size // _BYTES_A_FILE, _LEAST_FILES)
+        return most_files(self.size)
 
 
 class Dev(Frozen):
@@ -171,8 +171,45 @@ class Dev(Frozen):
         return (self.target,)
 
 
+class Overlay(Frozen):
+    """A directory that can be written, while the files that are there stay as they are.
+
+    `target` is an absolute path in the container, of a directory of the host's, of the root or of
+    an earlier Bind; "/" is a root of its own. What changes is kept in memory, of at most `size`
+    bytes, and gone with the container. Set-user-ID bits have no effect there, but in a root.
+
+    Raises SpecError.
+    """
+
+    target: str
+    size: int
+
+    def __init__(self, target: "Path", *, size: "int | str" = TMPFS_SIZE) -> None:
+        self._set(target=_target(target, root=True), size=_size(size, "an overlay"))
+
+    def __str__(self) -> str:
+        return f"the overlay on {self.target}"
+
+    @property
+    def task(self) -> str:
+        """What is done, as an imperative."""
+        return f"lay an overlay of at most {shown(self.size)} over {self.target}"
+
+    option = "overlay"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The value of the option."""
+        return (f"{self.target}:size={self.size}",)
+
+    @property
+    def files(self) -> int:
+        """The most files and directories that can be changed or made."""
+        return most_files(self.size)
+
+
 class Mounts(Frozen):
-    """The mounts of a container, each a Bind, a Tmpfs or a Dev, made in their order.
+    """The mounts of a container, each a Bind, Tmpfs, Dev or Overlay, made in their order.
 
     `root` is a directory of the host's that becomes the root directory, None for the host's own
     root, or for a Tmpfs on `/`, which comes first; `read_only` makes the root so: that of the
@@ -202,8 +239,8 @@ class Mounts(Frozen):
 
     def _check(self) -> None:
         for each in self.entries:
-            if not isinstance(each, (Bind, Tmpfs, Dev)):
-                raise TypeError(f"Mounts holds a Bind, a Tmpfs or a Dev each, not {each!r}")
+            if not isinstance(each, (Bind, Tmpfs, Dev, Overlay)):
+                raise TypeError(f"Mounts holds a Bind, Tmpfs, Dev or Overlay each, not {each!r}")
         check_order(self.entries)
         check_root(self.root, self.entries, read_only=self.read_only)
 
@@ -219,9 +256,22 @@ def empty_root(entries: "Sequence[Entry]") -> Tmpfs | None:
     return first if isinstance(first, Tmpfs) and first.is_root else None
 
 
+def most_files(size: int) -> int:
+    """Return the most files that a file system in memory of `size` bytes may hold."""
+    return max(size // _BYTES_A_FILE, _LEAST_FILES)
+
+
+def root_overlay(entries: "Iterable[Entry]") -> Overlay | None:
+    """Return the overlay over the root directory, or None."""
+    overlays = (each for each in entries if isinstance(each, Overlay))
+    return next((each for each in overlays if each.target == ROOT), None)
+
+
 def check_root(root: str | None, entries: "Sequence[Entry]", *, read_only: bool) -> None:
     """Raise SpecError for a root that makes no sense."""
     empty = empty_root(entries)
+    if root_overlay(entries) is not None:
+        _check_root_overlay(root, read_only=read_only)
     if root is not None:
         check_text("the root", root)
         if not root:
@@ -238,6 +288,16 @@ def check_root(root: str | None, entries: "Sequence[Entry]", *, read_only: bool)
         )
 
 
+def _check_root_overlay(root: str | None, *, read_only: bool) -> None:
+    if root is None:
+        raise SpecError("the overlay on / is for a root of its own", f"add {mark('--rootfs DIR')}")
+    if read_only:
+        raise SpecError(
+            f"the root {root} can't be both read-only and under an overlay",
+            f"nothing is written to {root} with an overlay: leave out {mark('--read-only')}",
+        )
+
+
 def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
     """Raise SpecError for a mount that would hide an earlier one.
 
@@ -246,15 +306,17 @@ def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
     earlier = {"/proc": "the container's /proc"}
     if proc is not None:
         earlier[normal(proc)] = f"the proc on {proc}"
+    bound: set[str] = set()
     for number, each in enumerate(entries):
-        if each.target == ROOT:
+        if isinstance(each, Tmpfs) and each.is_root:
             if number:
                 raise SpecError(
                     f"{each} becomes the root directory, and would hide what is mounted earlier",
                     f"name {mark('--tmpfs /')} before all other mounts",
                 )
             continue
-        found = next((point for point in earlier if hides(each.target, point)), None)
+        spared = _spared(each, {*earlier}, bound)
+        found = next((at for at in earlier if at not in spared and hides(each.target, at)), None)
         if found is not None:
             raise SpecError(
                 f"{each} would hide {earlier[found]}",
@@ -265,6 +327,19 @@ def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
                 else "mount below another directory, or on each directory that is meant",
             )
         earlier[each.target] = str(each)
+        bound.discard(each.target)
+        if isinstance(each, Bind):
+            bound.add(each.target)
+
+
+def _spared(each: "Entry", earlier: set[str], bound: set[str]) -> set[str]:
+    """Return the earlier mounts that an overlay doesn't hide.
+
+    That of the root is made before all others, wherever it's named, and a bind shows through.
+    """
+    if not isinstance(each, Overlay):
+        return set()
+    return earlier - {ROOT} if each.target == ROOT else {each.target} & bound
 
 
 def hides(point: str, earlier: str) -> bool:
@@ -286,11 +361,9 @@ def bind(option: str, source: str, target: str) -> Bind:
             f"{source!r} is one word, and source and target are two: --{option} {first} {second}"
         )
     kind = option.removesuffix(_TRY)
-    if target == "." or target.startswith("./"):
-        target = f"{posix.getcwd().rstrip('/')}/{target}"
     return Bind(
         source,
-        target,
+        _from_here(target),
         read_only=kind == "ro-bind",
         devices=kind == "dev-bind",
         missing_ok=kind != option,
@@ -299,13 +372,33 @@ def bind(option: str, source: str, target: str) -> Bind:
 
 def tmpfs(word: str) -> Tmpfs:
     """Return the Tmpfs for `DST[:size=SIZE]`; raises SpecError."""
+    target, size = _sized(word, "a tmpfs")
+    return Tmpfs(target) if size is None else Tmpfs(target, size=size)
+
+
+def overlay(word: str) -> Overlay:
+    """Return the Overlay for `DST[:size=SIZE]`; raises SpecError."""
+    target, size = _sized(word, "an overlay")
+    target = _from_here(target)
+    return Overlay(target) if size is None else Overlay(target, size=size)
+
+
+def _from_here(target: str) -> str:
+    """Return a target, of which `.` is the working directory."""
+    if target == "." or target.startswith("./"):
+        return f"{posix.getcwd().rstrip('/')}/{target}"
+    return target
+
+
+def _sized(word: str, what: str) -> tuple[str, str | None]:
+    """Return the target and the size in `DST[:size=SIZE]`; raises SpecError."""
     target, colon, more = word.rpartition(":")
     if not colon or "/" in more:
-        return Tmpfs(word)
+        return word, None
     name, equals, size = more.partition("=")
     if name != "size" or not equals:
-        raise SpecError(f"{more!r} is not size=SIZE, which is all that can be said of a tmpfs")
-    return Tmpfs(target, size=size)
+        raise SpecError(f"{more!r} is not size=SIZE, which is all that can be said of {what}")
+    return target, size
 
 
 def shown(size: int) -> str:
@@ -351,15 +444,15 @@ def _target(path: "Path", *, root: bool = False) -> str:
     return normal(found)
 
 
-def _size(given: "int | str") -> int:
-    """Return the size of a tmpfs in bytes; raises SpecError."""
+def _size(given: "int | str", what: str = "a tmpfs") -> int:
+    """Return a size in bytes; raises SpecError."""
     if isinstance(given, str):
         try:
             given = cmdline.size(given)
         except ValueError as error:
-            raise SpecError(f"the size of a tmpfs: {error}") from None
+            raise SpecError(f"the size of {what}: {error}") from None
     if isinstance(given, bool) or not isinstance(given, int):
-        raise TypeError(f"the size of a tmpfs is a number of bytes, or text, not {given!r}")
+        raise TypeError(f"the size of {what} is a number of bytes, or text, not {given!r}")
     if not 0 < given <= _LARGEST:  # the kernel takes 0 for no bound, tmpfs(5)
-        raise SpecError(f"the size of a tmpfs can't be {given} bytes")
+        raise SpecError(f"the size of {what} can't be {given} bytes")
     return given

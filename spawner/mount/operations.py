@@ -16,7 +16,7 @@ from spawner.mount.copies import copy_mounts
 from spawner.mount.flags import check_flags, names, number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
-from spawner.mount.mounts import Bind, Dev, Tmpfs
+from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
 from spawner.spec import Frozen
 from spawner.steps import Step
 
@@ -67,6 +67,10 @@ def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
             from spawner.mount import dev
 
             yield dev.make(ground, each)
+        elif isinstance(each, Overlay):
+            from spawner.mount import overlay
+
+            yield overlay.make(ground, each)
         else:
             yield _bind(ground, each) if isinstance(each, Bind) else _tmpfs(ground, each)
 

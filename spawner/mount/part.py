@@ -5,7 +5,7 @@ from errno import ENOENT
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
-from spawner.mount.mounts import Bind, Dev, empty_root
+from spawner.mount.mounts import Bind, Dev, empty_root, root_overlay
 from spawner.steps import MOUNTS, PLACE, Part, attempt, failed
 
 TYPE_CHECKING = False
@@ -33,7 +33,8 @@ class Mounts(Part):
     def __init__(self, tree: "Tree", spec: "Spec") -> None:
         self._tree = tree
         self._spec = spec
-        self._entries = list(tree.entries)
+        self._overlay = root_overlay(tree.entries)
+        self._entries = [each for each in tree.entries if each is not self._overlay]
         self._held: list[int] = []
         self._sources: list[Source] = []
         self._root: Root | None = None
@@ -103,7 +104,7 @@ class Mounts(Part):
 
         what = f"open the root {path}"
         held = self._open(kernel, path, what)
-        self._root = Root(path, self._tree.read_only, held)
+        self._root = Root(path, self._tree.read_only, held, self._overlay)
         if not attempt(LAUNCHER, what, lambda: kernel.is_directory(held)):
             raise SetupError(
                 f"the root {path} isn't a directory",

@@ -16,13 +16,14 @@ from spawner.mount.copies import copy_mounts
 from spawner.mount.flags import check_flags, names, number
 from spawner.mount.ground import Ground, absolute
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
+from spawner.mount.mounts import shown
 from spawner.spec import Frozen
 from spawner.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.linux import Kernel
-    from spawner.mount.mounts import Tmpfs
+    from spawner.mount.mounts import Overlay, Tmpfs
 
 
 class Root(Frozen):
@@ -31,6 +32,7 @@ class Root(Frozen):
     path: str
     read_only: bool
     held: int
+    overlay: "Overlay | None" = None
 
     @property
     def flags(self) -> int:
@@ -38,7 +40,10 @@ class Root(Frozen):
         return linux.MS_NODEV | (linux.MS_RDONLY if self.read_only else 0)
 
     def __str__(self) -> str:
-        return f"make {self.path} the root directory" + (", read-only" if self.read_only else "")
+        how = ", read-only" if self.read_only else ""
+        if self.overlay is not None:
+            how = f", under an overlay of at most {shown(self.overlay.size)}"
+        return f"make {self.path} the root directory{how}"
 
 
 class Change:
@@ -49,7 +54,9 @@ class Change:
         self._old = -1
 
     def enter(self, root: Root) -> Step:
-        """Make a directory the root."""
+        """Make a directory, or an overlay over it, the root."""
+        if root.overlay is not None:
+            return self._enter_overlay(root, root.overlay)
         flags = names(root.flags)
         return Step(
             INIT,
@@ -62,6 +69,39 @@ class Change:
             'fchdir(TREE), pivot_root(".", ".")',
             lambda kernel, _: self._enter(kernel, root),
             topic="change-root",
+            needs=("mount",),
+        )
+
+    def _enter_overlay(self, root: Root, overlay: "Overlay") -> Step:
+        """Make an overlay over a directory the root."""
+        from spawner.mount.overlay import CALLS, Layers
+
+        def act(kernel: "Kernel", _: str) -> None:
+            self._ground.root = root.path.rstrip("/")
+            self._begin(kernel)
+            place = kernel.open_source(root.path)
+            copy = copy_mounts(kernel, str(root), root.path, root.held, root.flags)
+            try:
+                layers = Layers(self._ground, overlay, str(root), root.path, place, copy.mount)
+                new = layers.mount(kernel, root.flags)
+            finally:
+                posix.close(copy.mount)
+                posix.close(place)
+            try:
+                _change(kernel, str(root), root.path, new)
+            finally:
+                posix.close(new)
+
+        return Step(
+            INIT,
+            str(root),
+            f'open_tree(open("{root.path}", O_PATH), "", '
+            "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
+            f'{CALLS}, move_mount(OVERLAY, "", open("{root.path}", O_PATH), "", '
+            "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH), "
+            'fchdir(OVERLAY), pivot_root(".", ".")',
+            act,
+            topic="change-root-overlay",
             needs=("mount",),
         )
 

@@ -53,7 +53,10 @@ def inside(
     from spawner.mount import operations
     from spawner.mount.ground import Ground
 
-    ground = Ground({"/proc", tree.mount_proc or "/proc"}, stays=stays)
+    entries = list(entries)
+    ground = Ground(
+        {"/proc", tree.mount_proc or "/proc"}, [each.target for each in entries], stays=stays
+    )
     yield from operations.prepare(ground, sources)
     yield from _copy_devices(ground, devices)
     empty = empty_root(tree.entries)

@@ -456,6 +456,14 @@ TEXTS = {
         "After the last mount, since mount points are made in the root until then.",
         "mount(2), proc_pid_mountinfo(5)",
     ),
+    "change-root-overlay": Text(
+        "An overlay is laid over a copy of the directory's mount, and becomes the root of this "
+        "mount namespace: what changes there is kept in memory. The old root is mounted over it "
+        "for the time being.",
+        "After the sources of binds are copied, which are paths of the old root, and before all "
+        "that is mounted on paths of the new.",
+        "pivot_root(2), mount(8), fsopen(2), fsconfig(2), move_mount(2)",
+    ),
     "leave-old-root": Text(
         "The old root goes, with all that is mounted below: no path leads to the files of the host "
         "any more, but to what was bound.",
@@ -477,6 +485,14 @@ TEXTS = {
         "In the order that was asked for. Bound, not made, since a user namespace can't make "
         "devices.",
         "null(4), random(4), tty(4), pts(4), shm_overview(7), move_mount(2)",
+    ),
+    "mount-overlay": Text(
+        "An overlay covers the directory and shows what it holds. What changes is kept in a file "
+        "system in memory, and the directory itself stays as it is. A program that starts below "
+        "it goes to the same directory in the overlay.",
+        "In the order that was asked for: it may lie over an earlier bind. What is mounted below "
+        "the directory can't be seen through an overlay, and is mounted again later, or refused.",
+        "mount(8), fsopen(2), fsconfig(2), fsmount(2), move_mount(2)",
     ),
     "mount-tmpfs": Text(
         "A new, empty file system in memory covers the target, which is opened part by part. Its "

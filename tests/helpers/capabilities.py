@@ -5,6 +5,7 @@ A probe returns None when the capability is there, else what is missing, in word
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -215,6 +216,17 @@ def _sysctls() -> str | None:
     return "/proc/sys is mounted read-only" if read_only else None
 
 
+def _overlay() -> str | None:
+    """A kernel with overlays, which it may have to load first."""
+    if "\toverlay\n" in Path("/proc/filesystems").read_text():
+        return None
+    modules = Path("/lib/modules", os.uname().release, "modules.dep")
+    with contextlib.suppress(FileNotFoundError):
+        if "/overlay.ko" in modules.read_text():
+            return None
+    return "this kernel has no overlays"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "userns": _userns,
@@ -225,6 +237,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "subordinate-ids": _subordinate_ids,
     "tun": _tun,
     "fuse": _fuse,
+    "overlay": _overlay,
     "x86_64": _x86_64,
     "other-user": _other_user,
     "pids-cgroup": _pids_cgroup,

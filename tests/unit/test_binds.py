@@ -21,10 +21,10 @@ from spawner.command import run
 from spawner.errors import SetupError, SpecError, SyscallError, unmarked
 from spawner.host.paths import walk
 from spawner.host.proc import Mount
-from spawner.mount import flags, mounts
+from spawner.mount import flags, mounts, overlay
 from spawner.mount.dev import DEVICES
 from spawner.mount.ground import Ground, absolute
-from spawner.mount.mounts import Bind, Dev, Mounts, Tmpfs, hides
+from spawner.mount.mounts import Bind, Dev, Mounts, Overlay, Tmpfs, hides
 from spawner.mount.root import Change, Root
 from spawner.mount.tree import Tree
 from spawner.planning import find, plan
@@ -43,7 +43,8 @@ def entries(draw: st.DrawFn) -> mounts.Entry:
     if draw(st.integers(0, 4)) == 0:
         return Dev(target)
     if draw(st.booleans()):
-        return Tmpfs(target, size=draw(st.integers(1, 2**63 - 1)))
+        kind = draw(st.sampled_from([Tmpfs, Overlay]))
+        return kind(target, size=draw(st.integers(1, 2**63 - 1)))
     source = draw(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
     flags = draw(st.sampled_from([{}, {"read_only": True}, {"devices": True}]))
     return Bind(source, target, missing_ok=draw(st.booleans()), **flags)
@@ -63,17 +64,19 @@ def test_a_mount_that_hides_an_earlier_one_is_refused_and_no_other(
     wanted: list[mounts.Entry],
 ) -> None:
     """By a model: the places that can still be seen, as a set of paths."""
-    seen: set[str] = set()
+    seen: dict[str, mounts.Entry] = {}
     hidden = False
     for each in wanted:
-        hidden |= any(place == each.target or place.startswith(f"{each.target}/") for place in seen)
-        seen.add(each.target)
+        through = isinstance(each, Overlay) and isinstance(seen.get(each.target), Bind)
+        hidden |= each.target in seen and not through
+        hidden |= any(place.startswith(f"{each.target}/") for place in seen)
+        seen[each.target] = each
     if hidden:
         with pytest.raises(SpecError, match="would hide"):
             Mounts(wanted)
         return
     found = Mounts(wanted, root="/r", read_only=True)
-    names = {"Mounts": Mounts, "Bind": Bind, "Tmpfs": Tmpfs, "Dev": Dev}
+    names = {"Mounts": Mounts, "Bind": Bind, "Tmpfs": Tmpfs, "Dev": Dev, "Overlay": Overlay}
     assert eval(repr(found), names) == found
     assert hash(found) == hash(Mounts(wanted, root="/r", read_only=True))
 
@@ -107,6 +110,8 @@ def test_any_word_is_a_tmpfs_or_refused_with_words(word: str) -> None:
 )
 def test_words_of_a_tmpfs(word: str, target: str, size: int) -> None:
     assert mounts.tmpfs(word) == Tmpfs(target, size=size)
+    assert mounts.overlay(word) == Overlay(target, size=size)
+    assert mounts.overlay("/:size=1M") == Overlay("/", size="1M")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +129,27 @@ def test_words_of_a_tmpfs(word: str, target: str, size: int) -> None:
         (lambda: Mounts([Tmpfs("/")], root="/a"), "both make the root directory"),
         (lambda: Tree(entries=(Tmpfs("/"),), propagation="slave"), "the tmpfs on / can't be made"),
         (lambda: Tmpfs("/a\0"), "contains a NUL"),
+        (lambda: mounts.overlay("/a:rw"), "which is all that can be said of an overlay"),
+        (lambda: Overlay("/a", size="0"), "the size of an overlay can't be 0 bytes"),
+        (lambda: Overlay("a"), "is an absolute path in the container, not 'a'"),
+        (lambda: Mounts([Overlay("/proc")]), "the overlay on /proc would hide the container's /p"),
+        (lambda: Mounts([Overlay("/")]), "the overlay on / is for a root of its own"),
+        (
+            lambda: Mounts([Overlay("/")], root="/r", read_only=True),
+            "the root /r can't be both read-only and under an overlay",
+        ),
+        (
+            lambda: Mounts([Overlay("/"), Tmpfs("/a"), Overlay("/")], root="/r"),
+            "the overlay on / would hide the overlay on /",
+        ),
+        (
+            lambda: Mounts([Tmpfs("/a"), Overlay("/a")]),
+            "the overlay on /a would hide the tmpfs on /a",
+        ),
+        (
+            lambda: Mounts([Bind("x", "/a"), Overlay("/a"), Overlay("/a")]),
+            "the overlay on /a would hide the overlay on /a",
+        ),
         (lambda: Tmpfs("/a", size=-1), "can't be -1 bytes"),
         (lambda: Bind("", "/a"), "the source of a mount is an empty path"),
         (lambda: Bind("a", "b"), "is an absolute path"),
@@ -159,7 +185,7 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], message: str
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Mounts(["/a"]), "Mounts holds a Bind, a Tmpfs or a Dev each, not '/a'"),  # type: ignore[list-item]
+        (lambda: Mounts(["/a"]), "Mounts holds a Bind, Tmpfs, Dev or Overlay each"),  # type: ignore[list-item]
         (lambda: Bind(b"/a", "/b"), "text or a Path, not b'/a'"),  # type: ignore[arg-type]
         (lambda: Tmpfs("/a", size=1.5), "not 1.5"),  # type: ignore[arg-type]
         (lambda: Tmpfs("/a", size=True), "not True"),
@@ -272,6 +298,37 @@ def test_the_root_comes_after_the_sources_and_the_old_one_goes_last() -> None:
         "unmount the old root",
     ]
     parts[0].let_go()
+
+
+def test_the_overlay_of_the_root_is_the_roots_and_others_come_in_their_order() -> None:
+    more = (Bind("/s", "/s"), Overlay("/s"), Overlay("/", size=4096))
+    spec = make(*more, root="/r")
+    parts = find(Placing(), spec, CALLER)
+    planned = [each for each in plan(spec, CALLER, parts) if "mount" in each.needs]
+    assert [(each.what, each.topic) for each in planned][1:] == [
+        ("copy the mounts of /s", "copy-source"),
+        ("make /r the root directory, under an overlay of at most 4K", "change-root-overlay"),
+        ("mount proc on /proc", "mount-proc-on"),
+        ("bind /s on /s", "bind"),
+        ("lay an overlay of at most 256M over /s", "mount-overlay"),
+        ("unmount the old root", "leave-old-root"),
+    ]
+    parts[0].let_go()
+
+
+@pytest.mark.parametrize(
+    ("call", "reason", "trusted", "words"),
+    [
+        ("fsopen", errno.ENODEV, True, "`modprobe overlay`"),
+        ("fsconfig", errno.EINVAL, True, "`stat -f /a`"),
+        ("fsconfig", errno.EPERM, False, "since Linux 5.11"),
+        ("fsconfig", errno.EPERM, True, None),
+        ("fsmount", errno.EINVAL, True, None),
+    ],
+)
+def test_why_an_overlay_is_refused(call: str, reason: int, trusted: bool, words: str) -> None:
+    hint = overlay._hint(SyscallError(call, reason), "/a", trusted=trusted)
+    assert hint is None if words is None else words in str(hint)
 
 
 def test_a_source_that_is_not_there() -> None:

@@ -29,6 +29,12 @@ from spawner.spec import Spec, choose
         (["--net", "12", "id"], ["12", "id"], "`pyspawn exec 12 -- PROGRAM`"),
         (["--init", "/sbin/tini", "id"], ["/sbin/tini", "id"], ": --init=/sbin/tini"),
         (["--mount-proc", "/mnt", "id"], ["/mnt", "id"], ": --mount-proc=/mnt"),
+        (
+            ["--overlay", "/a", "/w", "/d", "id"],
+            ["/w", "/d", "id"],
+            ": --ro-bind SRC DST --overlay",
+        ),
+        (["--overlay", "/a", "/bin/id", "-u"], ["/bin/id", "-u"], None),
         (["exce", "7"], ["exce", "7"], "did you mean pyspawn exec?"),
         (["run", "zombie"], ["zombie"], "did you mean pyspawn zombies?"),
         (["help"], ["help"], "did you mean pyspawn --help?"),

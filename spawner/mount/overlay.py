@@ -1,0 +1,274 @@
+"""Lay a directory under a layer of its own, which takes all that changes.
+
+1. A file system in memory, the *room*, covers the directory for a moment. In it are the upper
+   layer, the directory in which the kernel prepares changes, and a copy of the mount of what lies
+   below. So no path of the host is a word of an overlay's options, where a colon, a comma or a
+   backslash would mean something else, and no other process can redirect one.
+2. The kernel shows of the lower directory what is in that mount, and not what is mounted further
+   below: what was covered there would come to light. That is refused, unless one of our own mounts
+   covers it again.
+3. The room goes, and the overlay keeps what it needs of it.
+
+See the kernel's Documentation/filesystems/overlayfs.rst. In a user namespace the layers' notes are
+attributes that begin with `user.` (Linux 5.11); `trusted.` is for who is root of the host.
+"""
+
+import errno
+import posix
+
+from spawner import linux
+from spawner.errors import INIT, SetupError, SyscallError
+from spawner.mount.copies import clone_mounts
+from spawner.mount.flags import below, check_flags, gone, number
+from spawner.mount.ground import Ground
+from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs
+from spawner.mount.mounts import Overlay, hides
+from spawner.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from spawner.host.proc import Mount
+    from spawner.linux import Kernel
+
+LOWER, UPPER, WORK = "lower", "upper", "work"
+
+_OPTIONS = {
+    "source": "overlay",
+    "lowerdir": LOWER,
+    "upperdir": UPPER,
+    "workdir": WORK,
+    "index": "off",
+    "metacopy": "off",
+    "redirect_dir": "nofollow",
+}
+"""The options, whatever a host's defaults for them are; the paths are those in the room."""
+
+_KEPT = {
+    "nosuid": linux.MS_NOSUID,
+    "nodev": linux.MS_NODEV,
+    "noexec": linux.MS_NOEXEC,
+    "nosymfollow": linux.MS_NOSYMFOLLOW,
+}
+"""The flags of the lower directory's mount that the overlay has, too, as proc_pid_mountinfo(5)."""
+
+CALLS = (
+    'fsmount(fsopen("tmpfs")), fsmount(fsopen("overlay"), '
+    '{"lowerdir": "lower", "upperdir": "upper", "workdir": "work"}, '
+    "MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV)"
+)
+"""The calls that make an overlay, as they're shown."""
+
+_ST_RDONLY = 1
+"""sys/statvfs.h."""
+
+
+class Layers:
+    """What an overlay is made of.
+
+    `what` says what is done, `path` names the directory on the host, and `place` is a descriptor of
+    it. `lower` is a copy of its mounts, mounted nowhere yet.
+    """
+
+    def __init__(
+        self, ground: Ground, overlay: Overlay, what: str, path: str, place: int, lower: int
+    ) -> None:
+        self._ground = ground
+        self._overlay = overlay
+        self._what = what
+        self._path = path.rstrip("/")
+        self._place = place
+        self._lower = lower
+
+    def mount(self, kernel: "Kernel", flags: int) -> int:
+        """Lay the overlay over the directory; return a descriptor of it.
+
+        It has `flags`, and those of the directory's mount, but for its being read-only. Mount
+        points are made in it. Raises SetupError and SyscallError.
+        """
+        here = kernel.open(".", posix.O_PATH | posix.O_DIRECTORY)
+        try:
+            room = make_tmpfs(kernel, self._overlay)
+            try:
+                mount, flags = self._make_in(kernel, room, here, flags)
+            finally:
+                posix.close(room)
+        finally:
+            posix.close(here)
+        try:
+            kernel.attach(mount, self._place)
+            check_flags(kernel, self._what, mount, flags, self._ground.proc)
+            self._ground.made.add(number(kernel, mount))
+        except BaseException:
+            posix.close(mount)
+            raise
+        return mount
+
+    def _make_in(self, kernel: "Kernel", room: int, here: int, flags: int) -> tuple[int, int]:
+        """Return a descriptor of the new overlay, mounted nowhere yet, and its flags."""
+        kernel.attach(room, self._place)
+        kernel.fchdir(room)
+        try:
+            return self._make(kernel, room, flags)
+        finally:
+            kernel.unmount(".")
+            kernel.fchdir(here)
+
+    def _make(self, kernel: "Kernel", room: int, flags: int) -> tuple[int, int]:
+        """Make the overlay; the room is the working directory."""
+        for name in (LOWER, UPPER, WORK):
+            kernel.make_place(room, name, file=False)
+        at = kernel.open(LOWER, posix.O_PATH | posix.O_DIRECTORY)
+        try:
+            kernel.attach(self._lower, at)
+        finally:
+            posix.close(at)
+        upper = kernel.open(UPPER, posix.O_RDONLY | posix.O_DIRECTORY)
+        try:
+            _make_alike(upper, self._lower)
+            trusted = _is_trusted(upper)
+        finally:
+            posix.close(upper)
+        mounts = kernel.mounts(self._ground.proc)
+        first, *others = below(mounts, number(kernel, self._lower))
+        self._check_below(first, others, trusted=trusted)
+        flags |= sum(flag for word, flag in _KEPT.items() if word in first.options)
+        mount = self._create(kernel, options(trusted=trusted), flags, trusted=trusted)
+        if posix.fstatvfs(mount).f_flag & _ST_RDONLY:
+            posix.close(mount)
+            raise SetupError(f"{self._what}: the kernel made it read-only", stage=INIT)
+        return mount, flags
+
+    def _check_below(self, first: "Mount", others: "Iterable[Mount]", *, trusted: bool) -> None:
+        """Refuse to hide what is mounted below the directory; raises SetupError."""
+        target = self._overlay.target
+        inner = [each for each in self._ground.targets if each != target and hides(target, each)]
+        for each in others:
+            rest = each.point.removeprefix(first.point)
+            within = target.rstrip("/") + rest
+            if trusted and any(hides(point, within) for point in inner):
+                continue
+            point = self._path + rest
+            raise SetupError(
+                f"{self._what}: what is mounted on {point} can't be seen through an overlay",
+                stage=INIT,
+                path=point,
+                hint=f"mount something on {within} after the overlay, or lay it over "
+                "directories in which nothing is mounted"
+                if trusted
+                else "a user namespace can have no overlay over a directory in which something is "
+                "mounted: lay it over other directories",
+            )
+
+    def _create(
+        self, kernel: "Kernel", words: dict[str, str | None], flags: int, *, trusted: bool
+    ) -> int:
+        try:
+            return kernel.make_file_system("overlay", words, flags)
+        except SyscallError as error:
+            raise SetupError(
+                self._what,
+                stage=INIT,
+                syscall=error.syscall,
+                errno=error.errno,
+                path=self._path,
+                hint=_hint(error, self._path or "/", trusted=trusted),
+            ) from None
+
+
+def make(ground: Ground, overlay: Overlay) -> Step:
+    """Lay an overlay over a directory in the container."""
+    return Step(
+        INIT,
+        overlay.task,
+        f'{CALLS}, move_mount(OVERLAY, "", open("{overlay.target}", O_PATH), "", '
+        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        lambda kernel, _: _lay(ground, kernel, overlay),
+        topic="mount-overlay",
+        needs=("mount",),
+    )
+
+
+def _lay(ground: Ground, kernel: "Kernel", overlay: Overlay) -> None:
+    """Lay an overlay over its target; raises SetupError and SyscallError."""
+    here = kernel.directory()
+    place, point = ground.reach(kernel, overlay, file=False)
+    try:
+        lower = clone_mounts(kernel, overlay.task, overlay.target, place)
+        try:
+            layers = Layers(ground, overlay, overlay.task, ground.root + point, place, lower)
+            new = layers.mount(kernel, TMPFS_FLAGS)
+        finally:
+            posix.close(lower)
+    finally:
+        posix.close(place)
+    ground.note(point)
+    try:
+        if ground.stays and hides(point, here):
+            _return(kernel, overlay, here, new)
+    finally:
+        posix.close(new)
+
+
+def _return(kernel: "Kernel", overlay: Overlay, here: str, mount: int) -> None:
+    """Go to the working directory again, through the overlay that has covered it."""
+    place, _ = kernel.walk(here, gone)
+    try:
+        if number(kernel, place) != number(kernel, mount):
+            raise SetupError(
+                f"{overlay.task}: the working directory {here} isn't in it", stage=INIT, path=here
+            )
+        kernel.fchdir(place)
+    finally:
+        posix.close(place)
+
+
+def options(*, trusted: bool) -> dict[str, str | None]:
+    """Return the options of an overlay; a None is a word by itself."""
+    return {**_OPTIONS} if trusted else {**_OPTIONS, "userxattr": None}
+
+
+def _hint(error: SyscallError, path: str, *, trusted: bool) -> str | None:
+    """Return what helps where the kernel refuses an overlay."""
+    if error.errno == errno.ENODEV:
+        return "this kernel has no overlays: as root, load them with `modprobe overlay`"
+    if error.syscall == "fsconfig" and error.errno == errno.EINVAL:
+        return (
+            f"the kernel takes no directory of this file system (`stat -f {path}`) for the lower "
+            "layer, such as one of an overlay over an overlay, or one that ignores upper and lower "
+            "case: copy it to another file system"
+        )
+    if error.errno == errno.EPERM and not trusted:
+        return "a user namespace can have an overlay since Linux 5.11: start pyspawn as root"
+    return None
+
+
+def _make_alike(upper: int, lower: int) -> None:
+    """Give the upper directory the owner and mode of the lower, which are those that are seen.
+
+    An owner who isn't mapped in our user namespace can't be had (EINVAL): then it's ours.
+    """
+    found = posix.fstat(lower)
+    try:
+        posix.chown(upper, found.st_uid, found.st_gid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise SyscallError("fchown", error.errno or 0) from None
+    try:
+        posix.chmod(upper, found.st_mode & 0o7777)
+    except OSError as error:
+        raise SyscallError("fchmod", error.errno or 0) from None
+
+
+def _is_trusted(upper: int) -> bool:
+    """Tell whether this process may write the `trusted.` attributes that an overlay needs."""
+    name = "trusted.pyspawn"
+    try:
+        posix.setxattr(upper, name, b"")
+        posix.removexattr(upper, name)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP):
+            return False
+        raise SyscallError("fsetxattr", error.errno or 0) from None
+    return True
