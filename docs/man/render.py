@@ -25,7 +25,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 import pyinit  # noqa: E402  the checkout's own, whose table this is
 from pyinit import options as pyinit_options  # noqa: E402
 from pyinit.cmdline import Option  # noqa: E402
-from spawner.command import exec, zombies  # noqa: E402
+from spawner.command import exec, signals, zombies  # noqa: E402
 from spawner.command import run as pyspawn_options  # noqa: E402
 
 Tables = dict[str, tuple[Option, ...]]
@@ -101,7 +101,12 @@ def render(template: str, tables: Tables, prefix: str) -> str:
 PAGES: dict[str, tuple[Tables, str]] = {
     "pyinit": ({"": pyinit_options.TABLE}, pyinit_options.PREFIX),
     "pyspawn": (
-        {"": pyspawn_options.TABLE, "exec": exec.OWN, "zombies": zombies.TABLE},
+        {
+            "": pyspawn_options.TABLE,
+            "exec": exec.OWN,
+            "zombies": zombies.TABLE,
+            "signals": signals.TABLE,
+        },
         "",
     ),
 }

@@ -43,14 +43,19 @@ def ask(words: list[str], found: "Caller", parent: int) -> Asked | int:
 
     `parent` is the process that started us.
     """
-    if words[:1] in (["zombies"], ["release"]):
+    if words[:1] in (["zombies"], ["signals"], ["release"]):
         show(b"pyspawn", list(map(encode, words)))
+    if words[:1] in (["zombies"], ["signals"]):
+        gc.enable()
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, found.mask)
     if words[:1] == ["zombies"]:
         from spawner.command import zombies
 
-        gc.enable()
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, found.mask)
         return zombies.main(words[1:])
+    if words[:1] == ["signals"]:
+        from spawner.command import signals
+
+        return signals.main(words[1:])
     if words[:1] == ["release"]:
         from spawner.command import release
 

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = ("run", "exec", "release", "zombies")
+_COMMANDS = ("run", "exec", "release", "zombies", "signals")
 
 
 def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = None) -> str | None:

@@ -22,6 +22,7 @@ Usage: pyspawn [run] [OPTIONS] [--] [PROGRAM [ARG...]]
        pyspawn exec TARGET [OPTIONS] [--] [PROGRAM [ARG...]]
        pyspawn release DIR
        pyspawn zombies [OPTIONS] [PID...]
+       pyspawn signals [OPTIONS] PID [SIGNAL...]
 
 Run PROGRAM, or your shell ($SHELL), in namespaces of its own: processes, mounts with a /proc of its
 own, IPC, host name and control groups are new, and so are users (you are root in the container)

@@ -16,7 +16,8 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyinit import OURS, cmdline, errno_text
+from pyinit import cmdline, errno_text
+from spawner.command import output
 from spawner.host import proc
 from spawner.why.evidence import shown
 
@@ -42,6 +43,8 @@ TABLE = (
     ),
     cmdline.Option("help", "h", help="Show this help and exit."),
 )
+
+_NAME = "zombies"
 
 _USAGE = """\
 Usage: pyspawn zombies [OPTIONS] [PID...]
@@ -250,50 +253,29 @@ def main(arguments: list[str]) -> int:
     try:
         values, words = cmdline.parse(TABLE, arguments)
         if "help" in values:
-            _print(1, cmdline.help_text(TABLE, _USAGE, _FOOTER))
+            output.write(1, cmdline.help_text(TABLE, _USAGE, _FOOTER))
             return 0
-        found = zombies(map(_pid, words), grace=values.get("grace", GRACE))
+        found = zombies(map(output.pid, words), grace=values.get("grace", GRACE))
     except cmdline.UsageError as error:
-        return _fail(str(error), error.hint or "see `pyspawn zombies --help`")
+        return output.fail(_NAME, str(error), error.hint or "see `pyspawn zombies --help`")
     except ProcessLookupError as error:
-        return _fail(f"there is no process {error.filename}", None)
+        return output.fail(_NAME, f"there is no process {error.filename}", None)
     except ImportError as error:
         hint = (
             "`pip install psutil` in pyspawn's virtual environment, or, where pyspawn runs with "
             "the system's Python, install the distribution's package (Debian: python3-psutil)"
         )
-        return _fail(str(error), hint)
+        return output.fail(_NAME, str(error), hint)
     except OSError as error:
-        return _fail(
+        return output.fail(
+            _NAME,
             f"{error.filename}: {errno_text(error.errno or 0)}",
             "reading processes requires a proc file system: mount -t proc proc /proc"
             if error.errno == errno.ENOENT
             else None,
         )
-    _print(1, _as_json(found) if "json" in values else _as_table(found))
+    output.write(1, _as_json(found) if "json" in values else _as_table(found))
     return 1 if found else 0
-
-
-def _pid(word: str) -> int:
-    if not (word.isascii() and word.isdigit()) or len(word) > 9:
-        raise cmdline.UsageError(f"{word!r} is not a process id")
-    return int(word)
-
-
-def _fail(message: str, hint: str | None) -> int:
-    lines = f"pyspawn: zombies: {message}\n" + (f"hint: {hint}\n" if hint else "")
-    _print(2, lines)
-    return OURS
-
-
-def _print(descriptor: int, text: str) -> None:
-    """Write all of `text` to a descriptor; a reader that has gone is not an error."""
-    rest = text.encode("utf-8", "backslashreplace")
-    try:
-        while rest:
-            rest = rest[posix.write(descriptor, rest) :]
-    except BrokenPipeError:
-        pass
 
 
 def _as_json(found: list[Parent]) -> str:

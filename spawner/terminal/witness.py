@@ -33,18 +33,6 @@ _OWN = ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")
 One that does nothing is never pending: this one has woken the program, and it hasn't run yet.
 """
 
-_SIGTIMEDWAIT = {
-    "aarch64": (b"137",),
-    "armv7l": (b"177", b"421"),
-    "i686": (b"177", b"421"),
-    "loongarch64": (b"137",),
-    "ppc64le": (b"176",),
-    "riscv64": (b"137",),
-    "s390x": (b"177",),
-    "x86_64": (b"128",),
-}
-"""The numbers of rt_sigtimedwait(2) by what uname(2) calls the machine, asm/unistd.h."""
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -100,7 +88,7 @@ def is_spared(pid: int, number: int) -> bool:
 
 
 def _shows_spared(pid: int, number: int) -> bool:
-    from spawner.host import proc
+    from spawner.host import proc, waits
 
     try:
         fields = proc.fields(proc.text(f"/proc/{pid}/status"))
@@ -108,24 +96,7 @@ def _shows_spared(pid: int, number: int) -> bool:
         return True
     ended = fields.get("State", "")[:1] in ("Z", "X")
     own = any(int(fields.get(name, "0"), 16) >> (number - 1) & 1 for name in _OWN)
-    return not (ended or own or _awaits_signals(pid))
-
-
-def _awaits_signals(pid: int) -> bool:
-    """Tell whether a thread of `pid` waits for signals in rt_sigtimedwait(2).
-
-    For which ones isn't told, proc_pid_syscall(5).
-    """
-    from spawner.host import proc
-
-    numbers = _SIGTIMEDWAIT.get(posix.uname().machine, ())
-    try:
-        return any(
-            proc.read(f"/proc/{pid}/task/{thread}/syscall").split(b" ")[0] in numbers
-            for thread in posix.listdir(f"/proc/{pid}/task")
-        )
-    except OSError:  # denied, or this kernel doesn't tell
-        return False
+    return not (ended or own or waits.awaits_signals(pid))
 
 
 def _be(kernel: "Kernel", launcher: int) -> "NoReturn":

@@ -15,12 +15,12 @@ from helpers.distribution import CHECKOUT
 from pyinit import options as pyinit_options
 from pyinit.cmdline import Option
 from spawner.command import run as pyspawn_options
-from spawner.command import zombies
+from spawner.command import signals, zombies
 
 RENDER = CHECKOUT / "docs/man/render.py"
 PAGES = {
     "pyinit": pyinit_options.TABLE,
-    "pyspawn": (*pyspawn_options.TABLE, *zombies.TABLE),
+    "pyspawn": (*pyspawn_options.TABLE, *zombies.TABLE, *signals.TABLE),
 }
 SECTIONS = {"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SIGNALS", "EXIT STATUS", "EXAMPLES"}
 

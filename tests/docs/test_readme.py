@@ -18,7 +18,7 @@ from helpers.distribution import CHECKOUT
 import pyinit
 from pyinit import options as pyinit_options
 from spawner.command import run as pyspawn_options
-from spawner.command import zombies
+from spawner.command import signals, zombies
 
 README = (CHECKOUT / "README.md").read_text()
 
@@ -104,7 +104,12 @@ def test_there_is_an_entry_point_for_each_way_to_install() -> None:
 def test_every_option_of_the_readme_exists() -> None:
     known = {
         f"--{option.long}"
-        for option in (*pyinit_options.TABLE, *pyspawn_options.TABLE, *zombies.TABLE)
+        for option in (
+            *pyinit_options.TABLE,
+            *pyspawn_options.TABLE,
+            *zombies.TABLE,
+            *signals.TABLE,
+        )
     }
     ours = README.partition("## Beside others")[0]
     for other in ("`--compile-bytecode`", "`--no-deps`"):  # options of uv and pip

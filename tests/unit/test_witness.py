@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from spawner.host import proc
+from spawner.host import proc, waits
 from spawner.terminal import witness
 
 READS = 6
@@ -21,7 +21,7 @@ def _read(state: str, path: str) -> bytes:
         blocked, pending = (bit << (signal.SIGQUIT - 1) for bit in STATES[state])
         text = f"State:\tS (sleeping)\nSigPnd:\t0\nShdPnd:\t{pending:x}\nSigBlk:\t{blocked:x}\n"
         return text.encode() + b"SigIgn:\t0\nSigCgt:\t0\n"
-    number = witness._SIGTIMEDWAIT[os.uname().machine][0]
+    number = waits._SIGTIMEDWAIT[os.uname().machine][0]
     return number + b" 0x0" if state == "waits" else b"running\n"
 
 
