@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spawner.api.process import check_call as check_call
     from spawner.api.process import check_output as check_output
     from spawner.api.process import run as run
+    from spawner.api.resources import Resources as Resources
     from spawner.errors import ExecError as ExecError
     from spawner.errors import SetupError as SetupError
     from spawner.errors import SpawnerError as SpawnerError
@@ -64,6 +65,7 @@ __all__ = [
     "PlanStep",
     "Process",
     "Publish",
+    "Resources",
     "Rights",
     "SetupError",
     "SpawnerError",
@@ -85,6 +87,7 @@ _HOMES = {
     "spawner.api.dryrun": ("PlanStep", "plan"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
     "spawner.ids.idmap": ("Extent", "IdMap"),
+    "spawner.api.resources": ("Resources",),
     "spawner.api.joined": ("JoinedProcess", "join"),
     "spawner.limit.limits": ("Limits",),
     "spawner.mount.mounts": ("Bind", "Dev", "Mounts", "Overlay", "Tmpfs"),

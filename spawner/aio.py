@@ -564,6 +564,7 @@ async def _complete(
         process.signal,
         process.missing,
         process.limit,
+        process.resources,
     )
     if check:
         ended.check_returncode()

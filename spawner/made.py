@@ -19,7 +19,8 @@ class Ending(Frozen):
     """How the program ended: its exit status, and the signal that killed it or None.
 
     It was `interrupted` if that was a SIGINT that was meant for the whole job. `limit` names the
-    limit that ended it, and `message` is the line about that; "" where none did.
+    limit that ended it, and `message` is the line about that; "" where none did. `used` is what the
+    container has used, by name, where that was counted.
     """
 
     status: int
@@ -27,6 +28,7 @@ class Ending(Frozen):
     interrupted: bool = False
     limit: str = ""
     message: str = ""
+    used: "dict[str, str | int | float | None] | None" = None
 
 
 class Observer:

@@ -116,12 +116,14 @@ class Part:
 
     `looks` are what was looked at to find it. One that `forks` has a process of its own, once it
     has begun: `pid`, 0 where there's none. One that `strays` may have others reap the program's
-    orphans. `leftover` is a message about what could not be undone at the end, or "". Until it has
-    begun, or where it does no more than give steps, most of this does nothing.
+    orphans. `leftover` is a message about what could not be undone at the end, or "". `used` is
+    what the container has used, by name, where this part knows. Until it has begun, or where it
+    does no more than give steps, most of this does nothing.
     """
 
     looks: "Sequence[Look]" = ()
     leftover = ""
+    used: "dict[str, str | int | float | None] | None" = None
     forks = False
     strays = False
     pid = 0
@@ -173,12 +175,13 @@ class Part:
         del alarm
         return False
 
-    def limited(self, signal: int | None) -> "tuple[str, str] | None":
+    def limited(self, signal: int | None, status: int = 0) -> "tuple[str, str] | None":
         """Return which limit has ended the program, and the message about that, if one has.
 
-        The limit is "" where it has no name for programs; `signal` is what the program died of.
+        The limit is "" where it has no name for programs; `signal` is what the program died of,
+        and `status` its exit status.
         """
-        del signal
+        del signal, status
         return None
 
     def ended(self, changed: int) -> str:

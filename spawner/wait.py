@@ -452,12 +452,13 @@ class Wait:
         if interrupted and lent:
             # Only the program has had the ^C: now the rest of the job has it, as we have, blocked.
             posix.kill(0, _signal.SIGINT)
-        limit, message = self._limited(signal)
-        return Ending(code, signal, interrupted, limit, message)
+        limit, message = self._limited(signal, code)
+        used = next((part.used for part in made.parts if part.used is not None), None)
+        return Ending(code, signal, interrupted, limit, message, used)
 
-    def _limited(self, signal: int | None) -> tuple[str, str]:
+    def _limited(self, signal: int | None, status: int) -> tuple[str, str]:
         """Return the limit that ended the program, and the message about it; "" where none did."""
-        told = (part.limited(signal) for part in self._made.parts)
+        told = (part.limited(signal, status) for part in self._made.parts)
         return next((each for each in told if each is not None), ("", ""))
 
     def _was_interrupted(self, code: int, signal: int | None, *, lent: bool) -> bool:

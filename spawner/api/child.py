@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pyinit import SIGNALLED, status_of_signal
 from spawner import lean
-from spawner.api import ties
+from spawner.api import resources, ties
 from spawner.errors import LAUNCHER, SetupError
 from spawner.machine import LIMIT
 from spawner.spec import kind_of
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import ModuleType
 
+    from spawner.api.resources import Resources
     from spawner.api.signatures import Command
 
 T = TypeVar("T")
@@ -179,7 +180,10 @@ class Container:
     """The number of the signal that the program died of, or None."""
 
     limit: str | None = None
-    """The limit that ended the program, such as "time", or None."""
+    """The limit that ended the program: "time", "memory", "pids", or None."""
+
+    resources: Resources | None = None
+    """What the container has used, where `limits` took a control group; None until the end."""
 
     _launcher: _Launcher
     _lifeline: ties.Lifeline
@@ -386,6 +390,7 @@ class Container:
             status = int(exited["status"])
             self.signal = status - SIGNALLED if exited["signal"] else None
             self.limit = exited.get("limit")
+            self.resources = resources.told(self._report.events.get("resources"))
             self.returncode = status
             for tie in (self._lifeline, self._report, self._first, self._end):
                 tie.close()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Unpack
 
+    from spawner.api.resources import Resources
     from spawner.api.signatures import (
         Command,
         OutputBytes,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
-    """The result of `run`: as in subprocess, with `signal`, `limit` and `missing` of `Process`."""
+    """The result of `run`: as in subprocess, with `signal`, `limit` and so on of `Process`."""
 
     def __init__(
         self,
@@ -49,12 +50,15 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
         signal: int | None = None,
         missing: Mapping[str, str] | None = None,
         limit: str | None = None,
+        resources: Resources | None = None,
     ) -> None:
         super().__init__(args, returncode, stdout, stderr)
         self.signal = signal
         """The number of the signal that the program died of, or None."""
         self.limit = limit
-        """The limit that ended the program, such as "time", or None."""
+        """The limit that ended the program: "time", "memory", "pids", or None."""
+        self.resources = resources
+        """What the container has used, where `limits` took a control group, else None."""
         self.missing: dict[str, str] = ByKind(missing or {})
         """Why each of `unshare_try` that could not be made is not there, by name."""
 
@@ -82,7 +86,7 @@ class CalledProcessError(subprocess.CalledProcessError):
         self.signal = signal
         """The number of the signal that the program died of, or None."""
         self.limit = limit
-        """The limit that ended the program, such as "time", or None."""
+        """The limit that ended the program, "time", "memory" or "pids", or None."""
 
     def __str__(self) -> str:
         if self.limit is not None:
@@ -104,7 +108,8 @@ class Process(Container, Generic[AnyStr]):
     `pid` is the container's first process, as seen from here. `namespaces` holds the inode number
     of each of its namespaces by name, and `missing` the reason for each of `unshare_try` that
     could not be made. `returncode` is the program's exit status, 0 to 255; after a death by signal
-    n it is 128 + n, and `signal` is n. `limit` is "time" where the `time` of `limits` ended it.
+    n it is 128 + n, and `signal` is n. `limit` names the one of `limits` that ended it, "time",
+    "memory" or "pids", and `resources` what the container has used, where that was counted.
     """
 
     stdin: IO[AnyStr] | None
@@ -373,6 +378,7 @@ def _finish(
         process.signal,
         process.missing,
         process.limit,
+        process.resources,
     )
     if check:
         ended.check_returncode()

@@ -15,7 +15,7 @@ import time
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError
 from spawner.host import ends, proc
-from spawner.limit import settings
+from spawner.limit import settings, usage
 from spawner.machine import LIMIT
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from spawner.limit.places import Place
     from spawner.limit.settings import Setting
+    from spawner.limit.usage import Used
     from spawner.linux import Kernel
 
 PREFIX = "pyspawn-"
@@ -137,6 +138,10 @@ class Group:
                 posix.write(held, b"0")
             except OSError as error:
                 raise SyscallError("write", error.errno or 0, path) from None
+
+    def used(self) -> "Used":
+        """Return what the processes in it have used."""
+        return usage.read(self.directories)
 
     def remove(self) -> "list[int]":
         """Remove the directories; return processes in there that outlive their SIGKILL.

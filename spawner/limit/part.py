@@ -46,8 +46,16 @@ TIME = "time"
 class Bounds(Part):
     """The part that sets the limits, and holds the time."""
 
-    def __init__(self, limits: "Limits", places: "Sequence[Place]" = (), name: str = "") -> None:
+    def __init__(
+        self,
+        limits: "Limits",
+        places: "Sequence[Place]" = (),
+        name: str = "",
+        *,
+        reaps: bool = False,
+    ) -> None:
         self._limits = limits
+        self._reaps = reaps
         self._deadline: float | None = None
         self._over = False
         self._places = places
@@ -83,6 +91,8 @@ class Bounds(Part):
         """Remove the group, after killing what is in it; return what outlives its SIGKILL."""
         if self._group is None:
             return []
+        if self.used is None:
+            self.used = self._group.used()
         try:
             return self._group.remove()
         except SetupError as error:
@@ -134,11 +144,18 @@ class Bounds(Part):
         self._deadline = None
         self._over = True
 
-    def limited(self, signal: int | None) -> "tuple[str, str] | None":
+    def limited(self, signal: int | None, status: int = 0) -> "tuple[str, str] | None":
         """Return the limit that ended the program, if one has, and the message about that."""
         if self._over and signal == _signal.SIGKILL:
             ran = f"it has run for {self._limits.time:g} s"
             return TIME, f"the program was killed by {mark('--time-limit')}: {ran}"
+        if self.used is not None:
+            from spawner.limit import usage
+
+            killed = signal == _signal.SIGKILL
+            found = usage.met(self._limits, self.used, status, killed, reaps=self._reaps)
+            if found is not None:
+                return found
         if signal is None or not self._limits.rlimits:
             return None
         from spawner.limit import deaths
@@ -155,14 +172,14 @@ def find(
     lifelines: "Iterable[int]" = (),
 ) -> Part:
     """Return the part for the limits; raises SetupError for one above the caller's hard limit."""
-    del spec, caller, lifelines
+    del caller, lifelines
     for each in limits.rlimits:
         _check(kernel, each)
     if not limits.takes_group:
         return Bounds(limits)
     from spawner.limit import group, places
 
-    return Bounds(limits, places.find(limits), group.name())
+    return Bounds(limits, places.find(limits), group.name(), reaps=spec.init is not None)
 
 
 def _check(kernel: "Kernel", wanted: "Rlimit") -> None:

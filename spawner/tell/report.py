@@ -13,10 +13,12 @@ from spawner.made import Observer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spawner.made import Ending
     from spawner.spec import Spec
 
-    Value = str | int | None | dict[str, int] | dict[str, str]
+    Value = str | int | float | None | dict[str, int] | dict[str, str]
 
 
 class Report(Observer):
@@ -136,6 +138,9 @@ class Report(Observer):
         self._waits = True
         if ending.message:
             self.say(ending.message)
+        if ending.used is not None:
+            self._news(used(ending.used))
+            self._tell(event="resources", **ending.used)
         self._tell(event="exited", status=ending.status, signal=name, limit=ending.limit or None)
 
     def failed(self, error: Exception, spec: "Spec | None" = None, hint: str | None = None) -> int:
@@ -173,6 +178,17 @@ class Report(Observer):
     def _tell(self, **fields: "Value") -> None:
         if self.status is not None:
             self._to_programs(self.status).write(_json(fields), waits=self._waits)
+
+
+def used(counted: "Mapping[str, str | int | float | None]") -> str:
+    """Return what a container has used, in words."""
+    words = {
+        "memory_peak": "{} bytes of memory at most",
+        "pids_peak": "{} processes and threads at most",
+        "cpu_seconds": "{} s of processor time",
+    }
+    found = [text.format(counted[name]) for name, text in words.items() if counted[name]]
+    return f"the container has used {', '.join(found) or 'what nothing has counted'}"
 
 
 def _lost(count: int) -> bytes:

@@ -18,7 +18,7 @@ from helpers.capabilities import require
 from helpers.children import status_field
 from helpers.containers import as_owner
 from helpers.programs import python
-from helpers.pyspawn import pyspawn, refused, sh, spawn
+from helpers.pyspawn import pyspawn, refused, said, sh, spawn, status_of
 from helpers.running import Running, run
 
 import spawner
@@ -113,15 +113,26 @@ def test_the_group_is_the_root_of_the_cgroup_namespace(shape: list[str]) -> None
 @pytest.mark.parametrize("shape", [["--init"], []], ids=["init", "program"])
 def test_a_hog_is_ended_and_its_neighbour_lives(shape: list[str]) -> None:
     with waiting("--memory=64M") as neighbour:
-        ended = spawn(*shape, "--memory=64M", "--", *python(HOG))
+        ended, events = status_of(*shape, "--memory=64M", "--", *python(HOG))
         assert (ended.status, ended.out) == (137, b"")
+        killed = "the program was killed by --memory: the container had used its 64M"
+        assert said(ended) == [f"pyspawn: {killed}"]
+        used, exited = events[-2:]
+        assert (exited["event"], exited["limit"]) == ("exited", "memory")
+        assert (used["event"], used["cgroup"], used["oom_kills"]) == ("resources", "v1", 1)
+        assert used["memory_peak"] == 64 << 20
+        assert used["cpu_seconds"] > 0
         neighbour.write(b"alive\n")
         assert neighbour.line() == "alive"
 
 
 def test_with_swap_counted_a_program_below_the_limit_is_left_alone() -> None:
-    ended = spawn("--memory=512M", "--memory-swap=1G", "--", *python(HOG))
+    options = ["--memory=512M", "--memory-swap=1G", "--pids-limit=9"]
+    ended, events = status_of(*options, "--", *python(HOG))
     assert (ended.status, ended.out, ended.errors) == (0, b"done\n", "")
+    assert 200 << 20 < events[-2]["memory_peak"] < 512 << 20
+    assert 1 <= events[-2]["pids_peak"] < 9
+    assert events[-1]["limit"] is None
 
 
 # One orphan after the other; where there's an init, each is awaited until it's reaped.
@@ -151,16 +162,21 @@ print("all")
 
 
 def test_under_an_init_orphans_never_add_up_to_the_limit() -> None:
-    ended = spawn("--init", "--pids-limit=64", "--", *python(ORPHANS, "init"))
+    ended, events = status_of("--init", "--pids-limit=64", "--", *python(ORPHANS, "init"))
     assert (ended.status, ended.out, ended.errors) == (0, b"all\n", "")
+    assert (events[-2]["pids_refused"], events[-1]["limit"]) == (0, None)
 
 
 def test_without_an_init_they_do() -> None:
-    ended = spawn("--pids-limit=64", "--", *python(ORPHANS))
+    ended, events = status_of("--pids-limit=64", "--", *python(ORPHANS))
     assert (ended.status, ended.out) == (1, b"")
-    made, _, why = ended.errors.splitlines()[0].partition(" orphans: ")
+    made, _, why = said(ended)[0].partition(" orphans: ")
     assert 50 < int(made) < 64
     assert why == os.strerror(11)
+    refusal = "forks were refused by --pids-limit: the container had 64 processes and threads"
+    assert said(ended)[1].startswith(f"pyspawn: {refusal}; without --init, ended orphans count")
+    assert (events[-2]["pids_peak"], events[-1]["limit"]) == (64, "pids")
+    assert events[-2]["pids_refused"] > 0
 
 
 def test_a_launcher_that_is_killed_leaves_a_group_to_the_next_start() -> None:
@@ -295,9 +311,12 @@ def test_a_process(options: dict[str, Any]) -> None:
 
 def test_a_hog_from_python() -> None:
     ended = spawner.run(python(HOG), limits=LIMITS)
-    assert (ended.returncode, ended.signal) == (137, signal.SIGKILL)
     twin = asyncio.run(aio.run(python(HOG), limits=LIMITS))
-    assert (twin.returncode, twin.signal) == (137, signal.SIGKILL)
+    for each in (ended, twin):
+        assert (each.returncode, each.signal, each.limit) == (137, signal.SIGKILL, "memory")
+        assert isinstance(each.resources, spawner.Resources)
+        assert each.resources.memory_peak == 64 << 20
+    assert spawner.run(["true"]).resources is None
 
 
 def test_a_refusal_names_the_field() -> None:

@@ -55,8 +55,8 @@ def test_all_that_the_modules_offer_is_public() -> None:
     assert set(spawner.__all__) - offered == {
         *("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
         *("Extent", "IdMap", "Limits", "Namespaces", "Network", "PlanStep", "Publish", "Rights"),
-        *("Bind", "Dev", "Mounts", "Overlay", "Tmpfs", "JoinedProcess", "join", "plan"),
-        "__version__",
+        *("Bind", "Dev", "Mounts", "Overlay", "Tmpfs", "JoinedProcess", "Resources", "join"),
+        *("plan", "__version__"),
     }
 
 
