@@ -53,22 +53,18 @@ NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "net", "cgroup")
 ETC = (
     "alternatives",
     "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
+    "ld-musl-x86_64.path",
+    "ld-musl-aarch64.path",
     "localtime",
     "timezone",
     "passwd",
     "group",
     "nsswitch.conf",
     "hosts",
-    "host.conf",
-    "gai.conf",
     "protocols",
     "services",
     "mime.types",
-    "os-release",
-    "debian_version",
-    "ca-certificates",
+    "ca-certificates/extracted",
     "ssl/certs",
     "ssl/cert.pem",
     "ssl/openssl.cnf",
@@ -78,7 +74,6 @@ ETC = (
     "pki/ca-trust/extracted",
     "crypto-policies",
     "fonts",
-    "terminfo",
 )
 """What programs rely on in /etc, and holds no secret: no keys, no shadow(5), no settings of yours.
 
