@@ -10,7 +10,7 @@ import errno
 import posix
 
 from spawner.errors import INIT, SetupError, SyscallError
-from spawner.mount.flags import check_flags, remount
+from spawner.mount.flags import remount
 from spawner.spec import Frozen
 
 TYPE_CHECKING = False
@@ -28,14 +28,10 @@ class Copy(Frozen):
     flags: int
     has_flags: bool
 
-    def finish(self, kernel: "Kernel", what: str, directory: int | None = None) -> None:
-        """See to the flags of a copy that has been mounted; raises SetupError and SyscallError.
-
-        `directory` is an open /proc, None for that of our root.
-        """
+    def finish(self, kernel: "Kernel") -> None:
+        """See to the flags of a copy that has been mounted; raises SyscallError."""
         if not self.has_flags:
             remount(kernel, self.mount, self.flags)
-        check_flags(kernel, what, self.mount, self.flags, directory)
 
 
 def copy_mounts(kernel: "Kernel", what: str, path: str, held: int, flags: int) -> Copy:

@@ -13,6 +13,9 @@ from spawner.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from spawner.host.proc import Mount
     from spawner.linux import Kernel
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
@@ -51,13 +54,16 @@ def _copy(ground: Ground, kernel: "Kernel", devices: Devices) -> None:
 def _make(ground: Ground, kernel: "Kernel", dev: Dev) -> None:
     """Mount a directory, and in it the devices; raises SetupError and SyscallError."""
     ground.mount(kernel, dev, "tmpfs", _DEV, _DEV_FLAGS)
+    numbers: dict[str, str] = {}
     for path, copy in ground.kept(dev).items():
         name = path.rpartition("/")[2]
         try:
             ground.mount_copy(kernel, Bind(path, f"{dev.target}/{name}"), copy)
-            _check_opens(kernel, ground, dev, name, copy.mount)
+            check_device(kernel, name, copy.mount, INIT)
+            numbers[name] = number(kernel, copy.mount)
         finally:
             posix.close(copy.mount)
+    _check_open(dev, kernel.mounts(ground.proc), numbers)
     inner = {"pts": ("devpts", _PTS, _PTS_FLAGS), "shm": ("tmpfs", _SHM, _DEV_FLAGS)}
     for name, (kind, options, flags) in inner.items():
         ground.mount(kernel, Tmpfs(f"{dev.target}/{name}"), kind, options, flags)
@@ -69,11 +75,10 @@ def _make(ground: Ground, kernel: "Kernel", dev: Dev) -> None:
         posix.close(place)
 
 
-def _check_opens(kernel: "Kernel", ground: Ground, dev: Dev, name: str, copy: int) -> None:
-    """Raise SetupError for a device file that isn't the right device, or can't be opened."""
-    check_device(kernel, name, copy, INIT)
-    for mount in below(kernel.mounts(ground.proc), number(kernel, copy)):
-        if "nodev" in mount.options:
+def _check_open(dev: Dev, mounts: "Sequence[Mount]", numbers: "Mapping[str, str]") -> None:
+    """Raise SetupError for a device file that can't be opened; `numbers` are ids of mounts."""
+    for name, found in numbers.items():
+        if any("nodev" in mount.options for mount in below(mounts, found)):
             raise SetupError(
                 f"{dev.task}: /dev/{name} is on a mount with nodev, and can't be opened",
                 stage=INIT,

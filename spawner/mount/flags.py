@@ -10,10 +10,11 @@ import posix
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError
 from spawner.host import proc
+from spawner.spec import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from spawner.host.proc import Mount
     from spawner.linux import Kernel
@@ -51,12 +52,30 @@ def number(kernel: "Kernel", descriptor: int) -> str:
     return found
 
 
-def below(mounts: "Sequence[Mount]", number: str) -> "list[Mount]":
-    """Return a mount, by its id, and all mounts on it, directly or not."""
+def below(mounts: "Sequence[Mount]", number: str, others: "Container[str]" = ()) -> "list[Mount]":
+    """Return a mount, by its id, and all mounts on it, directly or not.
+
+    But not `others`, nor what is on them.
+    """
     found = [mount for mount in mounts if mount.number == number]
     for mount in found:  # it grows meanwhile
-        found += [other for other in mounts if other.parent == mount.number != other.number]
+        found += [
+            other
+            for other in mounts
+            if other.parent == mount.number != other.number and other.number not in others
+        ]
     return found
+
+
+class Claim(Frozen):
+    """A claim to be checked: the mount of that id, and each that came with it, has all of `flags`.
+
+    `what` says what was done, for a message.
+    """
+
+    what: str
+    number: str
+    flags: int
 
 
 def check_flags(
@@ -66,11 +85,28 @@ def check_flags(
 
     `directory` is an open /proc, None for that of our root.
     """
-    found = below(kernel.mounts(directory), number(kernel, mount))
+    check(kernel, [Claim(what, number(kernel, mount), flags)], directory)
+
+
+def check(kernel: "Kernel", claims: "Iterable[Claim]", directory: int | None = None) -> None:
+    """Raise SetupError for the first claim that isn't true; `directory` is as for `check_flags`.
+
+    What is mounted below by another claim is that one's.
+    """
+    mounts = kernel.mounts(directory)
+    claims = list(claims)
+    numbers = {claim.number for claim in claims}
+    for claim in claims:
+        _check(claim, below(mounts, claim.number, numbers))
+
+
+def _check(claim: Claim, found: "Sequence[Mount]") -> None:
+    """Raise SetupError unless all mounts found have the flags of a claim."""
+    what = claim.what
     if not found:
         raise SetupError(f"{what}: the kernel reports no such mount", stage=INIT)
     for each in found:
-        lacking = [word for word, flag in _FLAGS.items() if flags & flag]
+        lacking = [word for word, flag in _FLAGS.items() if claim.flags & flag]
         lacking = [word for word in lacking if word not in each.options]
         if lacking:
             words = " and ".join(lacking)

@@ -15,7 +15,7 @@ from pyinit import execerror, execvp  # noqa: F401
 from spawner.errors import INIT, SetupError, mark
 from spawner.host import paths, proc  # noqa: F401
 from spawner.mount.copies import Copy
-from spawner.mount.flags import check_flags, number
+from spawner.mount.flags import Claim, check, number
 from spawner.mount.mounts import Bind, Overlay, hides
 
 TYPE_CHECKING = False
@@ -46,6 +46,7 @@ class Ground:
         self.made: set[str] = set()
         self.root = ""
         self.proc: int | None = None
+        self._claims: list[Claim] = []
         self._ready: dict[Entry, dict[str, Copy]] = {}
 
     def keep(self, entry: "Entry", path: str, copy: Copy) -> None:
@@ -60,7 +61,19 @@ class Ground:
         """Mount a copy on the target of `entry`; raises SetupError and SyscallError."""
         point = self.attach(kernel, entry, copy.mount, file=not kernel.is_directory(copy.mount))
         self._bound.add(point)
-        copy.finish(kernel, entry.task, self.proc)
+        copy.finish(kernel)
+        self.claim(kernel, entry.task, copy.mount, copy.flags)
+
+    def claim(self, kernel: "Kernel", what: str, mount: int, flags: int = 0) -> None:
+        """Note which flags a mount has to have in the end, if any; raises SyscallError."""
+        self._claims.append(Claim(what, number(kernel, mount), flags))
+
+    def check(self, kernel: "Kernel") -> None:
+        """Read back what has been mounted, all at once: to list mounts is what takes time.
+
+        Raises SetupError and SyscallError.
+        """
+        check(kernel, self._claims, self.proc)
 
     def mount(
         self, kernel: "Kernel", entry: "Entry", kind: str, options: "Mapping[str, str]", flags: int
@@ -69,7 +82,7 @@ class Ground:
         new = kernel.make_file_system(kind, options, flags)
         try:
             self.attach(kernel, entry, new, file=False)
-            check_flags(kernel, entry.task, new, flags, self.proc)
+            self.claim(kernel, entry.task, new, flags)
             self.made.add(number(kernel, new))
         finally:
             posix.close(new)

@@ -3,9 +3,9 @@
 1. The launcher has opened every source, with the caller's rights, before anything was made.
 2. The init copies the mounts of each source, before any mount covers one (`copies`).
 3. With a root of its own, that becomes the root before all else is mounted (`root`).
-4. Then it mounts one after the other, each on what a walk by descriptor has led to (`ground`), and
-   reads back what is mounted (`flags`).
-5. The old root goes last.
+4. Then it mounts one after the other, each on what a walk by descriptor has led to (`ground`).
+5. What is mounted is read back (`flags`), before anything else runs.
+6. The old root goes last.
 """
 
 import posix
@@ -13,7 +13,7 @@ import posix
 from spawner import linux
 from spawner.errors import INIT
 from spawner.mount.copies import copy_mounts
-from spawner.mount.flags import check_flags, names, number
+from spawner.mount.flags import names, number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
@@ -75,6 +75,18 @@ def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
             yield _bind(ground, each) if isinstance(each, Bind) else _tmpfs(ground, each)
 
 
+def read_back(ground: Ground) -> Step:
+    """Check the flags of all that is mounted."""
+    return Step(
+        INIT,
+        "read back what is mounted",
+        'read("/proc/self/mountinfo")',
+        lambda kernel, _: ground.check(kernel),
+        topic="read-back-mounts",
+        needs=("mount",),
+    )
+
+
 def _bind(ground: Ground, bind: Bind) -> Step:
     return Step(
         INIT,
@@ -121,7 +133,7 @@ def _mount_tmpfs(ground: Ground, kernel: "Kernel", tmpfs: Tmpfs) -> None:
     new = make_tmpfs(kernel, tmpfs)
     try:
         ground.attach(kernel, tmpfs, new, file=False)
-        check_flags(kernel, tmpfs.task, new, TMPFS_FLAGS, ground.proc)
+        ground.claim(kernel, tmpfs.task, new, TMPFS_FLAGS)
         ground.made.add(number(kernel, new))
     finally:
         posix.close(new)

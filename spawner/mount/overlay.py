@@ -99,6 +99,7 @@ class Layers:
         try:
             kernel.attach(mount, self._place)
             check_flags(kernel, self._what, mount, flags, self._ground.proc)
+            self._ground.claim(kernel, self._what, mount)
             self._ground.made.add(number(kernel, mount))
         except BaseException:
             posix.close(mount)

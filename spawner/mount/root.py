@@ -151,7 +151,8 @@ class Change:
                 kernel.attach(copy.mount, place)
             finally:
                 posix.close(place)
-            copy.finish(kernel, str(root))
+            copy.finish(kernel)
+            check_flags(kernel, str(root), copy.mount, root.flags)
             _change(kernel, str(root), root.path, copy.mount)
         finally:
             posix.close(copy.mount)

@@ -63,6 +63,7 @@ def inside(
     if root is None and empty is None:
         yield _proc(tree)
         yield from operations.make(ground, entries)
+        yield operations.read_back(ground)
         return
     from spawner.mount.root import Change
 
@@ -73,6 +74,7 @@ def inside(
         yield change.enter_empty(empty, tree.mount_proc or "/proc")
     yield _proc(tree)
     yield from operations.make(ground, (each for each in entries if each is not empty))
+    yield operations.read_back(ground)
     if empty is not None and tree.read_only:
         yield change.finish()
     yield change.leave()

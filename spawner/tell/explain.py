@@ -450,6 +450,13 @@ TEXTS = {
         "that is mounted on paths of the new, where mount points are made.",
         "fsopen(2), fsmount(2), move_mount(2), pivot_root(2), tmpfs(5)",
     ),
+    "read-back-mounts": Text(
+        "The kernel lists all mounts. Each that was made here is looked at by its number, with all "
+        "that is mounted below: it has the flags that were asked for, or there's no container.",
+        "Once all is mounted, since to list the mounts is what takes time; nothing of the "
+        "container runs before.",
+        "proc_pid_mountinfo(5), statx(2)",
+    ),
     "finish-root": Text(
         "No more is made or changed in the new root itself; each file system mounted in it is as "
         "it was asked for. What the kernel made of it is read back.",
@@ -473,7 +480,7 @@ TEXTS = {
     ),
     "bind": Text(
         "The target is opened part by part, links being followed by their text. Then the copy is "
-        "mounted on what was opened, and each mount in it is read back.",
+        "mounted on what was opened.",
         "After the sources are copied, and in the order that was asked for: what would hide an "
         "earlier mount or the working directory is refused.",
         "move_mount(2), path_resolution(7), proc_pid_mountinfo(5)",

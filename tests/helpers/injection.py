@@ -99,7 +99,7 @@ _LOOP = 8
 """Calls by one name of which all are refused; about as many of those that follow, and the last."""
 
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
-_MODULES = re.compile(r'python3|\.(py|pyc|so)\b|/lib/|/site-packages\b|/bin"')
+_MODULES = re.compile(r'python3|pyvenv\.cfg|\.(py|pyc|so)\b|/lib/|/site-packages\b|/bin"')
 
 
 def argv(case: str, target: int) -> list[Word]:

@@ -252,6 +252,7 @@ def test_sources_come_first_proc_next_and_the_mounts_in_their_order() -> None:
         "mount a tmpfs of at most 256M on /a",
         "bind /s on /a/s",
         "bind /t on /t, read-only",
+        "read back what is mounted",
     ]
     assert len(open_descriptors() - before) == 2
     for part in parts:
@@ -295,6 +296,7 @@ def test_the_root_comes_after_the_sources_and_the_old_one_goes_last() -> None:
         "make /r the root directory, read-only",
         "mount proc on /proc",
         "bind /s on /s",
+        "read back what is mounted",
         "unmount the old root",
     ]
     parts[0].let_go()
@@ -311,6 +313,7 @@ def test_the_overlay_of_the_root_is_the_roots_and_others_come_in_their_order() -
         ("mount proc on /proc", "mount-proc-on"),
         ("bind /s on /s", "bind"),
         ("lay an overlay of at most 256M over /s", "mount-overlay"),
+        ("read back what is mounted", "read-back-mounts"),
         ("unmount the old root", "leave-old-root"),
     ]
     parts[0].let_go()
@@ -386,6 +389,8 @@ def test_each_mount_below_is_read_back() -> None:
             assert str(error).endswith(f"the kernel says that {refused}")  # noqa: PT017
         else:
             assert refused is None
+    claims = [flags.Claim("mount it", "2", 7), flags.Claim("mount that", "4", 3)]
+    flags.check(Showing(), claims)  # what is mounted by another claim is that one's
     kernel = Showing()
     kernel.number = 9
     with pytest.raises(SetupError, match="the kernel reports no such mount"):
