@@ -45,7 +45,7 @@ def is_alone() -> bool:
     as others; and so do those, anywhere, that came with our exec.
     """
     own = posix.getpid()
-    if posix.getpgrp() != own or (leader() != own and _is_piped()):
+    if posix.getpgrp() != own or (leader() != own and any(map(is_pipe, (0, 1, 2)))):
         return False
     try:
         posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
@@ -56,16 +56,12 @@ def is_alone() -> bool:
     return False
 
 
-def _is_piped() -> bool:
-    """Tell whether a standard stream is a pipe, or a socket that serves as one."""
-    for fd in (0, 1, 2):
-        try:
-            mode = posix.fstat(fd).st_mode
-        except OSError:  # it's closed
-            continue
-        if mode & _KIND in (_FIFO, _SOCKET):
-            return True
-    return False
+def is_pipe(fd: int) -> bool:
+    """Tell whether a descriptor is a pipe, or a socket that serves as one."""
+    try:
+        return posix.fstat(fd).st_mode & _KIND in (_FIFO, _SOCKET)
+    except OSError:  # it's closed
+        return False
 
 
 def leader() -> int:

@@ -24,6 +24,9 @@ INIT = "init"
 WITNESS = "witness"
 """The process that reports the terminal's stop signals where the program is PID 1."""
 
+RELAY = "relay"
+"""The process between the caller's terminal and the program's own."""
+
 SCOUT = "scout"
 """The process that the launcher forks to open what may hang."""
 

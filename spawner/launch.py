@@ -106,11 +106,11 @@ class Launch:
         if made.keeping:
             made.dismiss_witness()
         elif made.witness:
-            attempt(
-                LAUNCHER,
-                "put the witness into the program's process group",
-                lambda: self.kernel.move_to_process_group(made.witness, made.init),
-            )
+            what, group = "put the witness into the program's process group", made.init
+            if made.terminal is not None and made.terminal.apart:
+                # The program's is in another session.
+                what, group = "put the witness into a group of its own", made.witness
+            attempt(LAUNCHER, what, lambda: self.kernel.move_to_process_group(made.witness, group))
         made.pipes.let_go(channel.GO)
 
     def wait(self) -> "Ending":
@@ -220,7 +220,7 @@ class Launch:
             self.spec,
             self.caller,
             made.parts,
-            terminal=made.terminal.descriptor if made.terminal and made.foreground else None,
+            terminal=self._lent(),
             notice=made.pipes.notice_writer if notice else None,
         )
         if self.wrap is not None:
@@ -246,6 +246,8 @@ class Launch:
         # The init has an interpreter to start, and we have modules to read meanwhile: if the two
         # share a CPU, as some schedulers prefer, the longer way goes first, sched_yield(2).
         posix.sched_yield()
+        for part in made.parts:
+            part.let_go()
         made.pipes.be_launcher()
         made.meet_init(self.kernel, pid)
 
@@ -273,18 +275,33 @@ class Launch:
 
     def _find_terminal(self) -> None:
         """Find the controlling terminal, and whether pyspawn may pass on its foreground."""
+        made = self.container
+        for part in made.parts:
+            if part.session:
+                made.terminal = part.terminal
+                # There is nobody to share the terminal with that it has.
+                made.alone = made.foreground = self._lent() is not None
+                return
         if not has_terminal():
             return
         from pyinit import jobcontrol
         from spawner.terminal import job
 
-        self.container.terminal = found = job.find()
+        made.terminal = found = job.find()
         if found is None:
             return
-        made = self.container
         made.alone = not self.background and jobcontrol.is_alone()
         if made.alone or self._asks_in_vain():
             made.foreground = found.is_ours()
+
+    def _lent(self) -> int | None:
+        """Return the descriptor of the terminal whose foreground the program has from the start."""
+        made = self.container
+        if made.terminal is None:
+            return None
+        if made.terminal.apart:
+            return made.terminal.inner
+        return made.terminal.descriptor if made.foreground else None
 
     def _asks_in_vain(self) -> bool:
         """Tell whether the program could never get the foreground by asking for it.

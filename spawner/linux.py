@@ -170,6 +170,7 @@ _ARGUMENTS = {
     "capget": (String, String),  # capget(2); sys/capability.h is another library's
     "capset": (String, String),  # capset(2)
     "clearenv": (),  # clearenv(3), stdlib.h
+    "dup2": (Int, Int),  # dup2(2), unistd.h
     "fsconfig": (ULong, ULong, ULong, String, String, ULong),  # fsconfig(2)
     "fsmount": (ULong, ULong, ULong, ULong),  # fsmount(2)
     "fsopen": (ULong, String, ULong),  # fsopen(2)
@@ -183,6 +184,7 @@ _ARGUMENTS = {
     "prctl": (Int, ULong, ULong, ULong, ULong),  # prctl(2), sys/prctl.h
     "sethostname": (String, ULong),  # sethostname(2), unistd.h
     "setns": (Int, Int),  # setns(2), sched.h
+    "setsid": (),  # setsid(2), unistd.h
     "signalfd": (Int, String, Int),  # signalfd(2), sys/signalfd.h
     "socket": (Int, Int, Int),  # socket(2), sys/socket.h
     "syscall": (ULong, ULong, ULong, ULong, ULong),  # syscall(2), unistd.h
@@ -451,6 +453,10 @@ class Kernel:
     def keep_over_exec(self, descriptor: int) -> None:
         """Leave a descriptor open on exec, FD_CLOEXEC of fcntl(2)."""
         _named("fcntl", posix.set_inheritable, descriptor, True)
+
+    def openpty(self) -> tuple[int, int]:
+        """Return the master and the slave side of a pseudo-terminal, closed on exec, openpty(3)."""
+        return _named("openpty", posix.openpty)
 
     # Namespaces and what is in them
 

@@ -228,6 +228,7 @@ STATIONS: "dict[str, Callable[[Spec, Caller], Iterator[Step]]]" = {
     steps.RIGHTS: _nothing,
     steps.LIMITS: _nothing,
     steps.LAST: _last,
+    steps.TERMINAL: _nothing,
 }
 """The stations in the kernel's order, each with the steps of a plain run."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pyinit.execvp import ExecError as ExecFailure
     from spawner.linux import Kernel
+    from spawner.terminal.job import Terminal
 
     Act = Callable[[Kernel, str], None]
     T = TypeVar("T")
@@ -56,6 +57,7 @@ IDS = "ids"
 RIGHTS = "rights"
 LIMITS = "limits"
 LAST = "last"
+TERMINAL = "terminal"
 
 # by the init, where only the exec is left.
 SEALED = "sealed"
@@ -117,8 +119,10 @@ class Part:
     `looks` are what was looked at to find it. One that `forks` has a process of its own, once it
     has begun: `pid`, 0 where there's none. One that `strays` may have others reap the program's
     orphans. `leftover` is a message about what could not be undone at the end, or "". `used` is
-    what the container has used, by name, where this part knows. Until it has begun, or where it
-    does no more than give steps, most of this does nothing.
+    what the container has used, by name, where this part knows. One with a
+    `session` puts the program into another session than the caller's, whose `terminal`, if it has
+    one, isn't the program's. Until it has begun, or where it does no more than give steps, most of
+    this does nothing.
     """
 
     looks: "Sequence[Look]" = ()
@@ -126,6 +130,8 @@ class Part:
     used: "dict[str, str | int | float | None] | None" = None
     forks = False
     strays = False
+    session = False
+    terminal: "Terminal | None" = None
     pid = 0
 
     @property

@@ -280,8 +280,10 @@ class Wait:
         return _signal.SIGKILL if self._exited is None else self._exited.numbers[0] << 8
 
     def _signal(self, number: int, *, typed: bool = False) -> None:
-        self._observer.signalled(number)
         terminal = self._made.terminal
+        if typed and number == _signal.SIGWINCH and terminal is not None and terminal.inner == 0:
+            return  # the program's own terminal tells it of its own size
+        self._observer.signalled(number)
         in_foreground = number == _signal.SIGCONT and self._in_foreground()
         # Where the shell has it, nobody of our job gets it but with the whole of it, by `fg`.
         lent = number in STOPS and terminal is not None and terminal.is_lent()
@@ -374,6 +376,8 @@ class Wait:
         pass a signal on, gets it for itself.
         """
         made = self._made
+        if made.witness and made.terminal is not None and made.terminal.apart and number in STOPS:
+            posix.kill(made.witness, number)  # it isn't in the program's group
         if self._spec.init is None and made.init:
             from spawner.terminal import job
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 FOR_PROGRAMS = (*keywords.SUBPROCESS, "init", "user", "group", "extra_groups", "limits", "rights",
-                "sandbox")  # fmt: skip
+                "sandbox", "new_session")  # fmt: skip
 """Keywords that are about a program rather than the namespaces around a function."""
 
 _RETURNED, _RAISED = "returned", "raised"

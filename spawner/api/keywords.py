@@ -242,6 +242,7 @@ TABLE = {
     "mounts": Keyword("a Mounts", _mounts),
     "limits": Keyword("a Limits", _limits),
     "rights": Keyword("a Rights", _rights),
+    "new_session": Keyword("True or False", _flag, "new-session"),
     "cwd": Keyword("a path", _path, "workdir"),
     "map": Keyword("'root', 'current' or 'auto'", _map),
     "map_users": Keyword(_IDS, _extents, "map-users"),

@@ -149,12 +149,13 @@ class Process(Container, Generic[AnyStr]):
         --publish accepts, a Publish, or several. `propagation` says how mounts spread, and
         `mount_proc` that proc is mounted, or where; `mounts` are binds and file systems in memory.
         `user`, `group` and `extra_groups` say who the program is, by ids as seen in the container.
-        `limits` says what each process can be given, and `rights` what it may do. `monotonic` and
-        `boottime` move the clocks by whole seconds and need a new time namespace. `stop_signal` is
-        what terminate() sends, if not SIGTERM, and `stop_timeout` the seconds from then to a
-        SIGKILL for everything, if not 10 (None: no end). `start_timeout` are the seconds that the
-        start may take, without limit unless said. What the command line accepts as text may be text
-        here.
+        `limits` says what each process can be given, and `rights` what it may do. With
+        `new_session` it has a session, and in the caller's terminal's place a terminal, of its own.
+        `monotonic` and `boottime` move the clocks by whole seconds and need a new time namespace.
+        `stop_signal` is what terminate() sends, if not SIGTERM, and `stop_timeout` the seconds from
+        then to a SIGKILL for everything, if not 10 (None: no end). `start_timeout` are the seconds
+        that the start may take, without limit unless said. What the command line accepts as text
+        may be text here.
 
         Raises TypeError for a value of a wrong type, before anything is started.
         """
@@ -317,7 +318,7 @@ def run(
     * as in subprocess: stdin, stdout, stderr, text (or universal_newlines), encoding, errors,
       bufsize, pipesize, close_fds, umask, cwd, env, pass_fds;
     * what is new: namespaces, or unshare, share and unshare_try; init, hostname, network, publish,
-      propagation, mount_proc, mounts, monotonic, boottime; sandbox;
+      propagation, mount_proc, mounts, monotonic, boottime; new_session; sandbox;
     * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups; limits, rights;
     * the start and the end: start_timeout, stop_signal, stop_timeout.
     """

@@ -52,6 +52,7 @@ class _Ours(TypedDict, total=False):
     extra_groups: str | Iterable[int | str] | None
     stop_signal: int | str
     stop_timeout: float | str | None
+    new_session: bool
 
 
 class Options(_Ours, total=False):

@@ -31,7 +31,7 @@ _NOT_OURS: dict[str, tuple[tuple[object, ...], str]] = {
         (True,),
         "to ignore a signal, begin args with ['sh', '-c', 'trap \"\" PIPE; exec \"$@\"', 'sh', …]",
     ),
-    "start_new_session": ((False,), "put ['setsid', '--wait'] in front of args"),
+    "start_new_session": ((False,), "new_session=True does that, and more"),
     "process_group": (
         (None, -1),
         "with pyinit the program leads a process group of its own, and can't join one outside",

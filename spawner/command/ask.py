@@ -244,9 +244,12 @@ def _dry_run(spec: "Spec", found: "Caller", form: "str | bool") -> int:
     from spawner import planning
     from spawner.terminal import job
 
-    ours = job.find()
-    descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
     parts = planning.find(Kernel(), spec, found)
+    if any(part.session for part in parts):
+        descriptor = next((part.terminal.inner for part in parts if part.terminal), None)
+    else:
+        ours = job.find()
+        descriptor = ours.descriptor if ours is not None and ours.is_ours() else None
     planned = planning.plan(spec, found, parts, terminal=descriptor)
     if form == "page":
         from spawner.tell import explain

@@ -34,8 +34,8 @@ gets."""
 
 _SHARED = ("time-limit",
            "workdir", "env", "clearenv", "stop-signal", "stop-timeout", "die-with-parent",
-           "json-status", "dry-run", "explain", "verbose", "background", "quiet", "lifeline",
-           "help", "version")  # fmt: skip
+           "new-session", "json-status", "dry-run", "explain", "verbose", "background", "quiet",
+           "lifeline", "help", "version")  # fmt: skip
 """The options of `pyspawn run` that mean the same here."""
 
 

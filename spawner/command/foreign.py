@@ -23,6 +23,8 @@ OVERLAY = (
 
 _CAPABILITIES = "use --cap-drop CAP,... and --cap-add CAP,..., which change all sets"
 
+_TERMINAL = "use --new-session for a terminal of its own; PROGRAM has that of pyspawn without"
+
 _PYINIT = {
     "group": "1",
     "all": "1",
@@ -70,8 +72,8 @@ _BOTH = {
     "--no-fork": f"pyspawn forks where it has to: {_NO_NEED}",
     "-d": f"{_NO_NEED}, and put `&` at the end",
     "--detach": f"{_NO_NEED}, and put `&` at the end",
-    "--interactive": f"PROGRAM has the terminal that pyspawn has: {_NO_NEED}",
-    "--tty": f"PROGRAM has the terminal that pyspawn has: {_NO_NEED}",
+    "--interactive": f"PROGRAM has the standard input that pyspawn has: {_NO_NEED}",
+    "--tty": _TERMINAL,
     "--rm": f"nothing is left behind: {_NO_NEED}",
     "--wd": "use --workdir DIR",
     "--chdir": "use --workdir DIR",
@@ -82,7 +84,6 @@ _BOTH = {
     **dict.fromkeys(("--timeout", "--time_limit"), "use --time-limit SECONDS"),
     "--uid": "use --setuid UID",
     "--gid": "use --setgid GID",
-    "--new-session": "put `setsid` in front of PROGRAM",
     "--status-fd": "use --json-status FD",
     "--json-status-fd": "use --json-status FD",
     "--info-fd": "use --json-status FD",
@@ -100,7 +101,7 @@ RUN: "Mapping[str, str]" = {
     "-f": f"pyspawn forks where it has to: {_NO_NEED}",
     "--fork": f"pyspawn forks where it has to: {_NO_NEED}",
     "--kill-child": f"nothing outlives pyspawn: {_NO_NEED}",
-    "-t": f"PROGRAM has the terminal that pyspawn has: {_NO_NEED}; `pyspawn exec PID` joins",
+    "-t": f"{_TERMINAL}; `pyspawn exec PID` joins",
     "--target": "`pyspawn exec PID -- PROGRAM` joins a container that runs",
     **{f"--{name}": _variable(name, value) for name, value in _PYINIT.items()},
     "--unshare-all": "use --unshare all",

@@ -467,6 +467,14 @@ DESCRIPTORS = (
 )
 """What open files are passed on by."""
 
+TERMINALS = (
+    Option(
+        "new-session",
+        help="Start PROGRAM in a session and at a terminal of its own, out of reach of yours.",
+    ),
+)
+"""The option for a session."""
+
 KEEP = (
     Option(
         "persist",
@@ -518,6 +526,7 @@ TABLE = (
     *LIMITS,
     *RIGHTS,
     *DESCRIPTORS,
+    *TERMINALS,
     *KEEP,
     Option("hostname", metavar="NAME", help="Set the container's host name."),
     Option(
@@ -605,6 +614,7 @@ WISHES = {
     "spawner.mount.tree": MOUNTS,
     "spawner.net.network": NETWORK,
     "spawner.rights.rights": RIGHTS,
+    "spawner.terminal.session": TERMINALS,
 }
 """The options of each subject, by the module whose `wish` reads them.
 

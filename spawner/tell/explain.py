@@ -65,6 +65,21 @@ TEXTS = {
         "launcher would never know. Before the PID namespace, since the witness is to be outside.",
         "fork(2), setpgid(2), pid_namespaces(7)",
     ),
+    "open-pty": Text(
+        "The launcher gets both sides of a new terminal: what is written to one side can be read "
+        "at the other. It gets the modes and the size of the caller's terminal.",
+        "While the /dev is still the caller's, and before the process is forked that alone will "
+        "hold the side from which the program's terminal is worked.",
+        "openpty(3), pty(7), pts(4)",
+    ),
+    "fork-relay": Text(
+        "A copy of the launcher, the relay, begins to run. It will carry bytes between the "
+        "caller's terminal and the program's. Where the keyboard is for the program, it puts the "
+        "caller's terminal into raw mode, as soon as only the exec is left.",
+        "Before the launcher unshares anything, since the relay isn't part of the container. It "
+        "stays in the launcher's process group, as no other may read the caller's terminal.",
+        "fork(2), termios(3), tty_ioctl(4)",
+    ),
     "fork-stage": Text(
         "A copy of the launcher, the stage, begins to run. It will enter what the launcher must "
         "not.",
@@ -302,6 +317,14 @@ TEXTS = {
         "First thing that it does: a ^C at the terminal goes to every process of the foreground "
         "group, and is to reach the program once, by way of the launcher.",
         "setpgid(2), credentials(7)",
+    ),
+    "start-session": Text(
+        "The init leaves for a session of its own, and a process group in that. The session has no "
+        "controlling terminal: /dev/tty isn't the caller's any more, nothing can be put there as "
+        "if it were typed (TIOCSTI), and its foreground can't be taken.",
+        "First thing that it does: who already leads a process group can't start a session. A ^C "
+        "at the caller's terminal is for another session now.",
+        "setsid(2), credentials(7), tty_ioctl(4)",
     ),
     "set-nice": Text(
         "The scheduler gives the process a smaller share of the processors than those with a lower "
@@ -691,6 +714,20 @@ TEXTS = {
         "PR_SET_PDEATHSIG(2const), pid_namespaces(7)",
     ),
     # The program.
+    "replace-terminal": Text(
+        "The process's descriptors of the caller's terminal become descriptors of the new one, and "
+        "that becomes the controlling terminal of the new session: /dev/tty is that one, and what "
+        "is typed there as ^C goes to the program.",
+        "When only the exec is left, so that what failed before was told at the caller's.",
+        "dup2(2), TIOCSCTTY(2const), tty(4)",
+    ),
+    "replace-screen": Text(
+        "The process's descriptors of the caller's terminal become those of the new one, or of "
+        "/dev/null where they are for reading: others may read the keyboard. The session gets no "
+        "controlling terminal, and there's no /dev/tty.",
+        "When only the exec is left, so that what failed before was told at the caller's.",
+        "dup2(2), null(4), tty(4)",
+    ),
     "take-foreground": Text(
         "The terminal's keys (^C, ^Z) and its input go to the process group of the program.",
         "By the init, for its own group, after all that could fail: the process that starts "
@@ -751,6 +788,8 @@ BECOME_SUBREAPER = Act(
 )
 BECOME_KEEPERS_SUBREAPER = BECOME_SUBREAPER._replace(topic="become-keepers-subreaper")
 FORK_ASIDE = Act(LAUNCHER, "fork for the network", "fork()", "fork-aside")
+FORK_RELAY = Act(LAUNCHER, "fork the relay of the terminal", "fork()", "fork-relay")
+OPEN_PTY = Act(LAUNCHER, "open a pseudo-terminal", "openpty()", "open-pty")
 FORK_STAGE = Act(LAUNCHER, "fork the stage", "fork()", "fork-stage")
 FORK_KEEPER = FORK_STAGE._replace(topic="fork-keeper")
 MAKE_STAGE_GROUP = Act(STAGE, "make a process group", "setpgid(0, 0)", "make-stage-group")
@@ -851,6 +890,9 @@ def script(spec: Spec, planned: Steps, parts: Sequence[Part] = ()) -> Iterator[A
 def act_of(look: Look) -> Act:
     """Return the act that stands for a look at a target."""
     where, what, how = look
+    for act in (OPEN_PTY, FORK_RELAY):
+        if what == act.what:
+            return act
     if where == LAUNCHER and how.startswith("fork"):
         return FORK_SCOUT
     if what == OPEN_SOURCE.what:

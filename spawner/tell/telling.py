@@ -12,7 +12,7 @@ import _signal
 from typing import TYPE_CHECKING
 
 from pyinit import outlet
-from spawner.errors import LAUNCHER, SCOUT, STAGE, WITNESS, SyscallError
+from spawner.errors import LAUNCHER, RELAY, SCOUT, STAGE, WITNESS, SyscallError
 from spawner.linux import Kernel
 from spawner.steps import SELF, Step
 from spawner.tell import explain
@@ -88,6 +88,8 @@ class Telling(Kernel):
             self._say(explain.tell(explain.FORK_KEEPER if self._keeping else explain.FORK_STAGE))
         elif child == WITNESS:
             self._say(explain.tell(explain.FORK_WITNESS))
+        elif child == RELAY:
+            self._say(explain.tell(explain.FORK_RELAY))
         elif child == SCOUT:
             self._say(explain.tell(explain.FORK_SCOUT))
         else:
@@ -119,6 +121,11 @@ class Telling(Kernel):
         if not self._in_step:
             self._say(explain.tell(explain.MAKE_GROUP._replace(how=f'mkdir("{path}", 0755)')))
         super().mkdir(path)
+
+    def openpty(self) -> tuple[int, int]:
+        """Explain the call, then make it."""
+        self._say(explain.tell(explain.OPEN_PTY))
+        return super().openpty()
 
     def fork_aside(self) -> int:
         """Explain the call, then fork a child that explains nothing itself."""

@@ -20,12 +20,16 @@ _SHELLS = ("ash", "bash", "dash", "fish", "ksh", "mksh", "sh", "yash", "zsh")
 class Terminal:
     """A controlling terminal, by a descriptor."""
 
-    __slots__ = ("descriptor", "group", "refused")
+    __slots__ = ("descriptor", "group", "inner", "refused")
+    apart = False
+    """Whether the program is in another session, where this isn't its terminal."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.group = 0
         """The process group that had the foreground when we took it last."""
+        self.inner: int | None = None
+        """The descriptor at which a program apart has the foreground of its own terminal."""
         self.refused = False
         """Whether we can't pass the foreground on: then it counts as not ours."""
 

@@ -57,6 +57,7 @@ HARMLESS = (
     "mounts",
     "directory",
     "install_filter",
+    "openpty",
 )
 """Methods that change nothing but the calling process, and need no rights."""
 

@@ -10,6 +10,7 @@ from spawner.limit.limits import Limits
 from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
 from spawner.spec import Spec, Wish
+from spawner.terminal.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ def specified(arguments: Sequence[str], **fields: Any) -> Spec:
         own = {name: fields.pop(name) for name in kind._fields if name in fields}
         if own:
             wishes.append(kind(**own))
+    if fields.pop("session", False):
+        wishes.append(Session())
     if "persist" in fields:
         wishes.append(Keep(fields.pop("persist")))
     wishes += [fields.pop(name) for name in ("joins", "network") if name in fields]

@@ -80,6 +80,8 @@ def test_the_defaults() -> None:
             {"network": spawner.Network("pasta", publish=[spawner.Publish(8080, 80)])},
             [b"--network=pasta", b"--publish=127.0.0.1:8080:80/tcp"],
         ),
+        ({"new_session": True}, [b"--new-session"]),
+        ({"new_session": False}, []),
         ({"rights": spawner.Rights()}, []),
         (
             {"rights": spawner.Rights(cap_drop="all", cap_add=["BPF", "kill"], no_new_privs=True)},
@@ -259,6 +261,7 @@ def test_what_makes_no_sense_is_refused_with_words(options: dict[str, Any], mess
         ({"map_users": [5]}, r"map_users needs an IdMap, .*, not \[5\]"),
         ({"map_users": [(1, 2)]}, r"map_users needs an IdMap, .*, not \[\(1, 2\)\]"),
         ({"rights": "all"}, "rights needs a Rights, not 'all'"),
+        ({"new_session": 1}, "new_session needs True or False, not 1"),
         ({"mounts": [spawner.Tmpfs("/a")]}, "mounts needs a Mounts, not"),
         ({"limits": {"nofile": 5}}, "limits needs a Limits, not {'nofile': 5}"),
         ({"user": 1.5}, "user needs an id, which is a whole number, or a name, not 1.5"),
@@ -367,7 +370,7 @@ def test_arguments_arrive_byte_for_byte(args: Sequence[str | bytes]) -> None:
         (
             "start_new_session",
             True,
-            r"doesn't accept start_new_session=True: put \['setsid', '--wait'\]",
+            "doesn't accept start_new_session=True: new_session=True does that",
         ),
         ("process_group", 0, "doesn't accept process_group=0: with pyinit the program leads"),
         (

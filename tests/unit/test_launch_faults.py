@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 # Refusals of these are no failures: the first three have no terminal here, the others no use.
 NEVER_CALLED = {"take_foreground", "move_to_process_group", "pass_on_signal", "run_helper"}
-NEVER_CALLED |= {"chdir_by_text", "mount_id"}
+NEVER_CALLED |= {"chdir_by_text", "mount_id", "openpty"}
 NEVER_CALLED |= {
     *("open_source", "identity", "is_directory", "walk", "make_place", "clone_tree", "mounts"),
     *(
@@ -192,14 +193,20 @@ def test_a_program_that_runs_before_there_is_hold_of_it_is_killed(helper: Helper
 
 @pytest.mark.parametrize("user", [[], ["user"]], ids=["launcher", "stage"])
 @pytest.mark.parametrize(
-    ("call", "doing"),
+    ("call", "doing", "more"),
     [
-        ("fork", "fork the witness of terminal stops"),
-        ("move_to_process_group", "put the witness into the program's process group"),
+        ("fork", "fork the witness of terminal stops", {}),
+        ("move_to_process_group", "put the witness into the program's process group", {}),
+        ("openpty", "open a pseudo-terminal", {"session": True}),
+        ("pipe", "open a pipe", {"session": True}),
+        ("fork", "fork the relay of the terminal", {"session": True}),
+        ("move_to_process_group", "put the witness into a group of its own", {"session": True}),
     ],
 )
-def test_a_call_for_the_terminal_refused(user: list[str], call: str, doing: str) -> None:
-    case = {"arguments": ["/bin/true"], "optional": [], "more": {}, "init": None}
+def test_a_call_for_the_terminal_refused(
+    user: list[str], call: str, doing: str, more: dict[str, Any]
+) -> None:
+    case = {"arguments": ["/bin/true"], "optional": [], "more": more, "init": None}
     case |= {"required": [*user, "pid"], "refused": [call, 1, errno.ENOMEM]}
     tests = str(Path(faulty_launch.__file__).parents[1])
     script = f"import sys; sys.path[:0] = {[PLACE, tests]!r}; sys.argv[0] = 'x'; "
@@ -209,6 +216,7 @@ def test_a_call_for_the_terminal_refused(user: list[str], call: str, doing: str)
         answer = json.loads(terminal.screen.next())
         terminal.type(b"\x04")
         assert running.wait() == 0
+        assert termios.tcgetattr(terminal.slave)[3] & termios.ICANON
     assert answer["left"] == answer["open"] == answer["orphans"] == []
     assert answer["error"].startswith(f"{doing}: ")
     assert (answer["syscall"], answer["errno"]) == (call, errno.ENOMEM)

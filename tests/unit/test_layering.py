@@ -328,6 +328,7 @@ def test_only_the_command_lines_end_a_process_or_print() -> None:
         "spawner.net.veth",
         "spawner.rights.userns",
         "spawner.stage",
+        "spawner.terminal.relay",
         "spawner.terminal.witness",
     }
     wrong = []

@@ -1,0 +1,183 @@
+"""The part for a session of the program's own, and for the terminal that it gets in there.
+
+Without a terminal among the caller's descriptors it is setsid(2) alone. `pty` says what is replaced
+where there are some, and `relay` is the process that carries the bytes.
+"""
+
+import _signal
+import posix
+import select
+
+from spawner import caller as callers
+from spawner.errors import LAUNCHER, RELAY, how
+from spawner.host import ends
+from spawner.steps import GROUP, TERMINAL, Part, attempt
+from spawner.terminal import job, pty, relay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from spawner.caller import Caller
+    from spawner.linux import Kernel
+    from spawner.spec import Spec
+    from spawner.steps import Look, Step
+    from spawner.terminal.session import Session
+
+OPEN = "open a pseudo-terminal"
+FORK = "fork the relay of the terminal"
+"""What the part does before there is a container, in words."""
+
+_GRACE = 1.0
+"""Seconds that the last output still has once pyspawn is told to end."""
+
+
+class Own(Part):
+    """The part that starts a session, and gives the program a terminal of its own."""
+
+    session = True
+
+    def __init__(
+        self, found: pty.Streams, terminal: pty.Apart | None, lifelines: "Iterable[int]"
+    ) -> None:
+        self.terminal = self._outer = terminal
+        self._found = found
+        self._lifelines = tuple(lifelines)
+        self._slave = self._null = self._commands = -1
+        if found.terminal:
+            self.looks: tuple[Look, ...] = (
+                (LAUNCHER, OPEN, "openpty()"),
+                (LAUNCHER, FORK, "fork()"),
+            )
+
+    @property
+    def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
+        """Return the steps that start the session, and that replace terminals, by station."""
+        found: dict[str, Callable[[], Iterable[Step]]] = {GROUP: lambda: (pty.start_session(),)}
+        if self._found.terminal or self._found.null:
+            found[TERMINAL] = lambda: (
+                pty.replace(self._found, lambda: (self._slave, self._null), self._tell_ready),
+            )
+        return found
+
+    def begin(self, kernel: "Kernel") -> None:
+        """Open the program's terminal, and fork the relay; raises SetupError."""
+        self._kernel = kernel
+        found = self._found
+        if found.null:
+            flags = posix.O_RDWR
+            self._null = attempt(
+                LAUNCHER, "open /dev/null", lambda: kernel.open("/dev/null", flags)
+            )
+        if found.screen is None:
+            return
+        master = attempt(LAUNCHER, OPEN, lambda: self._open(kernel))
+        try:
+            reader, self._commands = attempt(LAUNCHER, "open a pipe", kernel.pipe)
+            try:
+                self._fork(kernel, master, reader)
+            finally:
+                posix.close(reader)
+        finally:
+            posix.close(master)
+
+    @property
+    def descriptors(self) -> set[int]:
+        """The descriptor by which the relay is told what to do."""
+        return {self._commands} - {-1}
+
+    def let_go(self) -> None:
+        """Close what only the forked processes need."""
+        for descriptor in (self._slave, self._null):
+            if descriptor >= 0:
+                posix.close(descriptor)
+        self._slave = self._null = -1
+
+    def ended(self, changed: int) -> str:
+        """Note how the relay ended before its time; return the message about that."""
+        self.pid = 0
+        return f"the program's terminal is gone: the process that passed it on {how(changed)}"
+
+    def stop(self) -> "list[int]":
+        """Have the relay pass on the last output, and end; return it if it outlives SIGKILL."""
+        left: list[int] = []
+        if self.pid:
+            pid, self.pid = self.pid, 0
+            self._tell(pty.END)
+            posix.kill(pid, _signal.SIGCONT)  # our child, unreaped: the pid is its own
+            self._await(pid)
+            if ends.reap(pid, 0) is None:
+                posix.kill(pid, _signal.SIGKILL)
+                if ends.reap(pid) is None and not ends.is_gone(pid):
+                    left.append(pid)
+        if self._commands >= 0:
+            posix.close(self._commands)
+        self._commands = -1
+        if self._outer is not None:
+            self._outer.relay = -1
+        return left
+
+    def _fork(self, kernel: "Kernel", master: int, reader: int) -> None:
+        pid = attempt(LAUNCHER, FORK, lambda: kernel.fork(RELAY))
+        if pid == 0:
+            relay.be(kernel, self._found, master, self._slave, reader, self._commands)
+        self.pid = pid
+        posix.set_blocking(self._commands, False)
+        if self._outer is not None:
+            self._outer.relay = self._commands
+
+    def _open(self, kernel: "Kernel") -> int:
+        """Open a pseudo-terminal like the caller's terminal; return the master side."""
+        found = self._found
+        like = found.screen if found.keyboard is None else found.keyboard
+        master, self._slave = kernel.openpty()
+        if like is not None:
+            pty.set_like(self._slave, like, keyboard=found.keyboard is not None)
+        return master
+
+    def _tell_ready(self) -> None:
+        """Tell the relay, as the init, that the exec is next."""
+        self._tell(pty.READY)
+
+    def _tell(self, word: bytes) -> None:
+        if self._commands >= 0:
+            try:
+                posix.write(self._commands, word)
+            except OSError:  # it has ended
+                return
+
+    def _await(self, pid: int) -> None:
+        """Wait until the relay has ended, or for _GRACE where pyspawn is told to end meanwhile."""
+        ended = posix.pidfd_open(pid)
+        try:
+            told = self._kernel.signalfd(callers.endings())
+            try:
+                poll = select.poll()
+                for each in (ended, told, *self._lifelines):
+                    poll.register(each, select.POLLIN)
+                if ended not in dict(poll.poll()):
+                    ends.wait((pid,), _GRACE)
+            finally:
+                posix.close(told)
+        finally:
+            posix.close(ended)
+
+
+def find(
+    wish: "Session",
+    kernel: "Kernel",
+    spec: "Spec",
+    caller: "Caller",
+    lifelines: "Iterable[int]" = (),
+) -> Part:
+    """Return the part for the program's session."""
+    del wish, kernel, spec, caller
+    found = pty.streams()
+    ours = job.find()
+    terminal = None
+    if found.keyboard is not None:
+        keyboard = pty.Keyboard(found.keyboard)
+        terminal = pty.Apart(keyboard.descriptor if ours is None else ours.descriptor, keyboard)
+    elif ours is not None:
+        terminal = pty.Apart(ours.descriptor, None)
+    return Own(found, terminal, lifelines)
