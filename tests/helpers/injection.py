@@ -145,6 +145,8 @@ def _made(lines: Sequence[str]) -> Iterator[tuple[tuple[str, int], bool]]:
     ours: dict[str, bool] = {}
     for line in lines:
         if (found := _LINE.match(line)) is None:
+            if "<... execve resumed>" in line and line.endswith(" = 0"):
+                ours[line.split()[0]] = False
             continue
         pid, name, rest = found.groups()
         # A process that we have forked is ours from the start; after an exec it's an interpreter,
