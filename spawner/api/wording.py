@@ -32,7 +32,7 @@ _KEYWORDS |= dict.fromkeys(
 )
 _KEYWORDS |= dict(OF_GROUPS)
 _KEYWORDS |= dict.fromkeys(("bind", "ro-bind", "dev-bind", "tmpfs", "dev", "read-only"), "mounts")
-_KEYWORDS["overlay"] = "mounts"
+_KEYWORDS |= dict.fromkeys(("overlay", "overlay-upper"), "mounts")
 _KEYWORDS["rootfs"] = "root"
 _KEYWORDS |= dict.fromkeys(("bind-try", "ro-bind-try", "dev-bind-try"), "missing_ok")
 _MAPS = {option: name for name, option in keywords.MAPS.items()}

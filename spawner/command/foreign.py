@@ -16,8 +16,8 @@ _INSIDE = "make it in the container: `sh -c 'COMMAND && exec PROGRAM'`"
 _BIND = "--bind SRC DST, or --ro-bind SRC DST to have it read-only"
 
 OVERLAY = (
-    "--overlay DST keeps what is changed in DST in memory; to show another directory there, bind "
-    "it first: --ro-bind SRC DST --overlay DST"
+    "--overlay DST keeps what is changed in DST in memory, --overlay-upper DIR DST in a directory; "
+    "to show another directory there, bind it first: --ro-bind SRC DST --overlay DST"
 )
 """The hint for bwrap's overlays: `--overlay-src SRC --overlay RWSRC WORKDIR DEST`."""
 

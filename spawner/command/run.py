@@ -288,6 +288,12 @@ def _overlay(word: str) -> "Overlay":
     return mounts.overlay(word)
 
 
+def _overlay_upper(upper: str, target: str) -> "Overlay":
+    from spawner.mount import mounts
+
+    return mounts.overlay_upper(upper, target)
+
+
 MOUNTS = (
     Option(
         "propagation",
@@ -332,6 +338,14 @@ MOUNTS = (
         into="mounts",
         help="Let PROGRAM change what the directory DST holds (/ for all of --rootfs), and keep "
         "that in memory, of 256M at most, or SIZE, while the directory stays as it is. Repeatable.",
+    ),
+    Option(
+        "overlay-upper",
+        metavar="DIR DST",
+        convert=_overlay_upper,
+        pair=True,
+        into="mounts",
+        help="The same, and what changes goes to the directory DIR of the host's, and stays there.",
     ),
     Option(
         "dev",

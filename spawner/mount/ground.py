@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from spawner.linux import Kernel
     from spawner.mount.mounts import Entry
+    from spawner.mount.upper import Upper
 
 
 class Ground:
@@ -33,7 +34,8 @@ class Ground:
     where more will be. The program `stays` in the working directory, if it doesn't go to one with a
     whole path. `root` is where our root
     lies on the host, and `proc` an open /proc, where it isn't that of our root. `made` has the
-    numbers of the mounts in which mount points are made.
+    numbers of the mounts in which mount points are made, and `uppers` the directories that take
+    what changes in overlays.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Ground:
         self.targets = [*self._points, *targets]
         self.stays = stays
         self.made: set[str] = set()
+        self.uppers: dict[Overlay, Upper] = {}
         self.root = ""
         self.proc: int | None = None
         self._claims: list[Claim] = []

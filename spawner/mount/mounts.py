@@ -26,6 +26,9 @@ _BYTES_A_FILE = 4096
 _LEAST_FILES = 1024
 """The least number of files that a tmpfs may hold, whatever its size, tmpfs(5)."""
 
+_ROOM = 1 << 20
+"""The size of a file system in memory in which there are only a few directories."""
+
 _LARGEST = 2**63 - 1
 
 _TRY = "-try"
@@ -138,7 +141,7 @@ class Tmpfs(Frozen):
     @property
     def files(self) -> int:
         """The most files and directories that the tmpfs can hold."""
-        return most_files(self.size)
+        return max(self.size // _BYTES_A_FILE, _LEAST_FILES)
 
 
 class Dev(Frozen):
@@ -176,16 +179,31 @@ class Overlay(Frozen):
 
     `target` is an absolute path in the container, of a directory of the host's, of the root or of
     an earlier Bind; "/" is a root of its own. What changes is kept in memory, of at most `size`
-    bytes, and gone with the container. Set-user-ID bits have no effect there, but in a root.
+    bytes, and gone with the container; or it goes to `upper`, a directory of the host's, and stays.
+    Set-user-ID bits have no effect there, but in a root.
 
     Raises SpecError.
     """
 
     target: str
-    size: int
+    size: int | None
+    upper: str | None
 
-    def __init__(self, target: "Path", *, size: "int | str" = TMPFS_SIZE) -> None:
-        self._set(target=_target(target, root=True), size=_size(size, "an overlay"))
+    def __init__(
+        self, target: "Path", *, size: "int | str | None" = None, upper: "Path | None" = None
+    ) -> None:
+        if upper is None:
+            size = _size(TMPFS_SIZE if size is None else size, "an overlay")
+        elif size is not None:
+            raise SpecError(
+                "an overlay has a size, or a directory for what changes",
+                "the size is a bound of memory: leave out one of them",
+            )
+        self._set(
+            target=_target(target, root=True),
+            size=size,
+            upper=None if upper is None else _path("upper directory", upper),
+        )
 
     def __str__(self) -> str:
         return f"the overlay on {self.target}"
@@ -193,19 +211,31 @@ class Overlay(Frozen):
     @property
     def task(self) -> str:
         """What is done, as an imperative."""
-        return f"lay an overlay of at most {shown(self.size)} over {self.target}"
+        return f"lay an overlay {self.kept} over {self.target}"
 
-    option = "overlay"
+    @property
+    def kept(self) -> str:
+        """Where what changes is kept, in words."""
+        if self.size is None:
+            return f"with changes in {self.upper}"
+        return f"of at most {shown(self.size)}"
+
+    @property
+    def option(self) -> str:
+        """The command-line option for this mount."""
+        return "overlay" if self.upper is None else "overlay-upper"
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The value of the option."""
-        return (f"{self.target}:size={self.size}",)
+        """The values of the option."""
+        if self.upper is None:
+            return (f"{self.target}:size={self.size}",)
+        return self.upper, self.target
 
     @property
-    def files(self) -> int:
-        """The most files and directories that can be changed or made."""
-        return most_files(self.size)
+    def room(self) -> Tmpfs:
+        """The file system in memory in which the overlay is made, and changes are kept, if any."""
+        return Tmpfs("/overlay", size=_ROOM if self.size is None else self.size)
 
 
 class Mounts(Frozen):
@@ -254,11 +284,6 @@ def empty_root(entries: "Sequence[Entry]") -> Tmpfs | None:
     """Return the tmpfs that becomes the root directory, or None."""
     first = entries[0] if entries else None
     return first if isinstance(first, Tmpfs) and first.is_root else None
-
-
-def most_files(size: int) -> int:
-    """Return the most files that a file system in memory of `size` bytes may hold."""
-    return max(size // _BYTES_A_FILE, _LEAST_FILES)
 
 
 def root_overlay(entries: "Iterable[Entry]") -> Overlay | None:
@@ -388,6 +413,11 @@ def _from_here(target: str) -> str:
     if target == "." or target.startswith("./"):
         return f"{posix.getcwd().rstrip('/')}/{target}"
     return target
+
+
+def overlay_upper(upper: str, target: str) -> Overlay:
+    """Return the Overlay whose changes go to the directory `upper`; raises SpecError."""
+    return Overlay(_from_here(target), upper=upper)
 
 
 def _sized(word: str, what: str) -> tuple[str, str | None]:

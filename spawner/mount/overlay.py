@@ -18,8 +18,8 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError
-from spawner.mount.copies import clone_mounts
-from spawner.mount.flags import below, check_flags, gone, number
+from spawner.mount.copies import clone_mounts, copy_mounts
+from spawner.mount.flags import below, check_flags, gone, names, number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs
 from spawner.mount.mounts import Overlay, hides
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from spawner.host.proc import Mount
     from spawner.linux import Kernel
+    from spawner.mount.upper import Upper
 
-LOWER, UPPER, WORK = "lower", "upper", "work"
+LOWER, UPPER, WORK, BESIDE = "lower", "upper", "work", "beside"
+"""The names in the room."""
 
 _OPTIONS = {
     "source": "overlay",
@@ -80,16 +82,17 @@ class Layers:
         self._path = path.rstrip("/")
         self._place = place
         self._lower = lower
+        self._upper = ground.uppers.get(overlay)
 
     def mount(self, kernel: "Kernel", flags: int) -> int:
         """Lay the overlay over the directory; return a descriptor of it.
 
         It has `flags`, and those of the directory's mount, but for its being read-only. Mount
-        points are made in it. Raises SetupError and SyscallError.
+        points are made in it, where what changes is in memory. Raises SetupError and SyscallError.
         """
         here = kernel.open(".", posix.O_PATH | posix.O_DIRECTORY)
         try:
-            room = make_tmpfs(kernel, self._overlay)
+            room = make_tmpfs(kernel, self._overlay.room)
             try:
                 mount, flags = self._make_in(kernel, room, here, flags)
             finally:
@@ -100,7 +103,8 @@ class Layers:
             kernel.attach(mount, self._place)
             check_flags(kernel, self._what, mount, flags, self._ground.proc)
             self._ground.claim(kernel, self._what, mount)
-            self._ground.made.add(number(kernel, mount))
+            if self._upper is None:  # else they'd stay
+                self._ground.made.add(number(kernel, mount))
         except BaseException:
             posix.close(mount)
             raise
@@ -118,17 +122,20 @@ class Layers:
 
     def _make(self, kernel: "Kernel", room: int, flags: int) -> tuple[int, int]:
         """Make the overlay; the room is the working directory."""
-        for name in (LOWER, UPPER, WORK):
-            kernel.make_place(room, name, file=False)
-        at = kernel.open(LOWER, posix.O_PATH | posix.O_DIRECTORY)
-        try:
-            kernel.attach(self._lower, at)
-        finally:
-            posix.close(at)
+        kernel.make_place(room, LOWER, file=False)
+        _attach(kernel, self._lower, LOWER)
+        if self._upper is None:
+            kernel.make_place(room, UPPER, file=False)
+            kernel.make_place(room, WORK, file=False)
+        else:
+            self._bring(kernel, room, self._upper)
         upper = kernel.open(UPPER, posix.O_RDONLY | posix.O_DIRECTORY)
         try:
-            _make_alike(upper, self._lower)
-            trusted = _is_trusted(upper)
+            if self._upper is None:
+                _make_alike(upper, self._lower)
+            trusted = _can_write(upper, "trusted.pyspawn")
+            if self._upper is not None and not trusted and not _can_write(upper, "user.pyspawn"):
+                raise _without_attributes(self._what, self._upper)
         finally:
             posix.close(upper)
         mounts = kernel.mounts(self._ground.proc)
@@ -136,10 +143,51 @@ class Layers:
         self._check_below(first, others, trusted=trusted)
         flags |= sum(flag for word, flag in _KEPT.items() if word in first.options)
         mount = self._create(kernel, options(trusted=trusted), flags, trusted=trusted)
-        if posix.fstatvfs(mount).f_flag & _ST_RDONLY:
+        try:
+            _check_writable(self._what, mount, self._upper)
+            if self._upper is not None:
+                self._compare(kernel, self._upper)
+        except BaseException:
             posix.close(mount)
-            raise SetupError(f"{self._what}: the kernel made it read-only", stage=INIT)
+            raise
         return mount, flags
+
+    def _bring(self, kernel: "Kernel", room: int, upper: "Upper") -> None:
+        """Let links in the room lead to an upper directory of the host's, and its work directory.
+
+        Both are in one copy of the mount that they are on, since the kernel asks for that.
+        """
+        if _lies_in(kernel, upper.above, self._place):
+            raise SetupError(
+                f"{self._what}: {upper.path} lies in what it takes the changes of",
+                stage=INIT,
+                path=upper.path,
+                hint="name a directory elsewhere, on the same file system or another",
+            )
+        kernel.make_place(room, BESIDE, file=False)
+        copy = self._ground.kept(self._overlay)[upper.place]
+        try:
+            _attach(kernel, copy.mount, BESIDE)
+        finally:
+            posix.close(copy.mount)
+        kernel.symlink(f"{BESIDE}/{upper.name}", room, UPPER)
+        kernel.symlink(f"{BESIDE}/{upper.work_name}", room, WORK)
+        self._compare(kernel, upper)
+
+    def _compare(self, kernel: "Kernel", upper: "Upper") -> None:
+        """Raise SetupError where the links lead elsewhere than to what the launcher has opened."""
+        for name, held in ((UPPER, upper.held), (WORK, upper.work)):
+            found = kernel.open(name, posix.O_PATH | posix.O_DIRECTORY)
+            try:
+                if kernel.identity(found) != kernel.identity(held):
+                    raise SetupError(
+                        f"{self._what}: another directory has taken the place of {upper.path}",
+                        stage=INIT,
+                        path=upper.path,
+                        hint="let nobody else rename it while pyspawn starts",
+                    )
+            finally:
+                posix.close(found)
 
     def _check_below(self, first: "Mount", others: "Iterable[Mount]", *, trusted: bool) -> None:
         """Refuse to hide what is mounted below the directory; raises SetupError."""
@@ -174,8 +222,29 @@ class Layers:
                 syscall=error.syscall,
                 errno=error.errno,
                 path=self._path,
-                hint=_hint(error, self._path or "/", trusted=trusted),
+                hint=_hint(error, self._path or "/", self._upper, trusted=trusted),
             ) from None
+
+
+def prepare(ground: Ground, upper: "Upper") -> Step:
+    """Copy the mounts around an upper directory, before one is covered."""
+    ground.uppers[upper.overlay] = upper
+    what = f"copy the mounts of {upper.place}"
+
+    def act(kernel: "Kernel", _: str) -> None:
+        copy = copy_mounts(kernel, what, upper.place, upper.above, TMPFS_FLAGS)
+        ground.keep(upper.overlay, upper.place, copy)
+
+    return Step(
+        INIT,
+        what,
+        f'open_tree(open("{upper.place}", O_PATH), "", '
+        "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
+        f'mount_setattr(TREE, "", AT_EMPTY_PATH|AT_RECURSIVE, {{{names(TMPFS_FLAGS)}}})',
+        act,
+        topic="copy-source",
+        needs=("mount",),
+    )
 
 
 def make(ground: Ground, overlay: Overlay) -> Step:
@@ -230,11 +299,20 @@ def options(*, trusted: bool) -> dict[str, str | None]:
     return {**_OPTIONS} if trusted else {**_OPTIONS, "userxattr": None}
 
 
-def _hint(error: SyscallError, path: str, *, trusted: bool) -> str | None:
+def _hint(
+    error: SyscallError, path: str, upper: "Upper | None" = None, *, trusted: bool
+) -> str | None:
     """Return what helps where the kernel refuses an overlay."""
+    if error.errno == errno.ELOOP and upper is not None:
+        return f"{path} lies in {upper.path}, which is to take its changes: name another directory"
     if error.errno == errno.ENODEV:
         return "this kernel has no overlays: as root, load them with `modprobe overlay`"
     if error.syscall == "fsconfig" and error.errno == errno.EINVAL:
+        if upper is not None:
+            return (
+                f"the kernel takes no directory of one of these file systems (`stat -f {path} "
+                f"{upper.path}`), such as an overlay's for what changes: name another directory"
+            )
         return (
             f"the kernel takes no directory of this file system (`stat -f {path}`) for the lower "
             "layer, such as one of an overlay over an overlay, or one that ignores upper and lower "
@@ -262,14 +340,61 @@ def _make_alike(upper: int, lower: int) -> None:
         raise SyscallError("fchmod", error.errno or 0) from None
 
 
-def _is_trusted(upper: int) -> bool:
-    """Tell whether this process may write the `trusted.` attributes that an overlay needs."""
-    name = "trusted.pyspawn"
+def _can_write(upper: int, name: str) -> bool:
+    """Tell whether this process may write an extended attribute, as an overlay does, xattr(7)."""
     try:
         posix.setxattr(upper, name, b"")
         posix.removexattr(upper, name)
     except OSError as error:
-        if error.errno in (errno.EPERM, errno.EOPNOTSUPP):
+        if error.errno in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP):
             return False
         raise SyscallError("fsetxattr", error.errno or 0) from None
     return True
+
+
+def _lies_in(kernel: "Kernel", inner: int, outer: int) -> bool:
+    """Tell whether a directory is another one or lies in it, by what is above it."""
+    wanted = kernel.identity(outer)
+    here = posix.dup(inner)
+    try:
+        while (found := kernel.identity(here)) != wanted:
+            above = kernel.open_directory_above(here)
+            posix.close(here)
+            here = above
+            if kernel.identity(here) == found:
+                return False
+    finally:
+        posix.close(here)
+    return True
+
+
+def _attach(kernel: "Kernel", mount: int, name: str) -> None:
+    """Mount what is mounted nowhere yet on a directory in the working directory."""
+    at = kernel.open(name, posix.O_PATH | posix.O_DIRECTORY)
+    try:
+        kernel.attach(mount, at)
+    finally:
+        posix.close(at)
+
+
+def _without_attributes(what: str, upper: "Upper") -> SetupError:
+    return SetupError(
+        f"{what}: no extended attributes can be written there, which an overlay needs",
+        stage=INIT,
+        path=upper.path,
+        hint=f"name a directory that belongs to root of the container (`ls -ld {upper.path}`), on "
+        "a file system that holds them, such as ext4, xfs or btrfs",
+    )
+
+
+def _check_writable(what: str, mount: int, upper: "Upper | None") -> None:
+    """Raise SetupError for an overlay that is read-only, which the kernel makes unasked."""
+    if not posix.fstatvfs(mount).f_flag & _ST_RDONLY:
+        return
+    hint = None
+    if upper is not None:
+        hint = (
+            "root of the container can't make files beside it: name a directory that belongs to "
+            f"root of the container (`ls -ld {upper.path}`)"
+        )
+    raise SetupError(f"{what}: the kernel made it read-only", stage=INIT, hint=hint)

@@ -5,7 +5,7 @@ from errno import ENOENT
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
-from spawner.mount.mounts import Bind, Dev, empty_root, root_overlay
+from spawner.mount.mounts import Bind, Dev, Overlay, empty_root, root_overlay
 from spawner.steps import MOUNTS, PLACE, Part, attempt, failed
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spawner.mount.operations import Source
     from spawner.mount.root import Root
     from spawner.mount.tree import Tree
+    from spawner.mount.upper import Upper
     from spawner.spec import Spec
     from spawner.steps import Look, Step
 
@@ -39,6 +40,7 @@ class Mounts(Part):
         self._sources: list[Source] = []
         self._root: Root | None = None
         self._devices: list[Devices] = []
+        self._uppers: list[Upper] = []
         self.looks: list[Look] = []
 
     @property
@@ -66,6 +68,7 @@ class Mounts(Part):
             stays=stays,
             root=self._root,
             devices=self._devices,
+            uppers=self._uppers,
         )
         if (self._entries or self._root) and self._spec.init == "":
             from spawner.mount.root import find_init
@@ -81,6 +84,32 @@ class Mounts(Part):
                 self._hold(kernel, each)
             elif isinstance(each, Dev):
                 self._hold_devices(kernel, each)
+            elif isinstance(each, Overlay) and each.upper is not None:
+                self._hold_upper(kernel, each, each.upper)
+
+    def _hold_upper(self, kernel: "Kernel", overlay: Overlay, path: str) -> None:
+        from spawner.mount.upper import Upper
+
+        self.looks.append((LAUNCHER, f"open {path}", f'open("{path}", O_PATH)'))
+        found = Upper(kernel, overlay, path)
+        self._uppers.append(found)
+        self.looks.append((LAUNCHER, found.task, f'mkdir("{found.work_path}", 0700)'))
+
+    def begin(self, kernel: "Kernel") -> None:
+        """Make what the kernel needs beside upper directories; raises SetupError."""
+        del kernel
+        for each in self._uppers:
+            each.make()
+
+    @property
+    def descriptors(self) -> set[int]:
+        """The descriptors by which that is removed."""
+        return {found for each in self._uppers for found in each.descriptors}
+
+    def stop(self) -> list[int]:
+        """Remove what was made beside upper directories."""
+        self.leftover = "; ".join(filter(None, (each.remove() for each in self._uppers)))
+        return []
 
     def _hold_devices(self, kernel: "Kernel", dev: Dev) -> None:
         from spawner.mount.dev import DEVICES, Devices, check_device
@@ -132,6 +161,8 @@ class Mounts(Part):
         for held in self._held:
             posix.close(held)
         self._held = []
+        for each in self._uppers:
+            each.let_go()
 
 
 def find(

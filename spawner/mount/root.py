@@ -16,7 +16,6 @@ from spawner.mount.copies import copy_mounts
 from spawner.mount.flags import check_flags, names, number
 from spawner.mount.ground import Ground, absolute
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
-from spawner.mount.mounts import shown
 from spawner.spec import Frozen
 from spawner.steps import Step
 
@@ -42,7 +41,7 @@ class Root(Frozen):
     def __str__(self) -> str:
         how = ", read-only" if self.read_only else ""
         if self.overlay is not None:
-            how = f", under an overlay of at most {shown(self.overlay.size)}"
+            how = f", under an overlay {self.overlay.kept}"
         return f"make {self.path} the root directory{how}"
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spawner.mount.operations import Source
     from spawner.mount.root import Root
     from spawner.mount.tree import Tree
+    from spawner.mount.upper import Upper
 
 _FLAGS = {PRIVATE: "MS_PRIVATE", SLAVE: "MS_SLAVE", SHARED: "MS_SHARED"}
 _PROC_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
@@ -37,13 +38,14 @@ def inside(
     stays: bool = True,
     root: "Root | None" = None,
     devices: "Iterable[Devices]" = (),
+    uppers: "Iterable[Upper]" = (),
 ) -> "Iterator[Step]":
     """Yield the steps that give the new mount namespace its propagation, its /proc and its mounts.
 
     `entries` are those of the tree, without what isn't there, and `sources` what they bind. The
     sources come before all that is mounted, which may cover them. The program `stays` in the
     working directory or goes elsewhere. `root` is the directory that becomes the root,
-    and `devices` are what a directory of devices binds.
+    `devices` are what a directory of devices binds, and `uppers` take the changes of overlays.
     """
     if tree.propagation != UNCHANGED:
         yield propagate(tree.propagation)
@@ -59,6 +61,10 @@ def inside(
     )
     yield from operations.prepare(ground, sources)
     yield from _copy_devices(ground, devices)
+    for each in uppers:
+        from spawner.mount import overlay
+
+        yield overlay.prepare(ground, each)
     empty = empty_root(tree.entries)
     if root is None and empty is None:
         yield _proc(tree)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+import stat
 import sys
 from pathlib import Path
 
@@ -250,3 +251,107 @@ def test_from_python(root: Root, place: Path) -> None:
     mounts = spawner.Mounts([spawner.Overlay("/", size=1 << 20)], root=root.place)
     told = [step.what for step in spawner.plan(["true"], mounts=mounts, init=False)]
     assert f"make {root.place} the root directory, under an overlay of at most 1M" in told
+
+
+# Changes that stay
+
+
+@pytest.fixture
+def upper(tmp_path: Path) -> Path:
+    found = tmp_path.resolve() / "up,per: \\"
+    found.mkdir()
+    return found
+
+
+@pytest.mark.parametrize("options", EVERYBODY)
+def test_changes_go_to_a_directory_and_stay(place: Path, upper: Path, options: list[str]) -> None:
+    """And are there again in the next container, whether it was root's or a user's."""
+    before = tree(place)
+    words = [*options, "--overlay-upper", str(upper), str(place)]
+    ended = sh(CHANGES, *words, directory=place)
+    assert (ended.status, ended.errors) == (0, "")
+    assert " ".join(ended.out.decode().splitlines()) == f"{SEEN} {place}"
+    assert (upper / "moved").read_text() == "new\n"
+    assert stat.S_ISCHR((upper / "file").stat().st_mode)  # a whiteout: it's deleted
+    ended = sh("ls -a . below; rm -r below", *words, directory=place)
+    assert (ended.status, ended.errors) == (0, "")
+    listed = [".", "..", "below", "made", "moved"]
+    assert ended.out.decode().split() == [".:", *listed, "below:", ".", ".."]
+    assert tree(place) == before
+    assert sorted(upper.parent.iterdir()) == sorted([place, upper])
+
+
+def test_changes_of_a_root_in_a_directory(root: Root, upper: Path) -> None:
+    before = tree(root.place)
+    words = ["--overlay-upper", str(upper), "/"]
+    assert root.sh("echo new >/mine/made", *words).errors == ""
+    assert (upper / "mine/made").read_text() == "new\n"
+    message, _ = refused(root.sh("echo ran", *words, "--tmpfs", "/mine/place"))
+    assert message.endswith("there is no /mine/place to mount on")
+    assert tree(root.place) == before
+    assert sorted(upper.parent.iterdir()) == sorted([root.place, upper])
+
+
+def test_a_directory_that_can_not_take_changes(place: Path, upper: Path) -> None:
+    def answer(directory: object, target: Path = place) -> tuple[str, str]:
+        return refused(sh("echo ran", "--overlay-upper", str(directory), str(target)))
+
+    message, hint = answer(place / "file", place / "below")
+    assert message.startswith(f"{place}/file isn't a directory")
+    message, hint = answer(place / "below/deep")
+    assert message.endswith(f"{place}/below/deep lies in what it takes the changes of")
+    message, hint = answer(place, place / "below")
+    assert message.endswith("Too many levels of symbolic links (ELOOP)")
+    assert hint.startswith(f"{place}/below lies in {place}, which is to take its changes")
+    message, hint = answer("/proc")
+    assert message.startswith("something is mounted on /proc, and the kernel needs another")
+    message, hint = answer(upper / "none")
+    assert message.endswith("No such file or directory (ENOENT)")
+    assert "`namei -l" in hint
+    assert sorted(upper.parent.iterdir()) == sorted([place, upper])
+
+
+def test_only_one_container_at_a_time_has_a_directory_for_its_changes(
+    place: Path, upper: Path
+) -> None:
+    words = ["--overlay-upper", str(upper), str(place), "--"]
+    with Running(pyspawn(*words, "/bin/cat")) as running:
+        running.write(b"there\n")
+        assert running.line() == "there"
+        message, _ = refused(spawn(*words, "/bin/true"))
+        assert message == f"another container has its changes in {upper}"
+        running.close_input()
+        assert running.wait() == 0
+    assert spawn(*words, "/bin/true").status == 0
+
+
+def test_what_somebody_else_has_laid_beside_it_is_left_alone(place: Path, upper: Path) -> None:
+    require("root", "other-user")
+    beside = upper.parent / f".pyspawn-{upper.stat().st_ino}"
+    beside.mkdir()
+    (beside / "file").touch()
+    os.chown(beside, 64998, 64998)
+    words = ["--overlay-upper", str(upper), str(place), "--", "/bin/true"]
+    message, hint = refused(spawn(*words))
+    assert message.startswith(f"make a directory beside {upper}, in which the kernel prepares")
+    assert "name a directory of yours" in hint
+    assert (beside / "file").exists()
+
+
+@pytest.mark.parametrize("options", EVERYBODY)
+def test_after_sigkill_the_next_one_takes_over(
+    place: Path, upper: Path, options: list[str]
+) -> None:
+    words = pyspawn(*options, "--overlay-upper", str(upper), str(place), "--")
+    with Running([*words, "/bin/sh", "-c", f"echo x >'{place}/file'; exec cat"]) as running:
+        running.write(b"there\n")
+        assert running.line() == "there"
+        tree_of = children.below(running.starter)
+        os.kill(running.starter, signal.SIGKILL)
+        assert not children.wait_gone(tree_of)
+    assert mounted(str(place)) == []
+    left = {f".pyspawn-{upper.stat().st_ino}"}
+    assert {each.name for each in upper.parent.iterdir()} - {place.name, upper.name} == left
+    ended = run([*words, "/bin/cat", str(place / "file")])
+    assert (ended.out, ended.errors) == (b"x\n", "")
+    assert sorted(upper.parent.iterdir()) == sorted([place, upper])

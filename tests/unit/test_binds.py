@@ -43,6 +43,8 @@ def entries(draw: st.DrawFn) -> mounts.Entry:
     if draw(st.integers(0, 4)) == 0:
         return Dev(target)
     if draw(st.booleans()):
+        if draw(st.booleans()):
+            return Overlay(target, upper=draw(st.sampled_from(["/u", ".", "a:b=c", "-"])))
         kind = draw(st.sampled_from([Tmpfs, Overlay]))
         return kind(target, size=draw(st.integers(1, 2**63 - 1)))
     source = draw(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
@@ -131,6 +133,8 @@ def test_words_of_a_tmpfs(word: str, target: str, size: int) -> None:
         (lambda: Tmpfs("/a\0"), "contains a NUL"),
         (lambda: mounts.overlay("/a:rw"), "which is all that can be said of an overlay"),
         (lambda: Overlay("/a", size="0"), "the size of an overlay can't be 0 bytes"),
+        (lambda: Overlay("/a", size=1, upper="/u"), "a size, or a directory for what changes"),
+        (lambda: Overlay("/a", upper=""), "the upper directory of a mount is an empty path"),
         (lambda: Overlay("a"), "is an absolute path in the container, not 'a'"),
         (lambda: Mounts([Overlay("/proc")]), "the overlay on /proc would hide the container's /p"),
         (lambda: Mounts([Overlay("/")]), "the overlay on / is for a root of its own"),
