@@ -114,6 +114,7 @@ def widen(
     if any("user" in kinds for kinds in found["unshare"]):
         found["disable_userns"] = True
     found["rlimit"] = [*_limits(values), *values.get("rlimit", ())]
+    found["new_session"] = True
     found.setdefault("pass_fds", [()])
     if not values.get("keep_env"):
         found["clearenv"] = True

@@ -18,6 +18,7 @@ from helpers.networks import CARRIERS
 from helpers.programs import Word, python
 from helpers.pyspawn import pyspawn, refused, said, spawn
 from helpers.running import Ended, run
+from helpers.terminal import Shell, Terminal
 
 import spawner
 from spawner import aio
@@ -116,6 +117,8 @@ tried("mknod", os.mknod, "/tmp/disk", 0o60600, os.makedev(8, 0))
 tried("metadata", connect, socket.AF_INET, "169.254.169.254", 80)
 tried("loopback", connect, socket.AF_INET, "127.0.0.1", given["port"])
 tried("abstract", connect, socket.AF_UNIX, "\0" + given["abstract"])
+tried("terminal", write, "/dev/tty", os.O_RDWR)
+found["session"] = os.getsid(0)
 found["interfaces"] = [name for _, name in socket.if_nameindex()]
 with open("/proc/self/status") as file:
     status = dict(line.rstrip("\n").split(":\t", 1) for line in file)
@@ -203,6 +206,9 @@ def test_a_hostile_program_reaches_nothing(tries: dict[str, Any]) -> None:
     assert tries["metadata"] == "ENETUNREACH"
     assert (tries["loopback"], tries["abstract"]) == ("ECONNREFUSED", "ECONNREFUSED")
     assert tries["interfaces"] == ["lo"]
+    # The terminal: one outside has no number in here
+    assert tries["session"] > 0
+    assert tries["terminal"] == "ENXIO"
     # Rights
     assert tries["capabilities"] is True
     assert tries["namespace"] == "ENOSPC"
@@ -261,6 +267,26 @@ print(json.dumps(forked))
 
 def code_of_sleep(count: int) -> str:
     return "sleep 1000 & " * count + "wait"
+
+
+def test_the_terminal_is_another_one(terminal: Terminal, shell: Shell) -> None:
+    """And with the file of the caller's in reach, nothing can be typed there."""
+    outer = os.ttyname(terminal.slave)
+    code = """
+import fcntl, json, os, sys, termios
+try:
+    fcntl.ioctl(os.open("/tmp/outer", os.O_RDWR | os.O_NOCTTY), termios.TIOCSTI, b"x")
+    pushed = True
+except OSError:
+    pushed = False
+print(json.dumps([pushed, [os.fstat(descriptor).st_rdev for descriptor in (0, 1, 2)]]))
+"""
+    bound = ["--dev-bind", outer, "/tmp/outer"]
+    job = shell.run(pyspawn("--sandbox", "--init", *bound, "--", *python(code)))
+    pushed, devices = json.loads(terminal.screen.next())
+    assert not pushed
+    assert os.fstat(terminal.slave).st_rdev not in devices
+    assert shell.wait(job)["status"] == 0
 
 
 # Useful programs
