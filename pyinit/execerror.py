@@ -111,7 +111,10 @@ def _access_hint(path: bytes) -> str | None:
         return None
     if not mode & 0o111:
         return f"make the file executable: chmod +x {text(path)}"
-    return "check the file's permissions, its interpreter, and that its file system isn't noexec"
+    return (
+        "check the file's permissions, its interpreter, that its file system isn't noexec, and "
+        "what Landlock leaves to be executed"
+    )
 
 
 _BUILT_IN = (b"alias", b"cd", b"eval", b"exec", b"exit", b"export", b"set", b"source", b"trap",

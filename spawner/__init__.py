@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from spawner.mount.mounts import Tmpfs as Tmpfs
     from spawner.net.network import Network as Network
     from spawner.net.network import Publish as Publish
+    from spawner.rights.landlock import Landlock as Landlock
     from spawner.rights.rights import Rights as Rights
     from spawner.spec import Namespaces as Namespaces
 
@@ -57,6 +58,7 @@ __all__ = [
     "Extent",
     "IdMap",
     "JoinedProcess",
+    "Landlock",
     "Limits",
     "Mounts",
     "Namespaces",
@@ -92,6 +94,7 @@ _HOMES = {
     "spawner.limit.limits": ("Limits",),
     "spawner.mount.mounts": ("Bind", "Dev", "Mounts", "Overlay", "Tmpfs"),
     "spawner.net.network": ("Network", "Publish"),
+    "spawner.rights.landlock": ("Landlock",),
     "spawner.rights.rights": ("Rights",),
     "spawner.api.process": (
         *("CalledProcessError", "CompletedProcess", "Process"),

@@ -175,6 +175,9 @@ _ARGUMENTS = {
     "fsmount": (ULong, ULong, ULong, ULong),  # fsmount(2)
     "fsopen": (ULong, String, ULong),  # fsopen(2)
     "ioctl": (Int, ULong, String),  # ioctl(2), sys/ioctl.h
+    "landlock_add_rule": (ULong, ULong, ULong, String, ULong),  # landlock_add_rule(2)
+    "landlock_create_ruleset": (ULong, String, ULong, ULong),  # landlock_create_ruleset(2)
+    "landlock_restrict_self": (ULong, ULong, ULong),  # landlock_restrict_self(2)
     "mount": (String, String, String, ULong, String),  # mount(2), sys/mount.h
     "mount_setattr": (ULong, ULong, String, ULong, String, ULong),  # mount_setattr(2)
     "move_mount": (ULong, ULong, String, ULong, String, ULong),  # move_mount(2)
@@ -218,6 +221,9 @@ _CALLS = {
     "fsconfig": 431,
     "fsmount": 432,
     "fsopen": 430,
+    "landlock_add_rule": 445,
+    "landlock_create_ruleset": 444,
+    "landlock_restrict_self": 446,
     "mount_setattr": 442,
     "move_mount": 429,
     "open_tree": 428,
@@ -245,6 +251,11 @@ def call(name: str, *arguments: "int | bytes | Room | None") -> int:
         function = _bound[name] = _bind(name)
     result: int = function(*arguments)
     return result
+
+
+def system_call(name: str, *arguments: "int | bytes | None") -> int:
+    """Make a system call that no C function stands for everywhere; raises SyscallError."""
+    return call(name, _CALLS[name], *arguments)
 
 
 def _bind(name: str) -> _Function:

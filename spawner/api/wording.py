@@ -28,7 +28,7 @@ _KEYWORDS = {keyword.option: name for name, keyword in keywords.TABLE.items() if
 _KEYWORDS |= {"pass-fd": "pass_fds", "target-env": "target_env", "env": "env"}
 _KEYWORDS |= dict.fromkeys(("rlimit", "nice", "oom-score-adj", "time-limit"), "limits")
 _KEYWORDS |= dict.fromkeys(
-    ("cap-drop", "cap-add", "no-new-privs", "seccomp", "disable-userns"), "rights"
+    ("cap-drop", "cap-add", "no-new-privs", "seccomp", "disable-userns", "landlock"), "rights"
 )
 _KEYWORDS |= dict(OF_GROUPS)
 _KEYWORDS |= dict.fromkeys(("bind", "ro-bind", "dev-bind", "tmpfs", "dev", "read-only"), "mounts")

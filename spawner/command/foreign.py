@@ -95,6 +95,7 @@ RUN: "Mapping[str, str]" = {
     "--no-new-privileges": "use --no-new-privs",
     "--security-opt": "use --no-new-privs, or --seccomp FILE with a filter of compiled BPF",
     "--add-seccomp-fd": "use --seccomp FD, which sets one filter",
+    **dict.fromkeys(("--landlock-access", "--landlock-rule"), "use --landlock KIND=VALUE"),
     "--dns": "use --network, which brings a name server, or mount a file on /etc/resolv.conf",
     "--cgroupns": "use --cgroup, or --share cgroup for the host's",
     "--map-subids": "use --map-auto",

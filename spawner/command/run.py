@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spawner.ids.names import User
     from spawner.limit.limits import Rlimit
     from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
+    from spawner.rights.landlock import Landlock
     from spawner.spec import Wish
 
 USAGE = """\
@@ -114,6 +115,12 @@ def _filter(word: str) -> str | int:
     from spawner.rights import rights
 
     return rights.source(word)
+
+
+def _landlock(word: str) -> "Landlock":
+    from spawner.rights import landlock
+
+    return landlock.landlock(word)
 
 
 def _whole(word: str) -> int:
@@ -466,6 +473,15 @@ RIGHTS = (
     Option(
         "disable-userns",
         help="Let nobody in the new user namespace make another one, not even root.",
+    ),
+    Option(
+        "landlock",
+        metavar="KIND=VALUE",
+        convert=_landlock,
+        many=True,
+        help="Restrict by Landlock: read, write, execute or ioctl to a path and what is below it, "
+        "bind or connect to TCP ports, all to none; scope=abstract,signal keeps these in. As in "
+        "read,execute=/usr. Repeatable.",
     ),
 )
 """What rights are given up, or kept, by."""

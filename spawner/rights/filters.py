@@ -92,7 +92,29 @@ def _checked(name: str, program: bytes) -> bytes:
     )
 
 
-def install(program: bytes, name: str) -> Step:
+class Watch:
+    """A look at the filters in force, by a file that is opened while it still can be."""
+
+    def __init__(self) -> None:
+        self._status = -1
+        self._before = (0, 0)
+
+    def open(self, kernel: "Kernel") -> None:
+        """Look which filters are in force before another, once; raises SyscallError."""
+        if self._status < 0:
+            self._before = _in_force(kernel.read_file(STATUS))
+            self._status = kernel.open(STATUS, posix.O_RDONLY)
+
+    def sees_another(self) -> bool:
+        """Tell whether another filter is in force now, as far as that lets us look."""
+        try:
+            after = _in_force(posix.read(self._status, 4096))
+        except OSError:
+            return True  # this answer, unlike the one before, can only be the filter's
+        return after[0] == FILTERED and (after != self._before or after == (FILTERED, 0))
+
+
+def install(program: bytes, name: str, watch: Watch) -> Step:
     """Install a filter for the program's system calls, seccomp(2)."""
     what = f"install the seccomp filter {name}"
     length = len(program) // SOCK_FILTER_SIZE
@@ -101,14 +123,9 @@ def install(program: bytes, name: str) -> Step:
         # What tells of a failed exec couldn't be read any more, under some filters.
         from pyinit import execerror, execvp  # noqa: F401
 
-        before = _in_force(kernel.read_file(STATUS))
-        status = kernel.open(STATUS, posix.O_RDONLY)
+        watch.open(kernel)
         kernel.install_filter(program)
-        try:
-            after = _in_force(posix.read(status, 4096))
-        except OSError:
-            return  # this answer, unlike the one before, can only be the filter's
-        if after[0] != FILTERED or after == before != (FILTERED, 0):
+        if not watch.sees_another():
             raise SetupError(f"{what}: the kernel reports no such filter", stage=INIT)
 
     return Step(

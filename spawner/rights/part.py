@@ -2,8 +2,9 @@
 
 The bounding set comes first, right before the change of ids, which takes CAP_SETPCAP away; there it
 is said, too, that a change of user is to leave what is to be added. The other sets follow after it.
-no_new_privs comes last of them, and a seccomp filter last of all. What forbids user namespaces is
-the stage's, before anything is made that would belong to the outer one.
+no_new_privs comes last of them; then Landlock, and a seccomp filter last of all, which may refuse
+what the others take. What forbids user namespaces is the stage's, before anything is made that
+would belong to the outer one.
 
 The init that stays, pyinit, has no more than that either: it is executed afterwards, like the inits
 of the container engines. So no process of the container has rights that the program hasn't.
@@ -29,7 +30,7 @@ CAP_LAST_CAP = "/proc/sys/kernel/cap_last_cap"
 
 
 class Lowered(Part):
-    """The part that changes the init's capability sets and installs filters."""
+    """The part that changes the init's capability sets, and seals what is left of it."""
 
     def __init__(
         self,
@@ -37,12 +38,12 @@ class Lowered(Part):
         *,
         no_new_privs: bool,
         nested: "Step | None" = None,
-        sealed: "Step | None" = None,
+        sealed: "Iterable[Step]" = (),
     ) -> None:
         self._found = found
         self._no_new_privs = no_new_privs
         self._nested = nested
-        self._sealed = sealed
+        self._sealed = tuple(sealed)
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
@@ -53,8 +54,8 @@ class Lowered(Part):
         }
         if (nested := self._nested) is not None:
             found[NESTED] = lambda: (nested,)
-        if (sealed := self._sealed) is not None:
-            found[SEALED] = lambda: (sealed,)
+        if self._sealed:
+            found[SEALED] = lambda: self._sealed
         return found
 
     def _before_ids(self) -> "Iterator[Step]":
@@ -86,7 +87,7 @@ def find(
     """Return the part for the rights that the options ask for.
 
     Raises SetupError and SpecError for a capability that the kernel doesn't know, or that is to be
-    added and that pyspawn doesn't have, and SetupError for what can't be a filter.
+    added and that pyspawn doesn't have, and what `_sealed` raises.
     """
     del caller, lifelines
     found = None
@@ -98,17 +99,37 @@ def find(
                 LAUNCHER, "look at the capabilities", lambda: capabilities.available(kernel, found)
             )
             capabilities.check_held(found.added, held, LAUNCHER)
-    nested = sealed = None
+    nested = None
     if rights.disable_userns:
         from spawner.rights import userns
 
         nested = userns.forbid()
+    return Lowered(
+        found, no_new_privs=rights.no_new_privs, nested=nested, sealed=_sealed(rights, kernel, spec)
+    )
+
+
+def _sealed(rights: "Rights", kernel: "Kernel", spec: "Spec") -> "Iterator[Step]":
+    """Yield the steps after which the init can do little more than the exec.
+
+    Raises SetupError for what can't be a filter, and for what the kernel's Landlock can't restrict.
+    """
+    installs = watches = None
     if rights.seccomp is not None:
         from spawner.rights import filters
 
         program = filters.read(kernel, rights.seccomp)
-        sealed = filters.install(program, filters.shown(rights.seccomp))
-    return Lowered(found, no_new_privs=rights.no_new_privs, nested=nested, sealed=sealed)
+        watch = filters.Watch()
+        watches = watch.open  # a file of /proc, which Landlock may close
+        installs = filters.install(program, filters.shown(rights.seccomp), watch)
+    if rights.landlock is not None:
+        from spawner.rights import ruleset
+
+        yield ruleset.restrict(
+            ruleset.find(rights.landlock), rights.landlock, init=spec.init == "", before=watches
+        )
+    if installs is not None:
+        yield installs
 
 
 def _last(kernel: "Kernel") -> int:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, TypeAlias
 
+    from spawner.rights.landlock import Landlock
     from spawner.spec import Choice
 
     Names: TypeAlias = str | Iterable[str]
@@ -32,6 +33,7 @@ class Rights(Wish):
     was, PR_SET_NO_NEW_PRIVS(2const). `seccomp` is a filter of system calls, seccomp(2): the path of
     a file of classic BPF, or a descriptor of one. With `disable_userns` nobody in the container can
     make a user namespace; it takes a new one, in which this holds.
+    `landlock` is what Landlock leaves.
 
     Raises SpecError.
     """
@@ -43,6 +45,7 @@ class Rights(Wish):
     no_new_privs: bool
     seccomp: str | int | None
     disable_userns: bool
+    landlock: "Landlock | None"
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Rights(Wish):
         no_new_privs: bool = False,
         seccomp: "str | PathLike[str] | int | None" = None,
         disable_userns: bool = False,
+        landlock: "Landlock | None" = None,
     ) -> None:
         self._set(
             cap_drop=names(cap_drop),
@@ -59,6 +63,7 @@ class Rights(Wish):
             no_new_privs=no_new_privs,
             seccomp=None if seccomp is None else source(seccomp),
             disable_userns=disable_userns,
+            landlock=landlock,
         )
         self._check()
 
@@ -66,6 +71,11 @@ class Rights(Wish):
         for flag in ("no_new_privs", "disable_userns"):
             if not isinstance(getattr(self, flag), bool):
                 raise SpecError(f"{flag} can't be {getattr(self, flag)!r}: it is true or false")
+        if self.landlock is not None:
+            from spawner.rights.landlock import Landlock
+
+            if not isinstance(self.landlock, Landlock):
+                raise TypeError(f"landlock needs a Landlock, or None, not {self.landlock!r}")
         for name in in_order(self.cap_drop & self.cap_add):
             what = "every capability" if name == ALL else title(name)
             raise SpecError(f"{what} is both dropped and added", "name it only once")
@@ -80,7 +90,8 @@ class Rights(Wish):
         drop, add = (",".join(in_order(each)) for each in (self.cap_drop, self.cap_add))
         return (
             f"Rights(cap_drop={drop!r}, cap_add={add!r}, no_new_privs={self.no_new_privs}, "
-            f"seccomp={self.seccomp!r}, disable_userns={self.disable_userns})"
+            f"seccomp={self.seccomp!r}, disable_userns={self.disable_userns}, "
+            f"landlock={self.landlock!r})"
         )
 
 
@@ -203,7 +214,17 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Rights:
         no_new_privs=values.get("no_new_privs", False),
         seccomp=filters[0] if filters else None,
         disable_userns=values.get("disable_userns", False),
+        landlock=_merged(values.get("landlock")),
     )
+
+
+def _merged(values: "list[Landlock] | None") -> "Landlock | None":
+    """Return what all values ask for together; raises SpecError."""
+    if values is None:
+        return None
+    from spawner.rights.landlock import merged
+
+    return merged(values)
 
 
 def options(rights: Rights) -> "Iterable[tuple[str, str | None]]":
@@ -217,3 +238,8 @@ def options(rights: Rights) -> "Iterable[tuple[str, str | None]]":
         yield "seccomp", str(rights.seccomp)
     if rights.disable_userns:
         yield "disable-userns", None
+    if rights.landlock is not None:
+        from spawner.rights import landlock
+
+        for word in landlock.options(rights.landlock):
+            yield "landlock", word

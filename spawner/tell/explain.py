@@ -741,6 +741,17 @@ TEXTS = {
         "blocked until here: so a signal that came meanwhile has waited, and isn't lost.",
         "sigaction(2), sigprocmask(2), signal(7)",
     ),
+    "restrict-by-landlock": Text(
+        "A ruleset names the rights that it handles; its rules give some of them back, each for a "
+        "file, a directory with all that is below it, or a TCP port. All other uses of those "
+        "rights are refused from now on, to this process and to all that it starts (EACCES, EXDEV "
+        "for a rename). What is open already stays open. Afterwards something is tried that has "
+        "to fail.",
+        "After the mounts, so that the paths are those of the container, and as late as can be, "
+        "since it holds for us too. It takes no_new_privs, or CAP_SYS_ADMIN in this user "
+        "namespace.",
+        "landlock(7), landlock_create_ruleset(2), landlock_add_rule(2), landlock_restrict_self(2)",
+    ),
     "install-filter": Text(
         "From now on the filter judges each system call of this process and of all that it starts: "
         "what it doesn't allow fails, or ends the caller. Nothing takes it away again. Afterwards "

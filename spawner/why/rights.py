@@ -1,10 +1,11 @@
 """Explain refusals to change rights, and what comes of a filter of system calls."""
 
 import errno
+import sys
 
 from spawner.errors import mark
 from spawner.rights.rights import Rights
-from spawner.why.evidence import SETPCAP, Case
+from spawner.why.evidence import SETPCAP, Case, shown
 
 
 def no_setpcap(case: Case) -> str | None:
@@ -43,6 +44,50 @@ def unfit_filter(case: Case) -> str | None:
     return (
         "the kernel doesn't accept it: it is not classic BPF for seccomp, or was made for another "
         "kind of machine; seccomp_export_bpf(3) writes what is accepted"
+    )
+
+
+def unfit_landlock(case: Case) -> str | None:
+    """Find why Landlock can't be had, landlock_create_ruleset(2), landlock_restrict_self(2)."""
+    if not case.syscall.startswith("landlock_"):
+        return None
+    if case.errno == errno.ENOSYS and not case.filtered:
+        return (
+            "this kernel has no Landlock: boot Linux 5.13 or later with "
+            f"CONFIG_SECURITY_LANDLOCK, or do without {mark('--landlock')}"
+        )
+    if case.errno == errno.EOPNOTSUPP:
+        return (
+            "Landlock is switched off: add landlock to the list in the boot parameter lsm= of the "
+            "kernel (/sys/kernel/security/lsm shows what is in it now), or do without "
+            f"{mark('--landlock')}"
+        )
+    if case.errno == errno.E2BIG:
+        return (
+            "a process can be in 16 Landlock domains at most, one in the other, and pyspawn is in "
+            f"as many: start it further out, or do without {mark('--landlock')}"
+        )
+    if case.errno != errno.EPERM or case.syscall != "landlock_restrict_self":
+        return None
+    return (
+        "Landlock takes no_new_privs, or CAP_SYS_ADMIN in the program's user namespace, which the "
+        f"init doesn't have any more: add {mark('--no-new-privs')}"
+    )
+
+
+def init_shut(case: Case) -> str | None:
+    """Find that Landlock may have stopped the init, as it does all processes inside."""
+    rights = None if case.spec is None else case.spec.wish(Rights)
+    if rights is None or rights.landlock is None:
+        return None
+    if not case.step.startswith("execute the init ") and "before it had started" not in case.step:
+        return None
+    if not any(map(rights.landlock.restricts, ("read", "execute"))):
+        return None
+    return (
+        f"the init is under Landlock as well: add {mark('--landlock')} read,execute=PATH for what "
+        f"its interpreter needs (`ldd {shown(sys.executable)}` lists libraries), or do without an "
+        "init"
     )
 
 

@@ -57,6 +57,11 @@ _OF_WISHES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" =
     ((errno.EPERM,), rights.no_setpcap),
     ((errno.EPERM,), rights.securebits),
     ((errno.EACCES, errno.EINVAL), rights.unfit_filter),
+    (
+        (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.E2BIG),
+        rights.unfit_landlock,
+    ),
+    ((errno.EACCES,), rights.init_shut),
 )
 """Those that go by what was asked for, and by no path."""
 
@@ -73,6 +78,7 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((NO_CALL,), limits.little_memory),
     ((NO_CALL,), limits.init_too_large),
     ((NO_CALL, errno.EPERM), rights.init_sealed),
+    ((NO_CALL,), rights.init_shut),
     ((errno.ENOSPC,), limits.no_namespace),
     ((errno.EINVAL,), missing.no_kind),
     ((errno.EPERM,), users.no_mapping),

@@ -227,12 +227,25 @@ def _overlay() -> str | None:
     return "this kernel has no overlays"
 
 
+def _landlock() -> str | None:
+    """Landlock, as far as all that pyspawn restricts by it."""
+    from spawner.rights import ruleset
+
+    try:
+        found = ruleset.version()
+    except OSError as error:
+        return str(error)
+    most = max(ruleset.LEAST.values())
+    return None if found >= most else f"version {found} of Landlock, and {most} has all"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": _root,
     "userns": _userns,
     "pid1": _pid1,
     "pidns": _pidns,
     "seccomp": _seccomp,
+    "landlock": _landlock,
     "sysctls": _sysctls,
     "subordinate-ids": _subordinate_ids,
     "tun": _tun,

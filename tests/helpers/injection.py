@@ -22,6 +22,7 @@ from pathlib import Path
 
 import spawner
 from helpers import children, rooms
+from helpers.capabilities import has
 from helpers.programs import Word
 from helpers.seccomp import filtering
 from spawner import lean
@@ -46,6 +47,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "--no-new-privs",
         "--seccomp",
         "FILTER",
+        *(("--landlock=write=/tmp", "--landlock=bind=1") if has("landlock") else ()),
     ),
     "mounts": (
         "--init",

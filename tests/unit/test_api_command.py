@@ -91,6 +91,10 @@ def test_the_defaults() -> None:
             {"unshare": "user", "rights": spawner.Rights(disable_userns=True)},
             [b"--unshare=user", b"--disable-userns"],
         ),
+        (
+            {"rights": spawner.Rights(landlock=spawner.Landlock(read=["/a", "/b"], bind=80))},
+            [b"--landlock=read=/a", b"--landlock=read=/b", b"--landlock=bind=80"],
+        ),
         ({"rights": spawner.Rights(seccomp="a b")}, [b"--seccomp=a b"]),
         ({"rights": spawner.Rights(seccomp=Path("5"))}, [b"--seccomp=./5"]),
         ({"limits": spawner.Limits()}, []),

@@ -50,7 +50,9 @@ spawner.run(
     map_users="auto", map_groups=["0:1:2", (2, 3, 4)], stop_timeout="2.5",
     mounts=spawner.Mounts([spawner.Bind("/a", "/b", read_only=True), spawner.Tmpfs("/c", size=1)]),
     limits=spawner.Limits(rlimits={"nofile": 5, "as": "2G", "core": (0, "unlimited")}, nice=1),
-    rights=spawner.Rights(cap_drop="all", cap_add=["kill"], no_new_privs=True),
+    rights=spawner.Rights(cap_drop="all", cap_add=["kill"], no_new_privs=True,
+        landlock=spawner.Landlock(read="/a", write=[pathlib.Path("/b")], bind=80, connect=[1, 2],
+                                  scope={"signal"})),
 )
 assert_type(spawner.Namespaces(["net"]).wanted, frozenset[str])
 assert_type(spawner.IdMap("0:1:2").to_outer(0), int | None)

@@ -143,7 +143,7 @@ def test_a_value_is_compared_hashed_and_shown_by_what_is_in_it() -> None:
     assert hash(first) == hash(second)
     assert repr(first) == (
         "Rights(cap_drop='chown,kill', cap_add='bpf', no_new_privs=True, seccomp=None, "
-        "disable_userns=False)"
+        "disable_userns=False, landlock=None)"
     )
     assert eval(repr(first), {"Rights": spawner.Rights}) == first
     with pytest.raises(AttributeError, match="frozen"):
