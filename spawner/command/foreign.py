@@ -93,7 +93,7 @@ _BOTH = {
 RUN: "Mapping[str, str]" = {
     **_BOTH,
     "--no-new-privileges": "use --no-new-privs",
-    "--security-opt": "use --no-new-privs, or --seccomp FILE with a filter of compiled BPF",
+    "--security-opt": "use --no-new-privs, or --seccomp default, or FILE with compiled BPF",
     "--add-seccomp-fd": "use --seccomp FD, which sets one filter",
     **dict.fromkeys(("--landlock-access", "--landlock-rule"), "use --landlock KIND=VALUE"),
     "--dns": "use --network, which brings a name server, or mount a file on /etc/resolv.conf",

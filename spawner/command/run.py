@@ -464,11 +464,11 @@ RIGHTS = (
     ),
     Option(
         "seccomp",
-        metavar="FILE|FD",
+        metavar="default|FILE|FD",
         convert=_filter,
         many=True,  # to refuse a second one, which would take the place of the first
-        help="Have the seccomp filter in FILE, or in the file of descriptor FD, judge all system "
-        "calls: compiled BPF, as seccomp_export_bpf writes it.",
+        help="Have a seccomp filter judge all system calls: a profile like that of the container "
+        "engines, or the compiled BPF in FILE or in the file of descriptor FD.",
     ),
     Option(
         "disable-userns",

@@ -21,6 +21,7 @@ from spawner.host import interpreters, proc, programs
 from spawner.ids.idmap import Extent
 from spawner.limit.limits import Rlimit, above
 from spawner.mount.mounts import ROOT, Bind, Dev, Tmpfs, hides
+from spawner.rights.rights import DEFAULT
 from spawner.spec import ALL
 
 TYPE_CHECKING = False
@@ -111,6 +112,7 @@ def widen(
         found.setdefault("hostname", HOST_NAME)
     found["cap_drop"] = [frozenset({ALL}), *values.get("cap_drop", ())]
     found["no_new_privs"] = True
+    found.setdefault("seccomp", [DEFAULT])
     if any("user" in kinds for kinds in found["unshare"]):
         found["disable_userns"] = True
     found["rlimit"] = [*_limits(values), *values.get("rlimit", ())]

@@ -8,7 +8,7 @@ process: so what is left then is to look whether it's in force, by one read(2), 
 import posix
 
 from spawner import steps
-from spawner.errors import INIT, LAUNCHER, SetupError
+from spawner.errors import INIT, LAUNCHER, SetupError, mark
 from spawner.linux import BPF_MAXINSNS, SOCK_FILTER_SIZE
 from spawner.steps import Step, one_line
 
@@ -84,6 +84,13 @@ def _checked(name: str, program: bytes) -> bytes:
     """Return a filter after checking its length; raises SetupError."""
     if 0 < len(program) <= _MOST and len(program) % SOCK_FILTER_SIZE == 0:
         return program
+    if program.lstrip()[:1] == b"{":
+        raise SetupError(
+            f"the seccomp filter {name} is JSON, as container engines have their profiles",
+            stage=LAUNCHER,
+            hint=f"{mark('--seccomp default')} is a profile like theirs; another has to be "
+            "compiled, by seccomp_export_bpf(3) for instance",
+        )
     size = f"more than {_MOST}" if len(program) > _MOST else str(len(program))
     raise SetupError(
         f"the seccomp filter {name} has {size} bytes, which is not the length of a filter",

@@ -13,7 +13,7 @@ of the container engines. So no process of the container has rights that the pro
 from spawner import steps
 from spawner.errors import LAUNCHER, SetupError
 from spawner.rights import capabilities
-from spawner.rights.rights import changes
+from spawner.rights.rights import DEFAULT, UNCONFINED, changes
 from spawner.steps import BOUNDING, NESTED, RIGHTS, SEALED, Part
 
 TYPE_CHECKING = False
@@ -115,10 +115,10 @@ def _sealed(rights: "Rights", kernel: "Kernel", spec: "Spec") -> "Iterator[Step]
     Raises SetupError for what can't be a filter, and for what the kernel's Landlock can't restrict.
     """
     installs = watches = None
-    if rights.seccomp is not None:
+    if rights.seccomp not in (None, UNCONFINED):
         from spawner.rights import filters
 
-        program = filters.read(kernel, rights.seccomp)
+        program = _program(rights.seccomp, rights.cap_add, kernel)
         watch = filters.Watch()
         watches = watch.open  # a file of /proc, which Landlock may close
         installs = filters.install(program, filters.shown(rights.seccomp), watch)
@@ -130,6 +130,17 @@ def _sealed(rights: "Rights", kernel: "Kernel", spec: "Spec") -> "Iterator[Step]
         )
     if installs is not None:
         yield installs
+
+
+def _program(source: str | int, added: "frozenset[str]", kernel: "Kernel") -> bytes:
+    """Return a filter; raises SetupError for what can't be one."""
+    if source == DEFAULT:
+        from spawner.rights import profile
+
+        return profile.program(added)
+    from spawner.rights import filters
+
+    return filters.read(kernel, source)
 
 
 def _last(kernel: "Kernel") -> int:

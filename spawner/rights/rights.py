@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _PREFIX = "CAP_"
 
+DEFAULT, UNCONFINED = "default", "unconfined"
+"""The words for our own seccomp profile, `profile`, and for no filter; `./default` is a file."""
+
 
 class Rights(Wish):
     """The rights of the program and of each process that it starts.
@@ -30,9 +33,10 @@ class Rights(Wish):
     five. Both take names in text with commas or in any iterable, "all" for every one, and are held
     as a frozenset of names such as "net_admin". A capability that is named by itself beats "all",
     and what neither names is as without this. With `no_new_privs` no exec gives more than there
-    was, PR_SET_NO_NEW_PRIVS(2const). `seccomp` is a filter of system calls, seccomp(2): the path of
-    a file of classic BPF, or a descriptor of one. With `disable_userns` nobody in the container can
-    make a user namespace; it takes a new one, in which this holds.
+    was, PR_SET_NO_NEW_PRIVS(2const). `seccomp` is a filter of system calls, seccomp(2): "default"
+    for pidone's own profile, the path of a file of classic BPF, or a descriptor of one; None and
+    "unconfined" are none, of which the latter counts in a sandbox. With `disable_userns` nobody in
+    the container can make a user namespace; it takes a new one, in which this holds.
     `landlock` is what Landlock leaves.
 
     Raises SpecError.
@@ -182,22 +186,22 @@ def title(name: str) -> str:
 
 
 def source(given: "str | PathLike[str] | int") -> str | int:
-    """Return the path or the descriptor of a filter; raises SpecError.
+    """Return the path or the descriptor of a filter, DEFAULT or UNCONFINED; raises SpecError.
 
     A number is a descriptor, also as a word: `./5` is the file of that name.
     """
-    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 11:
-        given = int(given)
-    elif hasattr(given, "__fspath__"):
+    is_path = hasattr(given, "__fspath__")
+    if hasattr(given, "__fspath__"):
         given = given.__fspath__()
+    elif isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 11:
+        given = int(given)
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 1 << 31:
         return given
     if not isinstance(given, str) or not given:
         raise SpecError(f"{given!r} is neither the path nor the descriptor of a seccomp filter")
-    if given == "default":
-        raise SpecError("there is no seccomp filter called default: ./default is a file")
     check_text("the path of the seccomp filter", given)
-    return f"./{given}" if given.isdigit() else given
+    is_word = is_path and given in (DEFAULT, UNCONFINED)
+    return f"./{given}" if is_word or given.isdigit() else given
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Rights:

@@ -4,7 +4,7 @@ import errno
 import sys
 
 from spawner.errors import mark
-from spawner.rights.rights import Rights
+from spawner.rights.rights import UNCONFINED, Rights
 from spawner.why.evidence import SETPCAP, Case, shown
 
 
@@ -94,7 +94,7 @@ def init_shut(case: Case) -> str | None:
 def init_sealed(case: Case) -> str | None:
     """Find that the program's filter also stopped the init, as it does all processes inside."""
     rights = None if case.spec is None else case.spec.wish(Rights)
-    if rights is None or rights.seccomp is None:
+    if rights is None or rights.seccomp in (None, UNCONFINED):
         return None
     if not case.step.startswith("execute the init ") and "before it had started" not in case.step:
         return None

@@ -6,6 +6,7 @@ A probe returns None when the capability is there, else what is missing, in word
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import importlib.util
 import os
@@ -122,6 +123,20 @@ def _subordinate_ids() -> str | None:
     if os.geteuid() == 0:
         return "root may have none"
     return _succeeds("unshare", "--map-auto", "--map-root-user", "true")
+
+
+def _libseccomp() -> str | None:
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def _profile() -> str | None:
+    if platform.machine() not in ("x86_64", "aarch64"):
+        return f"there is no default seccomp profile for {platform.machine()}"
+    return _seccomp()
 
 
 def _seccomp() -> str | None:
@@ -244,6 +259,8 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "userns": _userns,
     "pid1": _pid1,
     "pidns": _pidns,
+    "libseccomp": _libseccomp,
+    "profile": _profile,
     "seccomp": _seccomp,
     "landlock": _landlock,
     "sysctls": _sysctls,

@@ -181,7 +181,6 @@ def test_what_is_no_filter(
         (["--seccomp=/"], "the seccomp filter / is not a regular file"),
         (["--seccomp=/dev/zero"], "the seccomp filter /dev/zero is not a regular file"),
         (["--seccomp=77"], "read the seccomp filter descriptor 77: Bad file descriptor (EBADF)"),
-        (["--seccomp=default"], "--seccomp: there is no seccomp filter called default"),
         (["--seccomp="], "--seccomp: '' is neither the path nor the descriptor"),
     ],
 )
@@ -216,3 +215,103 @@ def test_from_python(tmp_path: Path, options: dict[str, Any]) -> None:
 def test_a_descriptor_that_is_not_open_is_an_error() -> None:
     with pytest.raises(OSError, match="77 of seccomp isn't open"):
         spawner.run(["true"], rights=spawner.Rights(seccomp=77))
+
+
+ASKS = """
+import ctypes, errno, fcntl, os, platform, socket, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+def said(number, *arguments):
+    found = libc.syscall(number, *arguments)
+    return errno.errorcode[ctypes.get_errno()] if found < 0 else "done"
+def attempt(call, *arguments):
+    try:
+        call(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+started = threading.Thread(target=int)
+started.start()
+started.join()
+unshare = {"x86_64": 272, "aarch64": 97}[platform.machine()]
+print("unshare", said(unshare, 0x10000000))
+print("io_uring_setup", said(425, 1, 0))
+print("clone3", said(435, 0, 0))
+print("newer", said(1000))
+print("none", said(-1))
+print("TIOCSTI", attempt(fcntl.ioctl, 0, 0x5412, b"x"))
+print("AF_VSOCK", attempt(socket.socket, 40, socket.SOCK_STREAM))
+print("AF_UNIX", attempt(socket.socketpair))
+print("fork", os.waitpid(os.fork() or os._exit(0), 0)[1])
+"""
+
+ANSWERS = """\
+unshare EPERM
+io_uring_setup EPERM
+clone3 ENOSYS
+newer ENOSYS
+none ENOSYS
+TIOCSTI EPERM
+AF_VSOCK EPERM
+AF_UNIX done
+fork 0
+"""
+
+
+@each_shape
+def test_the_default_profile(options: list[str]) -> None:
+    require("profile")
+    ended = spawn(*ALONE, *options, "--seccomp", "default", "--", *python(ASKS))
+    assert (ended.status, ended.out.decode(), ended.errors) == (0, ANSWERS, "")
+
+
+def test_the_default_profile_runs_what_people_run() -> None:
+    require("profile")
+    code = """
+import asyncio, multiprocessing, subprocess
+async def echo():
+    process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+    return (await process.communicate(b"x"))[0]
+if __name__ == "__main__":
+    print(asyncio.run(echo()), subprocess.check_output(["sh", "-c", "echo a | tr a b"]))
+    for method in ("spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            print(pool.map(abs, [-1, -2]))
+"""
+    ended = spawn("--init", "--seccomp", "default", "--", *python(code))
+    assert ended.out.decode().splitlines() == ["b'x' b'b\\n'", "[1, 2]", "[1, 2]"], ended.errors
+
+
+def test_a_capability_that_is_added_opens_its_calls() -> None:
+    require("profile", "userns")
+    script = "hostname other && hostname"
+    words = ["--user", "--uts", "--seccomp", "default"]
+    assert sh(script, *words).status != 0
+    opened = sh(script, *words, "--cap-add", "sys_admin")
+    assert (opened.status, opened.out) == (0, b"other\n")
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the other calls are those of i386")
+def test_a_call_of_another_architecture_is_fatal() -> None:
+    """getpid(2) by `int 0x80`, as a 32-bit program would make it."""
+    require("profile")
+    code = """
+import ctypes, mmap
+page = mmap.mmap(-1, 4096, prot=7)
+page.write(bytes.fromhex("b814000000cd80c3"))
+ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+print("went on")
+"""
+    ended = spawn("--init", "--seccomp", "default", "--", *python(code))
+    assert (ended.status, ended.out) == (128 + signal.SIGSYS, b"")
+
+
+def test_a_profile_in_json_is_no_filter(tmp_path: Path) -> None:
+    path = tmp_path / "seccomp.json"
+    path.write_text('{"defaultAction": "SCMP_ACT_ERRNO"}')
+    message, hint = refused(spawn("--seccomp", str(path), "--", "true"))
+    assert message == f"the seccomp filter {path} is JSON, as container engines have their profiles"
+    assert hint.startswith("--seccomp default is a profile like theirs")
+
+
+def test_no_filter_by_name() -> None:
+    assert sh(SHOW, "--seccomp", "unconfined").out == sh(SHOW).out

@@ -127,7 +127,6 @@ def test_a_name_that_is_missing(word: str) -> None:
         ({"seccomp": -1}, "-1 is neither"),
         ({"seccomp": b"a"}, "b'a' is neither"),
         ({"seccomp": 1 << 31}, "2147483648 is neither"),
-        ({"seccomp": "default"}, "there is no seccomp filter called default"),
         ({"seccomp": "a\0b"}, "the path of the seccomp filter contains a NUL"),
     ],
 )
@@ -480,6 +479,13 @@ def test_a_number_is_a_descriptor_and_a_path_of_one_is_not(number: int) -> None:
     assert Rights(seccomp=Path(str(number))).seccomp == f"./{number}"
     assert run.BY_NAME["seccomp"].convert(str(number)) == number
     assert run.BY_NAME["seccomp"].convert(f"./{number}") == f"./{number}"
+
+
+@pytest.mark.parametrize("word", ["default", "unconfined"])
+def test_a_word_for_a_filter_is_no_file(word: str) -> None:
+    assert Rights(seccomp=word).seccomp == word
+    assert Rights(seccomp=Path(word)).seccomp == f"./{word}"
+    assert run.BY_NAME["seccomp"].convert(f"./{word}") == f"./{word}"
 
 
 FILTER = bytes(range(16))

@@ -23,7 +23,7 @@ from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
 from spawner.spec import Spec
 
-RIGHTS = Rights(cap_drop="all", no_new_privs=True, disable_userns=True)
+RIGHTS = Rights(cap_drop="all", no_new_privs=True, seccomp="default", disable_userns=True)
 
 
 def specified(*words: str, user: int = 1000) -> Spec:
@@ -127,7 +127,9 @@ def test_what_is_named_takes_the_place_of_the_presets() -> None:
     assert [each.resource for each in limits.rlimits] == ["core"]
     spec = specified("--hostname", "x", "--workdir", "/y", "--env", "HOME=/z", "--cap-add", "chown")
     assert (spec.hostname, spec.workdir, dict(spec.environment)["HOME"]) == ("x", "/y", "/z")
-    rights = Rights(cap_drop="all", cap_add="chown", no_new_privs=True, disable_userns=True)
+    rights = Rights(
+        cap_drop="all", cap_add="chown", no_new_privs=True, seccomp="default", disable_userns=True
+    )
     assert spec.wish(Rights) == rights
     identity = specified("--map-user", "5").wish(Identity)
     assert identity is not None
@@ -310,3 +312,10 @@ def test_direct_paths(path: str, expected: str | None) -> None:
     found = interpreters.direct(path)
     assert ".." not in found
     assert expected is None or found == expected
+
+
+def test_another_filter_takes_the_place_of_the_default_one() -> None:
+    for words, found in ((["./x"], "./x"), (["unconfined"], "unconfined"), (["7"], 7)):
+        rights = specified("--seccomp", *words).wish(Rights)
+        assert rights is not None
+        assert rights.seccomp == found
