@@ -205,6 +205,8 @@ class Launch:
         for part in made.parts:
             part.watch(self.lifelines)
             part.begin(self.kernel)
+            if part.note:
+                self.observer.noted(part.note)
         namespaces = self.spec.namespaces
         made.keeping = "pid" not in namespaces.wanted
         may_keep = "pid" not in namespaces.required

@@ -42,6 +42,9 @@ class Observer:
     def missing(self, refused: dict[str, int]) -> None:
         """Take note of the optional namespaces that were refused, and the errno of each."""
 
+    def noted(self, how: str) -> None:
+        """Take note of what was begun in another way than was asked for first."""
+
     def created(self, pid: int, namespaces: dict[str, int]) -> None:
         """Take note that the container is made, and of its first process's pid from outside."""
 

@@ -118,8 +118,9 @@ class Part:
 
     `looks` are what was looked at to find it. One that `forks` has a process of its own, once it
     has begun: `pid`, 0 where there's none. One that `strays` may have others reap the program's
-    orphans. `leftover` is a message about what could not be undone at the end, or "". `used` is
-    what the container has used, by name, where this part knows. One with a
+    orphans. `leftover` is a message about what could not be undone at the end, or "". `note` is one
+    about what was begun in another way than was asked for first. `used` is what the container has
+    used, by name, where this part knows. One with a
     `session` puts the program into another session than the caller's, whose `terminal`, if it has
     one, isn't the program's. Until it has begun, or where it does no more than give steps, most of
     this does nothing.
@@ -127,6 +128,7 @@ class Part:
 
     looks: "Sequence[Look]" = ()
     leftover = ""
+    note = ""
     used: "dict[str, str | int | float | None] | None" = None
     forks = False
     strays = False

@@ -37,6 +37,8 @@ QUESTION = signal.SIGRTMIN
 ORPHANS = 500
 PIDS_MAX = 20
 MEMORY_MAX = 48 << 20
+USER = 1234
+"""An ordinary user's id, and the id of their group."""
 
 MOUNTS = (
     ("proc", "/proc", "proc"),
@@ -236,6 +238,60 @@ def memory() -> tuple[bool, str]:
     return kept, f"oom_kill {events['oom_kill']}, {status}"
 
 
+def limits() -> tuple[bool, str]:
+    """The limits of pyspawn's own options hold, and what was used is told; no group is left."""
+    (CGROUP / "cgroup.subtree_control").write_text("+pids +memory +cpu +cpuset +io")
+    show = "for f in memory.max memory.swap.max pids.max cpu.max cpu.weight cpuset.cpus; do"
+    show = f"cat /proc/self/cgroup; {show} cat /sys/fs/cgroup/pyspawn-*/$f; done"
+    options = ("--memory=48M", "--pids-limit=30", "--cpus=0.5", "--cpu-weight=50", "--cpuset=0")
+    seen = output("pyspawn", *options, "--", "sh", "-c", show).split("\n")
+    held = seen[:-1] == ["0::/", str(48 << 20), "0", "30", "50000 100000", "50", "0"]
+    events = reported("--init", "--memory=48M", "--", *APP, "devour")
+    used, ended = events.get("resources", {}), events.get("exited", {})
+    told = (ended.get("status"), ended.get("limit")) == (137, "memory")
+    told = told and used.get("memory_peak") == 48 << 20 and used.get("oom_kills") == 1
+    told = told and used.get("cgroup") == "v2" and bool(used.get("cpu_seconds"))
+    left = [path.name for path in CGROUP.glob("pyspawn-*")]
+    detail = f"{len(seen) - 1} values {'as asked' if held else seen}, {used}, {ended}, left {left}"
+    return held and told and not left, detail
+
+
+def delegated() -> tuple[bool, str]:
+    """An ordinary user has limits in a group that is theirs; those of groups that are left hold."""
+    (CGROUP / "cgroup.subtree_control").write_text("+pids +memory +cpu")
+    place = CGROUP / "delegated"
+    own = place / "own"
+    own.mkdir(parents=True)
+    (place / "cgroup.subtree_control").write_text("+pids +memory")
+    (own / "pids.max").write_text("25")
+    for directory in (place, own):
+        for path in (directory, directory / "cgroup.procs", directory / "cgroup.subtree_control"):
+            os.chown(path, USER, USER)
+    show = "cat /proc/self/cgroup /sys/fs/cgroup/delegated/pyspawn-*/memory.max"
+    show = f"{show} /sys/fs/cgroup/delegated/pyspawn-*/pids.max"
+    inside = f'echo $$ >{own}/cgroup.procs; exec python3 -c "$0" "$@"'
+    become = f"import os, sys; os.setgroups([]); os.setgid({USER}); os.setuid({USER})"
+    become += "; os.execvp(sys.argv[1], sys.argv[1:])"
+    command = ("sh", "-c", inside, become, "pyspawn", "--init")
+    seen = output(*command, "--memory=48M", "--", "sh", "-c", show).split()
+    refused = subprocess.run((*command, "--cpus=1", "--", "true"), capture_output=True, text=True)
+    left = [path.name for path in place.glob("pyspawn-*")]
+    own.rmdir()
+    place.rmdir()
+    kept = seen == ["0::/", str(48 << 20), "25"] and refused.returncode == 125 and not left
+    return kept, f"{' '.join(seen)}, left {left}; {refused.stderr.splitlines()[:1]}"
+
+
+def reported(*words: str) -> dict[str, dict[str, object]]:
+    """Run pyspawn and return what it told programs, by event."""
+    reader, writer = os.pipe()
+    command = ("pyspawn", "--json-status", str(writer), *words)
+    subprocess.run(command, pass_fds=(writer,), stderr=subprocess.DEVNULL)
+    os.close(writer)
+    with open(reader) as lines:
+        return {event["event"]: event for event in map(json.loads, lines)}
+
+
 def namespaces() -> tuple[bool, str]:
     """All eight namespaces are new ones, and PID 1 in there is pyinit."""
     kinds = ("pid", "mnt", "uts", "ipc", "net", "user", "cgroup", "time")
@@ -282,6 +338,8 @@ def main() -> None:
     checked("namespaces", namespaces)
     checked("pids", functools.partial(pids, "--init"))
     checked("memory", memory)
+    checked("limits", limits)
+    checked("delegated limits", delegated)
     checked("terminal", terminal)
     wait_for_the_keys()
 

@@ -30,7 +30,7 @@ _KEYWORDS |= dict.fromkeys(("rlimit", "nice", "oom-score-adj", "time-limit"), "l
 _KEYWORDS |= dict.fromkeys(
     ("cap-drop", "cap-add", "no-new-privs", "seccomp", "disable-userns", "landlock"), "rights"
 )
-_KEYWORDS |= dict(OF_GROUPS)
+_KEYWORDS |= {**OF_GROUPS, "limits": "hold"}
 _KEYWORDS |= dict.fromkeys(("bind", "ro-bind", "dev-bind", "tmpfs", "dev", "read-only"), "mounts")
 _KEYWORDS |= dict.fromkeys(("overlay", "overlay-upper"), "mounts")
 _KEYWORDS["rootfs"] = "root"

@@ -415,6 +415,12 @@ LIMITS = (
         help="Make the control group for these limits in the one at PATH.",
     ),
     Option(
+        "limits",
+        metavar="try|process",
+        help="Hold memory and the number of processes without a control group, by limits on each "
+        "process (process), or do so where there can be no group (try).",
+    ),
+    Option(
         "rlimit",
         metavar="NAME=SOFT[:HARD]",
         convert=_rlimit,

@@ -110,7 +110,9 @@ class Limits(Wish):
     use, such as 1.5. `cpu_weight` and `io_weight`, from 1 to 10000, are the shares that they get
     where processor time or input and output are scarce; others have 100. `cpuset` lists the
     processors to run on, as in "0-3,5". `cgroup_parent` is the control group in which that of the
-    container is made.
+    container is made. `hold` says what holds all these: "cgroup", a control group; "process",
+    limits on each process by itself, which there are for `memory` and `pids`; or "try", the second
+    where the first can't be had.
 
     `rlimits` are limits by the resources of getrlimit(2): `{"nofile": 1024, "as": "2G", "core":
     (0, "unlimited")}`, where a tuple holds the soft and the hard limit, and one number stands for
@@ -133,6 +135,7 @@ class Limits(Wish):
     cpuset: str | None
     io_weight: int | None
     cgroup_parent: str | None
+    hold: str
     rlimits: tuple[Rlimit, ...]
     nice: int | None
     oom_score_adj: int | None
@@ -149,6 +152,7 @@ class Limits(Wish):
         cpuset: str | None = None,
         io_weight: int | None = None,
         cgroup_parent: str | None = None,
+        hold: str = "cgroup",
         rlimits: "Mapping[str, Given] | None" = None,
         nice: int | None = None,
         oom_score_adj: int | None = None,
@@ -164,6 +168,7 @@ class Limits(Wish):
             cpuset=cpuset,
             io_weight=io_weight,
             cgroup_parent=cgroup_parent,
+            hold=hold,
             rlimits=tuple(sorted(found, key=lambda each: RESOURCES.index(each.resource))),
             nice=nice,
             oom_score_adj=oom_score_adj,
@@ -177,6 +182,8 @@ class Limits(Wish):
         return any(getattr(self, name) is not None for name in OF_GROUPS.values())
 
     def _check(self) -> None:
+        if self.hold not in HOLDERS:
+            raise SpecError(f"{self.hold!r} is not one of {', '.join(HOLDERS)}")
         self._check_memory()
         _check_whole("the limit on processes", self.pids, 1, MOST_PIDS)
         for what in ("cpu_weight", "io_weight"):
@@ -233,11 +240,16 @@ class Limits(Wish):
         given = {name: getattr(self, name) for name in OF_GROUPS.values()}
         named = {
             **{name: value for name, value in given.items() if value is not None},
+            **({} if self.hold == CGROUP else {"hold": self.hold}),
             "rlimits": limits,
             **{name: getattr(self, name) for name in ("nice", "oom_score_adj", "time")},
         }
         return f"Limits({', '.join(f'{name}={value!r}' for name, value in named.items())})"
 
+
+CGROUP, PROCESS, TRY = "cgroup", "process", "try"
+HOLDERS = (CGROUP, PROCESS, TRY)
+"""What can hold the limits of a container."""
 
 OF_GROUPS = {
     "memory": "memory",
@@ -425,6 +437,7 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Limits:
     _check_once(named)
     return Limits(
         **{field: values.get(option.replace("-", "_")) for option, field in OF_GROUPS.items()},
+        hold=values.get("limits", CGROUP),
         rlimits={each.resource: (each.soft, each.hard) for each in named},
         nice=values.get("nice"),
         oom_score_adj=values.get("oom_score_adj"),
@@ -438,6 +451,8 @@ def options(limits: Limits) -> "Iterable[tuple[str, str]]":
         value = getattr(limits, field)
         if value is not None:
             yield name, shown(value) if field.startswith("memory") else f"{value}"
+    if limits.hold != CGROUP:
+        yield "limits", limits.hold
     for each in limits.rlimits:
         yield "rlimit", str(each)
     for name, number in (("nice", limits.nice), ("oom-score-adj", limits.oom_score_adj)):

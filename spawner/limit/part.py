@@ -21,7 +21,7 @@ import time
 from spawner import steps
 from spawner.errors import INIT, LAUNCHER, SetupError, mark
 from spawner.limit import rlimits
-from spawner.limit.limits import above, shown
+from spawner.limit.limits import PROCESS, RESOURCES, TRY, above, shown
 from spawner.machine import LIMIT
 from spawner.steps import ENTERED, LIMITS, Part, Step
 
@@ -53,9 +53,13 @@ class Bounds(Part):
         name: str = "",
         *,
         reaps: bool = False,
+        singly: bool = False,
+        fall: "Callable[[], None] | None" = None,
     ) -> None:
         self._limits = limits
         self._reaps = reaps
+        self._singly = singly
+        self._fall = fall
         self._deadline: float | None = None
         self._over = False
         self._places = places
@@ -74,6 +78,17 @@ class Bounds(Part):
         """Make the control group and set its limits; raises SetupError."""
         if not self._places:
             return
+        try:
+            self._make(kernel)
+        except SetupError as error:
+            if self._fall is None:
+                raise
+            self.stop()
+            self._places = ()
+            self._group = self.used = None
+            self.hold_singly(error)
+
+    def _make(self, kernel: "Kernel") -> None:
         from spawner.limit import group, places
 
         self._group = made = group.Group(kernel, self._name)
@@ -81,6 +96,16 @@ class Bounds(Part):
             made.make(place)
         made.limit(places.chosen(self._limits, made.directories, posix.sysconf("SC_PAGESIZE")))
         made.open()
+
+    def hold_singly(self, error: SetupError) -> None:
+        """Limit each process by itself, since a control group can't be had; or raise its error."""
+        if self._fall is not None:
+            try:
+                self._fall()
+            except SetupError:
+                raise error from None
+        self._singly = True
+        self.note = f"without a control group, each process is limited by itself: {error}"
 
     def let_go(self) -> None:
         """Close the files by which the init enters the group."""
@@ -113,13 +138,22 @@ class Bounds(Part):
     def _place(self) -> "Iterator[Step]":
         if self._places:
             yield self._enter()
+        if self._singly and self._limits.pids is not None:
+            from spawner.limit import singly
+
+            yield singly.check_users()
         if self._limits.nice is not None:
             yield rlimits.set_nice(self._limits.nice)
         if self._limits.oom_score_adj is not None:
             yield rlimits.set_oom_score_adj(self._limits.oom_score_adj)
 
     def _lower(self) -> "Iterator[Step]":
-        return map(rlimits.set_rlimit, self._limits.rlimits)
+        wanted = {each.resource: each for each in self._limits.rlimits}
+        if self._singly:
+            from spawner.limit import singly
+
+            wanted.update((each.resource, each) for each in singly.rlimits(self._limits))
+        return map(rlimits.set_rlimit, sorted(wanted.values(), key=_place))
 
     def executed(self) -> None:
         """Let the time run even if the init never says that it has started the program.
@@ -172,14 +206,35 @@ def find(
     lifelines: "Iterable[int]" = (),
 ) -> Part:
     """Return the part for the limits; raises SetupError for one above the caller's hard limit."""
-    del caller, lifelines
+    del lifelines
     for each in limits.rlimits:
         _check(kernel, each)
     if not limits.takes_group:
         return Bounds(limits)
-    from spawner.limit import group, places
+    from spawner.limit import group, places, singly
 
-    return Bounds(limits, places.find(limits), group.name(), reaps=spec.init is not None)
+    def check() -> None:
+        singly.check(limits, spec, caller)
+        for each in singly.rlimits(limits):
+            _check(kernel, each)
+
+    if limits.hold == PROCESS:
+        check()
+        return Bounds(limits, singly=True)
+    reaps, fall = spec.init is not None, check if limits.hold == TRY else None
+    try:
+        found = places.find(limits)
+    except SetupError as error:
+        if fall is None:
+            raise
+        bounds = Bounds(limits, fall=fall)
+        bounds.hold_singly(error)
+        return bounds
+    return Bounds(limits, found, group.name(), reaps=reaps, fall=fall)
+
+
+def _place(limit: "Rlimit") -> int:
+    return RESOURCES.index(limit.resource)
 
 
 def _check(kernel: "Kernel", wanted: "Rlimit") -> None:

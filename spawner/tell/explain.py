@@ -355,6 +355,12 @@ TEXTS = {
         "and before the program and all that it starts.",
         "cgroups(7), cgroup_namespaces(7)",
     ),
+    "check-users": Text(
+        "Without a control group a limit on processes counts those of a user, and would be one for "
+        "each user id that the container has.",
+        "The map is written, and the program doesn't run yet.",
+        "getrlimit(2), user_namespaces(7)",
+    ),
     "unshare-mount": Text(
         "The init gets a copy of the tree of mounts. What it mounts from now on is seen only here, "
         "once the propagation is off.",

@@ -73,6 +73,11 @@ class Report(Observer):
             self.say(f"going on without a new {kind} namespace: {reason}")
         self._tell(event="missing", namespaces=reasons)
 
+    def noted(self, how: str) -> None:
+        """Report what was begun in another way than was asked for first."""
+        self.say(how)
+        self._tell(event="noted", message=how)
+
     @property
     def wants_namespaces(self) -> bool:  # type: ignore[override]  # read only
         """Whether to report the inode numbers of the namespaces."""
