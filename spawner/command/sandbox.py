@@ -200,15 +200,13 @@ def _seen(path: str) -> Bind:
 def _needed(values: "Mapping[str, Any]", program: list[str]) -> list[str]:
     """Return the paths that the program, its interpreter and pyinit need."""
     search_path = posix.environ.get(b"PATH")
-    asked = [sys.executable]
-    if values.get("init"):
-        ours = f"{lean.HERE}/pyinit"
-        asked.append(ours if values["init"] is True else _file(values["init"], search_path) or ours)
-    if program and (place := _file(program[0], search_path)) is not None:
-        asked.append(place)
-    found: list[str] = []
+    init = values.get("init")
+    asked: list[str | None] = [sys.executable, _file(program[0], search_path)]
+    if isinstance(init, str):
+        asked.append(_file(init, search_path))
+    found = [f"{lean.HERE}/pyinit"] if init is True else []
     for path in asked:
-        found += [path, *interpreters.needs(path, search_path)]
+        found += interpreters.needs(path, search_path) if path is not None else []
     return [
         path
         for path in sorted(set(found), key=len)

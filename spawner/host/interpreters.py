@@ -3,12 +3,16 @@
 A program may be a link to another place, or a script, whose interpreter may be a link in turn: that
 of a virtual environment leads to a Python elsewhere, as of pyenv, uv or conda. All files and
 directories on that way are found; they are to be seen under the same names in a container.
+
+The program may be hostile, and with it its first line, the links beside it and its pyvenv.cfg. So
+they lead to programs alone, which have the mode bits of one, and to what lies, without a link, in
+the directory of a Python: not to somebody's home or keys.
 """
 
 import posix
 
 from spawner.host import programs
-from spawner.host.paths import DIRECTORY, FORMAT, LINK, MOST_LINKS, REGULAR
+from spawner.host.paths import FORMAT, LINK, MOST_LINKS, REGULAR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +26,12 @@ STORES = ("/nix/store", "/gnu/store")
 
 _OWN = ("bin", "lib", "lib64", "ssl", "pyvenv.cfg")
 """What belongs to a Python in a directory that is all its own."""
+
+_PYENVS = ("bin", "completions", "libexec", "plugins", "pyenv.d", "shims", "version", "versions")
+"""What pyenv(1) is made of, in a directory that may be called otherwise."""
+
+_EXECUTABLE = 0o111
+"""Bits of st_mode: whoever may execute a file, inode(7)."""
 
 _MARKS = ("pyvenv.cfg", "conda-meta")
 """What only the directory of a Python has: a virtual environment, site(3), or conda's."""
@@ -54,20 +64,37 @@ def covered(path: str, directories: "Iterable[str]") -> bool:
 
 def _of(path: str) -> "Iterator[str]":
     """Yield what belongs to a program: itself, and its Python's library."""
-    if _kind(path) is None:
+    if not _is_program(path):
         return
     directory, _, _ = path.rpartition("/")
     prefix, _, last = directory.rpartition("/")
-    if last == "shims" and _kind(f"{prefix}/libexec") == DIRECTORY:  # pyenv's scripts
-        yield prefix
+    if last == "shims" and _is_program(f"{prefix}/libexec/pyenv"):
+        yield from (f"{prefix}/{name}" for name in _PYENVS if _lies_in(prefix, name))
         return
     if last == "bin" and _is_own(prefix):
-        yield from (f"{prefix}/{name}" for name in _OWN if _kind(f"{prefix}/{name}"))
+        yield from (f"{prefix}/{name}" for name in _OWN if _lies_in(prefix, name))
         return
     yield path
     if last == "bin":
-        for library in (f"{prefix}/lib", f"{prefix}/lib64"):
-            yield from (f"{library}/{name}" for name in _names(library) if _is_pythons(name))
+        for library in ("lib", "lib64"):
+            names = (f"{library}/{name}" for name in _names(f"{prefix}/{library}")
+                     if _is_pythons(name))  # fmt: skip
+            yield from (f"{prefix}/{name}" for name in names if _lies_in(prefix, name))
+
+
+def _is_program(path: str) -> bool:
+    """Tell whether a path leads to a regular file that somebody may execute."""
+    try:
+        mode = posix.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return mode & FORMAT == REGULAR and mode & _EXECUTABLE != 0
+
+
+def _lies_in(prefix: str, name: str) -> bool:
+    """Tell whether a name leads to a file or directory below `prefix`."""
+    found, above = _real(f"{prefix}/{name}"), _real(prefix)
+    return found is not None and above is not None and found.startswith(f"{above}/")
 
 
 def _is_own(prefix: str) -> bool:
@@ -92,7 +119,7 @@ def _next(path: str, search_path: bytes | None) -> "Iterator[str]":
         if equals and key.strip() == "home" and value.strip().startswith("/"):
             yield f"{value.strip().rstrip('/')}/{name}"
     real = _real(directory)
-    if real != directory:
+    if real not in (None, directory):
         yield f"{real}/{name}"
     if _kind(path, follow=False) == LINK:
         text = posix.readlink(path)
@@ -152,20 +179,20 @@ def direct(path: str) -> str:
     """Return an absolute path without empty, `.` and `..` parts, which leads to the same file."""
     directory, _, name = path.rpartition("/")
     if ".." in directory.split("/"):
-        directory = _real(directory)
+        directory = _real(directory) or directory
     return _normal(f"{directory}/{name}")
 
 
-def _real(directory: str) -> str:
-    """Return a directory's path without links, or as it is if it can't be had."""
+def _real(path: str) -> str | None:
+    """Return a path without links, None where it leads to nothing or that can't be told."""
     try:
-        descriptor = posix.open(directory, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        descriptor = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
     except (OSError, ValueError):
-        return directory
+        return None
     try:
         return posix.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
-        return directory
+        return None
     finally:
         posix.close(descriptor)
 

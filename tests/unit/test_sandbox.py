@@ -149,6 +149,17 @@ def test_mounts_are_put_where_they_hide_nothing_of_the_preset(places: list[str])
     assert {each.target for each in found} == kept | {*places}
 
 
+def test_a_link_to_what_is_no_program_is_not_bound(tmp_path: Path) -> None:
+    made(tmp_path, "key", "tool")
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "link").symlink_to("key")
+    for name, there in (("link", False), ("key", False), (".", False), ("tool", True)):
+        values, program = cmdline.parse(run.TABLE, ["--sandbox", "--", str(tmp_path / name)])
+        tree = run.spec(values, program, user=1000, group=1000).wish(Tree)
+        assert tree is not None
+        assert (str(tmp_path / name) in {each.target for each in tree.entries}) == there
+
+
 def test_the_working_directory_is_kept_where_it_is_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,7 +300,9 @@ def test_a_script_leads_to_its_interpreter(tmp_path: Path) -> None:
 def test_the_scripts_of_pyenv_need_all_of_it(tmp_path: Path) -> None:
     made(tmp_path, "shims/python3", text="#!/bin/sh\n")
     made(tmp_path, "libexec/pyenv")
-    assert needs(tmp_path / "shims/python3") == {str(tmp_path)}
+    made(tmp_path, "versions/3.12/bin/python", "else/key")
+    expected = {str(tmp_path / name) for name in ("shims", "libexec", "versions")}
+    assert needs(tmp_path / "shims/python3") == expected
 
 
 def test_circles_and_odd_files_end(tmp_path: Path) -> None:
@@ -298,10 +311,32 @@ def test_circles_and_odd_files_end(tmp_path: Path) -> None:
     assert needs(tmp_path / "a") == set()
     made(tmp_path, "self", text=f"#!{tmp_path}/self\n")
     assert needs(tmp_path / "self") == {str(tmp_path / "self")}
-    os.mkfifo(tmp_path / "pipe")
-    assert needs(tmp_path / "pipe") == {str(tmp_path / "pipe")}
+    os.mkfifo(tmp_path / "pipe", 0o777)
+    assert needs(tmp_path / "pipe") == set()
+    made(tmp_path, "binary")
     (tmp_path / "binary").write_bytes(b"#!\xff\0\n")
     assert needs(tmp_path / "binary") == {str(tmp_path / "binary")}
+
+
+def test_a_hostile_program_leads_to_no_secrets(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made(home, ".ssh/id", "tool")
+    (home / ".ssh/id").chmod(0o600)
+    for name in (".", ".ssh", ".ssh/id", "nothing"):
+        made(tmp_path, "run", text=f"#!{home / name}\n")
+        assert needs(tmp_path / "run") == {str(tmp_path / "run")}, name
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(home / name)
+        assert needs(tmp_path / "link") == set(), name
+    venv = tmp_path / "venv"
+    made(venv, "bin/python", "other/bin/run")
+    made(venv, "pyvenv.cfg", text=f"home = {home}/.ssh\n")
+    (venv / "lib").symlink_to(home / ".ssh")
+    (venv / "lib64").symlink_to(".")
+    assert needs(venv / "bin/python") == {str(venv / "bin"), str(venv / "pyvenv.cfg")}
+    (venv / "other/lib").mkdir()
+    (venv / "other/lib/python3.9").symlink_to(home)
+    assert needs(venv / "other/bin/run") == {str(venv / "other/bin/run")}
 
 
 @pytest.mark.parametrize(
