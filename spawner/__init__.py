@@ -40,6 +40,13 @@ if TYPE_CHECKING:
     from spawner.mount.mounts import Mounts as Mounts
     from spawner.mount.mounts import Overlay as Overlay
     from spawner.mount.mounts import Tmpfs as Tmpfs
+    from spawner.mount.points import Dir as Dir
+    from spawner.mount.points import File as File
+    from spawner.mount.points import Mask as Mask
+    from spawner.mount.points import Mqueue as Mqueue
+    from spawner.mount.points import Proc as Proc
+    from spawner.mount.points import ReadOnly as ReadOnly
+    from spawner.mount.points import Symlink as Symlink
     from spawner.net.network import Network as Network
     from spawner.net.network import Publish as Publish
     from spawner.rights.landlock import Landlock as Landlock
@@ -54,24 +61,31 @@ __all__ = [
     "CalledProcessError",
     "CompletedProcess",
     "Dev",
+    "Dir",
     "ExecError",
     "Extent",
+    "File",
     "IdMap",
     "JoinedProcess",
     "Landlock",
     "Limits",
+    "Mask",
     "Mounts",
+    "Mqueue",
     "Namespaces",
     "Network",
     "Overlay",
     "PlanStep",
+    "Proc",
     "Process",
     "Publish",
+    "ReadOnly",
     "Resources",
     "Rights",
     "SetupError",
     "SpawnerError",
     "SpecError",
+    "Symlink",
     "TimeoutExpired",
     "Tmpfs",
     "__version__",
@@ -93,6 +107,7 @@ _HOMES = {
     "spawner.api.joined": ("JoinedProcess", "join"),
     "spawner.limit.limits": ("Limits",),
     "spawner.mount.mounts": ("Bind", "Dev", "Mounts", "Overlay", "Tmpfs"),
+    "spawner.mount.points": (*("Dir", "File", "Mask", "Mqueue", "Proc", "ReadOnly", "Symlink"),),
     "spawner.net.network": ("Network", "Publish"),
     "spawner.rights.landlock": ("Landlock",),
     "spawner.rights.rights": ("Rights",),

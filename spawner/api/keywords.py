@@ -261,8 +261,12 @@ TABLE = {
 """The keywords that become options, in the order in which they are put on the command line."""
 
 
+_READ = ("file", "ro-bind-data")
+"""The options of mounts that read a descriptor."""
+
+
 def inherited(options: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the descriptors for the launcher: `pass_fds`, and that of a seccomp filter.
+    """Return the descriptors for the launcher: `pass_fds`, those of files, and a seccomp filter's.
 
     Raises what `descriptors` raises.
     """
@@ -270,7 +274,9 @@ def inherited(options: Mapping[str, Any]) -> tuple[int, ...]:
     source = getattr(options.get("rights"), "seccomp", None)
     if isinstance(source, int):
         found += descriptors((source,), "seccomp")
-    return found
+    entries = getattr(options.get("mounts"), "entries", ())
+    read = tuple(each.source for each in entries if each.option in _READ)
+    return found + descriptors(read, "mounts")
 
 
 def descriptors(given: Iterable[int], name: str = "pass_fds") -> tuple[int, ...]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _NO_NEED = "leave it out"
 
-_INSIDE = "make it in the container: `sh -c 'COMMAND && exec PROGRAM'`"
+_INSIDE = "change it in the container: `sh -c 'chmod MODE FILE && exec PROGRAM'`"
 
 _BIND = "--bind SRC DST, or --ro-bind SRC DST to have it read-only"
 
@@ -55,7 +55,7 @@ _MORE = {
         f"pyspawn has no images and no daemon: {_NO_NEED}",
     ),
     "--group-add": "use --groups GROUP,...",
-    **dict.fromkeys(("--symlink", "--dir", "--file", "--mqueue"), _INSIDE),
+    **dict.fromkeys(("--chmod", "--perms"), f"directories are 755, files 644: {_INSIDE}"),
     "--block-fd": "have PROGRAM wait itself: `sh -c 'read line <&FD; exec PROGRAM'`",
     "--sync-fd": "use --json-status FD, which tells when PROGRAM has started and how it ended",
     "--forward-signals": f"every signal is forwarded: {_NO_NEED}",
@@ -113,7 +113,12 @@ RUN: "Mapping[str, str]" = {
     **dict.fromkeys(("--bind-fd", "--ro-bind-fd"), f"name the path of what is bound: {_BIND}"),
     **dict.fromkeys(("--overlay-src", "--tmp-overlay"), OVERLAY),
     "--ro-overlay": "one directory is shown by --ro-bind SRC DST; layers of several aren't made",
-    "--proc": "proc is mounted on /proc anyway; --mount-proc=DIR mounts it elsewhere",
+    "--remount-ro": "use --readonly PATH, which comes after what is mounted there",
+    "--bind-data": "use --ro-bind-data FD DST, or --file FD DST in what --tmpfs has mounted",
+    "--bind-mount": f"use {_BIND}",
+    "--tmpfs-size": "use --tmpfs DST:size=SIZE",
+    "--masked-paths": "use --mask PATH, once for each",
+    "--readonly-paths": "use --readonly PATH, once for each",
     "--as-pid-1": f"PROGRAM is PID 1 unless there's --init: {_NO_NEED}",
     "--userns": "use --user, or --map-current-user for podman's keep-id",
     "--entrypoint": f"PROGRAM is the entry point: {_NO_NEED}",

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Extent
     from spawner.ids.names import User
     from spawner.limit.limits import Rlimit
-    from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
+    from spawner.mount.entry import Entry
+    from spawner.mount.mounts import Bind, Overlay, Tmpfs
     from spawner.rights.landlock import Landlock
     from spawner.spec import Wish
 
@@ -277,10 +278,17 @@ def _bind(name: str, purpose: str) -> Option:
     return Option(name, metavar="SRC DST", convert=convert, pair=True, into="mounts", help=purpose)
 
 
-def _dev(word: str) -> "Dev":
-    from spawner.mount import mounts
+def _point(name: str, metavar: str, purpose: str) -> Option:
+    """Return an option for one more thing that is mounted or made."""
 
-    return mounts.Dev(word)
+    def convert(*words: str) -> "Entry":
+        from spawner.mount import mounts
+
+        return mounts.point(name, *words)
+
+    return Option(
+        name, metavar=metavar, convert=convert, pair=" " in metavar, into="mounts", help=purpose
+    )
 
 
 def _tmpfs(word: str) -> "Tmpfs":
@@ -354,14 +362,20 @@ MOUNTS = (
         into="mounts",
         help="The same, and what changes goes to the directory DIR of the host's, and stays there.",
     ),
-    Option(
+    _point(
         "dev",
-        metavar="DST",
-        convert=_dev,
-        into="mounts",
-        help="Mount the devices null, zero, full, random, urandom and tty on the directory DST, "
+        "DST",
+        "Mount the devices null, zero, full, random, urandom and tty on the directory DST, "
         "with pts of its own and shm; no others.",
     ),
+    _point("proc", "DST", "Mount the container's proc on DST as well. It's on /proc anyway."),
+    _point("mqueue", "DST", "Mount the container's POSIX message queues on DST."),
+    _point("dir", "DST", "Make the directory DST in what --tmpfs or --dev has mounted."),
+    _point("symlink", "TEXT DST", "Make the symbolic link DST to TEXT in what is mounted so."),
+    _point("file", "FD DST", "Make the file DST there, of what is read from the descriptor FD."),
+    _point("ro-bind-data", "FD DST", "Mount what is read from FD on DST, as a file, read-only."),
+    _point("mask", "PATH", "Hide the content of PATH, a file or directory. Repeatable."),
+    _point("readonly", "PATH", "Make PATH read-only, with all that is mounted below. Repeatable."),
 )
 """The options for mounts."""
 

@@ -20,7 +20,9 @@ from spawner.errors import SpecError, mark
 from spawner.host import interpreters, proc, programs
 from spawner.ids.idmap import Extent
 from spawner.limit.limits import Rlimit, above
-from spawner.mount.mounts import ROOT, Bind, Dev, Tmpfs, hides
+from spawner.mount.entry import ROOT, hides
+from spawner.mount.mounts import Bind, Dev, Tmpfs
+from spawner.mount.points import CHANGES
 from spawner.rights.rights import DEFAULT
 from spawner.spec import ALL
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyinit.cmdline import Option
-    from spawner.mount.mounts import Entry
+    from spawner.mount.entry import Entry
 
 HOME = "/home/sandbox"
 """The program's own home, in memory."""
@@ -241,6 +243,9 @@ def _merged(preset: "Iterable[Entry]", named: "Iterable[Entry]") -> "list[Entry]
     """
     found = list(preset)
     for entry in named:
+        if isinstance(entry, CHANGES):  # of what is there by then
+            found.append(entry)
+            continue
         found = [each for each in found if each.target != entry.target or each in [*named]]
         place = next((number for number, each in enumerate(found)
                       if each not in [*named] and hides(entry.target, each.target)),

@@ -52,6 +52,11 @@ def copy_mounts(kernel: "Kernel", what: str, path: str, held: int, flags: int) -
         copy = clone_mounts(kernel, what, path, place)
     finally:
         posix.close(place)
+    return flagged(kernel, copy, flags)
+
+
+def flagged(kernel: "Kernel", copy: int, flags: int) -> Copy:
+    """Return a copy of mounts with flags, where the kernel sets them; raises SyscallError."""
     try:
         kernel.set_mount_flags(copy, flags)
     except SyscallError as error:

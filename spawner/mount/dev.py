@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from spawner.host.proc import Mount
     from spawner.linux import Kernel
+    from spawner.mount.entry import Entry
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9),
            "tty": (5, 0)}  # fmt: skip
@@ -63,7 +64,7 @@ def _make(ground: Ground, kernel: "Kernel", dev: Dev) -> None:
             numbers[name] = number(kernel, copy.mount)
         finally:
             posix.close(copy.mount)
-    _check_open(dev, kernel.mounts(ground.proc), numbers)
+    check_open(dev, kernel.mounts(ground.proc), numbers)
     inner = {"pts": ("devpts", _PTS, _PTS_FLAGS), "shm": ("tmpfs", _SHM, _DEV_FLAGS)}
     for name, (kind, options, flags) in inner.items():
         ground.mount(kernel, Tmpfs(f"{dev.target}/{name}"), kind, options, flags)
@@ -75,12 +76,12 @@ def _make(ground: Ground, kernel: "Kernel", dev: Dev) -> None:
         posix.close(place)
 
 
-def _check_open(dev: Dev, mounts: "Sequence[Mount]", numbers: "Mapping[str, str]") -> None:
+def check_open(entry: "Entry", mounts: "Sequence[Mount]", numbers: "Mapping[str, str]") -> None:
     """Raise SetupError for a device file that can't be opened; `numbers` are ids of mounts."""
     for name, found in numbers.items():
         if any("nodev" in mount.options for mount in below(mounts, found)):
             raise SetupError(
-                f"{dev.task}: /dev/{name} is on a mount with nodev, and can't be opened",
+                f"{entry.task}: /dev/{name} is on a mount with nodev, and can't be opened",
                 stage=INIT,
                 path=f"/dev/{name}",
                 hint="start pyspawn where /dev is mounted without nodev",

@@ -15,15 +15,18 @@ from pyinit import execerror, execvp  # noqa: F401
 from spawner.errors import INIT, SetupError, mark
 from spawner.host import paths, proc  # noqa: F401
 from spawner.mount.copies import Copy
+from spawner.mount.entry import hides
 from spawner.mount.flags import Claim, check, number
-from spawner.mount.mounts import Bind, Overlay, hides
+from spawner.mount.mounts import Bind, Overlay
+from spawner.mount.points import File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from spawner.host.paths import Absent
     from spawner.linux import Kernel
-    from spawner.mount.mounts import Entry
+    from spawner.mount.entry import Entry
     from spawner.mount.upper import Upper
 
 
@@ -81,12 +84,13 @@ class Ground:
     def mount(
         self, kernel: "Kernel", entry: "Entry", kind: str, options: "Mapping[str, str]", flags: int
     ) -> None:
-        """Mount a new file system of a kind, in which mount points are made."""
+        """Mount a new file system of a kind; in one in memory, mount points are made."""
         new = kernel.make_file_system(kind, options, flags)
         try:
             self.attach(kernel, entry, new, file=False)
             self.claim(kernel, entry.task, new, flags)
-            self.made.add(number(kernel, new))
+            if kind == "tmpfs":
+                self.made.add(number(kernel, new))
         finally:
             posix.close(new)
 
@@ -127,6 +131,47 @@ class Ground:
             posix.close(place)
             raise
         return place, point
+
+    def cover(self, kernel: "Kernel", entry: "Entry", mount: int, place: int, point: str) -> None:
+        """Mount a detached mount on what a walk has opened; raises SetupError and SyscallError."""
+        self._check(kernel, entry, point)
+        kernel.attach(mount, place)
+        self.note(point)
+
+    def make_in(self, kernel: "Kernel", entry: "Entry") -> tuple[int, str]:
+        """Return a descriptor of the directory in which `entry` is made, and its name there.
+
+        The directory is made, too. Raises SetupError, where it isn't the container's own, and
+        SyscallError.
+        """
+        above, _, name = entry.target.rpartition("/")
+        place, _ = kernel.walk(above or "/", self.maker(kernel, entry))
+        try:
+            self._check_ours(kernel, entry, place)
+        except BaseException:
+            posix.close(place)
+            raise
+        return place, name
+
+    def maker(self, kernel: "Kernel", entry: "Entry") -> "Absent":
+        """Return what makes a directory on the way to `entry`, where that is the container's."""
+
+        def absent(directory: int, name: str, _: bool) -> None:
+            self._check_ours(kernel, entry, directory)
+            kernel.make_place(directory, name, file=False)
+
+        return absent
+
+    def _check_ours(self, kernel: "Kernel", entry: "Entry", directory: int) -> None:
+        """Raise SetupError for a directory in which nothing is made."""
+        if number(kernel, directory) not in self.made:
+            raise SetupError(
+                f"{entry.task}: the directory for it belongs to the host",
+                stage=INIT,
+                path=entry.target,
+                hint="nothing is made in the host's own directories: mount a tmpfs above it, "
+                f"{mark('--tmpfs DST')}",
+            )
 
     def _check(self, kernel: "Kernel", entry: "Entry", point: str) -> None:
         """Refuse to hide an earlier mount or the working directory; raises SetupError."""
@@ -170,6 +215,7 @@ def _nowhere(entry: "Entry", root: str) -> SetupError:
     `root` is where our root lies on the host.
     """
     kind = "file or directory" if isinstance(entry, Bind) else "directory"
+    kind = "file" if isinstance(entry, File) else kind
     return SetupError(
         f"{entry.task}: there is no {entry.target} to mount on",
         stage=INIT,

@@ -8,16 +8,15 @@ import posix
 
 from pyinit import cmdline
 from spawner.errors import SpecError, mark
+from spawner.mount.entry import ROOT, Entry, hides, normal, path_of, target_of
+from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink
 from spawner.spec import Frozen, check_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from os import PathLike
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    Path: TypeAlias = str | PathLike[str]
-    Entry: TypeAlias = "Bind | Tmpfs | Dev | Overlay"
+    from spawner.mount.entry import Path
 
 TMPFS_SIZE = 256 << 20
 """The default size of a tmpfs, in bytes; the kernel's own is half of the memory."""
@@ -33,11 +32,8 @@ _LARGEST = 2**63 - 1
 
 _TRY = "-try"
 
-ROOT = "/"
-"""The target of a tmpfs that becomes the root directory."""
 
-
-class Bind(Frozen):
+class Bind(Entry):
     """A file or directory of the host, with the mounts below it, mounted at another place.
 
     `source` may be relative, and links lead to what is bound; `target` is an absolute path in the
@@ -64,8 +60,8 @@ class Bind(Frozen):
         missing_ok: bool = False,
     ) -> None:
         self._set(
-            source=_path("source", source),
-            target=_target(target),
+            source=path_of("source", source),
+            target=target_of(target),
             read_only=bool(read_only),
             devices=bool(devices),
             missing_ok=bool(missing_ok),
@@ -100,7 +96,7 @@ class Bind(Frozen):
         return self.source, self.target
 
 
-class Tmpfs(Frozen):
+class Tmpfs(Entry):
     """A new, empty file system in memory, of at most `size` bytes.
 
     `target` is an absolute path in the container. It holds a file at most for each 4096 bytes.
@@ -114,7 +110,7 @@ class Tmpfs(Frozen):
     size: int
 
     def __init__(self, target: "Path", *, size: "int | str" = TMPFS_SIZE) -> None:
-        self._set(target=_target(target, root=True), size=_size(size))
+        self._set(target=target_of(target, root=True), size=_size(size))
 
     def __str__(self) -> str:
         return f"the tmpfs on {self.target}"
@@ -131,7 +127,10 @@ class Tmpfs(Frozen):
             return f"make a tmpfs of at most {shown(self.size)} the root directory"
         return f"mount a tmpfs of at most {shown(self.size)} on {self.target}"
 
-    option = "tmpfs"
+    @property
+    def option(self) -> str:
+        """The command-line option for this mount."""
+        return "tmpfs"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -144,7 +143,7 @@ class Tmpfs(Frozen):
         return max(self.size // _BYTES_A_FILE, _LEAST_FILES)
 
 
-class Dev(Frozen):
+class Dev(Entry):
     """A directory of devices: null, zero, full, random, urandom, tty, pts with ptmx, and shm.
 
     `target` is an absolute path in the container, mostly /dev. The terminals in pts are the
@@ -156,7 +155,7 @@ class Dev(Frozen):
     target: str
 
     def __init__(self, target: "Path" = "/dev") -> None:
-        self._set(target=_target(target))
+        self._set(target=target_of(target))
 
     def __str__(self) -> str:
         return f"the devices on {self.target}"
@@ -166,15 +165,13 @@ class Dev(Frozen):
         """What is done, as an imperative."""
         return f"mount the devices on {self.target}"
 
-    option = "dev"
-
     @property
-    def words(self) -> tuple[str, ...]:
-        """The value of the option."""
-        return (self.target,)
+    def option(self) -> str:
+        """The command-line option for this mount."""
+        return "dev"
 
 
-class Overlay(Frozen):
+class Overlay(Entry):
     """A directory that can be written, while the files that are there stay as they are.
 
     `target` is an absolute path in the container, of a directory of the host's, of the root or of
@@ -200,9 +197,9 @@ class Overlay(Frozen):
                 "the size is a bound of memory: leave out one of them",
             )
         self._set(
-            target=_target(target, root=True),
+            target=target_of(target, root=True),
             size=size,
-            upper=None if upper is None else _path("upper directory", upper),
+            upper=None if upper is None else path_of("upper directory", upper),
         )
 
     def __str__(self) -> str:
@@ -239,7 +236,9 @@ class Overlay(Frozen):
 
 
 class Mounts(Frozen):
-    """The mounts of a container, each a Bind, Tmpfs, Dev or Overlay, made in their order.
+    """The mounts of a container, made in their order.
+
+    Each is a Bind, Tmpfs, Dev, Overlay, Proc, Mqueue, Dir, File, Symlink, Mask or ReadOnly.
 
     `root` is a directory of the host's that becomes the root directory, None for the host's own
     root, or for a Tmpfs on `/`, which comes first; `read_only` makes the root so: that of the
@@ -262,15 +261,15 @@ class Mounts(Frozen):
     ) -> None:
         self._set(
             entries=tuple(entries),
-            root=None if root is None else _path("root", root),
+            root=None if root is None else path_of("root", root),
             read_only=bool(read_only),
         )
         self._check()
 
     def _check(self) -> None:
         for each in self.entries:
-            if not isinstance(each, (Bind, Tmpfs, Dev, Overlay)):
-                raise TypeError(f"Mounts holds a Bind, Tmpfs, Dev or Overlay each, not {each!r}")
+            if not isinstance(each, Entry):
+                raise TypeError(f"Mounts holds a Bind, a Tmpfs, a Dev and so on, not {each!r}")
         check_order(self.entries)
         check_root(self.root, self.entries, read_only=self.read_only)
 
@@ -323,7 +322,7 @@ def _check_root_overlay(root: str | None, *, read_only: bool) -> None:
         )
 
 
-def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
+def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
     """Raise SpecError for a mount that would hide an earlier one.
 
     `proc` is where a proc file system is mounted beside /proc.
@@ -340,6 +339,8 @@ def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
                     f"name {mark('--tmpfs /')} before all other mounts",
                 )
             continue
+        if each == Proc() and proc is None:  # it's there anyway
+            continue
         spared = _spared(each, {*earlier}, bound)
         found = next((at for at in earlier if at not in spared and hides(each.target, at)), None)
         if found is not None:
@@ -351,31 +352,39 @@ def check_order(entries: "Iterable[Entry]", proc: str | None = None) -> None:
                 if found != "/proc"
                 else "mount below another directory, or on each directory that is meant",
             )
+        if not each.stays:
+            continue
         earlier[each.target] = str(each)
         bound.discard(each.target)
         if isinstance(each, Bind):
             bound.add(each.target)
+    _check_descriptors(entries)
 
 
 def _spared(each: "Entry", earlier: set[str], bound: set[str]) -> set[str]:
-    """Return the earlier mounts that an overlay doesn't hide.
+    """Return the earlier mounts that one doesn't hide.
 
-    That of the root is made before all others, wherever it's named, and a bind shows through.
+    That of the root is made before all others, wherever it's named, and a bind shows through an
+    overlay.
     """
+    if not each.covers:
+        return earlier
     if not isinstance(each, Overlay):
         return set()
     return earlier - {ROOT} if each.target == ROOT else {each.target} & bound
 
 
-def hides(point: str, earlier: str) -> bool:
-    """Tell whether a mount on `point` hides what is mounted on `earlier`; both paths are normal."""
-    return earlier == point or earlier.startswith(point.rstrip("/") + "/")
-
-
-def normal(path: str) -> str:
-    """Return a path without its empty and `.` parts."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    return ("/" if path.startswith("/") else "") + "/".join(parts)
+def _check_descriptors(entries: "Iterable[Entry]") -> None:
+    """Raise SpecError for a descriptor that would be read twice."""
+    read: set[int] = set()
+    for each in entries:
+        if isinstance(each, File):
+            if each.source in read:
+                raise SpecError(
+                    f"descriptor {each.source} is named for two files, and can be read once only",
+                    f"bind the file that was made from it: {mark('--bind')}",
+                )
+            read.add(each.source)
 
 
 def bind(option: str, source: str, target: str) -> Bind:
@@ -393,6 +402,23 @@ def bind(option: str, source: str, target: str) -> Bind:
         devices=kind == "dev-bind",
         missing_ok=kind != option,
     )
+
+
+def point(option: str, *words: str) -> Entry:
+    """Return the entry for an option such as --mask; raises SpecError and ValueError."""
+    if option in ("file", "ro-bind-data"):
+        return File(cmdline.descriptor(words[0]), words[1], read_only=option != "file")
+    if option == "symlink":
+        return Symlink(*words)
+    kinds: dict[str, Callable[[str], Entry]] = {
+        "dev": Dev,
+        "dir": Dir,
+        "mask": Mask,
+        "mqueue": Mqueue,
+        "proc": Proc,
+        "readonly": ReadOnly,
+    }
+    return kinds[option](*words)
 
 
 def tmpfs(word: str) -> Tmpfs:
@@ -447,31 +473,6 @@ def options(mounts: Mounts) -> "Iterator[list[str]]":
         yield ["read-only"]
     for each in mounts.entries:
         yield [each.option, *each.words]
-
-
-def _path(what: str, path: "Path") -> str:
-    """Return a path as text; raises SpecError for an empty one, and TypeError."""
-    found = posix.fspath(path)
-    if not isinstance(found, str):
-        raise TypeError(f"the {what} of a mount is text or a Path, not {path!r}")
-    check_text(f"the {what} of a mount", found)
-    if not found:
-        raise SpecError(f"the {what} of a mount is an empty path")
-    return found
-
-
-def _target(path: "Path", *, root: bool = False) -> str:
-    """Return a mount's target as a normal path; raises SpecError for `/`, unless `root`."""
-    found = _path("target", path)
-    if not found.startswith("/"):
-        raise SpecError(
-            f"the target of a mount is an absolute path in the container, not {found!r}"
-        )
-    if ".." in found.split("/"):
-        raise SpecError(f"the target of a mount is named without `..`, not {found!r}")
-    if normal(found) == ROOT and not root:
-        raise SpecError(f"the root directory can't be mounted on: use {mark('--rootfs DIR')}")
-    return normal(found)
 
 
 def _size(given: "int | str", what: str = "a tmpfs") -> int:

@@ -17,6 +17,7 @@ from spawner.mount.flags import names, number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
+from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink
 from spawner.spec import Frozen
 from spawner.steps import Step
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from spawner.linux import Kernel
-    from spawner.mount.mounts import Entry
+    from spawner.mount.entry import Entry
 
 
 class Source(Frozen):
@@ -63,16 +64,42 @@ def prepare(ground: Ground, sources: "Iterable[Source]") -> "Iterator[Step]":
 def make(ground: Ground, entries: "Iterable[Entry]") -> "Iterator[Step]":
     """Yield the steps that make the mounts, in their order."""
     for each in entries:
-        if isinstance(each, Dev):
-            from spawner.mount import dev
+        if each == Proc():  # it's mounted with every PID namespace
+            continue
+        yield _step(ground, each)
 
-            yield dev.make(ground, each)
-        elif isinstance(each, Overlay):
-            from spawner.mount import overlay
 
-            yield overlay.make(ground, each)
-        else:
-            yield _bind(ground, each) if isinstance(each, Bind) else _tmpfs(ground, each)
+def _step(ground: Ground, entry: "Entry") -> Step:
+    """Return the step that makes one of the mounts."""
+    if isinstance(entry, Bind):
+        return _bind(ground, entry)
+    if isinstance(entry, Tmpfs):
+        return _tmpfs(ground, entry)
+    if isinstance(entry, Dev):
+        from spawner.mount import dev
+
+        return dev.make(ground, entry)
+    if isinstance(entry, Overlay):
+        from spawner.mount import overlay
+
+        return overlay.make(ground, entry)
+    if isinstance(entry, (Mask, ReadOnly)):
+        from spawner.mount import cover
+
+        if isinstance(entry, Mask):
+            return cover.mask(ground, entry)
+        return cover.make_read_only(ground, entry)
+    from spawner.mount import fill
+
+    if isinstance(entry, (Proc, Mqueue)):
+        return fill.mount_kernels(ground, entry)
+    if isinstance(entry, Dir):
+        return fill.make_directory(ground, entry)
+    if isinstance(entry, Symlink):
+        return fill.make_link(ground, entry)
+    if isinstance(entry, File):
+        return fill.make_file(ground, entry)
+    raise AssertionError(entry)
 
 
 def read_back(ground: Ground) -> Step:

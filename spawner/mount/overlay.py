@@ -19,10 +19,11 @@ import posix
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError
 from spawner.mount.copies import clone_mounts, copy_mounts
+from spawner.mount.entry import hides
 from spawner.mount.flags import below, check_flags, gone, names, number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs
-from spawner.mount.mounts import Overlay, hides
+from spawner.mount.mounts import Overlay
 from spawner.steps import Step
 
 TYPE_CHECKING = False

@@ -6,6 +6,7 @@ from errno import ENOENT
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
 from spawner.mount.mounts import Bind, Dev, Overlay, empty_root, root_overlay
+from spawner.mount.points import File, Mask
 from spawner.steps import MOUNTS, PLACE, Part, attempt, failed
 
 TYPE_CHECKING = False
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
+    from spawner.mount.cover import Masks
     from spawner.mount.dev import Devices
     from spawner.mount.operations import Source
     from spawner.mount.root import Root
@@ -41,6 +43,7 @@ class Mounts(Part):
         self._root: Root | None = None
         self._devices: list[Devices] = []
         self._uppers: list[Upper] = []
+        self._masks: Masks | None = None
         self.looks: list[Look] = []
 
     @property
@@ -69,6 +72,7 @@ class Mounts(Part):
             root=self._root,
             devices=self._devices,
             uppers=self._uppers,
+            masks=self._masks,
         )
         if (self._entries or self._root) and self._spec.init == "":
             from spawner.mount.root import find_init
@@ -86,6 +90,9 @@ class Mounts(Part):
                 self._hold_devices(kernel, each)
             elif isinstance(each, Overlay) and each.upper is not None:
                 self._hold_upper(kernel, each, each.upper)
+            elif isinstance(each, File):
+                check_source(each)
+        self._hold_masks(kernel, tuple(each for each in self._entries if isinstance(each, Mask)))
 
     def _hold_upper(self, kernel: "Kernel", overlay: Overlay, path: str) -> None:
         from spawner.mount.upper import Upper
@@ -111,15 +118,25 @@ class Mounts(Part):
         self.leftover = "; ".join(filter(None, (each.remove() for each in self._uppers)))
         return []
 
-    def _hold_devices(self, kernel: "Kernel", dev: Dev) -> None:
-        from spawner.mount.dev import DEVICES, Devices, check_device
+    def _hold_masks(self, kernel: "Kernel", masks: tuple[Mask, ...]) -> None:
+        if masks:
+            from spawner.mount.cover import Masks
 
-        found = []
-        for name in DEVICES:
-            held = self._open(kernel, f"/dev/{name}", f"open /dev/{name}")
-            check_device(kernel, name, held, LAUNCHER)
-            found.append((name, held))
-        self._devices.append(Devices(dev, tuple(found)))
+            self._masks = Masks(masks, self._hold_device(kernel, "null"))
+
+    def _hold_device(self, kernel: "Kernel", name: str) -> int:
+        """Return a descriptor of a device; raises SetupError, also where it's another file."""
+        from spawner.mount.dev import check_device
+
+        held = self._open(kernel, f"/dev/{name}", f"open /dev/{name}")
+        check_device(kernel, name, held, LAUNCHER)
+        return held
+
+    def _hold_devices(self, kernel: "Kernel", dev: Dev) -> None:
+        from spawner.mount.dev import DEVICES, Devices
+
+        found = tuple((name, self._hold_device(kernel, name)) for name in DEVICES)
+        self._devices.append(Devices(dev, found))
 
     def _open(self, kernel: "Kernel", path: str, what: str) -> int:
         """Return a descriptor of a bind's source; raises SetupError."""
@@ -181,6 +198,18 @@ def find(
         found.let_go()
         raise
     return found
+
+
+def check_source(file: File) -> None:
+    """Raise SetupError for a file whose descriptor isn't open."""
+    try:
+        posix.fstat(file.source)
+    except OSError:
+        raise SetupError(
+            f"{file.task}: descriptor {file.source} isn't open",
+            stage=LAUNCHER,
+            hint=f"open it when you start pyspawn, as with `{file.source}<FILE` in a shell",
+        ) from None
 
 
 def _refused(bind: Bind, error: SyscallError) -> SetupError:

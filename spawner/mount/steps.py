@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from spawner.linux import Kernel
+    from spawner.mount.cover import Masks
     from spawner.mount.dev import Devices
+    from spawner.mount.entry import Entry
     from spawner.mount.ground import Ground
-    from spawner.mount.mounts import Entry
     from spawner.mount.operations import Source
     from spawner.mount.root import Root
     from spawner.mount.tree import Tree
@@ -39,13 +40,15 @@ def inside(
     root: "Root | None" = None,
     devices: "Iterable[Devices]" = (),
     uppers: "Iterable[Upper]" = (),
+    masks: "Masks | None" = None,
 ) -> "Iterator[Step]":
     """Yield the steps that give the new mount namespace its propagation, its /proc and its mounts.
 
     `entries` are those of the tree, without what isn't there, and `sources` what they bind. The
     sources come before all that is mounted, which may cover them. The program `stays` in the
     working directory or goes elsewhere. `root` is the directory that becomes the root,
-    `devices` are what a directory of devices binds, and `uppers` take the changes of overlays.
+    `devices` are what a directory of devices binds, `uppers` take the changes of overlays, and
+    `masks` are what is masked.
     """
     if tree.propagation != UNCHANGED:
         yield propagate(tree.propagation)
@@ -65,6 +68,10 @@ def inside(
         from spawner.mount import overlay
 
         yield overlay.prepare(ground, each)
+    if masks is not None:
+        from spawner.mount import cover
+
+        yield cover.prepare(ground, masks)
     empty = empty_root(tree.entries)
     if root is None and empty is None:
         yield _proc(tree)

@@ -3,6 +3,7 @@
 from spawner.errors import SpecError, mark
 from spawner.mount import mounts
 from spawner.mount.mounts import Bind
+from spawner.mount.points import Mqueue, Proc
 from spawner.spec import Wish, check_text
 
 TYPE_CHECKING = False
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from dataclasses import KW_ONLY
     from typing import Any
 
-    from spawner.mount.mounts import Entry
+    from spawner.mount.entry import Entry
     from spawner.spec import Choice
 
 PRIVATE, SLAVE, SHARED, UNCHANGED = "private", "slave", "shared", "unchanged"
@@ -50,6 +51,10 @@ class Tree(Wish):
             yield "mount", f"the root {self.root} needs a new mount namespace"
         for each in self.entries:
             yield "mount", f"{each} needs a new mount namespace"
+            if isinstance(each, Proc):
+                yield "pid", f"{each} needs a new PID namespace"
+            if isinstance(each, Mqueue):
+                yield "ipc", f"{each} needs a new IPC namespace"
 
     @property
     def places(self) -> "Iterable[str]":

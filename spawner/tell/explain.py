@@ -530,6 +530,59 @@ TEXTS = {
         "the directory can't be seen through an overlay, and is mounted again later, or refused.",
         "mount(8), fsopen(2), fsconfig(2), fsmount(2), move_mount(2)",
     ),
+    "mount-proc-more": Text(
+        "Another proc file system of the same PID namespace is mounted, on what the path leads to.",
+        "After the container's own on /proc: in a user namespace the kernel mounts a proc only "
+        "where an unmasked one can be seen.",
+        "proc(5), pid_namespaces(7), move_mount(2)",
+    ),
+    "mount-mqueue-more": Text(
+        "The message queues of the new IPC namespace are shown as files. There are none yet.",
+        "In the order that was asked for, and after the IPC namespace is new: the host's queues "
+        "belong to another.",
+        "mq_overview(7), ipc_namespaces(7), move_mount(2)",
+    ),
+    "make-directory": Text(
+        "The directory is made, with those that lead to it, each in an open one. What is there "
+        "already is used as it is.",
+        "In the order that was asked for. It's made in a file system of the container's own, which "
+        "was mounted earlier: in any other it would be the host's.",
+        "mkdir(2), path_resolution(7)",
+    ),
+    "make-link": Text(
+        "The link is made in an open directory. Its text is not looked at: where it leads is found "
+        "out when it's used, in the container.",
+        "In the order that was asked for. It's made in a file system of the container's own, which "
+        "was mounted earlier.",
+        "symlink(2)",
+    ),
+    "make-file": Text(
+        "A new file gets what is read from the descriptor, to the end of it. The program doesn't "
+        "get the descriptor, unless it's a standard stream.",
+        "In the order that was asked for. It's made in a file system of the container's own, which "
+        "was mounted earlier, and whose bound holds for it.",
+        "open(2), read(2), write(2)",
+    ),
+    "bind-data": Text(
+        "A file in a file system of its own, which is bounded, gets what is read from the "
+        "descriptor, to the end of it. The file is bound, read-only; the rest of that file system "
+        "is mounted nowhere.",
+        "In the order that was asked for.",
+        "fsopen(2), open_tree(2), mount_setattr(2), move_mount(2)",
+    ),
+    "mask": Text(
+        "The path is opened part by part. An empty file system, read-only and without room, covers "
+        "a directory; the device null covers anything else. It is looked at again to be that "
+        "device. Where there's nothing, nothing is done.",
+        "In the order that was asked for, so that it covers what is mounted there by then.",
+        "null(4), fsopen(2), move_mount(2), path_resolution(7)",
+    ),
+    "make-read-only": Text(
+        "The path is opened part by part, the mounts there and below are copied, the copy is made "
+        "read-only and mounted on the same place. Each mount in it is read back.",
+        "In the order that was asked for: what is mounted there later is as it was asked for.",
+        "open_tree(2), mount_setattr(2), move_mount(2), proc_pid_mountinfo(5)",
+    ),
     "mount-tmpfs": Text(
         "A new, empty file system in memory covers the target, which is opened part by part. Its "
         "bounds are read back: without any, it could fill half of the memory.",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from helpers.kernels import Recording, open_descriptors
 from helpers.specs import specified
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import spawner
@@ -21,10 +21,12 @@ from spawner.command import run
 from spawner.errors import SetupError, SpecError, SyscallError, unmarked
 from spawner.host.paths import walk
 from spawner.host.proc import Mount
-from spawner.mount import flags, mounts, overlay
+from spawner.mount import fill, flags, mounts, overlay
 from spawner.mount.dev import DEVICES
+from spawner.mount.entry import Entry
 from spawner.mount.ground import Ground, absolute
 from spawner.mount.mounts import Bind, Dev, Mounts, Overlay, Tmpfs, hides
+from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink
 from spawner.mount.root import Change, Root
 from spawner.mount.tree import Tree
 from spawner.planning import find, plan
@@ -38,10 +40,14 @@ PLACES = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(
 
 
 @st.composite
-def entries(draw: st.DrawFn) -> mounts.Entry:
+def entries(draw: st.DrawFn) -> Entry:
     target = draw(PLACES)
     if draw(st.integers(0, 4)) == 0:
-        return Dev(target)
+        kinds: list[Callable[[str], Entry]] = [Dev, Dir, Mask, Mqueue, Proc, ReadOnly]
+        return draw(st.sampled_from(kinds))(target)
+    if draw(st.integers(0, 4)) == 0:
+        number, read_only = draw(st.integers(0, 999999)), draw(st.booleans())
+        return File(number, target, read_only=read_only)
     if draw(st.booleans()):
         if draw(st.booleans()):
             return Overlay(target, upper=draw(st.sampled_from(["/u", ".", "a:b=c", "-"])))
@@ -49,11 +55,13 @@ def entries(draw: st.DrawFn) -> mounts.Entry:
         return kind(target, size=draw(st.integers(1, 2**63 - 1)))
     source = draw(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
     flags = draw(st.sampled_from([{}, {"read_only": True}, {"devices": True}]))
+    if draw(st.integers(0, 4)) == 0:
+        return Symlink(source, target)
     return Bind(source, target, missing_ok=draw(st.booleans()), **flags)
 
 
 @given(st.lists(entries(), max_size=5))
-def test_what_is_written_is_read_as_the_same(wanted: list[mounts.Entry]) -> None:
+def test_what_is_written_is_read_as_the_same(wanted: list[Entry]) -> None:
     words = [
         word for each in wanted for word in (f"--{each.option}={each.words[0]}", *each.words[1:])
     ]
@@ -63,22 +71,29 @@ def test_what_is_written_is_read_as_the_same(wanted: list[mounts.Entry]) -> None
 
 @given(st.lists(entries(), max_size=4))
 def test_a_mount_that_hides_an_earlier_one_is_refused_and_no_other(
-    wanted: list[mounts.Entry],
+    wanted: list[Entry],
 ) -> None:
     """By a model: the places that can still be seen, as a set of paths."""
-    seen: dict[str, mounts.Entry] = {}
+    read = [each.source for each in wanted if isinstance(each, File)]
+    assume(len(read) == len(set(read)))
+    seen: dict[str, Entry] = {}
     hidden = False
     for each in wanted:
+        if isinstance(each, (Dir, ReadOnly)):
+            if isinstance(each, ReadOnly):
+                seen[each.target] = each
+            continue
         through = isinstance(each, Overlay) and isinstance(seen.get(each.target), Bind)
         hidden |= each.target in seen and not through
         hidden |= any(place.startswith(f"{each.target}/") for place in seen)
-        seen[each.target] = each
+        if not isinstance(each, Symlink):
+            seen[each.target] = each
     if hidden:
         with pytest.raises(SpecError, match="would hide"):
             Mounts(wanted)
         return
     found = Mounts(wanted, root="/r", read_only=True)
-    names = {"Mounts": Mounts, "Bind": Bind, "Tmpfs": Tmpfs, "Dev": Dev, "Overlay": Overlay}
+    names = {name: getattr(spawner, name) for name in spawner.__all__}
     assert eval(repr(found), names) == found
     assert hash(found) == hash(Mounts(wanted, root="/r", read_only=True))
 
@@ -165,6 +180,12 @@ def test_words_of_a_tmpfs(word: str, target: str, size: int) -> None:
         (lambda: Tree(root="/a", propagation="shared"), "the root /a can't be made with --prop"),
         (lambda: Dev("dev"), "is an absolute path in the container, not 'dev'"),
         (lambda: Mounts([Dev(), Bind("/dev", "/dev")]), "would hide the devices on /dev"),
+        (lambda: Mounts([Mask("/proc")]), "the mask on /proc would hide the container's /proc"),
+        (lambda: Mounts([File(5, "/a"), File(5, "/b")]), "descriptor 5 is named for two files"),
+        (lambda: File(-1, "/a"), "-1 can't be a descriptor"),
+        (lambda: Symlink("", "/a"), "the text of a mount is an empty path"),
+        (lambda: Mounts([File(5, "/a"), Tmpfs("/a")]), "would hide the file /a"),
+        (lambda: ReadOnly("/"), "the root directory can't be mounted on"),
         (lambda: Mounts([Tmpfs("/proc")]), "the tmpfs on /proc would hide the container's /proc"),
         (
             lambda: Mounts([Tmpfs("/a/b"), Bind("x", "/a")]),
@@ -189,10 +210,11 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], message: str
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Mounts(["/a"]), "Mounts holds a Bind, Tmpfs, Dev or Overlay each"),  # type: ignore[list-item]
+        (lambda: Mounts(["/a"]), "Mounts holds a Bind, a Tmpfs, a Dev and so on, not '/a'"),  # type: ignore[list-item]
         (lambda: Bind(b"/a", "/b"), "text or a Path, not b'/a'"),  # type: ignore[arg-type]
         (lambda: Tmpfs("/a", size=1.5), "not 1.5"),  # type: ignore[arg-type]
         (lambda: Tmpfs("/a", size=True), "not True"),
+        (lambda: File(True, "/a"), "a descriptor, a number, not True"),
         (lambda: Bind(5, "/b"), "not int"),  # type: ignore[arg-type]
     ],
 )
@@ -201,7 +223,7 @@ def test_a_wrong_type_is_refused(make: Callable[[], object], message: str) -> No
         make()
 
 
-def make(*wanted: mounts.Entry, **fields: Any) -> Spec:
+def make(*wanted: Entry, **fields: Any) -> Spec:
     return specified(["true"], namespaces=Namespaces({"pid", "mount"}), entries=wanted, **fields)
 
 
@@ -549,3 +571,49 @@ def test_what_is_not_there_can_be_made(tmp_path: Path) -> None:
 def test_the_public_names_are_the_values() -> None:
     assert (spawner.Bind, spawner.Mounts, spawner.Tmpfs) == (Bind, Mounts, Tmpfs)
     assert spawner.Dev is Dev
+
+
+# Data of descriptors
+
+
+def test_data_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fill, "MOST", 100_000)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for size in (100_000, 100_001):
+            (tmp_path / "from").write_bytes(b"x" * size)
+            with (tmp_path / "from").open("rb") as file:
+                entry = File(file.fileno(), "/a")
+                if size > fill.MOST:
+                    with pytest.raises(SetupError, match="to be read"):
+                        fill._copy_data(entry, directory, f"to{size}")
+                else:
+                    fill._copy_data(entry, directory, f"to{size}")
+                    assert (tmp_path / f"to{size}").read_bytes() == b"x" * size
+        with pytest.raises(SyscallError) as caught:
+            fill._copy_data(File(0, "/a"), directory, "from")
+        assert (caught.value.errno, caught.value.path) == (errno.EEXIST, "/a")
+    finally:
+        os.close(directory)
+
+
+def test_null_is_held_for_masks_and_looked_at() -> None:
+    class Numbered(Placing):
+        number: int | None = os.makedev(1, 3)
+
+        def device(self, descriptor: int) -> int | None:
+            return self.number
+
+    before = open_descriptors()
+    kernel = Numbered()
+    spec = make(Mask("/a"), Mask("/b"))
+    (part,) = find(kernel, spec, CALLER)
+    assert kernel.calls == [("open_source", "/dev/null")]
+    told = [each.what for each in plan(spec, CALLER, [part])]
+    assert told.count("copy the mount of /dev/null for what is masked") == 1
+    assert told.index("mask /b") == told.index("mask /a") + 1
+    part.let_go()
+    kernel.number = os.makedev(1, 5)
+    with pytest.raises(SetupError, match="/dev/null isn't the character device 1:3"):
+        find(kernel, spec, CALLER)
+    assert open_descriptors() == before

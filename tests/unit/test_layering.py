@@ -293,9 +293,9 @@ def test_no_wing_opens_another() -> None:
 
 VALUES = {"spawner.descriptors.passing", "spawner.ids.identity", "spawner.ids.idmap",
           "spawner.ids.names",
-          "spawner.joining.target", "spawner.limit.limits", "spawner.mount.mounts",
-          "spawner.mount.tree", "spawner.net.network", "spawner.rights.landlock",
-          "spawner.rights.rights"}  # fmt: skip
+          "spawner.joining.target", "spawner.limit.limits", "spawner.mount.entry",
+          "spawner.mount.mounts", "spawner.mount.points", "spawner.mount.tree",
+          "spawner.net.network", "spawner.rights.landlock", "spawner.rights.rights"}  # fmt: skip
 """What can be wanted of a wing, and how it is spelt."""
 
 

@@ -18,6 +18,7 @@ from spawner.host import interpreters
 from spawner.ids.identity import Identity
 from spawner.limit.limits import Limits
 from spawner.mount import mounts
+from spawner.mount.entry import Entry
 from spawner.mount.mounts import Bind, Dev, Mounts, Tmpfs
 from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
@@ -31,7 +32,7 @@ def specified(*words: str, user: int = 1000) -> Spec:
     return run.spec(values, program, user=user, group=user)
 
 
-def entries(*words: str) -> list[mounts.Entry]:
+def entries(*words: str) -> list[Entry]:
     tree = specified(*words).wish(Tree)
     assert tree is not None
     return list(tree.entries)

@@ -1,0 +1,227 @@
+"""The steps that make directories, files and links, and mount file systems of the kernel's."""
+
+import errno
+import posix
+
+from spawner import linux
+from spawner.errors import INIT, SetupError, SyscallError, mark
+from spawner.mount.copies import clone_mounts, flagged
+from spawner.mount.ground import Ground
+from spawner.mount.points import Dir, File, Mqueue, Proc, Symlink
+from spawner.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from spawner.linux import Kernel
+
+_KERNELS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+_DATA_FLAGS = linux.MS_NOSUID | linux.MS_NODEV
+_READ_ONLY = _DATA_FLAGS | linux.MS_RDONLY
+
+MOST = 256 << 20
+"""The most bytes of a file that is made from a descriptor."""
+
+_DATA = {"source": "data", "size": str(MOST), "nr_inodes": "4", "mode": "0755"}
+"""Options of the file system for data that is mounted, tmpfs(5)."""
+
+_CHUNK = 1 << 16
+
+
+def mount_kernels(ground: Ground, entry: "Proc | Mqueue") -> Step:
+    """Mount a file system that shows something of the kernel's."""
+    kind = entry.option
+    return Step(
+        INIT,
+        entry.task,
+        f'fsmount(fsopen("{kind}"), MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC), '
+        f'move_mount(NEW, "", open("{entry.target}", O_PATH), "", '
+        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        lambda kernel, _: ground.mount(kernel, entry, kind, {"source": kind}, _KERNELS),
+        topic=f"mount-{kind}-more",
+        needs=("mount",),
+    )
+
+
+def make_directory(ground: Ground, entry: Dir) -> Step:
+    """Make a directory, unless it's there."""
+    return Step(
+        INIT,
+        entry.task,
+        f'mkdir("{entry.target}", 0755)',
+        lambda kernel, _: _make_directory(ground, kernel, entry),
+        topic="make-directory",
+        needs=("mount",),
+    )
+
+
+def _make_directory(ground: Ground, kernel: "Kernel", entry: Dir) -> None:
+    place, _ = kernel.walk(entry.target, ground.maker(kernel, entry))
+    try:
+        if not kernel.is_directory(place):
+            raise SetupError(
+                f"{entry.task}: there is something else of that name",
+                stage=INIT,
+                path=entry.target,
+                hint="name another directory",
+            )
+    finally:
+        posix.close(place)
+
+
+def make_link(ground: Ground, entry: Symlink) -> Step:
+    """Make a symbolic link."""
+
+    def act(kernel: "Kernel", _: str) -> None:
+        place, name = ground.make_in(kernel, entry)
+        try:
+            kernel.symlink(entry.text, place, name)
+        except SyscallError as error:
+            raise _refused(entry, error) from None
+        finally:
+            posix.close(place)
+
+    return Step(
+        INIT,
+        entry.task,
+        f'symlink("{entry.text}", "{entry.target}")',
+        act,
+        topic="make-link",
+        needs=("mount",),
+    )
+
+
+def make_file(ground: Ground, entry: File) -> Step:
+    """Make a file of a descriptor's data, or mount one, read-only."""
+    if entry.read_only:
+        return Step(
+            INIT,
+            entry.task,
+            f'fsmount(fsopen("tmpfs"), {{size={MOST}}}), read({entry.source}), write(DATA), '
+            'open_tree(DATA, "", OPEN_TREE_CLONE|AT_EMPTY_PATH), '
+            'mount_setattr(TREE, "", AT_EMPTY_PATH, {MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|'
+            f'MOUNT_ATTR_NODEV}}), move_mount(TREE, "", open("{entry.target}", O_PATH), "")',
+            lambda kernel, _: _bind_data(ground, kernel, entry),
+            topic="bind-data",
+            needs=("mount",),
+        )
+    return Step(
+        INIT,
+        entry.task,
+        f'open("{entry.target}", O_CREAT|O_EXCL), read({entry.source}), write(FILE)',
+        lambda kernel, _: _write_file(ground, kernel, entry),
+        topic="make-file",
+        needs=("mount",),
+    )
+
+
+def _write_file(ground: Ground, kernel: "Kernel", entry: File) -> None:
+    """Make a file in one of the container's own file systems; raises as `make_in`."""
+    place, name = ground.make_in(kernel, entry)
+    try:
+        _copy_data(entry, place, name)
+    except SyscallError as error:
+        raise _refused(entry, error) from None
+    finally:
+        posix.close(place)
+
+
+def _bind_data(ground: Ground, kernel: "Kernel", entry: File) -> None:
+    """Mount a file with a descriptor's data, read-only; raises SetupError and SyscallError.
+
+    The file system that the file is in has to be mounted somewhere for the file to be bound,
+    open_tree(2): on top of the root, where no path leads, and just for that.
+    """
+    new = kernel.make_file_system("tmpfs", _DATA, _DATA_FLAGS)
+    try:
+        _copy_data(entry, new, "data")
+        here = kernel.open(".", posix.O_PATH | posix.O_DIRECTORY)
+        try:
+            root = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+            try:
+                kernel.attach(new, root)
+            finally:
+                posix.close(root)
+            kernel.fchdir(new)
+            try:
+                copy = _clone_file(kernel, entry)
+            finally:
+                kernel.unmount(".")
+                kernel.fchdir(here)
+        finally:
+            posix.close(here)
+    finally:
+        posix.close(new)
+    try:
+        ground.mount_copy(kernel, entry, flagged(kernel, copy, _READ_ONLY))
+    finally:
+        posix.close(copy)
+
+
+def _clone_file(kernel: "Kernel", entry: File) -> int:
+    """Return a mount of the file in the working directory, which is mounted nowhere yet."""
+    file = kernel.open("data", posix.O_PATH)
+    try:
+        return clone_mounts(kernel, entry.task, entry.target, file)
+    finally:
+        posix.close(file)
+
+
+def _copy_data(entry: File, directory: int, name: str) -> None:
+    """Make a file of what is read from a descriptor; raises SetupError and SyscallError.
+
+    The program doesn't get the descriptor, unless it's a standard stream.
+    """
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    syscall = "openat"
+    try:
+        file = posix.open(name, flags, 0o644, dir_fd=directory)
+        try:
+            syscall = "fchmod"
+            posix.fchmod(file, 0o644)  # whatever the umask
+            left = MOST
+            syscall = "read"
+            while data := posix.read(entry.source, _CHUNK):
+                left -= len(data)
+                if left < 0:
+                    raise _too_large(entry)
+                syscall = "write"
+                while data:
+                    data = data[posix.write(file, data) :]
+                syscall = "read"
+        finally:
+            posix.close(file)
+        if entry.source > 2:
+            posix.set_inheritable(entry.source, False)
+    except SetupError:
+        raise
+    except OSError as error:
+        raise SyscallError(syscall, error.errno or 0, entry.target) from None
+
+
+def _refused(entry: "File | Symlink", error: SyscallError) -> SetupError:
+    """Return the error for what can't be made."""
+    hint = None
+    if error.errno == errno.EEXIST:
+        hint = "nothing is replaced: name another place, or leave out what makes that one"
+    elif error.errno == errno.EISDIR:
+        hint = "name the descriptor of a file or pipe, not of a directory"
+    elif error.errno == errno.ENOSPC:
+        hint = f"give the tmpfs more room: {mark('--tmpfs DST:size=SIZE')}"
+    return SetupError(
+        entry.task,
+        stage=INIT,
+        syscall=error.syscall,
+        errno=error.errno,
+        path=entry.target,
+        hint=hint,
+    )
+
+
+def _too_large(entry: File) -> SetupError:
+    """Return the error for a descriptor that has more data than a file may hold."""
+    return SetupError(
+        f"{entry.task}: there is more than {MOST >> 20}M to be read",
+        stage=INIT,
+        path=entry.target,
+        hint="bind a file of the host's in its place",
+    )
