@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 PREFIX = "pyspawn-"
 
+_START = 19
+"""Where the time of the start stands among the fields after the name, proc_pid_stat(5)."""
+
 _AGAIN = 0.002
 """Seconds between two attempts to remove a group that an ended process still holds."""
 
@@ -38,13 +41,15 @@ def name() -> str:
 
     The same pid may be a later process's, or one of another PID namespace.
     """
-    return f"{PREFIX}{posix.getpid()}-{_start(posix.getpid())}-{_namespace()}"
+    # As /proc/self: it may be the /proc of another PID namespace, in which we have another pid.
+    start = proc.after_name(proc.read("/proc/self/stat"))[_START]
+    return f"{PREFIX}{posix.getpid()}-{start}-{_namespace()}"
 
 
 def _start(pid: int) -> str:
     """Return when a process has started, "" if it's gone, proc_pid_stat(5)."""
     found = proc.stat(pid)
-    return found[19] if found else ""
+    return found[_START] if found else ""
 
 
 def _namespace() -> int:
@@ -166,7 +171,12 @@ def _has_swap() -> bool:
 
 
 def sweep(parent: str) -> None:
-    """Remove the empty groups below `parent` that killed launchers have left."""
+    """Remove the empty groups below `parent` that killed launchers have left.
+
+    Whether they are gone, only the /proc of our own PID namespace can tell.
+    """
+    if not proc.is_own():
+        return
     try:
         found = posix.listdir(parent)
     except OSError as error:
