@@ -59,7 +59,17 @@ ACTS = (KILL, PAUSE, STOP_AND_KILL, HANG_UP)
 KEPT = ("share pid", "exec")
 """Those with a keeper."""
 
-KINDS = ("run", "user namespace", "mounts", "root", "share pid", "exec", "slirp4netns", "API")
+KINDS = (
+    "run",
+    "user namespace",
+    "mounts",
+    "root",
+    "sandbox",
+    "share pid",
+    "exec",
+    "slirp4netns",
+    "API",
+)
 
 
 def words(kind: str, target: int) -> list[Word]:
@@ -79,7 +89,10 @@ def words(kind: str, target: int) -> list[Word]:
             "--bind",
             "/usr",
             "/srv/a",
+            "--overlay",
+            "/opt",
         ],
+        "sandbox": ["--init", "--sandbox", "--time-limit", "1000"],
         "root": ["--init", "--rootfs", "/", "--read-only", "--dev", "/dev"],
         "share pid": ["--share", "pid"],
         "exec": ["exec", str(target)],
@@ -176,7 +189,7 @@ class Round:
                 return True
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         # slirp4netns, and what isn't it yet, may end without the container; so may a stage.
-        alone = self._kind in ("slirp4netns", "user namespace") or os.geteuid() != 0
+        alone = self._kind in ("slirp4netns", "user namespace", "sandbox") or os.geteuid() != 0
         return victim.depth > (1 if alone and self._kind not in KEPT else 2)
 
     def _continue(self, caller: int) -> None:

@@ -16,7 +16,11 @@ from helpers.capabilities import require
 WORKERS = 3
 ROUNDS = int(os.environ.get("RESIDUE_ROUNDS", "60" if os.environ.get("CI") else "20"))
 SEED = int(os.environ.get("RESIDUE_SEED", random.SystemRandom().randrange(1 << 32)))
-NEEDED = {"user namespace": ("userns",), "slirp4netns": ("root", "tun", "slirp4netns")}
+NEEDED = {
+    "user namespace": ("userns",),
+    "sandbox": ("userns",),
+    "slirp4netns": ("root", "tun", "slirp4netns"),
+}
 
 
 @pytest.mark.timeout(60 + 10 * ROUNDS)
