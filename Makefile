@@ -60,7 +60,7 @@ set-up:
 
 # Without these some tests are skipped, and say so; so they are wanted, not needed.
 test-tools:
-	@tools/debian iproute2 man-db passt procps slirp4netns strace tmux || true
+	@tools/debian busybox-static iproute2 man-db passt procps slirp4netns strace tmux || true
 
 bench-tools:
 	@tools/debian bubblewrap catatonit crun dumb-init runc strace tini || true

@@ -28,7 +28,7 @@ from spawner.spec import ALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from pyinit.cmdline import Option
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 HOME = "/home/sandbox"
 """The program's own home, in memory."""
+
+PRIVATE = "/tmp"  # noqa: S108  the container's own
+"""The directory in memory that everybody in the container may write to."""
 
 HOST_NAME = "sandbox"
 
@@ -175,8 +178,8 @@ def _has_nobody() -> bool:
 def _mounts(values: "Mapping[str, Any]", program: list[str]) -> "list[Entry]":
     """Return the preset's mounts, the outer before what lies in them."""
     if "rootfs" in values:
-        return [Tmpfs("/tmp"), Dev()]  # noqa: S108  the container's own
-    found: list[Entry] = [Tmpfs(ROOT, size=ROOT_SIZE), Dev(), Tmpfs("/tmp"), Tmpfs(HOME)]  # noqa: S108
+        return [Tmpfs(PRIVATE), Dev()]
+    found: list[Entry] = [Tmpfs(ROOT, size=ROOT_SIZE), Dev(), Tmpfs(PRIVATE), Tmpfs(HOME)]
     found += map(_seen, _TOPS)
     etc = [*ETC, *([RESOLVER] if _has_network(values) else [])]
     found += (_seen(f"/etc/{name}") for name in etc)
@@ -282,10 +285,10 @@ def _limits(values: "Mapping[str, Any]") -> "list[Rlimit]":
     return found
 
 
-def _environment(entries: "Iterable[Entry]") -> "list[tuple[str, str]]":
+def _environment(entries: "Sequence[Entry]") -> "list[tuple[str, str]]":
     """Return the variables of the program: PATH, HOME, and of the caller's some that are harmless.
 
-    Of PATH's directories those stay in which there is something.
+    Of PATH's directories those stay in which there is something. A root of one's own has no HOME.
     """
     places = {each.target for each in entries if isinstance(each, Bind)}
     above = {place.rpartition("/")[0] for place in places}
@@ -298,7 +301,8 @@ def _environment(entries: "Iterable[Entry]") -> "list[tuple[str, str]]":
     path = ":".join(kept) or _decoded(programs.DEFAULT_PATH)
     passed = [(_decoded(name), _decoded(posix.environ[name])) for name in PASSED
               if name in posix.environ]  # fmt: skip
-    return [("PATH", path), ("HOME", HOME), *passed]
+    home = HOME if any(each.target == HOME for each in entries) else PRIVATE
+    return [("PATH", path), ("HOME", home), *passed]
 
 
 def _decoded(raw: bytes) -> str:

@@ -8,6 +8,20 @@ from spawner.spec import KINDS
 from spawner.why.evidence import Case, shown
 
 
+def shut_root(case: Case) -> str | None:
+    """Find that the root may not be searched by everybody, and so not by the program's user."""
+    if case.root is None:
+        return None
+    found = case.host.stat(case.root)
+    if isinstance(found, int) or found.st_mode & 0o001:
+        return None
+    root = shown(case.root)
+    return (
+        f"the program's user may not search the root, unless it owns that: `chmod a+x {root}` lets "
+        "everybody"
+    )
+
+
 def way(case: Case) -> str | None:
     """Advise namei(1), which shows which part of a path can't be passed, and what to do then."""
     if case.syscall not in ("chdir", "openat", "execve") or case.path.startswith("/proc/"):

@@ -69,6 +69,7 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((errno.EMFILE,), limits.no_descriptor),
     ((errno.ENFILE,), limits.no_file),
     ((errno.E2BIG,), limits.too_long),
+    ((errno.EACCES,), paths.shut_root),
     *_OF_WISHES,
     ((errno.ENOENT, errno.ESRCH, *DENIED), missing.no_proc),
     ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), missing.born_elsewhere),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import stat
 
 import pytest
-from helpers.machines import Fake, failed, why
+from helpers.machines import DEFAULTS, Fake, failed, spec, why
 
 from spawner.errors import INIT
+from spawner.why import rules
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,12 @@ def test_an_interpreter_in_a_closed_directory() -> None:
 
 def test_a_path_with_a_line_break_stays_on_one_line() -> None:
     assert r"/a\nb" in why(Fake(), failed(errno.ENOENT, "chdir", path="/a\nb"))
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o700, True), (0o750, True), (0o755, False)])
+def test_a_root_that_not_everybody_may_search(mode: int, told: bool) -> None:
+    machine = Fake()
+    machine.add("/image", stat.S_IFDIR | mode)
+    error = failed(errno.EACCES, "openat", path="/proc/self/status", stage=INIT)
+    asked = spec(*DEFAULTS, root="/image")
+    assert ("`chmod a+x /image`" in (rules.why(error, asked, machine) or "")) == told
