@@ -151,6 +151,7 @@ def _launch(
     report.verbose = values.get("verbose", False)
     report.status = _descriptor(values, "json_status", writes=True)
     lifeline = _descriptor(values, "lifeline")
+    _descriptor(values, "changes", writes=True)
     spec: Spec = front.spec(values, program, user=found.user, group=found.group)
     if values.get("dry_run"):
         form = "page" if values.get("explain") else values["dry_run"]

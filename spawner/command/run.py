@@ -362,6 +362,13 @@ MOUNTS = (
         into="mounts",
         help="The same, and what changes goes to the directory DIR of the host's, and stays there.",
     ),
+    Option(
+        "changes",
+        metavar="FD",
+        convert=cmdline.descriptor,
+        help="Tell on descriptor FD, at the end, what was added, changed and deleted in overlays, "
+        "as JSON, one object a line.",
+    ),
     _point(
         "dev",
         "DST",

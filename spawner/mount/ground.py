@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from spawner.host.paths import Absent
     from spawner.linux import Kernel
+    from spawner.mount.changes import Watch
     from spawner.mount.entry import Entry
     from spawner.mount.upper import Upper
 
@@ -38,7 +39,7 @@ class Ground:
     whole path. `root` is where our root
     lies on the host, and `proc` an open /proc, where it isn't that of our root. `made` has the
     numbers of the mounts in which mount points are made, and `uppers` the directories that take
-    what changes in overlays.
+    what changes in overlays, of which `watch` tells at the end.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Ground:
         self.stays = stays
         self.made: set[str] = set()
         self.uppers: dict[Overlay, Upper] = {}
+        self.watch: Watch | None = None
         self.root = ""
         self.proc: int | None = None
         self._claims: list[Claim] = []

@@ -285,10 +285,14 @@ def empty_root(entries: "Sequence[Entry]") -> Tmpfs | None:
     return first if isinstance(first, Tmpfs) and first.is_root else None
 
 
+def overlays(entries: "Iterable[Entry]") -> tuple[Overlay, ...]:
+    """Return the overlays among mounts."""
+    return tuple(each for each in entries if isinstance(each, Overlay))
+
+
 def root_overlay(entries: "Iterable[Entry]") -> Overlay | None:
     """Return the overlay over the root directory, or None."""
-    overlays = (each for each in entries if isinstance(each, Overlay))
-    return next((each for each in overlays if each.target == ROOT), None)
+    return next((each for each in overlays(entries) if each.target == ROOT), None)
 
 
 def check_root(root: str | None, entries: "Sequence[Entry]", *, read_only: bool) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from spawner.host.proc import Mount
     from spawner.linux import Kernel
+    from spawner.mount.changes import Watch
     from spawner.mount.upper import Upper
 
 LOWER, UPPER, WORK, BESIDE = "lower", "upper", "work", "beside"
@@ -148,10 +149,24 @@ class Layers:
             _check_writable(self._what, mount, self._upper)
             if self._upper is not None:
                 self._compare(kernel, self._upper)
+            if self._ground.watch is not None:
+                self._send(kernel, self._ground.watch)
         except BaseException:
             posix.close(mount)
             raise
         return mount, flags
+
+    def _send(self, kernel: "Kernel", watch: "Watch") -> None:
+        """Send the layers to the launcher, which tells what has changed in the end."""
+        upper = kernel.open(UPPER, posix.O_RDONLY | posix.O_DIRECTORY)
+        try:
+            lower = kernel.open(LOWER, posix.O_RDONLY | posix.O_DIRECTORY)
+            try:
+                watch.send(self._overlay, upper, lower)
+            finally:
+                posix.close(lower)
+        finally:
+            posix.close(upper)
 
     def _bring(self, kernel: "Kernel", room: int, upper: "Upper") -> None:
         """Let links in the room lead to an upper directory of the host's, and its work directory.

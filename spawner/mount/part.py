@@ -5,7 +5,7 @@ from errno import ENOENT
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
-from spawner.mount.mounts import Bind, Dev, Overlay, empty_root, root_overlay
+from spawner.mount.mounts import Bind, Dev, Overlay, empty_root, overlays, root_overlay
 from spawner.mount.points import File, Mask
 from spawner.steps import MOUNTS, PLACE, Part, attempt, failed
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from spawner.caller import Caller
     from spawner.linux import Kernel
+    from spawner.mount.changes import Watch
     from spawner.mount.cover import Masks
     from spawner.mount.dev import Devices
     from spawner.mount.operations import Source
@@ -44,6 +45,7 @@ class Mounts(Part):
         self._devices: list[Devices] = []
         self._uppers: list[Upper] = []
         self._masks: Masks | None = None
+        self._watch: Watch | None = None
         self.looks: list[Look] = []
 
     @property
@@ -73,6 +75,7 @@ class Mounts(Part):
             devices=self._devices,
             uppers=self._uppers,
             masks=self._masks,
+            watch=self._watch,
         )
         if (self._entries or self._root) and self._spec.init == "":
             from spawner.mount.root import find_init
@@ -103,19 +106,30 @@ class Mounts(Part):
         self.looks.append((LAUNCHER, found.task, f'mkdir("{found.work_path}", 0700)'))
 
     def begin(self, kernel: "Kernel") -> None:
-        """Make what the kernel needs beside upper directories; raises SetupError."""
+        """Make what the kernel needs beside upper directories, and what tells of changes.
+
+        Raises SetupError.
+        """
         del kernel
         for each in self._uppers:
             each.make()
+        if self._tree.changes is not None:
+            from spawner.mount.changes import Watch
+
+            self._watch = Watch(self._tree.changes, overlays(self._tree.entries))
 
     @property
     def descriptors(self) -> set[int]:
-        """The descriptors by which that is removed."""
-        return {found for each in self._uppers for found in each.descriptors}
+        """The descriptors by which that is removed, and changes are told."""
+        found = {held for each in self._uppers for held in each.descriptors}
+        return found if self._watch is None else found | self._watch.descriptors
 
     def stop(self) -> list[int]:
-        """Remove what was made beside upper directories."""
-        self.leftover = "; ".join(filter(None, (each.remove() for each in self._uppers)))
+        """Tell of changes, and remove what was made beside upper directories."""
+        watch, self._watch = self._watch, None
+        told = [] if watch is None else [watch.tell()]
+        told += [each.remove() for each in self._uppers]
+        self.leftover = "; ".join(filter(None, told))
         return []
 
     def _hold_masks(self, kernel: "Kernel", masks: tuple[Mask, ...]) -> None:
@@ -180,6 +194,8 @@ class Mounts(Part):
         self._held = []
         for each in self._uppers:
             each.let_go()
+        if self._watch is not None:
+            self._watch.let_go()
 
 
 def find(

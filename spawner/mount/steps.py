@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from spawner.linux import Kernel
+    from spawner.mount.changes import Watch
     from spawner.mount.cover import Masks
     from spawner.mount.dev import Devices
     from spawner.mount.entry import Entry
@@ -41,14 +42,15 @@ def inside(
     devices: "Iterable[Devices]" = (),
     uppers: "Iterable[Upper]" = (),
     masks: "Masks | None" = None,
+    watch: "Watch | None" = None,
 ) -> "Iterator[Step]":
     """Yield the steps that give the new mount namespace its propagation, its /proc and its mounts.
 
     `entries` are those of the tree, without what isn't there, and `sources` what they bind. The
     sources come before all that is mounted, which may cover them. The program `stays` in the
     working directory or goes elsewhere. `root` is the directory that becomes the root,
-    `devices` are what a directory of devices binds, `uppers` take the changes of overlays, and
-    `masks` are what is masked.
+    `devices` are what a directory of devices binds, `uppers` take the changes of overlays, of which
+    `watch` tells at the end, and `masks` are what is masked.
     """
     if tree.propagation != UNCHANGED:
         yield propagate(tree.propagation)
@@ -62,6 +64,7 @@ def inside(
     ground = Ground(
         {"/proc", tree.mount_proc or "/proc"}, [each.target for each in entries], stays=stays
     )
+    ground.watch = watch
     yield from operations.prepare(ground, sources)
     yield from _copy_devices(ground, devices)
     for each in uppers:

@@ -25,7 +25,8 @@ class Tree(Wish):
     `propagation` says how mounts spread, and `mount_proc` where a proc file system goes, None for
     on /proc if the PID namespace is new, too. `entries` are the other mounts, in their order.
     `root` is the directory that becomes the root, unless the first of `entries` is a tmpfs that
-    does; either may be `read_only`.
+    does; either may be `read_only`. `changes` is a descriptor on which is told what has changed in
+    overlays.
     """
 
     door = "spawner.mount.part"
@@ -36,6 +37,7 @@ class Tree(Wish):
     entries: "tuple[Entry, ...]" = ()
     root: str | None = None
     read_only: bool = False
+    changes: int | None = None
 
     @property
     def needs(self) -> "Iterable[tuple[str, str]]":
@@ -86,6 +88,10 @@ class Tree(Wish):
                 raise SpecError("the directory for proc is an empty path")
         mounts.check_order(self.entries, self.mount_proc)
         mounts.check_root(self.root, self.entries, read_only=self.read_only)
+        if self.changes is not None and not mounts.overlays(self.entries):
+            raise SpecError(
+                "there's no overlay of which changes could be told", f"add {mark('--overlay DST')}"
+            )
         made = [f"the root {self.root}"] if self.root is not None else list(map(str, self.entries))
         if made and self.propagation != PRIVATE:
             asked = mark(f"--propagation {self.propagation}")
@@ -110,5 +116,6 @@ def wish(values: "Mapping[str, Any]", choice: "Choice") -> Tree | None:
         entries=tuple(entries),
         root=root,
         read_only=values.get("read_only", False),
+        changes=values.get("changes"),
     )
     return None if found == Tree() else found

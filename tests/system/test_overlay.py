@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import children
@@ -355,3 +357,146 @@ def test_after_sigkill_the_next_one_takes_over(
     ended = run([*words, "/bin/cat", str(place / "file")])
     assert (ended.out, ended.errors) == (b"x\n", "")
     assert sorted(upper.parent.iterdir()) == sorted([place, upper])
+
+
+# What has changed
+
+
+def changes_of(*words: Word, **how: Any) -> tuple[Ended, list[dict[str, str]]]:
+    """Run pyspawn with --changes; return how it ended and what it told there."""
+    reader, writer = os.pipe()
+    with Running(pyspawn(f"--changes={writer}", *words), pass_fds=[writer], **how) as running:
+        os.close(writer)
+        with open(reader) as told:
+            found = [json.loads(line) for line in told]
+        running.close_input()
+        out = running.out.rest()
+        return Ended(running.wait(), out, running.errors()), found
+
+
+TRY = """
+import json, os, random, shutil, stat, sys
+chance = random.Random(int(sys.argv[1]))
+def place(deepest=3):
+    return "/".join(chance.choice("abc") for _ in range(chance.randint(1, deepest)))
+def write(path):
+    with open(path, "a") as file:
+        file.write(chance.choice(["", "x"]))
+ACTS = [write, write, os.mkdir, os.mkdir, os.remove, shutil.rmtree, os.rmdir,
+        lambda path: os.symlink(chance.choice("xy"), path), lambda path: os.chmod(path, 0o700),
+        lambda path: os.rename(path, place()), lambda path: os.link(path, place())]
+def change():
+    for _ in range(60):
+        try:
+            chance.choice(ACTS)(place())
+        except OSError:
+            pass
+def state(path):
+    found = os.lstat(path)
+    if stat.S_ISDIR(found.st_mode):
+        return [True, found.st_mode]
+    text = os.readlink(path) if stat.S_ISLNK(found.st_mode) else ""
+    return [False, found.st_mode, found.st_size, found.st_mtime_ns, text]
+def tree():
+    found = {}
+    for above, directories, files in os.walk("."):
+        for name in directories + files:
+            path = f"{above}/{name}"[2:]
+            found[path] = state(path)
+    return found
+change()
+print(json.dumps(tree()))
+"""
+
+
+def expected(old: dict[str, list[Any]], new: dict[str, list[Any]]) -> list[tuple[str, str]]:
+    """Return what has changed by two looks at a tree."""
+
+    def was_directory(path: str) -> bool:
+        above = path.rpartition("/")[0]
+        return not above or (above in new and new[above][0])
+
+    found = [("added", path) for path in new.keys() - old.keys()]
+    found += [("changed", path) for path in new.keys() & old.keys() if new[path] != old[path]]
+    found += [("deleted", path) for path in old.keys() - new.keys() if was_directory(path)]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_changes_are_those_between_two_looks(tmp_path: Path, seed: int) -> None:
+    """Random ones, of a random tree, in memory and in a directory."""
+    place = tmp_path.resolve() / "tree"
+    upper = tmp_path.resolve() / "upper"
+    place.mkdir()
+    upper.mkdir()
+    program: list[Word] = [sys.executable, "-I", "-S", "-c", TRY]
+    old = json.loads(run([*program, str(seed)], directory=place).out)
+    memory = ["--overlay", f"{place}:size=1M"]
+    kept = ["--overlay-upper", str(upper), str(place)]
+    for options in (*EVERYBODY, ["--share=pid", "--init"]):
+        for overlay in (memory, kept):
+            words = [*options, *overlay, "--", *program, str(seed + 100)]
+            ended, told = changes_of(*words, directory=place)
+            assert (ended.status, ended.errors) == (0, "")
+            found = [(each["change"], each["path"].removeprefix(f"{place}/")) for each in told]
+            assert sorted(found) == expected(old, json.loads(ended.out))
+            run(["/bin/sh", "-c", "rm -rf ./*"], directory=upper)
+
+
+def test_names_that_are_no_text_and_a_tree_that_is_too_deep(place: Path) -> None:
+    script = (
+        "import os\nos.close(os.open(b'\\xff\\n', os.O_CREAT | os.O_WRONLY))\n"
+        "for _ in range(210):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    )
+    words = ["--overlay", f"{place}:size=2M", "--", sys.executable, "-I", "-S", "-c", script]
+    ended, told = changes_of(*words, directory=place)
+    assert (ended.status, ended.errors) == (0, "")
+    assert told[-1] == {"change": "added", "path": f"{place}/\udcff\n"}
+    assert [each["change"] for each in told[:-1]] == ["added"] * 200 + ["unknown"]
+    assert told[-2]["path"] == told[-3]["path"] == f"{place}{'/d' * 200}"
+
+
+def test_changes_of_several_and_of_none(root: Root, place: Path) -> None:
+    words = [
+        "--ro-bind",
+        str(place),
+        "/mine",
+        "--overlay",
+        "/mine:size=1M",
+        "--overlay",
+        "/:size=1M",
+    ]
+    script = "rm /mine/file; : >/made; chmod 700 /mine; ls /proc/self/fd"
+    ended, told = changes_of(*root.words(script, *words))
+    assert sorted((each["change"], each["path"]) for each in told) == [
+        ("added", "/made"),
+        ("changed", "/mine"),
+        ("deleted", "/mine/file"),
+    ]
+    assert ended.out.split() == [b"0", b"1", b"2", b"3"]  # the last is of the listing
+    for program in ("/bin/true", "/nonexistent"):
+        _, told = changes_of("--overlay", f"{place}:size=1M", "--", program)
+        assert told == []
+
+
+def test_a_reader_that_does_not_read_holds_nothing_up(place: Path) -> None:
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(4096))
+        os.set_blocking(writer, True)
+        words = [f"--changes={writer}", "--overlay", f"{place}:size=1M", "--"]
+        ended = run(pyspawn(*words, "/bin/rm", str(place / "file")), pass_fds=[writer])
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert ended.status == 0
+    assert ended.errors == "pyspawn: the reader of what has changed is too slow: not all was told\n"
+
+
+def test_changes_without_an_overlay_are_refused() -> None:
+    message, hint = refused(spawn("--changes=1", "--", "/bin/true"))
+    assert message == "there's no overlay of which changes could be told"
+    assert hint == "add --overlay DST"
