@@ -10,6 +10,7 @@ import posix
 from spawner import steps
 from spawner.errors import INIT, LAUNCHER, SetupError, mark
 from spawner.linux import BPF_MAXINSNS, SOCK_FILTER_SIZE
+from spawner.rights.rights import DEFAULT
 from spawner.steps import Step, one_line
 
 TYPE_CHECKING = False
@@ -82,8 +83,7 @@ def _content(name: str, descriptor: int) -> bytes:
 
 def _checked(name: str, program: bytes) -> bytes:
     """Return a filter after checking its length; raises SetupError."""
-    if 0 < len(program) <= _MOST and len(program) % SOCK_FILTER_SIZE == 0:
-        return program
+    # No instruction begins like that, whatever the length.
     if program.lstrip()[:1] == b"{":
         raise SetupError(
             f"the seccomp filter {name} is JSON, as container engines have their profiles",
@@ -91,6 +91,8 @@ def _checked(name: str, program: bytes) -> bytes:
             hint=f"{mark('--seccomp default')} is a profile like theirs; another has to be "
             "compiled, by seccomp_export_bpf(3) for instance",
         )
+    if 0 < len(program) <= _MOST and len(program) % SOCK_FILTER_SIZE == 0:
+        return program
     size = f"more than {_MOST}" if len(program) > _MOST else str(len(program))
     raise SetupError(
         f"the seccomp filter {name} has {size} bytes, which is not the length of a filter",
@@ -121,8 +123,9 @@ class Watch:
         return after[0] == FILTERED and (after != self._before or after == (FILTERED, 0))
 
 
-def install(program: bytes, name: str, watch: Watch) -> Step:
+def install(program: bytes, source: "str | int", watch: Watch) -> Step:
     """Install a filter for the program's system calls, seccomp(2)."""
+    name = shown(source)
     what = f"install the seccomp filter {name}"
     length = len(program) // SOCK_FILTER_SIZE
 
@@ -140,8 +143,19 @@ def install(program: bytes, name: str, watch: Watch) -> Step:
         what,
         f"prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, {{{length}, {name}}})",
         act,
-        topic="install-filter",
+        topic="install-profile" if source == DEFAULT else "install-filter",
         last_act=True,
+    )
+
+
+def killed(source: "str | int") -> str:
+    """Return the message about a program that was killed by SIGSYS under a filter, seccomp(2)."""
+    which = "that it doesn't allow"
+    if source == DEFAULT:
+        which = "of another architecture, as 32-bit programs do"
+    return (
+        f"the program was killed by SIGSYS, which is how the seccomp filter {shown(source)} ends "
+        f"who makes a system call {which}"
     )
 
 

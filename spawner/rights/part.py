@@ -10,6 +10,8 @@ The init that stays, pyinit, has no more than that either: it is executed afterw
 of the container engines. So no process of the container has rights that the program hasn't.
 """
 
+import _signal
+
 from spawner import steps
 from spawner.errors import LAUNCHER, SetupError
 from spawner.rights import capabilities
@@ -39,11 +41,13 @@ class Lowered(Part):
         no_new_privs: bool,
         nested: "Step | None" = None,
         sealed: "Iterable[Step]" = (),
+        seccomp: str | int | None = None,
     ) -> None:
         self._found = found
         self._no_new_privs = no_new_privs
         self._nested = nested
         self._sealed = tuple(sealed)
+        self._seccomp = seccomp
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
@@ -57,6 +61,15 @@ class Lowered(Part):
         if self._sealed:
             found[SEALED] = lambda: self._sealed
         return found
+
+    def limited(self, signal: int | None, status: int = 0) -> "tuple[str, str] | None":
+        """Return the message about a program that a filter has killed; no limit has a name."""
+        del status
+        if self._seccomp in (None, UNCONFINED) or signal != _signal.SIGSYS:
+            return None
+        from spawner.rights import filters
+
+        return "", filters.killed(self._seccomp)
 
     def _before_ids(self) -> "Iterator[Step]":
         found = self._found
@@ -105,7 +118,11 @@ def find(
 
         nested = userns.forbid()
     return Lowered(
-        found, no_new_privs=rights.no_new_privs, nested=nested, sealed=_sealed(rights, kernel, spec)
+        found,
+        no_new_privs=rights.no_new_privs,
+        nested=nested,
+        sealed=_sealed(rights, kernel, spec),
+        seccomp=rights.seccomp,
     )
 
 
@@ -118,10 +135,10 @@ def _sealed(rights: "Rights", kernel: "Kernel", spec: "Spec") -> "Iterator[Step]
     if rights.seccomp not in (None, UNCONFINED):
         from spawner.rights import filters
 
-        program = _program(rights.seccomp, rights.cap_add, kernel)
+        program = _program(rights, rights.seccomp, kernel)
         watch = filters.Watch()
         watches = watch.open  # a file of /proc, which Landlock may close
-        installs = filters.install(program, filters.shown(rights.seccomp), watch)
+        installs = filters.install(program, rights.seccomp, watch)
     if rights.landlock is not None:
         from spawner.rights import ruleset
 
@@ -132,12 +149,12 @@ def _sealed(rights: "Rights", kernel: "Kernel", spec: "Spec") -> "Iterator[Step]
         yield installs
 
 
-def _program(source: str | int, added: "frozenset[str]", kernel: "Kernel") -> bytes:
+def _program(rights: "Rights", source: str | int, kernel: "Kernel") -> bytes:
     """Return a filter; raises SetupError for what can't be one."""
     if source == DEFAULT:
         from spawner.rights import profile
 
-        return profile.program(added)
+        return profile.program(rights.cap_add, rights.cap_drop)
     from spawner.rights import filters
 
     return filters.read(kernel, source)

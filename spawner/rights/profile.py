@@ -22,7 +22,7 @@ from spawner.spec import ALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from spawner.rights.bpf import Instructions
 
@@ -39,7 +39,7 @@ FOR_CAPABILITY = {
     "sys_admin": """
         bpf clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie lsm_get_self_attr
         lsm_list_modules lsm_set_self_attr mount mount_setattr move_mount open_tree open_tree_attr
-        perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog umount2 unshare
+        perf_event_open quotactl quotactl_fd setdomainname sethostname setns syslog umount2
     """,
     "sys_boot": """
         reboot
@@ -88,8 +88,15 @@ What they are for has been a way into the kernel more than once, or they are no 
 NAMESPACES = 0x7E020000
 """The flags of clone(2) that make namespaces, CLONE_NEW* of linux/sched.h."""
 
-AF_VSOCK = 40
-"""The family of sockets to the hypervisor, bits/socket.h."""
+UNSHARED = 0x40600
+"""The flags of unshare(2) that make none: CLONE_FS, CLONE_FILES, CLONE_SYSVSEM, linux/sched.h."""
+
+AF_ALG, AF_VSOCK = 38, 40
+"""The families of sockets to the kernel's ciphers and to the hypervisor, bits/socket.h.
+
+The engines' profile has long had the second alone. The first brings parsers of the kernel's within
+anybody's reach, and those who use it can do without: it is an option of the kernel's.
+"""
 
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 """What types into a terminal, and what pastes into a console, asm-generic/ioctls.h."""
@@ -98,7 +105,7 @@ PERSONALITIES = (0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
 """What the engines allow of personality(2): Linux, 32 bits, UNAME26, both, and to ask."""
 
 # Where each argument lies in struct seccomp_data, linux/seccomp.h, its lower half first. The kernel
-# looks at no more than that of these.
+# looks at no more than that of these, but for the flags of unshare(2).
 _FIRST, _SECOND = 16, 24
 
 _NO_CALL = 0xFFFFFFFF
@@ -119,9 +126,20 @@ def clone() -> "Instructions":
     return (*masked, *bpf.unless_equal(0, DENIED), *ALLOWED)
 
 
+def unshare() -> "Instructions":
+    """Return the instructions that allow unshare(2) nothing but what makes no namespace.
+
+    Flags that the kernel doesn't know yet may make one.
+    """
+    high = (bpf.load(_FIRST + 4), *bpf.unless_equal(0, DENIED))
+    low = (bpf.load(_FIRST), bpf.mask(~UNSHARED & 0xFFFFFFFF), *bpf.unless_equal(0, DENIED))
+    return (*high, *low, *ALLOWED)
+
+
 def socket() -> "Instructions":
-    """Return the instructions that refuse sockets of AF_VSOCK."""
-    return (bpf.load(_FIRST), *bpf.if_equal(AF_VSOCK, DENIED), *ALLOWED)
+    """Return the instructions that refuse sockets of AF_ALG and AF_VSOCK."""
+    found = (*bpf.if_equal(AF_ALG, DENIED), *bpf.if_equal(AF_VSOCK, DENIED))
+    return (bpf.load(_FIRST), *found, *ALLOWED)
 
 
 def ioctl() -> "Instructions":
@@ -140,6 +158,7 @@ def personality() -> "Instructions":
 
 CHECKED: "dict[str, Callable[[], Instructions]]" = {
     "clone": clone,
+    "unshare": unshare,
     "socket": socket,
     "ioctl": ioctl,
     "personality": personality,
@@ -147,8 +166,10 @@ CHECKED: "dict[str, Callable[[], Instructions]]" = {
 """The calls of which the arguments decide, with the instructions for that."""
 
 
-def program(added: "Iterable[str]" = ()) -> bytes:
-    """Return the filter for this machine; `added` are capabilities that the program is given.
+def program(
+    added: "frozenset[str]" = frozenset(), dropped: "frozenset[str]" = frozenset()
+) -> bytes:
+    """Return the filter for this machine, and for capabilities that are given or taken by name.
 
     Raises SetupError on a machine that the profile isn't for.
     """
@@ -160,14 +181,19 @@ def program(added: "Iterable[str]" = ()) -> bytes:
             stage=LAUNCHER,
             hint="compile a filter with libseccomp, seccomp_export_bpf(3), and name its file",
         )
-    return bpf.assembled(judge(machine, frozenset(added)))
+    return bpf.assembled(judge(machine, opened(added, dropped)))
 
 
-def judge(machine: str, added: "frozenset[str]") -> "Instructions":
-    """Return the instructions that judge the calls of a machine."""
+def opened(added: "frozenset[str]", dropped: "frozenset[str]") -> "frozenset[str]":
+    """Return the capabilities whose calls are allowed: one that is named by itself beats ALL."""
+    return frozenset(FOR_CAPABILITY) - dropped if ALL in added else added
+
+
+def judge(machine: str, held: "frozenset[str]") -> "Instructions":
+    """Return the instructions that judge the calls of a machine, with these capabilities."""
     architecture, _ = syscalls.MACHINES[machine]
     numbers = syscalls.numbers(machine)
-    verdicts = {number: verdict(name, added) for name, number in numbers.items()}
+    verdicts = {number: verdict(name, held) for name, number in numbers.items()}
     return (
         bpf.load(bpf.ARCHITECTURE),
         *bpf.unless_equal(architecture, KILLED),
@@ -178,19 +204,15 @@ def judge(machine: str, added: "frozenset[str]") -> "Instructions":
     )
 
 
-def verdict(name: str, added: "frozenset[str]") -> "Instructions":
+def verdict(name: str, held: "frozenset[str]") -> "Instructions":
     """Return the instructions for one call."""
-    if name == "clone3" and not _has(added, "sys_admin"):
+    if name == "clone3" and "sys_admin" not in held:
         return MISSING
-    if name == "clone" and _has(added, "sys_admin"):
+    if name in ("clone", "unshare") and "sys_admin" in held:
         return ALLOWED
     if name in CHECKED:
         return CHECKED[name]()
-    takes = [each for each, calls in FOR_CAPABILITY.items() if name in calls.split()]
-    if name in REFUSED.split() or (takes and not any(_has(added, each) for each in takes)):
+    takes = {each for each, calls in FOR_CAPABILITY.items() if name in calls.split()}
+    if name in REFUSED.split() or (takes and not takes & held):
         return DENIED
     return ALLOWED
-
-
-def _has(added: "frozenset[str]", capability: str) -> bool:
-    return ALL in added or capability in added

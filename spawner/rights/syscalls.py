@@ -98,7 +98,7 @@ _AARCH64 = {
         brk munmap mremap add_key request_key keyctl clone execve mmap fadvise64 swapon
         swapoff mprotect msync mlock munlock mlockall munlockall mincore madvise
         remap_file_pages mbind get_mempolicy set_mempolicy migrate_pages move_pages
-        rt_tgsigqueueinfo perf_event_open accept4 recvmmsg arch_specific_syscall
+        rt_tgsigqueueinfo perf_event_open accept4 recvmmsg
     """,
     260: """
         wait4 prlimit64 fanotify_init fanotify_mark name_to_handle_at open_by_handle_at

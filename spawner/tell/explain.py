@@ -819,6 +819,16 @@ TEXTS = {
         "no_new_privs, or CAP_SYS_ADMIN in this user namespace.",
         "seccomp(2), PR_SET_SECCOMP(2const)",
     ),
+    "install-profile": Text(
+        "From now on pidone's own profile judges each system call of this process and of all that "
+        "it starts. Those that the container engines refuse fail with EPERM, those that are newer "
+        "than the profile with ENOSYS, and one of another architecture is fatal; what is for a "
+        "capability is allowed where --cap-add names that. Nothing takes it away again. Afterwards "
+        "one read(2) looks whether it is in force.",
+        "Right before the exec: the steps above make calls that it refuses. It takes no_new_privs, "
+        "or CAP_SYS_ADMIN in this user namespace.",
+        "seccomp(2), PR_SET_SECCOMP(2const)",
+    ),
     "execute": Text(
         "The process becomes the program: same pid, same namespaces, other code. Its descriptors "
         "to the launcher are closed by that, which is how the launcher knows that it worked.",

@@ -30,7 +30,11 @@ FOREIGN = {"x86_64": (0x40000003, 0xC00000B7), "aarch64": (0x40000028, 0xC000003
 
 @functools.cache
 def judge(machine: str, added: str) -> bpf.Instructions:
-    return profile.judge(machine, frozenset(added.split()))
+    return profile.judge(machine, held(added))
+
+
+def held(added: str) -> frozenset[str]:
+    return profile.opened(frozenset(added.split()), frozenset())
 
 
 def said(machine: str, number: int, *arguments: int, added: str = "") -> int:
@@ -75,7 +79,7 @@ def test_the_search_finds_the_verdict_of_each_number(machine: str, added: str) -
         if number not in names:
             assert said(machine, number, added=added) == ENOSYS
             continue
-        wanted = profile.verdict(names[number], frozenset(added.split()))
+        wanted = profile.verdict(names[number], held(added))
         architecture, _ = syscalls.MACHINES[machine]
         arguments = data(number, architecture)
         alone = answer(wanted, arguments)
@@ -84,8 +88,8 @@ def test_the_search_finds_the_verdict_of_each_number(machine: str, added: str) -
 
 @machines
 def test_the_program_is_one_that_the_kernel_takes(machine: str) -> None:
-    for added in (frozenset(), frozenset({"all"})):
-        program = profile.judge(machine, added)
+    for added in ("", "all"):
+        program = judge(machine, added)
         assert len(program) < BPF_MAXINSNS
         assert len(bpf.assembled(program)) == len(program) * SOCK_FILTER_SIZE
         assert tuple(instructions(bpf.assembled(program))) == program
@@ -109,7 +113,7 @@ def test_other_architectures_are_killed(machine: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["io_uring_setup", "bpf", "userfaultfd", "keyctl", "perf_event_open", "kexec_load", "setns",
-     "open_by_handle_at", "unshare", "mount", "umount2", "pivot_root", "move_mount", "init_module",
+     "open_by_handle_at", "mount", "umount2", "pivot_root", "move_mount", "init_module",
      "reboot", "settimeofday", "acct", "swapon", "add_key", "chroot", "quotactl"],
 )  # fmt: skip
 def test_what_the_engines_refuse_is_refused(machine: str, name: str) -> None:
@@ -135,8 +139,14 @@ def test_arguments_decide(machine: str) -> None:
         assert of(machine, "clone", flag | high) == EPERM
         assert of(machine, "clone", flag, added="sys_admin") == ALLOW
     assert of(machine, "clone", 0x3D0F00) == ALLOW  # a thread's
-    assert of(machine, "socket", 1) == of(machine, "socket", 10) == ALLOW
-    assert of(machine, "socket", 40) == of(machine, "socket", high | 40) == EPERM
+    for flag in (0x10000000, 0x20000, 0x80, 0x100000, 1 << 34):
+        assert of(machine, "unshare", flag | 0x200) == EPERM
+        assert of(machine, "unshare", flag, added="sys_admin") == ALLOW
+    assert of(machine, "unshare", 0x40600) == of(machine, "unshare", 0) == ALLOW
+    for family in (1, 2, 10, 16):
+        assert of(machine, "socket", family) == ALLOW
+    for family in (38, 40):
+        assert of(machine, "socket", family) == of(machine, "socket", high | family) == EPERM
     for request in (0x5412, 0x541C):
         assert of(machine, "ioctl", 0, request) == of(machine, "ioctl", 0, high | request) == EPERM
     assert of(machine, "ioctl", 0x5412, 0x5401) == ALLOW
@@ -153,7 +163,15 @@ def test_a_capability_that_is_named_opens_its_calls_alone(machine: str) -> None:
         assert opened == set(calls.split()) & set(numbers)
         assert all(of(machine, name, added=capability) == ALLOW for name in opened)
     assert of(machine, "clone3") == ENOSYS
+    assert of(machine, "clone3", added="sys_admin") == ALLOW
     assert of(machine, "io_uring_setup", added="all") == EPERM
+
+
+def test_a_capability_that_is_dropped_opens_nothing() -> None:
+    every, one = frozenset({"all"}), frozenset({"sys_admin"})
+    assert profile.opened(every, one) == frozenset(profile.FOR_CAPABILITY) - one
+    assert profile.opened(one, every) == one
+    assert profile.opened(frozenset(), frozenset()) == frozenset()
 
 
 def test_names_in_the_rules_are_those_of_calls() -> None:
