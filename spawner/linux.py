@@ -308,8 +308,9 @@ class Kernel:
         """
         return _named("fork", posix.fork)
 
-    def fork_aside(self) -> int:
-        """Fork a child that isn't part of the container."""
+    def fork_aside(self, purpose: str = "") -> int:
+        """Fork a child that isn't part of the container; `purpose` says what for."""
+        del purpose
         return _named("fork", posix.fork)
 
     def pidfd_open(self, pid: int) -> int:
@@ -468,6 +469,10 @@ class Kernel:
     def openpty(self) -> tuple[int, int]:
         """Return the master and the slave side of a pseudo-terminal, closed on exec, openpty(3)."""
         return _named("openpty", posix.openpty)
+
+    def replace_stream(self, stream: int, descriptor: int) -> None:
+        """Put a copy of `descriptor` in the place of a standard stream, dup2(2)."""
+        _named("dup2", posix.dup2, descriptor, stream)
 
     # Namespaces and what is in them
 

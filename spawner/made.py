@@ -133,6 +133,7 @@ class Container:
         it has to, while there's no hold of the init: no program runs yet then, and a keeper that
         was killed at it could leave behind an init that it has stopped.
         """
+        self.hurry()
         strays = any(part.strays for part in self.parts)
         if strays and self.keeping and self.pidfd >= 0 and self.awaited:
             from spawner.life import descendants
@@ -144,6 +145,11 @@ class Container:
         if self.pidfd < 0 and self.init and self.init == self.awaited:
             posix.kill(self.init, _signal.SIGKILL)  # our child, unreaped: the pid is its own
         self.signal(kernel, _signal.SIGKILL)
+
+    def hurry(self) -> None:
+        """Have no part wait for others any more."""
+        for part in self.parts:
+            part.hurry()
 
     def dismiss_witness(self) -> None:
         """End the witness, if there is one."""

@@ -303,6 +303,11 @@ class Wish(Frozen):
         return ""
 
     @property
+    def pipes(self) -> "Iterable[int]":
+        """The standard streams that become pipes."""
+        return ()
+
+    @property
     def places(self) -> "Iterable[str]":
         """The paths on which it mounts something that nothing else is to cover."""
         return ()

@@ -117,24 +117,26 @@ class Part:
     no part speaks for a station, the steps of a plain run stand.
 
     `looks` are what was looked at to find it. One that `forks` has a process of its own, once it
-    has begun: `pid`, 0 where there's none. One that `strays` may have others reap the program's
-    orphans. `leftover` is a message about what could not be undone at the end, or "". `note` is one
-    about what was begun in another way than was asked for first. `used` is what the container has
-    used, by name, where this part knows. One with a
-    `session` puts the program into another session than the caller's, whose `terminal`, if it has
-    one, isn't the program's. Until it has begun, or where it does no more than give steps, most of
-    this does nothing.
+    has begun: `pid`, 0 where there's none; the word says what for. One that `strays` may have
+    others reap the program's orphans. Where a limit has `cut` the program short, it counts as
+    killed, even if it has ended meanwhile. `leftover` is a message about what could not be undone
+    at the end, or "". `note` is one about what was begun in another way than was asked for first.
+    `used` is what the container has used, by name, where this part knows. One with a `session` puts
+    the program into another session than the caller's, whose `terminal`, if it has one, isn't the
+    program's. Until it has begun, or where it does no more than give steps, most of this does
+    nothing.
     """
 
     looks: "Sequence[Look]" = ()
     leftover = ""
     note = ""
     used: "dict[str, str | int | float | None] | None" = None
-    forks = False
+    forks = ""
     strays = False
     session = False
     terminal: "Terminal | None" = None
     pid = 0
+    cut = False
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
@@ -177,6 +179,9 @@ class Part:
 
     def expired(self) -> None:
         """Note that the deadline has come."""
+
+    def hurry(self) -> None:
+        """Note that nobody is to be waited for: everything is killed, or has to end in time."""
 
     def reached(self, alarm: int) -> bool:
         """Note that one of `alarms` is readable; return whether everything is to be killed."""

@@ -444,6 +444,8 @@ class Wait:
             if reader >= 0:
                 _read_last(reader, read)
         lent = made.foreground
+        if self._machine.deadline is not None:
+            made.hurry()
         made.close()
         made.tell_left(self._observer)
         if self._keeper_failed:
@@ -452,6 +454,8 @@ class Wait:
             raise self._not_started(self._failure) or self._premature(changed, code)
         if self._exited is not None and self._exited.numbers[0] == code:
             signal = self._exited.numbers[1] or None
+        if any(part.cut for part in made.parts):
+            code, signal = status_of_signal(_signal.SIGKILL), _signal.SIGKILL
         interrupted = self._was_interrupted(code, signal, lent=lent)
         if interrupted and lent:
             # Only the program has had the ^C: now the rest of the job has it, as we have, blocked.

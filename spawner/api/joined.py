@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     Target: TypeAlias = int | Word | Container
 
-_SHARED = ("cwd", "user", "group", "extra_groups", "stop_signal", "stop_timeout",
-           "new_session")  # fmt: skip
+_SHARED = ("cwd", "user", "group", "extra_groups", "max_output", "stop_signal",
+           "stop_timeout", "new_session")  # fmt: skip
 """Keywords that become options of `pyspawn exec`, as they become options of `pyspawn run`."""
 
 KEYWORDS = (

@@ -241,6 +241,7 @@ TABLE = {
     "mount_proc": Keyword("True, False or a path", _true_or_path, "mount-proc"),
     "mounts": Keyword("a Mounts", _mounts),
     "limits": Keyword("a Limits", _limits),
+    "max_output": Keyword("a number of bytes", _whole, "max-output"),
     "rights": Keyword("a Rights", _rights),
     "new_session": Keyword("True or False", _flag, "new-session"),
     "cwd": Keyword("a path", _path, "workdir"),

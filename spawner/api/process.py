@@ -109,7 +109,8 @@ class Process(Container, Generic[AnyStr]):
     of each of its namespaces by name, and `missing` the reason for each of `unshare_try` that
     could not be made. `returncode` is the program's exit status, 0 to 255; after a death by signal
     n it is 128 + n, and `signal` is n. `limit` names the one of `limits` that ended it, "time",
-    "memory" or "pids", and `resources` what the container has used, where that was counted.
+    "memory" or "pids", or is "output" where `max_output` did; and `resources` is what the container
+    has used, where that was counted.
     """
 
     stdin: IO[AnyStr] | None
@@ -149,8 +150,10 @@ class Process(Container, Generic[AnyStr]):
         --publish accepts, a Publish, or several. `propagation` says how mounts spread, and
         `mount_proc` that proc is mounted, or where; `mounts` are binds and file systems in memory.
         `user`, `group` and `extra_groups` say who the program is, by ids as seen in the container.
-        `limits` says what each process can be given, and `rights` what it may do. With
-        `new_session` it has a session, and in the caller's terminal's place a terminal, of its own.
+        `limits` says what each process can be given, `max_output` how many bytes the program may
+        write to its stdout and stderr before everything is killed, and `rights` what it may do.
+        With `new_session` it has a session, and in the caller's terminal's place a terminal, of its
+        own.
         `monotonic` and `boottime` move the clocks by whole seconds and need a new time namespace.
         `stop_signal` is what terminate() sends, if not SIGTERM, and `stop_timeout` the seconds from
         then to a SIGKILL for everything, if not 10 (None: no end). `start_timeout` are the seconds
@@ -319,7 +322,8 @@ def run(
       bufsize, pipesize, close_fds, umask, cwd, env, pass_fds;
     * what is new: namespaces, or unshare, share and unshare_try; init, hostname, network, publish,
       propagation, mount_proc, mounts, monotonic, boottime; new_session; sandbox;
-    * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups; limits, rights;
+    * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups; limits, rights,
+      max_output;
     * the start and the end: start_timeout, stop_signal, stop_timeout.
     """
     words.check_names("run", options)

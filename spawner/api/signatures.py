@@ -50,6 +50,7 @@ class _Ours(TypedDict, total=False):
     user: int | str | None
     group: int | str | None
     extra_groups: str | Iterable[int | str] | None
+    max_output: int | str | None
     stop_signal: int | str
     stop_timeout: float | str | None
     new_session: bool

@@ -32,7 +32,7 @@ Exit status: PROGRAM's own; 128+N if signal N killed it; 127 if it wasn't found;
 be executed; 125 if pyspawn itself could not do its work. pyspawn forwards every signal that it
 gets."""
 
-_SHARED = ("time-limit",
+_SHARED = ("time-limit", "max-output",
            "workdir", "env", "clearenv", "stop-signal", "stop-timeout", "die-with-parent",
            "new-session", "json-status", "dry-run", "explain", "verbose", "background", "quiet",
            "lifeline", "help", "version")  # fmt: skip

@@ -469,6 +469,17 @@ LIMITS = (
 )
 """The options for limits."""
 
+OUTPUT = (
+    Option(
+        "max-output",
+        metavar="BYTES",
+        convert=cmdline.size,
+        help="Pass on BYTES of what PROGRAM writes to standard output and error, which are pipes "
+        "then, and kill everything when it writes more. K, M, G or T may follow.",
+    ),
+)
+"""The option that bounds the output."""
+
 RIGHTS = (
     Option(
         "cap-drop",
@@ -581,6 +592,7 @@ TABLE = (
     *IDS,
     *MOUNTS,
     *LIMITS,
+    *OUTPUT,
     *RIGHTS,
     *DESCRIPTORS,
     *TERMINALS,
@@ -667,6 +679,7 @@ WISHES = {
     "spawner.descriptors.passing": DESCRIPTORS,
     "spawner.ids.identity": IDS,
     "spawner.life.persist": KEEP,
+    "spawner.limit.output": OUTPUT,
     "spawner.limit.limits": LIMITS,
     "spawner.mount.tree": MOUNTS,
     "spawner.net.network": NETWORK,

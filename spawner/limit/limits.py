@@ -43,9 +43,13 @@ The memory of the process itself comes last: what sets the limits is under them 
 _MEANT = {
     **dict.fromkeys(
         ("memory", "mem", "ram"),
-        "a process's memory is limited by data=SIZE, and all that it maps by as=SIZE",
+        f"the container's memory is limited by {mark('--memory')}, a process's by data=SIZE, and "
+        "all that a process maps by as=SIZE",
     ),
-    **dict.fromkeys(("pids", "processes", "procs"), "a user's processes are limited by nproc=N"),
+    **dict.fromkeys(
+        ("pids", "processes", "procs"),
+        f"the container's processes are limited by {mark('--pids-limit')}, a user's by nproc=N",
+    ),
     **dict.fromkeys(("files", "fds", "fd"), "open files are limited by nofile=N"),
     "time": f"processor time is limited by cpu=SECONDS, and time by {mark('--time-limit')}",
 }

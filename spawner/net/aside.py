@@ -60,7 +60,7 @@ class Backend(Part):
     of any of `watched`, which are descriptors, ends the wait.
     """
 
-    forks = True
+    forks = "network"
 
     def __init__(self, network: "Network", *, users: bool = False) -> None:
         self.network = network
@@ -146,7 +146,7 @@ class Backend(Part):
             theirs.append(end)
             self._ends = Ends(words, ready, end)
             launcher = posix.getpid()
-            pid = kernel.fork_aside()
+            pid = kernel.fork_aside(self.forks)
             if pid == 0:
                 self._become(kernel, launcher)
             self.pid = pid

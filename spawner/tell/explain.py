@@ -51,6 +51,13 @@ TEXTS = {
         "exists.",
         "PR_SET_CHILD_SUBREAPER(2const)",
     ),
+    "fork-for-output": Text(
+        "A copy of the launcher begins to run that isn't part of the container: it will pass on "
+        "what the program writes, and count it.",
+        "Before the launcher unshares anything, since what is forked later may be in the PID "
+        "namespace of the container, and in reach of the program.",
+        "fork(2), pid_namespaces(7)",
+    ),
     "fork-aside": Text(
         "A copy of the launcher begins to run that isn't part of the container: it will connect "
         "the container's network, from outside.",
@@ -749,6 +756,13 @@ TEXTS = {
         "of its own. Lowering a limit takes no right.",
         "prlimit(2), getrlimit(2)",
     ),
+    "bound-output": Text(
+        "Standard output and standard error are pipes from now on. The relay at their other ends "
+        "passes on what comes, until it's too much.",
+        "Late, since what goes wrong before is told on the caller's own stderr; and before the "
+        "limits of the program, which may leave it no descriptors.",
+        "dup2(2), pipe(7)",
+    ),
     "leave-session-keyring": Text(
         "The process gets an empty session keyring, for keys (of Kerberos, of encrypted or network "
         "file systems) of its own. Those in the caller's are left behind.",
@@ -868,6 +882,8 @@ BECOME_SUBREAPER = Act(
 )
 BECOME_KEEPERS_SUBREAPER = BECOME_SUBREAPER._replace(topic="become-keepers-subreaper")
 FORK_ASIDE = Act(LAUNCHER, "fork for the network", "fork()", "fork-aside")
+FORK_FOR_OUTPUT = Act(LAUNCHER, "fork for the output", "fork()", "fork-for-output")
+FORKS = {"network": FORK_ASIDE, "output": FORK_FOR_OUTPUT}
 FORK_RELAY = Act(LAUNCHER, "fork the relay of the terminal", "fork()", "fork-relay")
 OPEN_PTY = Act(LAUNCHER, "open a pseudo-terminal", "openpty()", "open-pty")
 FORK_STAGE = Act(LAUNCHER, "fork the stage", "fork()", "fork-stage")
@@ -946,8 +962,7 @@ def script(spec: Spec, planned: Steps, parts: Sequence[Part] = ()) -> Iterator[A
     forker = LAUNCHER
     for part in parts:
         yield from map(act_of, part.looks)
-    if any(part.forks for part in parts):
-        yield FORK_ASIDE
+    yield from (FORKS[part.forks] for part in parts if part.forks)
     if is_staged(spec):
         forker = STAGE
         alone = "pid" in spec.namespaces.wanted

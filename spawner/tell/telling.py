@@ -9,6 +9,7 @@ init goes on.
 from __future__ import annotations
 
 import _signal
+import fcntl
 from typing import TYPE_CHECKING
 
 from pyinit import outlet
@@ -36,8 +37,7 @@ class Telling(Kernel):
         self._where = LAUNCHER
         self._in_step = self._unheard = False
         # By its own descriptor alone: each process of a launch closes others, and has other files.
-        # Nothing tells of dropped text (`lost`): after the first that is, nothing more is said.
-        self._out = outlet.Outlet(2, lambda _: b"", patience=outlet.PATIENCE, reopens=False)
+        self._out = outlet.Outlet(2, self._lost, patience=outlet.PATIENCE, reopens=False)
 
     def tells(self, planned: Steps) -> Steps:
         """Return steps that explain themselves on stderr before they are taken."""
@@ -127,14 +127,26 @@ class Telling(Kernel):
         self._say(explain.tell(explain.OPEN_PTY))
         return super().openpty()
 
-    def fork_aside(self) -> int:
+    def fork_aside(self, purpose: str = "") -> int:
         """Explain the call, then fork a child that explains nothing itself."""
         if not self._in_step:
-            self._say(explain.tell(explain.FORK_ASIDE))
-        pid = super().fork_aside()
+            self._say(explain.tell(explain.FORKS[purpose]))
+        pid = super().fork_aside(purpose)
         if pid == 0:
             self._unheard = True
         return pid
+
+    def replace_stream(self, stream: int, descriptor: int) -> None:
+        """Replace a standard stream, and go on with the explanations where they went before."""
+        if stream == self._out.descriptor:
+            above = fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 3)
+            self._out = outlet.Outlet(above, self._lost, patience=outlet.PATIENCE, reopens=False)
+        super().replace_stream(stream, descriptor)
+
+    @staticmethod
+    def _lost(_: int) -> bytes:
+        """Return nothing, as what tells of dropped text: after the first, nothing more is said."""
+        return b""
 
     def _say(self, text: str) -> None:
         """Write to stderr, unless an earlier line couldn't be written.

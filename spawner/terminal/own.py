@@ -171,8 +171,8 @@ def find(
     lifelines: "Iterable[int]" = (),
 ) -> Part:
     """Return the part for the program's session."""
-    del wish, kernel, spec, caller
-    found = pty.streams()
+    del wish, kernel, caller
+    found = pty.streams({stream for each in spec.wishes for stream in each.pipes})
     ours = job.find()
     terminal = None
     if found.keyboard is not None:

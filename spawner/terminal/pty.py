@@ -24,7 +24,7 @@ from spawner.terminal.job import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Any, TypeAlias
 
     from spawner.linux import Kernel
@@ -55,11 +55,15 @@ class Streams(Frozen):
     screen: int | None
 
 
-def streams() -> Streams:
-    """Return which descriptors of this process are to be replaced for the program."""
-    found = [descriptor for descriptor in (0, 1, 2) if posix.isatty(descriptor)]
-    others = tuple(_others(found))
-    keyboard = 0 if 0 in found and not is_pipe(1) else None
+def streams(piped: "Collection[int]" = ()) -> Streams:
+    """Return which descriptors of this process are to be replaced for the program.
+
+    Those that are `piped` will be pipes for the program already.
+    """
+    terminals = [descriptor for descriptor in (0, 1, 2) if posix.isatty(descriptor)]
+    others = tuple(_others(terminals))
+    found = [descriptor for descriptor in terminals if descriptor not in piped]
+    keyboard = 0 if 0 in found and not (1 in piped or is_pipe(1)) else None
     shown = [descriptor for descriptor in (1, 2) if descriptor in found]
     if keyboard is None:
         if not shown:

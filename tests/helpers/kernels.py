@@ -42,6 +42,7 @@ HARMLESS = (
     "exec",
     "set_signals",
     "prlimit",
+    "replace_stream",
     "setpriority",
     "getpriority",
     "read_file",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from spawner.ids.identity import Identity
 from spawner.life.persist import Keep
 from spawner.limit.limits import Limits
+from spawner.limit.output import Output
 from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
 from spawner.spec import Spec, Wish
@@ -22,7 +23,7 @@ def specified(arguments: Sequence[str], **fields: Any) -> Spec:
     for name in ("groups", "environment"):
         if fields.get(name) is not None:
             fields[name] = tuple(fields[name])
-    for kind in (Identity, Tree, Limits, Rights):
+    for kind in (Identity, Tree, Output, Limits, Rights):
         own = {name: fields.pop(name) for name in kind._fields if name in fields}
         if own:
             wishes.append(kind(**own))

@@ -37,9 +37,9 @@ class Refusing(Kernel):
         self._asked("pipe")
         return super().pipe()
 
-    def fork_aside(self) -> int:
+    def fork_aside(self, purpose: str = "") -> int:
         self._asked("fork_aside")
-        return super().fork_aside()
+        return super().fork_aside(purpose)
 
 
 def started(act: Callable[[Ends], object], *words: str) -> str:

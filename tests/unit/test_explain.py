@@ -13,6 +13,7 @@ from helpers.specs import specified
 
 from spawner.caller import Caller
 from spawner.life.persist import Kept
+from spawner.limit.relay import Relay
 from spawner.net.carrier import Carrier
 from spawner.net.network import Network
 from spawner.planning import lines, plan
@@ -137,6 +138,7 @@ def test_the_chapter_has_each_kind_with_its_flag_and_its_manual_page(kind: str) 
         ({"network": Network("loopback")}, (), 0),
         ({"network": SLIRP}, (Carrier(SLIRP, "/usr/bin/slirp4netns"),), 1),
         ({"persist": "/run/x"}, (Kept(spec("all"), "/run/x"),), 0),
+        ({"most": 5}, (Relay(5),), 0),
     ],
 )
 def test_a_fork_for_the_network_is_told_where_there_is_one(
@@ -145,3 +147,4 @@ def test_a_fork_for_the_network_is_told_where_there_is_one(
     wanted = spec("all", **more)
     told = list(script(wanted, plan(wanted, CALLER, parts), parts))
     assert told.count(explain.FORK_ASIDE) == forks
+    assert told.count(explain.FORK_FOR_OUTPUT) == ("most" in more)

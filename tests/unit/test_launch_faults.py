@@ -59,6 +59,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "init": "",
         "more": MORE | {"rlimits": {"core": 0, "nofile": 100}, "nice": 19},
     },
+    "the output is bounded": {
+        "required": ["user", *ROOT],
+        "init": "",
+        "more": MORE | {"most": 1000},
+    },
     "the program keeps its rights": {
         "required": ROOT,
         "init": "",
@@ -83,7 +88,7 @@ NEVER_CALLED |= {
         "pivot_root",
     ),
 }  # what is only pretended to be mounted couldn't be read back
-NEVER_CALLED |= {"fork_aside", "make_file", "setns", "unmount"}  # there's no network
+NEVER_CALLED |= {"make_file", "setns", "unmount"}  # there's no network
 NEVER_CALLED |= {
     "parent_namespace",
     "kind_of_namespace",
@@ -238,6 +243,8 @@ def _unused(shape: dict[str, Any]) -> set[str]:
         unused.add("bring_up")
     if "mount_proc" not in shape.get("more", ()):
         unused |= {"open_directory", "fchdir"}
+    if "most" not in shape.get("more", ()):
+        unused |= {"fork_aside", "replace_stream"}
     if "rlimits" not in shape.get("more", ()):
         unused |= {"prlimit", "setpriority", "getpriority"}
     if "cap_add" not in shape.get("more", ()):

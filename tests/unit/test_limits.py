@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import pytest
+from helpers.clocks import Clock
 from helpers.kernels import Recording
 from helpers.specs import specified
 from hypothesis import given
@@ -81,8 +82,11 @@ def test_words(word: str, soft: int, hard: int) -> None:
         ("nofile", "'nofile' is not NAME=SOFT"),
         ("=5", "'=5' is not NAME=SOFT"),
         ("node=5", "'node' is not one of the resources as, core, cpu, data"),
-        ("memory=1G", "'memory' is not a resource: a process's memory is limited by data=SIZE"),
-        ("MEM=lots", "'mem' is not a resource: a process's memory is limited by data=SIZE"),
+        (
+            "memory=1G",
+            "'memory' is not a resource: the container's memory is limited by .--memory.,",
+        ),
+        ("MEM=lots", "'mem' is not a resource: the container's memory is limited by .--memory.,"),
         ("files=5", "'files' is not a resource: open files are limited by nofile=N"),
         ("nofile=", "'' is not a limit of nofile, a whole number, or unlimited"),
         ("nofile=1K", "'1K' is not a limit of nofile"),
@@ -317,16 +321,6 @@ def test_hints(error: SetupError, fields: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize("step", ["the init ended before it had started the program", "x"])
 def test_no_hint_of_limits_without_limits(step: str) -> None:
     assert rules.why(SetupError(step, stage=INIT), make()) is None
-
-
-class Clock:
-    """A clock that a test sets, in the place of the module `time`."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 def test_the_time_runs_from_the_start_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
