@@ -23,6 +23,8 @@ from spawner.limit.limits import Rlimit, above
 from spawner.mount.entry import ROOT, hides
 from spawner.mount.mounts import Bind, Dev, Tmpfs
 from spawner.mount.points import CHANGES
+from spawner.rights import part
+from spawner.rights.landlock import SCOPES, Landlock
 from spawner.rights.rights import DEFAULT
 from spawner.spec import ALL
 
@@ -122,6 +124,8 @@ def widen(
         found["disable_userns"] = True
     found["rlimit"] = [*_limits(values), *values.get("rlimit", ())]
     found["new_session"] = True
+    if part.keeps_in():
+        found["landlock"] = [*values.get("landlock", ()), Landlock(scope=SCOPES)]
     found.setdefault("pass_fds", [()])
     if not values.get("keep_env"):
         found["clearenv"] = True

@@ -13,7 +13,7 @@ of the container engines. So no process of the container has rights that the pro
 import _signal
 
 from spawner import steps
-from spawner.errors import LAUNCHER, SetupError
+from spawner.errors import LAUNCHER, SetupError, SyscallError
 from spawner.rights import capabilities
 from spawner.rights.rights import DEFAULT, UNCONFINED, changes
 from spawner.steps import BOUNDING, NESTED, RIGHTS, SEALED, Part
@@ -158,6 +158,17 @@ def _program(rights: "Rights", source: str | int, kernel: "Kernel") -> bytes:
     from spawner.rights import filters
 
     return filters.read(kernel, source)
+
+
+def keeps_in() -> bool:
+    """Tell whether the kernel's Landlock can keep in signals and abstract sockets, landlock(7)."""
+    from spawner.rights import ruleset
+    from spawner.rights.landlock import SCOPE
+
+    try:
+        return ruleset.version() >= ruleset.LEAST[SCOPE]
+    except SyscallError:  # there's none, or a filter allows none
+        return False
 
 
 def _last(kernel: "Kernel") -> int:

@@ -22,6 +22,7 @@ from helpers.terminal import Shell, Terminal
 
 import spawner
 from spawner import aio
+from spawner.rights import part
 
 pytestmark = pytest.mark.usefixtures("pidns", "sandboxes")
 
@@ -372,6 +373,23 @@ def test_a_network_that_is_shared_is_the_callers() -> None:
     names = [name for _, name in socket.if_nameindex()]
     assert inside(code, "--share", "net") == names
     assert inside(code, "--network", "host") == names
+
+
+def test_with_the_callers_network_abstract_sockets_stay_out_of_reach() -> None:
+    require("landlock")
+    if not part.keeps_in():
+        pytest.skip("this kernel's Landlock knows no scopes")
+    with socket.socket(socket.AF_UNIX) as named:
+        named.bind(f"\0sandbox-net-{os.getpid()}")
+        named.listen()
+        code = f"""
+import json, socket
+try:
+    socket.socket(socket.AF_UNIX).connect("\\0sandbox-net-{os.getpid()}")
+except PermissionError:
+    print(json.dumps("denied"))
+"""
+        assert inside(code, "--share", "net") == "denied"
 
 
 @pytest.mark.parametrize("network", CARRIERS)

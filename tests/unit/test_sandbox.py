@@ -24,6 +24,13 @@ from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
 from spawner.spec import Spec
 
+
+@pytest.fixture(autouse=True)
+def _landlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the same kernel everywhere."""
+    monkeypatch.setattr(sandbox.part, "keeps_in", lambda: False)
+
+
 RIGHTS = Rights(cap_drop="all", no_new_privs=True, seccomp="default", disable_userns=True)
 
 
