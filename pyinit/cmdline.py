@@ -209,6 +209,11 @@ def _value(option: Option, where: str, words: "Sequence[str]", index: int) -> st
     `--` as a value, write `--name=--`.
     """
     if index == len(words) or words[index] == "--":
+        before = words[index - 1]
+        if option.pair and ":" in before and "/" in before and not before.startswith("-"):
+            first, second = before.split(":")[:2]
+            hint = f"source and target are two words: --{option.long} {first} {second}"
+            raise UsageError(f"option {where} needs two values: {option.spelling}", hint)
         values = "two values" if option.pair else "a value"
         raise UsageError(f"option {where} needs {values}: {option.spelling}", _purpose(option))
     return words[index]

@@ -66,6 +66,8 @@ def _keyword(option: str, kinds: str) -> str:
         return f'{keyword}="{value}:{own()}:1"' if equals else keyword
     if name not in _KEYWORDS:
         return option
+    if option == "--init":
+        return "init=True"
     if not equals:
         return _KEYWORDS[name]
     return f"{_KEYWORDS[name]}={value}" if value.isdigit() else f'{_KEYWORDS[name]}="{value}"'

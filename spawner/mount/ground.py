@@ -178,6 +178,7 @@ class Ground:
     def _check(self, kernel: "Kernel", entry: "Entry", point: str) -> None:
         """Refuse to hide an earlier mount or the working directory; raises SetupError."""
         leads = "" if point == entry.target else f", which leads to {point},"
+        _check_proc(entry, point, leads)
         here = kernel.directory()
         over = isinstance(entry, Overlay)
         spared = self._bound & {point} if over else set()
@@ -198,6 +199,31 @@ class Ground:
                 hint=f"name a directory in the container where PROGRAM starts, by its whole path: "
                 f"{mark(f'--workdir {here}')}",
             )
+
+
+def _check_proc(entry: "Entry", point: str, leads: str) -> None:
+    """Refuse to cover what the init writes and reads in /proc itself; raises SetupError.
+
+    A link in a root may be anybody's, and lead there: a limit would be written to a plain file, and
+    be read back from it.
+    """
+    _, first, name, *_ = [*point.split("/"), "", ""]
+    if first != "proc" or not name:
+        return
+    if name.isdigit():
+        raise SetupError(
+            f"{entry}{leads} would cover what /proc shows of a process",
+            stage=INIT,
+            path=entry.target,
+            hint="pyspawn reads back there what it has done: name another place",
+        )
+    if not hides("/proc", entry.target):
+        raise SetupError(
+            f"{entry}{leads} would cover a part of /proc",
+            stage=INIT,
+            path=entry.target,
+            hint=f"name {point} itself, if that is meant, and not a link to it",
+        )
 
 
 def absolute(here: str, path: str) -> str:

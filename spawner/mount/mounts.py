@@ -335,6 +335,7 @@ def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
     if proc is not None:
         earlier[normal(proc)] = f"the proc on {proc}"
     bound: set[str] = set()
+    tried: set[str] = set()
     for number, each in enumerate(entries):
         if isinstance(each, Tmpfs) and each.is_root:
             if number:
@@ -346,6 +347,8 @@ def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
         if each == Proc() and proc is None:  # it's there anyway
             continue
         spared = _spared(each, {*earlier}, bound)
+        if _is_try(each) and each.target in tried:  # one of them may have no source
+            spared = {*spared, each.target}
         found = next((at for at in earlier if at not in spared and hides(each.target, at)), None)
         if found is not None:
             raise SpecError(
@@ -359,10 +362,15 @@ def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
         if not each.stays:
             continue
         earlier[each.target] = str(each)
+        (tried.add if _is_try(each) else tried.discard)(each.target)
         bound.discard(each.target)
         if isinstance(each, Bind):
             bound.add(each.target)
     _check_descriptors(entries)
+
+
+def _is_try(each: "Entry") -> bool:
+    return isinstance(each, Bind) and each.missing_ok
 
 
 def _spared(each: "Entry", earlier: set[str], bound: set[str]) -> set[str]:
@@ -454,6 +462,8 @@ def _sized(word: str, what: str) -> tuple[str, str | None]:
     """Return the target and the size in `DST[:size=SIZE]`; raises SpecError."""
     target, colon, more = word.rpartition(":")
     if not colon or "/" in more:
+        if ",size=" in word:
+            raise SpecError(f"{word!r}: the size comes behind a colon, as in DST:size=SIZE")
         return word, None
     name, equals, size = more.partition("=")
     if name != "size" or not equals:

@@ -12,6 +12,7 @@ import sys
 
 from spawner import lean, linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
+from spawner.host import paths
 from spawner.mount.copies import copy_mounts
 from spawner.mount.flags import check_flags, names, number
 from spawner.mount.ground import Ground, absolute
@@ -246,12 +247,13 @@ def find_init(root: Root | None) -> Step:
     """
     encodings = getattr(sys.modules.get("encodings"), "__file__", None)
     init = f"{lean.HERE}/pyinit/__init__.py"
-    needed = [path for path in (sys.executable, init, encodings) if path is not None]
+    others = [path for path in (init, encodings) if path is not None]
+    needed = [*_links(sys.executable), *others]
 
     def act(kernel: "Kernel", _: str) -> None:
         for path in needed:
             try:
-                posix.close(kernel.open(path, posix.O_PATH))
+                posix.close(kernel.open(path, posix.O_PATH | posix.O_NOFOLLOW))
             except SyscallError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                     raise
@@ -260,20 +262,36 @@ def find_init(root: Root | None) -> Step:
     return Step(
         INIT,
         "find pyinit and its interpreter",
-        ", ".join(f'open("{path}", O_PATH)' for path in needed),
+        ", ".join(f'open("{path}", O_PATH|O_NOFOLLOW)' for path in needed),
         act,
         topic="find-init",
         needs=("mount",),
     )
 
 
+def _links(path: str) -> list[str]:
+    """Return a path and those that it leads to, from link to link, as on the host."""
+    found = [path]
+    while len(found) <= paths.MOST_LINKS:
+        try:
+            text = posix.readlink(path)
+        except OSError:  # a file, or none
+            break
+        path = absolute(path.rpartition("/")[0], text)
+        found.append(path)
+    return found
+
+
 def _hidden(path: str, root: Root | None) -> SetupError:
     """Return the error for a part of pyinit that the mounts hide."""
     place = path.rpartition("/")[0]
     if root is not None:
-        advice = f"do without an init, or choose one that is in the root: {mark('--init=PATH')}"
+        advice = (
+            f"start without {mark('--init')}, or choose one that is in the root: "
+            f"{mark('--init=PATH')}"
+        )
     else:
-        advice = f"bind {place} on itself, after what hides it, or do without an init"
+        advice = f"bind {place} on itself, after what hides it, or start without {mark('--init')}"
     return SetupError(
         f"{path}, which pyinit needs, isn't in the container",
         stage=INIT,

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from helpers.seccomp import Call, Held, deny
 import spawner
 from spawner import aio
 from spawner.api import isolate
+from spawner.mount.root import _links
 
 pytestmark = pytest.mark.usefixtures("pidns")
 
@@ -267,6 +269,10 @@ def test_a_file_is_not_mounted_on_a_directory(room: Room) -> None:
     ("words", "message", "hint"),
     [
         (["--bind", "/etc"], "option --bind needs two values: --bind SRC DST", "--bind SRC DST"),
+        (["--bind", "/etc:/mnt", "--", "true"], "needs two values", "two words: --bind /etc /mnt"),
+        (["--tmpfs", "/a,size=1G"], "behind a colon, as in DST:size=SIZE", "--tmpfs DST"),
+        (["--remount-ro", "/", "true"], "unknown option --remount-ro", "use --readonly PATH"),
+        (["--perms", "0700", "true"], "unknown option --perms", "directories are 755, files 644"),
         (["--bind", "/etc:/mnt", "true"], "--bind /etc /mnt", "--bind SRC DST"),
         (["--bind", "/etc", "/"], "can't be mounted on: use --rootfs DIR", "--bind SRC DST"),
         (["--tmpfs", "/a", "--tmpfs", "/", "true"], "becomes the root", "before all other mounts"),
@@ -497,11 +503,55 @@ def test_what_the_init_needs_may_be_covered(room: Room, more: list[str]) -> None
         assert said(ended)[0] == f"pyspawn: {room.place}/nosuch: No such file or directory (ENOENT)"
 
 
+def test_of_two_tries_on_one_place_one_may_have_a_source(room: Room) -> None:
+    missing, target = f"{room.place}/missing", str(room.target)
+    for sources in ((missing, str(room.source)), (str(room.source), missing), (missing, missing)):
+        words = [word for each in sources for word in ("--ro-bind-try", each, target)]
+        ended = sh(f"ls {target}", *words)
+        assert (ended.status, ended.errors) == (0, "")
+        assert ended.out == (b"file\n" if str(room.source) in sources else b"")
+    message, _ = refused(sh("echo ran", *words[:1], str(room.source), *words[2:4],
+                            str(room.file), target))  # fmt: skip
+    assert message.endswith(f"would hide what is mounted on {target}")
+
+
+@pytest.mark.parametrize("options", EVERYBODY)
+def test_what_the_init_needs_of_proc_is_not_covered(room: Room, options: list[str]) -> None:
+    """As of CVE-2025-52881: a limit would be written to a plain file, and read back from it."""
+    for target in ("/proc/1", "/proc/self", "/proc/self/mountinfo", "/proc/1/oom_score_adj"):
+        source = room.file if target.count("/") > 2 else room.source
+        message, hint = refused(sh("echo ran", *options, "--bind", str(source), target))
+        assert message.endswith("would cover what /proc shows of a process")
+        assert hint == "pyspawn reads back there what it has done: name another place"
+    (room.place / "link").symlink_to("/proc/sys/user/max_user_namespaces")
+    message, hint = refused(
+        sh("echo ran", *options, "--bind", str(room.file), f"{room.place}/link")
+    )
+    assert message.endswith("max_user_namespaces, would cover a part of /proc")
+    assert hint.startswith("name /proc/sys/user/max_user_namespaces itself")
+    ended = sh("cat /proc/version", *options, "--ro-bind", str(room.file), "/proc/version")
+    assert (ended.out, ended.errors) == (b"said\n", "")
+
+
+def test_the_file_that_a_link_to_the_interpreter_leads_to_is_named(room: Room) -> None:
+    """As in a virtual environment: the link is there, and what it leads to isn't."""
+    hops = _links(sys.executable)
+    if len(hops) == 1:
+        pytest.skip("the interpreter isn't a link")
+    last = hops[-1].rpartition("/")[0]
+    if hops[0].startswith(f"{last}/") or PLACE.startswith(f"{last}/"):
+        pytest.skip("the link lies beside what it leads to")
+    words = ["--init", "--workdir", "/", "--tmpfs", last]
+    message, hint = refused(sh("echo ran", *words))
+    assert message == f"{hops[-1]}, which pyinit needs, isn't in the container"
+    assert hint.startswith(f"bind {last} on itself")
+
+
 def test_pyinit_that_is_covered_is_told(room: Room) -> None:
     words = ["--init", "--workdir", "/", "--tmpfs", PLACE]
     message, hint = refused(sh("echo ran", *words))
     assert message == f"{PLACE}/pyinit/__init__.py, which pyinit needs, isn't in the container"
-    assert hint == f"bind {PLACE}/pyinit on itself, after what hides it, or do without an init"
+    assert hint == f"bind {PLACE}/pyinit on itself, after what hides it, or start without --init"
     heeded = sh("echo ran", *words, "--ro-bind", f"{PLACE}/pyinit", f"{PLACE}/pyinit")
     assert (heeded.out, heeded.errors) == (b"ran\n", "")
     with pytest.raises(spawner.SetupError, match="which pyinit needs"):

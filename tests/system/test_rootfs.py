@@ -178,7 +178,7 @@ def test_a_root_that_can_not_be(root: Root, tmp_path: Path) -> None:
 def test_pyinit_that_is_not_in_the_root_is_told(root: Root) -> None:
     message, hint = refused(root.sh("echo ran", "--init"))
     assert message.endswith(", which pyinit needs, isn't in the container")
-    assert hint == "do without an init, or choose one that is in the root: --init=PATH"
+    assert hint == "start without --init, or choose one that is in the root: --init=PATH"
 
 
 @pytest.mark.parametrize("options", EVERYBODY)
@@ -243,5 +243,8 @@ def test_from_python(root: Root) -> None:
         assert "Read-only" in ended.stderr
     told = [step.what for step in spawner.plan(["true"], mounts=mounts)]
     assert f"make {root.place} the root directory, read-only" in told
-    with pytest.raises(spawner.SetupError, match="which pyinit needs"):
+    with pytest.raises(spawner.SetupError, match="which pyinit needs") as caught:
         spawner.run(["true"], mounts=mounts)
+    assert caught.value.hint == (
+        'start without init=True, or choose one that is in the root: init="PATH"'
+    )
