@@ -313,6 +313,11 @@ class Wish(Frozen):
         return ()
 
     @property
+    def has_terminals(self) -> bool:
+        """Whether /dev has terminals of the container's own."""
+        return False
+
+    @property
     def needs(self) -> "Iterable[tuple[str, str]]":
         """The kinds of namespaces that have to be new, each with a message if it isn't."""
         return ()

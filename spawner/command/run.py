@@ -683,8 +683,8 @@ WISHES = {
     "spawner.limit.limits": LIMITS,
     "spawner.mount.tree": MOUNTS,
     "spawner.net.network": NETWORK,
-    "spawner.rights.rights": RIGHTS,
     "spawner.terminal.session": TERMINALS,
+    "spawner.rights.rights": RIGHTS,
 }
 """The options of each subject, by the module whose `wish` reads them.
 

@@ -69,6 +69,11 @@ class Tree(Wish):
                 yield each.target
 
     @property
+    def has_terminals(self) -> bool:
+        """Whether /dev has terminals of the container's own."""
+        return mounts.Dev() in self.entries
+
+    @property
     def spreads(self) -> str:
         """The option that makes the container's mounts appear on the host, or ""."""
         if self.propagation in (PRIVATE, SLAVE):

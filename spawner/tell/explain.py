@@ -79,6 +79,12 @@ TEXTS = {
         "hold the side from which the program's terminal is worked.",
         "openpty(3), pty(7), pts(4)",
     ),
+    "open-inner-pty": Text(
+        "The process gets both sides of a new terminal of the container's own, with the modes and "
+        "the size of the caller's terminal. The side from which it is worked goes to the relay.",
+        "After the change of ids, so that the terminal belongs to the user that the program is.",
+        "openpty(3), pts(4), unix(7)",
+    ),
     "fork-relay": Text(
         "A copy of the launcher, the relay, begins to run. It will carry bytes between the "
         "caller's terminal and the program's. Where the keyboard is for the program, it puts the "

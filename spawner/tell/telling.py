@@ -124,7 +124,8 @@ class Telling(Kernel):
 
     def openpty(self) -> tuple[int, int]:
         """Explain the call, then make it."""
-        self._say(explain.tell(explain.OPEN_PTY))
+        if not self._in_step:
+            self._say(explain.tell(explain.OPEN_PTY))
         return super().openpty()
 
     def fork_aside(self, purpose: str = "") -> int:

@@ -2,16 +2,21 @@
 
 Without a terminal among the caller's descriptors it is setsid(2) alone. `pty` says what is replaced
 where there are some, and `relay` is the process that carries the bytes.
+
+The new terminal is one of this host's, which the launcher opens, unless the container has terminals
+of its own: then the init opens one of those, as the program's user, so that it belongs to the
+program and has a name in there. It sends the master side to the relay.
 """
 
 import _signal
+import _socket
 import posix
 import select
 
 from spawner import caller as callers
-from spawner.errors import LAUNCHER, RELAY, how
+from spawner.errors import INIT, LAUNCHER, RELAY, SyscallError, how
 from spawner.host import ends
-from spawner.steps import GROUP, TERMINAL, Part, attempt
+from spawner.steps import GROUP, RIGHTS, TERMINAL, Part, Step, attempt
 from spawner.terminal import job, pty, relay
 
 TYPE_CHECKING = False
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
     from spawner.caller import Caller
     from spawner.linux import Kernel
     from spawner.spec import Spec
-    from spawner.steps import Look, Step
+    from spawner.steps import Look
     from spawner.terminal.session import Session
 
 OPEN = "open a pseudo-terminal"
@@ -33,27 +38,37 @@ _GRACE = 1.0
 
 
 class Own(Part):
-    """The part that starts a session, and gives the program a terminal of its own."""
+    """The part that starts a session, and gives the program a terminal of its own.
+
+    It is one of the container's where that `has_terminals`.
+    """
 
     session = True
 
     def __init__(
-        self, found: pty.Streams, terminal: pty.Apart | None, lifelines: "Iterable[int]"
+        self,
+        found: pty.Streams,
+        terminal: pty.Apart | None,
+        lifelines: "Iterable[int]",
+        *,
+        has_terminals: bool,
     ) -> None:
         self.terminal = self._outer = terminal
         self._found = found
         self._lifelines = tuple(lifelines)
-        self._slave = self._null = self._commands = -1
-        if found.terminal:
-            self.looks: tuple[Look, ...] = (
-                (LAUNCHER, OPEN, "openpty()"),
-                (LAUNCHER, FORK, "fork()"),
-            )
+        self._has_terminals = has_terminals
+        self._master = self._slave = self._null = -1
+        self._commands: _socket.socket | None = None
+        if found.screen is not None:
+            looks: list[Look] = [(LAUNCHER, FORK, "fork()")]
+            self.looks = looks if has_terminals else [(LAUNCHER, OPEN, "openpty()"), *looks]
 
     @property
     def stations(self) -> "Mapping[str, Callable[[], Iterable[Step]]]":
         """Return the steps that start the session, and that replace terminals, by station."""
         found: dict[str, Callable[[], Iterable[Step]]] = {GROUP: lambda: (pty.start_session(),)}
+        if self._found.screen is not None and self._has_terminals:
+            found[RIGHTS] = lambda: (self._open_inside(),)
         if self._found.terminal or self._found.null:
             found[TERMINAL] = lambda: (
                 pty.replace(self._found, lambda: (self._slave, self._null), self._tell_ready),
@@ -71,20 +86,28 @@ class Own(Part):
             )
         if found.screen is None:
             return
-        master = attempt(LAUNCHER, OPEN, lambda: self._open(kernel))
+        if not self._has_terminals:
+            attempt(LAUNCHER, OPEN, lambda: self._open(kernel))
+        ours, self._commands = attempt(LAUNCHER, FORK, _pair)
         try:
-            reader, self._commands = attempt(LAUNCHER, "open a pipe", kernel.pipe)
-            try:
-                self._fork(kernel, master, reader)
-            finally:
-                posix.close(reader)
+            pid = attempt(LAUNCHER, FORK, lambda: kernel.fork(RELAY))
+            if pid == 0:
+                self._commands.close()
+                relay.be(kernel, found, self._master, self._slave, ours)
+            self.pid = pid
         finally:
-            posix.close(master)
+            ours.close()
+            if self._master >= 0:
+                posix.close(self._master)
+                self._master = -1
+        self._commands.setblocking(False)
+        if self._outer is not None:
+            self._outer.relay = self._commands.fileno()
 
     @property
     def descriptors(self) -> set[int]:
         """The descriptor by which the relay is told what to do."""
-        return {self._commands} - {-1}
+        return set() if self._commands is None else {self._commands.fileno()}
 
     def let_go(self) -> None:
         """Close what only the forked processes need."""
@@ -103,46 +126,52 @@ class Own(Part):
         left: list[int] = []
         if self.pid:
             pid, self.pid = self.pid, 0
-            self._tell(pty.END)
+            self._tell_end()
             posix.kill(pid, _signal.SIGCONT)  # our child, unreaped: the pid is its own
             self._await(pid)
             if ends.reap(pid, 0) is None:
                 posix.kill(pid, _signal.SIGKILL)
                 if ends.reap(pid) is None and not ends.is_gone(pid):
                     left.append(pid)
-        if self._commands >= 0:
-            posix.close(self._commands)
-        self._commands = -1
         if self._outer is not None:
             self._outer.relay = -1
+        if self._commands is not None:
+            self._commands.close()
+        self._commands = None
         return left
 
-    def _fork(self, kernel: "Kernel", master: int, reader: int) -> None:
-        pid = attempt(LAUNCHER, FORK, lambda: kernel.fork(RELAY))
-        if pid == 0:
-            relay.be(kernel, self._found, master, self._slave, reader, self._commands)
-        self.pid = pid
-        posix.set_blocking(self._commands, False)
-        if self._outer is not None:
-            self._outer.relay = self._commands
-
-    def _open(self, kernel: "Kernel") -> int:
-        """Open a pseudo-terminal like the caller's terminal; return the master side."""
+    def _open(self, kernel: "Kernel") -> None:
+        """Open a pseudo-terminal like the caller's terminal; raises SyscallError."""
         found = self._found
+        self._master, self._slave = kernel.openpty()
         like = found.screen if found.keyboard is None else found.keyboard
-        master, self._slave = kernel.openpty()
         if like is not None:
             pty.set_like(self._slave, like, keyboard=found.keyboard is not None)
-        return master
+
+    def _open_inside(self) -> Step:
+        """Open a pseudo-terminal of the container's, as the program's user."""
+        return Step(
+            INIT,
+            OPEN,
+            "openpty()",
+            lambda kernel, _: self._open(kernel),
+            topic="open-inner-pty",
+        )
 
     def _tell_ready(self) -> None:
         """Tell the relay, as the init, that the exec is next."""
-        self._tell(pty.READY)
+        if self._commands is None:
+            return
+        sides = [side for side in (self._master, self._slave) if self._has_terminals]
+        try:
+            relay.send(self._commands, pty.READY, sides)
+        except OSError as error:
+            raise SyscallError("sendmsg", error.errno or 0) from None
 
-    def _tell(self, word: bytes) -> None:
-        if self._commands >= 0:
+    def _tell_end(self) -> None:
+        if self._commands is not None:
             try:
-                posix.write(self._commands, word)
+                self._commands.send(pty.END)
             except OSError:  # it has ended
                 return
 
@@ -180,4 +209,12 @@ def find(
         terminal = pty.Apart(keyboard.descriptor if ours is None else ours.descriptor, keyboard)
     elif ours is not None:
         terminal = pty.Apart(ours.descriptor, None)
-    return Own(found, terminal, lifelines)
+    inside = any(each.has_terminals for each in spec.wishes)
+    return Own(found, terminal, lifelines, has_terminals=inside)
+
+
+def _pair() -> "tuple[_socket.socket, _socket.socket]":
+    try:
+        return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise SyscallError("socketpair", error.errno or 0) from None

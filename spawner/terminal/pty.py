@@ -75,16 +75,22 @@ def streams(piped: "Collection[int]" = ()) -> Streams:
 
 def _others(standard: "list[int]") -> "Iterator[int]":
     """Yield further descriptors of the caller's terminal that the program would inherit."""
-    devices = {posix.fstat(descriptor).st_rdev for descriptor in standard}
+    terminals = {_device(descriptor) for descriptor in standard}
     try:
         numbers = sorted(map(int, posix.listdir("/proc/self/fd")))
     except OSError:  # there's no /proc
         numbers = list(range(posix.sysconf("SC_OPEN_MAX")))
     for descriptor in numbers:
         if descriptor > 2 and posix.isatty(descriptor) and posix.get_inheritable(descriptor):
-            device = posix.fstat(descriptor).st_rdev
-            if device != _MASTER and (device in devices or _is_controlling(descriptor)):
+            device = _device(descriptor)
+            if device[1] != _MASTER and (device in terminals or _is_controlling(descriptor)):
                 yield descriptor
+
+
+def _device(descriptor: int) -> tuple[int, int]:
+    """Return the number of a terminal, and of the file system that it has this number in."""
+    found = posix.fstat(descriptor)
+    return found.st_dev, found.st_rdev
 
 
 def _is_controlling(descriptor: int) -> bool:

@@ -3,8 +3,9 @@
 1. The launcher forks it before it unshares anything. It stays in the launcher's process group,
    which may read the caller's terminal, has all signals blocked, and is the only one to hold the
    master side of the program's terminal.
-2. It waits for READY, which the init tells it when only the exec is left. What fails before that
-   finds the caller's terminal as it was.
+2. It waits for READY, which the init tells it when only the exec is left, with both sides of a
+   terminal that was opened in the container. What fails before that finds the caller's terminal as
+   it was.
 3. Then it puts the caller's terminal into raw mode, where its keys are for the program, and passes
    all on. It reads only in raw mode, and in the foreground: in the background, or when a shell or
    another program has set the terminal to something else, the keys are theirs. A SIGCONT, or a line
@@ -22,8 +23,10 @@ is typed for others stays readable.
 """
 
 import _signal
+import _socket
 import posix
 import select
+import sys
 import termios
 
 from spawner import linux
@@ -50,20 +53,29 @@ _LEAST = 128
 """The bytes that poll(2) promises room for where a write may block: less than n_tty's 256."""
 
 
+_INT = 4
+"""Bytes in a C int, the form in which descriptors are passed, unix(7)."""
+
+
+def send(commands: "_socket.socket", word: bytes, descriptors: "list[int]") -> None:
+    """Send the relay a word, and descriptors; raises OSError."""
+    raw = b"".join(each.to_bytes(_INT, sys.byteorder) for each in descriptors)
+    commands.sendmsg([word], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, raw)] if raw else [])
+
+
 def be(
-    kernel: "Kernel", found: "Streams", master: int, slave: int, commands: int, told: int
+    kernel: "Kernel", found: "Streams", master: int, slave: int, commands: "_socket.socket"
 ) -> "NoReturn":
-    """Run as the relay; `told` is the launcher's end of `commands`, and not for us."""
+    """Run as the relay; the sides of the terminal are -1 where they come by `commands`."""
     status = 1
     try:
-        posix.close(told)
         signals = kernel.signalfd(_NEWS)
         keyboard = -1 if found.keyboard is None else _open(found.keyboard)
         screen = -1 if found.screen is None else _open(found.screen)
         null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
         for standard in (0, 1, 2):
             posix.dup2(null, standard)
-        linux.close_all_but({master, slave, commands, signals, keyboard, screen})
+        linux.close_all_but({master, slave, commands.fileno(), signals, keyboard, screen})
         _Relay(master, slave, commands, signals, keyboard, screen).run()
         status = 0
     finally:
@@ -96,11 +108,17 @@ class _Relay:
     """The state of a relay; -1 is a descriptor that there isn't, or that is gone."""
 
     def __init__(
-        self, master: int, slave: int, commands: int, signals: int, keyboard: int, screen: int
+        self,
+        master: int,
+        slave: int,
+        commands: "_socket.socket",
+        signals: int,
+        keyboard: int,
+        screen: int,
     ) -> None:
-        self._master = master
-        self._slave = slave  # held, so that the master side isn't at its end between two openings
-        self._commands = commands
+        self._master = self._slave = -1
+        self._told = commands
+        self._commands = commands.fileno()
         self._signals = signals
         self._keys = keyboard
         self._screen = screen
@@ -114,7 +132,8 @@ class _Relay:
         self._empty = False
         self._output = b""
         self._typed = b""
-        posix.set_blocking(master, False)
+        if master >= 0:
+            self._hold(master, slave)
 
     def run(self) -> None:
         """Carry bytes until the end."""
@@ -156,22 +175,31 @@ class _Relay:
 
     def _obey(self) -> bool:
         """Do what the launcher and the init say; return False at the launcher's death."""
-        words = posix.read(self._commands, _MOST)
-        for number in words:
-            word = bytes((number,))
-            if word == READY:
-                self._begun = True
-                self._look()
-            elif word == GIVE:
-                self._wanted = True
-                self._look()
-            elif word == TAKE:
-                self._wanted = False
-                if self._keyboard is not None and self._keyboard.is_set:
-                    self._keyboard.restore()
-            elif word == END:
-                self._ending = self._begun = True
-        return bool(words)
+        word, ancillary, _, _ = self._told.recvmsg(len(READY), _socket.CMSG_LEN(2 * _INT))
+        for _, _, raw in ancillary:
+            sides = [raw[at : at + _INT] for at in range(0, len(raw), _INT)]
+            self._hold(*(int.from_bytes(side, sys.byteorder) for side in sides))
+        if word == READY:
+            self._begun = True
+            self._look()
+        elif word == GIVE:
+            self._wanted = True
+            self._look()
+        elif word == TAKE:
+            self._wanted = False
+            if self._keyboard is not None and self._keyboard.is_set:
+                self._keyboard.restore()
+        elif word == END:
+            self._ending = self._begun = True
+        return bool(word)
+
+    def _hold(self, master: int, slave: int) -> None:
+        """Hold the program's terminal.
+
+        The slave side, too: so the master isn't at its end while no process has it open.
+        """
+        self._master, self._slave = master, slave
+        posix.set_blocking(master, False)
 
     def _look(self) -> None:
         """Look whose the terminal is, and how large."""

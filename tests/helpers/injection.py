@@ -45,6 +45,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "--cap-add",
         "kill",
         "--no-new-privs",
+        "--new-session",
         "--seccomp",
         "FILTER",
         *(("--landlock=write=/tmp", "--landlock=bind=1") if has("landlock") else ()),

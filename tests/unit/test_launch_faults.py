@@ -203,7 +203,6 @@ def test_a_program_that_runs_before_there_is_hold_of_it_is_killed(helper: Helper
         ("fork", "fork the witness of terminal stops", {}),
         ("move_to_process_group", "put the witness into the program's process group", {}),
         ("openpty", "open a pseudo-terminal", {"session": True}),
-        ("pipe", "open a pipe", {"session": True}),
         ("fork", "fork the relay of the terminal", {"session": True}),
         ("move_to_process_group", "put the witness into a group of its own", {"session": True}),
     ],
