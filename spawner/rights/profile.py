@@ -22,7 +22,7 @@ from spawner.spec import ALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from spawner.rights.bpf import Instructions
 
@@ -192,27 +192,29 @@ def opened(added: "frozenset[str]", dropped: "frozenset[str]") -> "frozenset[str
 def judge(machine: str, held: "frozenset[str]") -> "Instructions":
     """Return the instructions that judge the calls of a machine, with these capabilities."""
     architecture, _ = syscalls.MACHINES[machine]
-    numbers = syscalls.numbers(machine)
-    verdicts = {number: verdict(name, held) for name, number in numbers.items()}
     return (
         bpf.load(bpf.ARCHITECTURE),
         *bpf.unless_equal(architecture, KILLED),
         bpf.load(bpf.NUMBER),
         *bpf.if_equal(_NO_CALL, MISSING),
         *bpf.if_at_least(_X32, KILLED),
-        *bpf.search(bpf.intervals(verdicts, MISSING)),
+        *bpf.search(bpf.intervals(verdicts(machine, held), MISSING)),
     )
 
 
-def verdict(name: str, held: "frozenset[str]") -> "Instructions":
-    """Return the instructions for one call."""
-    if name == "clone3" and "sys_admin" not in held:
-        return MISSING
-    if name in ("clone", "unshare") and "sys_admin" in held:
-        return ALLOWED
-    if name in CHECKED:
-        return CHECKED[name]()
-    takes = {each for each, calls in FOR_CAPABILITY.items() if name in calls.split()}
-    if name in REFUSED.split() or (takes and not takes & held):
-        return DENIED
-    return ALLOWED
+def verdicts(machine: str, held: "frozenset[str]") -> "dict[int, Instructions]":
+    """Return the instructions for each call that the profile knows, by its number."""
+    by_name = dict.fromkeys(_calls(FOR_CAPABILITY), DENIED)
+    by_name |= {name: judged() for name, judged in CHECKED.items()}
+    by_name["clone3"] = MISSING
+    by_name |= dict.fromkeys(_calls(FOR_CAPABILITY.keys() & held), ALLOWED)
+    if "sys_admin" in held:
+        by_name |= dict.fromkeys(("clone", "unshare"), ALLOWED)
+    by_name |= dict.fromkeys(REFUSED.split(), DENIED)
+    numbers = syscalls.numbers(machine)
+    return {number: by_name.get(name, ALLOWED) for name, number in numbers.items()}
+
+
+def _calls(capabilities: "Iterable[str]") -> "list[str]":
+    """Return the names of the calls that are for capabilities."""
+    return [name for each in capabilities for name in FOR_CAPABILITY[each].split()]
