@@ -9,7 +9,7 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
-from spawner.mount.mounts import empty_root
+from spawner.mount.mounts import Overlay, empty_root
 from spawner.mount.tree import PRIVATE, SHARED, SLAVE, UNCHANGED
 from spawner.steps import Step
 
@@ -61,9 +61,8 @@ def inside(
     from spawner.mount.ground import Ground
 
     entries = list(entries)
-    ground = Ground(
-        {"/proc", tree.mount_proc or "/proc"}, [each.target for each in entries], stays=stays
-    )
+    covers = [each.target for each in entries if each.covers and not isinstance(each, Overlay)]
+    ground = Ground({"/proc", tree.mount_proc or "/proc"}, covers, stays=stays)
     ground.watch = watch
     yield from operations.prepare(ground, sources)
     yield from _copy_devices(ground, devices)

@@ -175,6 +175,9 @@ def test_what_is_mounted_below_is_not_hidden_unasked(place: Path) -> None:
     again = ["--bind", "/etc/passwd", f"{place}/below/x"]
     message, _ = refused(below(place, "echo ran", *again, deeper=True))
     assert f"mounted on {place}/below" in message
+    for option in ("--overlay", "--readonly"):  # both show what is there
+        message, _ = refused(below(place, "echo ran", option, f"{place}/below", deeper=True))
+        assert f"mounted on {place}/below" in message
     again = ["--tmpfs", f"{place}/below"]
     assert below(place, "echo ran", *again, deeper=True).out == b"ran\n"
     for more in ([], again):
