@@ -17,7 +17,7 @@ import errno
 import posix
 
 from spawner import linux
-from spawner.errors import INIT, SetupError, SyscallError
+from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.mount.copies import clone_mounts, copy_mounts
 from spawner.mount.entry import hides
 from spawner.mount.flags import below, check_flags, gone, names, number
@@ -333,6 +333,12 @@ def _hint(
             f"the kernel takes no directory of this file system (`stat -f {path}`) for the lower "
             "layer, such as one of an overlay over an overlay, or one that ignores upper and lower "
             "case: copy it to another file system"
+        )
+    if error.errno == errno.EACCES and trusted:
+        return (
+            "the kernel makes directories for it that nobody may use without CAP_DAC_OVERRIDE, "
+            "which root lacks here, as in some containers: start the container with it (docker run "
+            f"--cap-add DAC_OVERRIDE), or add {mark('--user')} to have it in a new namespace"
         )
     if error.errno == errno.EPERM and not trusted:
         return "a user namespace can have an overlay since Linux 5.11: start pyspawn as root"

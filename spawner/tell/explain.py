@@ -507,8 +507,8 @@ TEXTS = {
     ),
     "change-root-overlay": Text(
         "An overlay is laid over a copy of the directory's mount, and becomes the root of this "
-        "mount namespace: what changes there is kept in memory. The old root is mounted over it "
-        "for the time being.",
+        "mount namespace: what changes there is kept in memory, or in a directory that was named "
+        "for it. The old root is mounted over it for the time being.",
         "After the sources of binds are copied, which are paths of the old root, and before all "
         "that is mounted on paths of the new.",
         "pivot_root(2), mount(8), fsopen(2), fsconfig(2), move_mount(2)",
@@ -537,7 +537,8 @@ TEXTS = {
     ),
     "mount-overlay": Text(
         "An overlay covers the directory and shows what it holds. What changes is kept in a file "
-        "system in memory, and the directory itself stays as it is. A program that starts below "
+        "system in memory, or in a directory that was named for it, and the directory itself stays "
+        "as it is. A program that starts below "
         "it goes to the same directory in the overlay.",
         "In the order that was asked for: it may lie over an earlier bind. What is mounted below "
         "the directory can't be seen through an overlay, and is mounted again later, or refused.",

@@ -354,6 +354,7 @@ def test_the_overlay_of_the_root_is_the_roots_and_others_come_in_their_order() -
         ("fsconfig", errno.EINVAL, True, "`stat -f /a`"),
         ("fsconfig", errno.EPERM, False, "since Linux 5.11"),
         ("fsconfig", errno.EPERM, True, None),
+        ("fsconfig", errno.EACCES, True, "CAP_DAC_OVERRIDE"),
         ("fsmount", errno.EINVAL, True, None),
     ],
 )
