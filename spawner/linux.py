@@ -174,6 +174,8 @@ _ARGUMENTS = {
     "fsconfig": (ULong, ULong, ULong, String, String, ULong),  # fsconfig(2)
     "fsmount": (ULong, ULong, ULong, ULong),  # fsmount(2)
     "fsopen": (ULong, String, ULong),  # fsopen(2)
+    "inotify_add_watch": (Int, String, Int),  # inotify_add_watch(2), sys/inotify.h
+    "inotify_init1": (Int,),  # inotify_init(2), sys/inotify.h
     "ioctl": (Int, ULong, String),  # ioctl(2), sys/ioctl.h
     "landlock_add_rule": (ULong, ULong, ULong, String, ULong),  # landlock_add_rule(2)
     "landlock_create_ruleset": (ULong, String, ULong, ULong),  # landlock_create_ruleset(2)

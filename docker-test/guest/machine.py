@@ -282,6 +282,30 @@ def delegated() -> tuple[bool, str]:
     return kept, f"{' '.join(seen)}, left {left}; {refused.stderr.splitlines()[:1]}"
 
 
+def crowded() -> tuple[bool, str]:
+    """Whose zombies take up the limit on processes is told."""
+    (CGROUP / "cgroup.subtree_control").write_text("+pids")
+    fork = "while True:\n try:\n  if not os.fork(): os._exit(0)\n except OSError: break"
+    code = f"import os, sys\n{fork}\nprint('full', flush=True); sys.stdin.read(); sys.exit(3)"
+    command = ("pyspawn", "--init", "--pids-limit=20", "--", "python3", "-c", code)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        files = Path(f"/proc/{process.pid}/fd")
+
+        def has_looked() -> bool:
+            try:
+                return not any("inotify" in os.readlink(each) for each in files.iterdir())
+            except FileNotFoundError:  # that was it, perhaps
+                return False
+
+        eventually(has_looked, "the look at the zombies")
+        _, errors = process.communicate()
+    kept = "20 processes and threads, 18 of them zombies, children of python3 (" in errors
+    return kept and process.returncode == 3, errors.strip()
+
+
 def reported(*words: str) -> dict[str, dict[str, object]]:
     """Run pyspawn and return what it told programs, by event."""
     reader, writer = os.pipe()
@@ -340,6 +364,7 @@ def main() -> None:
     checked("memory", memory)
     checked("limits", limits)
     checked("delegated limits", delegated)
+    checked("zombies told", crowded)
     checked("terminal", terminal)
     wait_for_the_keys()
 

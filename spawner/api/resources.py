@@ -16,7 +16,8 @@ class Resources(Frozen):
     `cgroup` is the version of the control groups, "v1" or "v2". `memory_peak` is the most memory in
     bytes, and `oom_kills` how many processes were killed for want of it. `pids_peak` is the most
     processes and threads, and `pids_refused` how many times one more was refused. `cpu_seconds` is
-    the processor time.
+    the processor time. `zombies` is how many of the processes had ended and weren't reaped when the
+    first was refused, with a limit on `pids`.
     """
 
     cgroup: str
@@ -25,6 +26,7 @@ class Resources(Frozen):
     pids_peak: int | None
     pids_refused: int | None
     cpu_seconds: float | None
+    zombies: int | None
 
 
 def told(event: dict[str, Any] | None) -> Resources | None:

@@ -96,16 +96,17 @@ def stuck(top: int) -> list[int]:
 
 def told(pid: int) -> str:
     """Return a message that a process outlives its SIGKILL, and why."""
-    name = _name(pid)
+    called = name(pid)
     why = {
         "D": "in an uninterruptible sleep (state D)",
         "t": "held by a tracer (state t)",
         "S": "waiting for a process that has ended and is held by a tracer (state S)",
     }.get(state(pid), f"in state {state(pid) or 'X'}")
-    return f"process {pid} ({name}) is left behind: it was killed, but is {why}"
+    return f"process {pid} ({called}) is left behind: it was killed, but is {why}"
 
 
-def _name(pid: int) -> str:
+def name(pid: int) -> str:
+    """Return the name of a process, "?" if it's gone, proc_pid_comm(5)."""
     try:
         return text(f"/proc/{pid}/comm").rstrip("\n")
     except OSError:

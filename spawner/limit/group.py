@@ -15,7 +15,7 @@ import time
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError
 from spawner.host import ends, proc
-from spawner.limit import settings, usage
+from spawner.limit import settings, usage, zombies
 from spawner.machine import LIMIT
 
 TYPE_CHECKING = False
@@ -143,6 +143,18 @@ class Group:
                 posix.write(held, b"0")
             except OSError as error:
                 raise SyscallError("write", error.errno or 0, path) from None
+
+    def watch(self) -> int:
+        """Return a descriptor that becomes readable when a fork is refused, -1 without one."""
+        for place, path in self.directories:
+            if "pids" in place.controllers:
+                return zombies.watch(f"{path}/pids.events")
+        return -1
+
+    def zombies(self) -> tuple[int, str]:
+        """Return how many zombies there are, and whose most of them are."""
+        members = {pid for _, path in self.directories for pid in _members(path)}
+        return zombies.count(sorted(members))
 
     def used(self) -> "Used":
         """Return what the processes in it have used."""

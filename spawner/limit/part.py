@@ -65,6 +65,8 @@ class Bounds(Part):
         self._places = places
         self._name = name
         self._group: Group | None = None
+        self._watch = -1
+        self._zombies: tuple[int, str] | None = None
         self.looks = [
             (LAUNCHER, MAKE_GROUP, f'mkdir("{place.parent}/{name}", 0755)') for place in places
         ]
@@ -96,6 +98,8 @@ class Bounds(Part):
             made.make(place)
         made.limit(places.chosen(self._limits, made.directories, posix.sysconf("SC_PAGESIZE")))
         made.open()
+        if self._limits.pids is not None:
+            self._watch = made.watch()
 
     def hold_singly(self, error: SetupError) -> None:
         """Limit each process by itself, since a control group can't be had; or raise its error."""
@@ -106,6 +110,24 @@ class Bounds(Part):
                 raise error from None
         self._singly = True
         self.note = f"without a control group, each process is limited by itself: {error}"
+
+    @property
+    def descriptors(self) -> set[int]:
+        """The descriptor that tells of a refused fork."""
+        return {self._watch} - {-1}
+
+    @property
+    def alarms(self) -> "Iterable[int]":
+        """The same: it becomes readable."""
+        return self.descriptors
+
+    def reached(self, alarm: int) -> bool:
+        """See whose zombies there are when a fork is refused; nothing is killed for that."""
+        if self._group is not None:
+            self._zombies = self._group.zombies()
+        self._watch = -1
+        posix.close(alarm)
+        return False
 
     def let_go(self) -> None:
         """Close the files by which the init enters the group."""
@@ -118,6 +140,8 @@ class Bounds(Part):
             return []
         if self.used is None:
             self.used = self._group.used()
+            if self._limits.pids is not None:
+                self.used["zombies"] = self._zombies[0] if self._zombies else None
         try:
             return self._group.remove()
         except SetupError as error:
@@ -187,7 +211,8 @@ class Bounds(Part):
             from spawner.limit import usage
 
             killed = signal == _signal.SIGKILL
-            found = usage.met(self._limits, self.used, status, killed, reaps=self._reaps)
+            dead = self._zombies or (0, "")
+            found = usage.met(self._limits, self.used, status, killed, dead, reaps=self._reaps)
             if found is not None:
                 return found
         if signal is None or not self._limits.rlimits:

@@ -46,7 +46,7 @@ _NEARLY = 0.9
 
 def read(directories: "Iterable[tuple[Place, str]]") -> "Used":
     """Return what is known of the processes that were in a group, by the names of `_FILES`."""
-    found: Used = {"cgroup": None, **dict.fromkeys(_FILES[2])}
+    found: Used = {"cgroup": None, **dict.fromkeys(_FILES[2]), "zombies": None}
     for place, path in directories:
         found["cgroup"] = f"v{place.version}"
         for name, (file, word, whole) in _FILES[place.version].items():
@@ -70,11 +70,18 @@ def _number(path: str, word: str) -> int | None:
 
 
 def met(
-    limits: "Limits", used: "Used", status: int, killed: bool, *, reaps: bool
+    limits: "Limits",
+    used: "Used",
+    status: int,
+    killed: bool,
+    zombies: tuple[int, str] = (0, ""),
+    *,
+    reaps: bool,
 ) -> "tuple[str, str] | None":
     """Return which limit has ended the program, "" for none, and the message about that.
 
-    `killed` says that the program died of SIGKILL; `reaps`, that there's an init that reaps. None
+    `killed` says that the program died of SIGKILL; `reaps`, that there's an init that reaps.
+    `zombies` are how many there were when the first fork was refused, and whose. None
     where no limit was met, or the program did well without what it was refused.
     """
     if kills := int(used["oom_kills"] or 0):
@@ -82,10 +89,12 @@ def met(
     peak = used["pids_peak"]
     own = limits.pids is not None and (peak is None or int(peak) >= limits.pids)
     if own and used["pids_refused"] and status:
-        zombies = "" if reaps else f"; without {mark('--init')}, ended orphans count, too"
+        count, parent = zombies
+        dead = f", {count} of them zombies, children of {parent}" if count else ""
+        more = "" if reaps else f"; without {mark('--init')}, ended orphans count, too"
         message = (
             f"forks were refused by {mark('--pids-limit')}: the container had {limits.pids} "
-            f"processes and threads{zombies}"
+            f"processes and threads{dead}{more}"
         )
         return PIDS if not killed and status <= _LAST else "", message
     return None

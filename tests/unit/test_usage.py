@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import pytest
 
 from spawner.api import resources
 from spawner.errors import unmarked
-from spawner.limit import usage
+from spawner.limit import usage, zombies
 from spawner.limit.limits import Limits
 from spawner.limit.places import Place
 from spawner.tell import report
@@ -45,7 +49,7 @@ def test_what_is_read(tmp_path: Path, version: int) -> None:
     found = usage.read([(Place(version, str(tmp_path), ()), str(tmp_path))])
     assert found == {
         "cgroup": f"v{version}", "memory_peak": 4096, "oom_kills": 3, "pids_peak": 7,
-        "pids_refused": 2, "cpu_seconds": 1.5,
+        "pids_refused": 2, "cpu_seconds": 1.5, "zombies": None,
     }  # fmt: skip
     told = resources.told({"event": "resources", **found})
     assert told is not None
@@ -58,7 +62,7 @@ def test_what_the_kernel_does_not_tell(tmp_path: Path) -> None:
     (tmp_path / "pids.peak").write_text("many\n")
     found = usage.read([(Place(2, str(tmp_path), ()), str(tmp_path))])
     assert found == {"cgroup": "v2", **dict.fromkeys([*found][1:])}
-    assert len(found) == 6
+    assert len(found) == 7
     assert report.used(found) == "the container has used what nothing has counted"
     assert usage.met(LIMITS, found, 1, killed=False, reaps=True) is None
     assert resources.told(None) is None
@@ -119,4 +123,33 @@ def test_what_is_left_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     report.Report().left(None, "remove the control group /x: Permission denied (EACCES)")
     assert capfd.readouterr().err == (
         "pyspawn: remove the control group /x: Permission denied (EACCES)\n"
+    )
+
+
+def test_the_first_refusal_makes_a_descriptor_readable(tmp_path: Path) -> None:
+    (tmp_path / "pids.events").write_text("max 0\n")
+    held = zombies.watch(str(tmp_path / "pids.events"))
+    assert select.select([held], [], [], 0)[0] == []
+    (tmp_path / "pids.events").write_text("max 1\n")
+    assert select.select([held], [], [])[0] == [held]
+    os.close(held)
+    assert zombies.watch(str(tmp_path / "none")) == -1
+
+
+def test_whose_zombies_there_are() -> None:
+    code = "import os, sys\nfor _ in range(3):\n  if not os.fork(): os._exit(0)\n"
+    code += "os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT); print(flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-c", code]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while (found := zombies.count([process.pid, os.getpid()]))[0] < 3:
+            os.sched_yield()
+        assert found[1].endswith(f" (process {process.pid})")
+    assert zombies.count([process.pid]) == (0, "")
+    used = {**NOTHING, "pids_refused": 1}
+    met = usage.met(LIMITS, used, 1, killed=False, zombies=(3, "sh (process 5)"), reaps=True)
+    assert met is not None
+    assert met[1].endswith(
+        "64 processes and threads, 3 of them zombies, children of sh (process 5)"
     )
