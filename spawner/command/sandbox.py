@@ -22,7 +22,7 @@ from spawner.ids.idmap import Extent
 from spawner.limit.limits import Rlimit, above
 from spawner.mount.entry import ROOT, hides
 from spawner.mount.mounts import Bind, Dev, Tmpfs
-from spawner.mount.points import CHANGES
+from spawner.mount.points import changes
 from spawner.rights import part
 from spawner.rights.landlock import SCOPES, Landlock
 from spawner.rights.rights import DEFAULT
@@ -250,7 +250,7 @@ def _merged(preset: "Iterable[Entry]", named: "Iterable[Entry]") -> "list[Entry]
     """
     found = list(preset)
     for entry in named:
-        if isinstance(entry, CHANGES):  # of what is there by then
+        if changes(entry):  # of what is there by then
             found.append(entry)
             continue
         found = [each for each in found if each.target != entry.target or each in [*named]]

@@ -119,8 +119,6 @@ def _write_file(ground: Ground, kernel: "Kernel", entry: File) -> None:
     place, name = ground.make_in(kernel, entry)
     try:
         _copy_data(entry, place, name)
-    except SyscallError as error:
-        raise _refused(entry, error) from None
     finally:
         posix.close(place)
 
@@ -167,7 +165,7 @@ def _clone_file(kernel: "Kernel", entry: File) -> int:
 
 
 def _copy_data(entry: File, directory: int, name: str) -> None:
-    """Make a file of what is read from a descriptor; raises SetupError and SyscallError.
+    """Make a file of what is read from a descriptor; raises SetupError.
 
     The program doesn't get the descriptor, unless it's a standard stream.
     """
@@ -195,7 +193,7 @@ def _copy_data(entry: File, directory: int, name: str) -> None:
     except SetupError:
         raise
     except OSError as error:
-        raise SyscallError(syscall, error.errno or 0, entry.target) from None
+        raise _refused(entry, SyscallError(syscall, error.errno or 0)) from None
 
 
 def _refused(entry: "File | Symlink", error: SyscallError) -> SetupError:
@@ -205,6 +203,8 @@ def _refused(entry: "File | Symlink", error: SyscallError) -> SetupError:
         hint = "nothing is replaced: name another place, or leave out what makes that one"
     elif error.errno == errno.EISDIR:
         hint = "name the descriptor of a file or pipe, not of a directory"
+    elif error.errno == errno.EBADF:
+        hint = "open the descriptor to be read, as in `FD<FILE`"
     elif error.errno == errno.ENOSPC:
         hint = f"give the tmpfs more room: {mark('--tmpfs DST:size=SIZE')}"
     return SetupError(

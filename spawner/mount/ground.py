@@ -18,7 +18,7 @@ from spawner.mount.copies import Copy
 from spawner.mount.entry import hides
 from spawner.mount.flags import Claim, check, number
 from spawner.mount.mounts import Bind, Overlay
-from spawner.mount.points import File
+from spawner.mount.points import File, Mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Ground:
         self, points: "Iterable[str]", targets: "Iterable[str]" = (), *, stays: bool
     ) -> None:
         self._points = list(points)
+        self._fixed = {*self._points}
         self._bound: set[str] = set()
         self.targets = [*self._points, *targets]
         self.stays = stays
@@ -182,6 +183,8 @@ class Ground:
         here = kernel.directory()
         over = isinstance(entry, Overlay)
         spared = self._bound & {point} if over else set()
+        if isinstance(entry, Mask):
+            spared = {*self._points} - self._fixed
         for earlier in self._points:
             if earlier not in spared and hides(point, absolute(here, earlier)):
                 raise SetupError(

@@ -334,6 +334,7 @@ def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
     earlier = {"/proc": "the container's /proc"}
     if proc is not None:
         earlier[normal(proc)] = f"the proc on {proc}"
+    fixed = {*earlier}
     bound: set[str] = set()
     tried: set[str] = set()
     for number, each in enumerate(entries):
@@ -346,7 +347,7 @@ def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
             continue
         if each == Proc() and proc is None:  # it's there anyway
             continue
-        spared = _spared(each, {*earlier}, bound)
+        spared = _spared(each, {*earlier}, bound, fixed)
         if _is_try(each) and each.target in tried:  # one of them may have no source
             spared = {*spared, each.target}
         found = next((at for at in earlier if at not in spared and hides(each.target, at)), None)
@@ -373,14 +374,16 @@ def _is_try(each: "Entry") -> bool:
     return isinstance(each, Bind) and each.missing_ok
 
 
-def _spared(each: "Entry", earlier: set[str], bound: set[str]) -> set[str]:
+def _spared(each: "Entry", earlier: set[str], bound: set[str], fixed: set[str]) -> set[str]:
     """Return the earlier mounts that one doesn't hide.
 
     That of the root is made before all others, wherever it's named, and a bind shows through an
-    overlay.
+    overlay. A mask hides whatever is there, but those that are `fixed`.
     """
     if not each.covers:
         return earlier
+    if isinstance(each, Mask):  # that's what it is for
+        return earlier - fixed
     if not isinstance(each, Overlay):
         return set()
     return earlier - {ROOT} if each.target == ROOT else {each.target} & bound

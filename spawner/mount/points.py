@@ -50,7 +50,7 @@ class Mqueue(Entry):
         self._set(target=target_of(target))
 
     def __str__(self) -> str:
-        return f"the message queues on {self.target}"
+        return f"the mqueue on {self.target}"
 
     @property
     def task(self) -> str:
@@ -217,5 +217,8 @@ class ReadOnly(Entry):
         return "readonly"
 
 
-CHANGES = (Dir, File, Symlink, Mask, ReadOnly)
-"""The kinds that add to what is there, or change it, and so come after it."""
+def changes(entry: Entry) -> bool:
+    """Tell whether an entry adds to what is there, or changes it, and so comes after it."""
+    if isinstance(entry, File):
+        return not entry.read_only
+    return isinstance(entry, (Dir, Symlink, Mask, ReadOnly))

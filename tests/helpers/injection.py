@@ -65,6 +65,11 @@ CASES: dict[str, tuple[str, ...]] = {
         "/srv/c",
     ),
     "dev": ("--init", "--dev", "/dev"),
+    "points": (
+        *("--init", "--tmpfs", "/srv", "--dir", "/srv/d", "--symlink", "d", "/srv/l"),
+        *("--ro-bind-data", "0", "/srv/r", "--mask", "/etc/shadow"),
+        *("--mask", "/media", "--readonly", "/etc", "--proc", "/srv/p", "--mqueue", "/srv/q"),
+    ),
     "root": ("--init", "--rootfs", "/", "--read-only", "--tmpfs", "/srv"),
     "share pid": ("--share", "pid"),
     "share pid, init": ("--init", "--share", "pid"),

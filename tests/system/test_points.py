@@ -154,7 +154,7 @@ def test_they_belong_to_new_namespaces() -> None:
     message, _ = refused(sh("echo ran", "--share=pid", "--proc", "/mnt"))
     assert message == "the proc on /mnt needs a new PID namespace"
     message, _ = refused(sh("echo ran", "--share=ipc", "--mqueue", "/mnt"))
-    assert message == "the message queues on /mnt needs a new IPC namespace"
+    assert message == "the mqueue on /mnt needs a new IPC namespace"
 
 
 # Masks
@@ -180,14 +180,28 @@ def test_what_is_masked_has_no_content(place: Path, options: list[str]) -> None:
     assert os.stat("/dev/null").st_mode & 0o777 == 0o666
 
 
-def test_a_mask_hides_no_mount_and_not_the_working_directory(place: Path) -> None:
-    words = ["--tmpfs", f"{place}/in", "--mask", str(place)]
+def test_a_mask_hides_mounts_but_neither_proc_nor_the_working_directory(place: Path) -> None:
     (place / "in").mkdir()
-    message, _ = refused(sh("echo ran", *words))
-    assert message == f"the mask on {place} would hide the tmpfs on {place}/in"
+    (place / "link").symlink_to("/proc")
+    for words in (["--bind", "/etc", f"{place}/in"], ["--tmpfs", f"{place}/in"]):
+        ended = sh(f"ls {place}", *words, "--mask", str(place))
+        assert (ended.status, ended.out, ended.errors) == (0, b"", "")
+    for target in ("/proc", f"{place}/link"):
+        message, _ = refused(sh("echo ran", "--mask", target))
+        assert "would hide" in message
     ended = run(pyspawn("--mask", str(place), "--", "/bin/true"), directory=str(place))
     message, _ = refused(ended)
     assert message == f"the mask on {place} would hide the working directory, {place}"
+
+
+def test_in_a_sandbox_they_come_after_what_is_there() -> None:
+    words: list[Word] = ["--sandbox", "--dir", "/data", "--symlink", "data", "/to", "--file", "57"]
+    words += ["/data/file", "--mask", "/etc", "--readonly", "/tmp"]
+    script = "cat /to/file; ls /etc; mkdir /tmp/x || echo kept"
+    ended = with_data(b"said\n", [*words, "--", "/bin/sh", "-c", script])
+    assert ended.out == b"said\nkept\n"
+    words = ["--sandbox", "--ro-bind-data", "57", "/etc/hosts", "--", "/bin/cat", "/etc/hosts"]
+    assert with_data(b"said\n", words).out == b"said\n"
 
 
 _ROOM = (
