@@ -701,7 +701,7 @@ def spec(values: "Mapping[str, Any]", program: list[str], *, user: int, group: i
     if values.get("sandbox"):
         from spawner.command import sandbox
 
-        values, program = sandbox.widen(values, list(program) or [shell()], user, IDS)
+        values, program = sandbox.widen(values, list(program) or [shell()], user, group, IDS)
     joined = {flag.name: values[flag.name] for flag in FLAGS if _is_file(values.get(flag.name))}
     choice = Choice(
         user,

@@ -22,7 +22,7 @@ from spawner.ids.idmap import Extent
 from spawner.limit.limits import Rlimit, above
 from spawner.mount.entry import ROOT, hides
 from spawner.mount.mounts import Bind, Dev, Tmpfs
-from spawner.mount.points import changes
+from spawner.mount.points import Mask, ReadOnly, Symlink, Text, changes
 from spawner.rights import part
 from spawner.rights.landlock import SCOPES, Landlock
 from spawner.rights.rights import DEFAULT
@@ -93,23 +93,32 @@ RESOLVER = "resolv.conf"
 
 _TOPS = interpreters.SYSTEM
 
+GUARDED = ("/proc/sysrq-trigger", "/proc/kcore", "/proc/keys", "/proc/timer_list")
+"""What is masked where the program may be root of the host, proc(5)."""
+
 PASSED = (b"LANG", b"TERM")
 """Variables that stay as they are."""
 
 
 def widen(
-    values: "Mapping[str, Any]", program: list[str], user: int, ids: "Iterable[Option]"
+    values: "Mapping[str, Any]", program: list[str], user: int, group: int, ids: "Iterable[Option]"
 ) -> "tuple[dict[str, Any], list[str]]":
     """Return the values of options with those of the preset, and the program with its arguments.
 
-    `user` is the id of the caller, and `ids` are the options for ids, any of which says who the
-    program is. Raises SpecError.
+    `user` and `group` are the ids of the caller, and `ids` are the options for ids, any of which
+    says who the program is. Raises SpecError.
     """
     found = dict(values)
     _add_namespaces(found)
-    if not any(option.name in values for option in ids):
+    names: list[Entry] = []
+    if any(option.name in values for option in ids):
+        guards: list[Entry] = [ReadOnly("/proc/sys"), *map(Mask, GUARDED)]
+    else:
         found.update(_identity(user))
-    found["mounts"] = _merged(_mounts(found, program), values.get("mounts", []))
+        guards = []
+        names = _names(*((user, group) if user else (USER, USER)))
+    preset = _mounts(found, program, names)
+    found["mounts"] = [*_merged(preset, values.get("mounts", [])), *guards]
     if "rootfs" not in values:
         found.setdefault("read_only", True)
         place = found.setdefault("workdir", _place(found["mounts"]))
@@ -179,14 +188,36 @@ def _has_nobody() -> bool:
     return False
 
 
-def _mounts(values: "Mapping[str, Any]", program: list[str]) -> "list[Entry]":
-    """Return the preset's mounts, the outer before what lies in them."""
+def _names(user: int, group: int) -> "list[Entry]":
+    """Return the files that name the program's user and group, and no others of the host's."""
+    users = {0: "root", user: "sandbox", NOBODY: "nobody"}
+    groups = {0: "root", group: "sandbox", NOBODY: "nogroup"}
+    homes = {user: f"{HOME}:/bin/sh"}
+    passwd = [f"{name}:x:{number}:{group if number == user else number}::"
+              f"{homes.get(number, '/:/usr/sbin/nologin')}\n"
+              for number, name in users.items()]  # fmt: skip
+    return [
+        Text("".join(passwd), "/etc/passwd"),
+        Text("".join(f"{name}:x:{number}:\n" for number, name in groups.items()), "/etc/group"),
+    ]
+
+
+def _mounts(values: "Mapping[str, Any]", program: list[str], names: "list[Entry]") -> "list[Entry]":
+    """Return the preset's mounts, the outer before what lies in them.
+
+    `names` are the files that say who the users are, if not the host's.
+    """
     if "rootfs" in values:
         return [Tmpfs(PRIVATE), Dev()]
     found: list[Entry] = [Tmpfs(ROOT, size=ROOT_SIZE), Dev(), Tmpfs(PRIVATE), Tmpfs(HOME)]
-    found += map(_seen, _TOPS)
+    found += map(_top, _TOPS)
+    made = list(names)
+    if any("net" in kinds for kinds in values["unshare"]):
+        made.append(Text(f"127.0.0.1 localhost {HOST_NAME}\n::1 localhost\n", "/etc/hosts"))
     etc = [*ETC, *([RESOLVER] if _has_network(values) else [])]
-    found += (_seen(f"/etc/{name}") for name in etc)
+    places = {each.target for each in made}
+    found += (_seen(f"/etc/{name}") for name in etc if f"/etc/{name}" not in places)
+    found += made
     for path in _needed(values, program):
         store = next((each for each in interpreters.STORES if hides(each, path)), path)
         if _seen(store) not in found:
@@ -199,6 +230,14 @@ def _has_network(values: "Mapping[str, Any]") -> bool:
     kind = values.get("network", "").partition(":")[0]
     apart = any("net" in kinds for kinds in values["unshare"])
     return not apart or kind in ("slirp4netns", "pasta", "veth")
+
+
+def _top(path: str) -> "Entry":
+    """Return the entry for one of the system's directories: a link stays one."""
+    try:
+        return Symlink(posix.readlink(path), path)
+    except OSError:
+        return _seen(path)
 
 
 def _seen(path: str) -> Bind:

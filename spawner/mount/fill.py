@@ -7,7 +7,7 @@ from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.mount.copies import clone_mounts, flagged
 from spawner.mount.ground import Ground
-from spawner.mount.points import Dir, File, Mqueue, Proc, Symlink
+from spawner.mount.points import Dir, File, Mqueue, Proc, Symlink, Text
 from spawner.steps import Step
 
 TYPE_CHECKING = False
@@ -25,6 +25,8 @@ _DATA = {"source": "data", "size": str(MOST), "nr_inodes": "4", "mode": "0755"}
 """Options of the file system for data that is mounted, tmpfs(5)."""
 
 _CHUNK = 1 << 16
+
+_NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 def mount_kernels(ground: Ground, entry: "Proc | Mqueue") -> Step:
@@ -114,6 +116,46 @@ def make_file(ground: Ground, entry: File) -> Step:
     )
 
 
+def make_text(ground: Ground, entry: Text) -> Step:
+    """Make a file of a text."""
+
+    def act(kernel: "Kernel", _: str) -> None:
+        place, name = ground.make_in(kernel, entry)
+        try:
+            _write_text(entry, place, name)
+        except SyscallError as error:
+            raise _refused(entry, error) from None
+        finally:
+            posix.close(place)
+
+    return Step(
+        INIT,
+        entry.task,
+        f'open("{entry.target}", O_CREAT|O_EXCL), write(FILE)',
+        act,
+        topic="make-text",
+        needs=("mount",),
+    )
+
+
+def _write_text(entry: Text, directory: int, name: str) -> None:
+    """Write a text, which is short, to a new file; raises SyscallError."""
+    syscall = "openat"
+    try:
+        file = posix.open(name, _NEW, 0o644, dir_fd=directory)
+        try:
+            syscall = "fchmod"
+            posix.fchmod(file, 0o644)  # whatever the umask
+            syscall = "write"
+            data = linux.encode(entry.text)
+            while data:
+                data = data[posix.write(file, data) :]
+        finally:
+            posix.close(file)
+    except OSError as error:
+        raise SyscallError(syscall, error.errno or 0, entry.target) from None
+
+
 def _write_file(ground: Ground, kernel: "Kernel", entry: File) -> None:
     """Make a file in one of the container's own file systems; raises as `make_in`."""
     place, name = ground.make_in(kernel, entry)
@@ -169,10 +211,9 @@ def _copy_data(entry: File, directory: int, name: str) -> None:
 
     The program doesn't get the descriptor, unless it's a standard stream.
     """
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
     syscall = "openat"
     try:
-        file = posix.open(name, flags, 0o644, dir_fd=directory)
+        file = posix.open(name, _NEW, 0o644, dir_fd=directory)
         try:
             syscall = "fchmod"
             posix.fchmod(file, 0o644)  # whatever the umask
@@ -196,7 +237,7 @@ def _copy_data(entry: File, directory: int, name: str) -> None:
         raise _refused(entry, SyscallError(syscall, error.errno or 0)) from None
 
 
-def _refused(entry: "File | Symlink", error: SyscallError) -> SetupError:
+def _refused(entry: "File | Symlink | Text", error: SyscallError) -> SetupError:
     """Return the error for what can't be made."""
     hint = None
     if error.errno == errno.EEXIST:

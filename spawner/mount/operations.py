@@ -17,7 +17,7 @@ from spawner.mount.flags import names, number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
-from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink
+from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink, Text
 from spawner.spec import Frozen
 from spawner.steps import Step
 
@@ -99,6 +99,8 @@ def _step(ground: Ground, entry: "Entry") -> Step:
         return fill.make_link(ground, entry)
     if isinstance(entry, File):
         return fill.make_file(ground, entry)
+    if isinstance(entry, Text):
+        return fill.make_text(ground, entry)
     raise AssertionError(entry)
 
 

@@ -131,6 +131,28 @@ class File(Entry):
         return str(self.source), self.target
 
 
+class Text(Entry):
+    """A file, of mode 644, with the given text; no option makes it, but a preset.
+
+    Raises SpecError.
+    """
+
+    text: str
+    target: str
+    stays = False
+
+    def __init__(self, text: str, target: "Path") -> None:
+        self._set(text=text, target=target_of(target))
+
+    def __str__(self) -> str:
+        return f"the file {self.target}"
+
+    @property
+    def task(self) -> str:
+        """What is done, as an imperative."""
+        return f"make the file {self.target}"
+
+
 class Symlink(Entry):
     """A symbolic link at `target` with the given text.
 

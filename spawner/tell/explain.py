@@ -563,6 +563,12 @@ TEXTS = {
         "was mounted earlier: in any other it would be the host's.",
         "mkdir(2), path_resolution(7)",
     ),
+    "make-text": Text(
+        "A file is made in a file system of the container's own, with a text that the launcher "
+        "has made up: so the container has one without showing the host's.",
+        "In the order that was asked for, once what it lies in is mounted.",
+        "open(2), write(2)",
+    ),
     "make-link": Text(
         "The link is made in an open directory. Its text is not looked at: where it leads is found "
         "out when it's used, in the container.",

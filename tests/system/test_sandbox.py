@@ -356,6 +356,25 @@ def test_a_program_of_ones_own_is_there_with_its_interpreter(tmp_path: Path) -> 
 # Widening
 
 
+def test_root_of_the_host_can_change_none_of_its_settings() -> None:
+    """Where root stays user 0 of the host, as asked for, and nobody else is."""
+    require("root")
+    code = """
+import json, os
+found = []
+for name in ("sys/kernel/core_pattern", "sys/kernel/panic", "keys"):
+    try:
+        with open(f"/proc/{name}", "r+b", buffering=0) as file:
+            found.append(os.fstat(file.fileno()).st_rdev == os.makedev(1, 3))
+    except OSError as error:
+        found.append(error.strerror)
+print(json.dumps([os.getuid(), *found]))
+"""
+    *found, keys = inside(code, "--map-root-user")
+    assert found == [0, *["Read-only file system"] * 2]
+    assert keys in (True, "No such file or directory")  # masked, or not known to the kernel
+
+
 def test_what_is_named_beside_it_widens_it(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("")
     tmp_path.chmod(0o777)

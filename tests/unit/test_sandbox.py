@@ -20,6 +20,7 @@ from spawner.limit.limits import Limits
 from spawner.mount import mounts
 from spawner.mount.entry import Entry
 from spawner.mount.mounts import Bind, Dev, Mounts, Tmpfs
+from spawner.mount.points import Mask, ReadOnly, Symlink, Text
 from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
 from spawner.spec import Spec
@@ -59,11 +60,34 @@ def test_the_whole() -> None:
     assert spec.clear_environment
     assert (spec.workdir, spec.hostname) == (sandbox.HOME, "sandbox")
     for each in tree.entries:
-        assert (
-            each in (Dev(), *map(Tmpfs, ("/tmp", sandbox.HOME)))
-            or isinstance(each, Tmpfs)
-            or (isinstance(each, Bind) and each.read_only and each.missing_ok and not each.devices)
+        assert isinstance(each, (Dev, Tmpfs, Text, Symlink)) or (
+            isinstance(each, Bind) and each.read_only and each.missing_ok and not each.devices
         )
+
+
+@pytest.mark.parametrize(("user", "own"), [(0, 1000), (1234, 1234)])
+def test_users_have_the_names_that_they_need_alone(user: int, own: int) -> None:
+    tree = specified(user=user).wish(Tree)
+    assert tree is not None
+    texts = {each.target: each.text for each in tree.entries if isinstance(each, Text)}
+    lines = [line.split(":") for line in texts["/etc/passwd"].splitlines()]
+    assert {line[2]: line[0] for line in lines} == {
+        "0": "root",
+        f"{own}": "sandbox",
+        "65534": "nobody",
+    }
+    assert all(len(line) == 7 for line in lines)
+    assert f"sandbox:x:{own}:\n" in texts["/etc/group"]
+    assert "127.0.0.1 localhost sandbox\n" in texts["/etc/hosts"]
+
+
+def test_the_hosts_names_are_there_where_the_ids_are_chosen_or_the_network_is_shared() -> None:
+    assert Bind("/etc/hosts", "/etc/hosts", read_only=True, missing_ok=True) in entries(
+        "--share=net"
+    )
+    found = entries("--map-root-user", "--tmpfs", "/tmp:size=1M")
+    assert Bind("/etc/passwd", "/etc/passwd", read_only=True, missing_ok=True) in found
+    assert found[-5:] == [ReadOnly("/proc/sys"), *map(Mask, sandbox.GUARDED)]
 
 
 def test_root_is_nobody_outside() -> None:
