@@ -287,17 +287,17 @@ def _merged(preset: "Iterable[Entry]", named: "Iterable[Entry]") -> "list[Entry]
     One on the same place takes that of the preset; one that would hide some of the preset's comes
     before these.
     """
-    found = list(preset)
+    found = [(each, True) for each in preset]
     for entry in named:
-        if changes(entry):  # of what is there by then
-            found.append(entry)
-            continue
-        found = [each for each in found if each.target != entry.target or each in [*named]]
-        place = next((number for number, each in enumerate(found)
-                      if each not in [*named] and hides(entry.target, each.target)),
-                     len(found))  # fmt: skip
-        found.insert(place, entry)
-    return found
+        if not isinstance(entry, (Mask, ReadOnly)):  # these are about what is there
+            found = [(each, ours) for each, ours in found
+                     if not (ours and each.target == entry.target)]  # fmt: skip
+        place = len(found)
+        if not changes(entry):
+            place = next((number for number, (each, ours) in enumerate(found)
+                          if ours and hides(entry.target, each.target)), place)  # fmt: skip
+        found.insert(place, (entry, False))
+    return [each for each, _ in found]
 
 
 def _place(entries: "Iterable[Entry]") -> str:

@@ -151,6 +151,9 @@ def test_what_is_named_takes_the_place_of_the_presets() -> None:
     assert Tmpfs("/tmp", size="1G") in found
     assert Bind("/srv", "/etc/fonts") in found
     assert Dev() not in found
+    assert entries("--tmpfs", "/tmp", "--mask", "/etc/fonts")[-1] == Mask("/etc/fonts")
+    assert len(entries("--tmpfs", "/tmp")) == len(entries("--dev", "/dev")) == len(entries())
+    assert Symlink("/x", "/etc/hosts") in entries("--symlink", "/x", "/etc/hosts")
     limits = specified("--rlimit", "nproc=7").wish(Limits)
     assert limits is not None
     assert [(each.resource, each.soft) for each in limits.rlimits] == [("core", 0), ("nproc", 7)]
