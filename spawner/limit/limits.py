@@ -188,6 +188,11 @@ class Limits(Wish):
     def _check(self) -> None:
         if self.hold not in HOLDERS:
             raise SpecError(f"{self.hold!r} is not one of {', '.join(HOLDERS)}")
+        if self.hold != CGROUP and not self.takes_group:
+            raise SpecError(
+                "there is no limit of the container to hold",
+                f"add one, such as {mark('--pids-limit N')}",
+            )
         self._check_memory()
         _check_whole("the limit on processes", self.pids, 1, MOST_PIDS)
         for what in ("cpu_weight", "io_weight"):

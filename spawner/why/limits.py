@@ -148,11 +148,13 @@ def own_group(case: Case) -> str | None:
             "start pyspawn as root where the control groups can be written (in a container of an "
             "engine they can't, unless it is privileged)"
         )
+        singly = f"limit each process by itself, {mark('--limits process')}"
         if case.host.read("/sys/fs/cgroup/cgroup.controllers") is None:
-            return f"{outside}, or leave the limits out"
+            return f"{outside}, or {singly}"
         return (
             f"{outside}; or as an ordinary user, let systemd give you one that is yours: "
-            f"`systemd-run --user --scope pyspawn ...`, or name one: {mark('--cgroup-parent PATH')}"
+            "`systemd-run --user --scope pyspawn ...`, name one, "
+            f"{mark('--cgroup-parent PATH')}, or {singly}"
         )
     if case.errno == errno.ENOENT:
         return (

@@ -261,6 +261,7 @@ def test_an_ordinary_user_hears_what_is_missing() -> None:
     assert message.startswith("make the control group /sys/fs/cgroup/memory")
     assert message.endswith("Permission denied (EACCES)")
     assert "start pyspawn as root where the control groups can be written" in hint
+    assert hint.endswith("limit each process by itself, --limits process")
 
 
 def test_a_group_in_one_that_is_named() -> None:

@@ -124,3 +124,5 @@ def test_words() -> None:
     assert eval(repr(Limits(pids=5, hold="try"))) == Limits(pids=5, hold="try")
     with pytest.raises(SpecError, match="'all' is not one of cgroup, process, try"):
         Limits(hold="all")
+    with pytest.raises(SpecError, match="no limit of the container to hold"):
+        Limits(nice=5, hold="try")
