@@ -119,6 +119,8 @@ class Own(Part):
     def ended(self, changed: int) -> str:
         """Note how the relay ended before its time; return the message about that."""
         self.pid = 0
+        if self._outer is not None:
+            self._outer.take()
         return f"the program's terminal is gone: the process that passed it on {how(changed)}"
 
     def stop(self) -> "list[int]":

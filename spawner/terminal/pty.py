@@ -132,8 +132,8 @@ def is_for_lines(modes: "Modes") -> bool:
 class Keyboard:
     """The caller's terminal, whose keys are the program's while it is in raw mode.
 
-    Both the launcher and the relay have one. Where other modes were set meanwhile, by others, it's
-    left alone. Nothing here fails: a terminal that is gone has no modes.
+    The relay takes it, and the relay or the launcher restores it. Where other modes were set
+    meanwhile, by others, it's left alone. Nothing here fails: a terminal that is gone has no modes.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -156,12 +156,17 @@ class Keyboard:
 
     def take(self) -> None:
         """Put the terminal into raw mode, if it is to be read by lines until now."""
+        if self.look() and self.modes is not None:
+            self.is_set = True
+            self._write(raw(self.modes))
+
+    def look(self) -> bool:
+        """Note the modes to restore; return whether the terminal is to be read by lines now."""
         modes = self._read()
         if modes is None or not is_for_lines(modes):
-            return
+            return False
         self.modes = modes
-        self.is_set = True
-        self._write(raw(modes))
+        return True
 
     def restore(self) -> None:
         """Give the terminal its former modes, if it is still in raw mode."""
@@ -185,8 +190,8 @@ class Keyboard:
 class Apart(Terminal):
     """The controlling terminal of a launcher whose program is in another session.
 
-    To lend it is to put the terminal of `keyboard`, if there's one, into raw mode, in which the
-    `relay` of the keys may read it: a descriptor on which that is told.
+    To lend it is to have the relay put the terminal of `keyboard`, if there's one, into raw mode,
+    and read it. `relay` is the descriptor on which that is told.
     """
 
     __slots__ = ("keyboard", "relay")
@@ -219,7 +224,7 @@ class Apart(Terminal):
         """Have the keys passed on; return True."""
         del group
         if self.keyboard is not None:
-            self.keyboard.take()
+            self.keyboard.look()
             self.tell(GIVE)
         return True
 

@@ -10,10 +10,12 @@
    all on. It reads only in raw mode, and in the foreground: in the background, or when a shell or
    another program has set the terminal to something else, the keys are theirs. A SIGCONT, or a line
    that is typed once the job has the foreground again, has it go on.
-4. The launcher restores the terminal before a stop and tells it TAKE, and GIVE when it goes on.
+4. The launcher restores the terminal before a stop and tells it TAKE, and GIVE when it goes on,
+   for it to set raw mode again.
 5. On END the container has ended: what it has written is passed on. A terminal that accepts nothing
-   for PATIENCE seconds loses the rest. The launcher then restores the terminal.
-6. The end of file is the launcher's death: then it restores the terminal itself.
+   for PATIENCE seconds loses the rest. Then it restores the terminal, and the launcher
+   makes sure.
+6. The end of file is the launcher's death: the terminal is restored at once.
 
 When the caller's terminal is gone, it closes the master side: so the kernel hangs up the program's.
 
@@ -136,14 +138,18 @@ class _Relay:
             self._hold(master, slave)
 
     def run(self) -> None:
-        """Carry bytes until the end."""
+        """Carry bytes until the end, and give the terminal its modes back."""
+        try:
+            self._carry()
+        finally:
+            self._restore()
+
+    def _carry(self) -> None:
         while not (self._ending and self._empty and not self._output):
             ready = self._wait()
             if self._output and self._ending and not ready:
                 return
             if self._commands in ready and not self._obey():
-                if self._keyboard is not None and self._keyboard.is_set:
-                    self._keyboard.restore()
                 return
             if self._signals in ready:
                 posix.read(self._signals, 32 * SIGINFO_SIZE)
@@ -187,11 +193,14 @@ class _Relay:
             self._look()
         elif word == TAKE:
             self._wanted = False
-            if self._keyboard is not None and self._keyboard.is_set:
-                self._keyboard.restore()
+            self._restore()
         elif word == END:
             self._ending = self._begun = True
         return bool(word)
+
+    def _restore(self) -> None:
+        if self._keyboard is not None and self._keyboard.is_set:
+            self._keyboard.restore()
 
     def _hold(self, master: int, slave: int) -> None:
         """Hold the program's terminal.

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from helpers import children
 from helpers.capabilities import require
+from helpers.joining import container, joining
 from helpers.programs import CATCHER, Word, python
 from helpers.pyspawn import ROOT, each_shape, pyspawn, spawn
 from helpers.reporters import LAST
@@ -201,9 +202,9 @@ def test_a_stop_that_somebody_sends_stops_the_job(
     assert modes_of(terminal) == before
     shell.resume(job)
     children.wait_until(lambda: is_raw(terminal), "raw mode")
-    terminal.type(END)
-    assert shell.wait(job)["status"] == 0
-    assert modes_of(terminal) == before
+    os.kill(job, signal.SIGKILL)
+    assert shell.wait(job)["status"] == -signal.SIGKILL
+    children.wait_until(lambda: modes_of(terminal) == before, "the former modes")
 
 
 @pytest.mark.parametrize(
@@ -355,10 +356,21 @@ def test_the_relays_death_is_told_and_ends_the_programs_terminal(
     assert modes_of(terminal) == before
 
 
+def test_a_join_has_it_too(terminal: Terminal, shell: Shell, tmp_path: Path) -> None:
+    before = lines(terminal)
+    with container("unshare", tmp_path) as pid:
+        job = shell.run(joining(pid, "--new-session", "--", *python(STATES, "1")))
+        seen = terminal.screen.next()
+        assert seen.startswith("[True, True, True, False, ")
+        assert str(os.fstat(terminal.slave).st_rdev) not in seen
+        assert shell.wait(job)["status"] == 0
+    assert modes_of(terminal) == before
+
+
 def test_from_python() -> None:
-    found = spawner.run(
-        ["sh", "-c", "ps -o sid= -p $$"], new_session=True, capture_output=True, text=True
-    )
-    assert int(found.stdout) > 0
+    look = python("import os; print(os.getsid(0) in (os.getpid(), os.getppid()), os.getsid(0))")
+    found = spawner.check_output(look, new_session=True, text=True).split()
+    assert found[0] == "True"
+    assert int(found[1]) > 0
     with pytest.raises(TypeError, match="new_session needs True or False"):
         spawner.run(["true"], new_session="yes")  # type: ignore[call-overload]
