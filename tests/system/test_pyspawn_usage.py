@@ -65,7 +65,7 @@ def test_as_a_module() -> None:
     ("words", "message", "hint"),
     [
         (["--initt", "true"], "unknown option --initt", "did you mean --init?"),
-        (["-mqu", "true"], "unknown option -q", "--help"),
+        (["-mxu", "true"], "unknown option -x", "--help"),
         (["--fork", "true"], "unknown option --fork", "pyspawn forks where it has to"),
         (["-fp", "ps"], "unknown option -f in -fp", "pyspawn forks where it has to"),
         (["--stop-signal=FOO", "true"], "'FOO' is not a signal", "--stop-signal SIGNAL: Send"),
