@@ -310,6 +310,19 @@ def test_a_root_whose_null_and_proc_are_links(root: Root, tmp_path: Path) -> Non
     assert message == "mount proc on /proc: Too many levels of symbolic links (ELOOP)"
 
 
+def test_what_a_root_has_in_place_of_proc_is_not_believed(root: Root) -> None:
+    """As of CVE-2025-52881: a limit is not written there, and what is mounted not read there."""
+    fake = root.place / "proc/self"
+    fake.mkdir()
+    (fake / "oom_score_adj").write_text("0\n")
+    (fake / "mountinfo").write_text("no mounts\n")
+    options = ["--share=pid", "--oom-score-adj=1000", "--mask=/etc", "--readonly=/mine"]
+    ended = root.sh("cat /proc/self/*; : >/mine/x", *options)
+    assert ended.out == b"no mounts\n0\n"
+    assert "Read-only file system" in ended.errors
+    assert (fake / "oom_score_adj").read_text() == "0\n"
+
+
 def test_what_is_swapped_before_a_mask_is_made_leads_nowhere_out(
     root: Root, tmp_path: Path
 ) -> None:
