@@ -101,6 +101,8 @@ class ClientEngine(abc.ABC):
         if order.hardening:
             words += ["--user", f"{order.hardening.uid}:{order.hardening.gid}", "--read-only"]
             words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+        if order.privileged:
+            words.append("--privileged")
         if order.pids_limit:
             words += self.limit_words(order.pids_limit)
         if order.health_check:

@@ -187,12 +187,15 @@ class PodContainer:
             cgroups.limit_processes(group, order.pids_limit)
         pid = cri.POD if order.init is Init.PAUSE else cri.CONTAINER
         namespaces = cri.NamespaceOption(network=cri.NODE, pid=pid, ipc=cri.POD)
+        around = cri.LinuxSandboxSecurityContext(
+            namespace_options=namespaces, privileged=order.privileged
+        )
         sandbox = cri.PodSandboxConfig(
             metadata=cri.PodSandboxMetadata(name=name, uid=name, namespace="default"),
             log_directory=str(logs),
             linux=cri.LinuxPodSandboxConfig(
                 cgroup_parent=f"/{group}",
-                security_context=cri.LinuxSandboxSecurityContext(namespace_options=namespaces),
+                security_context=around,
             ),
         )
         self.pod = engine.runtime.RunPodSandbox(
@@ -204,7 +207,9 @@ class PodContainer:
             os.mkfifo(log)
             self._log = os.open(log, os.O_RDWR)
             self._lines = LineReader(self._log, name)
-        security = cri.LinuxContainerSecurityContext(namespace_options=namespaces)
+        security = cri.LinuxContainerSecurityContext(
+            namespace_options=namespaces, privileged=order.privileged
+        )
         if order.hardening:
             security.run_as_user.value = order.hardening.uid
             security.run_as_group.value = order.hardening.gid

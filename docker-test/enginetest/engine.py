@@ -31,6 +31,7 @@ class Order:
     init: Init = Init.PYINIT
     """Who is to be PID 1: ENGINE and PAUSE are the engine's to bring, the others the image's."""
     hardening: Hardening | None = None
+    privileged: bool = False
     pids_limit: int | None = None
     health_check: tuple[str, ...] = ()
 

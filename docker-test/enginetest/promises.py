@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from enginetest.engine import APP, Engine, Hardening, Order, RefusalError, running, said_by
 from enginetest.findings import Finding, Init
+from enginetest.reading import WaitError
 from enginetest.terminal import CTRL_C, CTRL_Z
 
 GRACE = 10
@@ -195,6 +196,37 @@ def hardened(engine: Engine, init: Init) -> Finding:
     return Finding(kept and took < AT_ONCE, f"{said}, {status} after {took:.1f} s")
 
 
+SANDBOX = ("pyspawn", "--sandbox", "--init", "--", "sh", "-c", "id -u; exit 7")
+
+WORKS = "1000 status 7"
+NOT_HERE = "the engine can't start one here"
+
+SWITCHES = ("--security-opt", "--privileged", "securityContext", "sysctl", "unmask")
+"""What a message names that says what to change around a container."""
+
+
+def sandbox(engine: Engine, init: Init) -> Finding:
+    """`pyspawn --sandbox` works in a privileged container, and in another says what to change."""
+    plain = _sandboxed(engine, order(init, "serve"))
+    told = plain.endswith("status 125") and any(switch in plain for switch in SWITCHES)
+    try:
+        privileged = _sandboxed(engine, replace(order(init, "serve"), privileged=True))
+    except (RefusalError, WaitError):  # where docker-test itself hasn't all capabilities
+        privileged = NOT_HERE
+    kept = (told or plain == WORKS) and privileged in (WORKS, NOT_HERE)
+    return Finding(kept, f"plain: {plain}; privileged: {privileged}")
+
+
+def _sandboxed(engine: Engine, what: Order) -> str:
+    """Return what is said by a sandbox in a container, and its status."""
+    with running(engine, what) as container:
+        said_by(container)
+        # An engine takes a status of 125 for its own.
+        script = '"$@" 2>&1; echo "status $?"'
+        said = container.execute(("sh", "-c", script, "sh", *SANDBOX))[1]
+    return " ".join(said.split())
+
+
 def interactive(engine: Engine, init: Init) -> Finding:
     """An interactive shell at the terminal: ^Z, fg and ^C do what they do, and so does exit."""
     what = replace(order(init), command=("sh", "-i"))
@@ -255,6 +287,12 @@ PROMISES = (
     Promise("status", "exit statuses are the workload's", statuses, True),
     Promise("hardened", "read-only root, random id, no capabilities", hardened, True),
     Promise("terminal", "-it: a shell has job control", interactive),
+    Promise(
+        "sandbox",
+        "--sandbox in a container works, or says what to change",
+        sandbox,
+        inits=IN_THE_IMAGE,
+    ),
     _image("copied", "image: copied, without pip"),
     _image("as-tini", "image: as tini, by link"),
     _image("as-dumb-init", "image: as dumb-init, by link"),
