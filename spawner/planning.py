@@ -234,7 +234,7 @@ STATIONS: "dict[str, Callable[[Spec, Caller], Iterator[Step]]]" = {
 
 
 def _hand_over(spec: "Spec", caller: "Caller", terminal: int | None) -> "Iterator[Step]":
-    """Yield the steps that hand terminal and signals over; pyinit is told of them in words."""
+    """Yield the steps that hand over terminal and signals; pyinit gets them as arguments."""
     if spec.init == "":
         return
     if terminal is not None:

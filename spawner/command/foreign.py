@@ -23,7 +23,7 @@ OVERLAY = (
 
 _CAPABILITIES = "use --cap-drop CAP,... and --cap-add CAP,..., which change all sets"
 
-_TERMINAL = "use --new-session for a terminal of its own; PROGRAM has that of pyspawn without"
+_TERMINAL = "use --new-session for a terminal of its own; without it PROGRAM has pyspawn's"
 
 _PYINIT = {
     "group": "1",
@@ -72,7 +72,7 @@ _BOTH = {
     "--no-fork": f"pyspawn forks where it has to: {_NO_NEED}",
     "-d": f"{_NO_NEED}, and put `&` at the end",
     "--detach": f"{_NO_NEED}, and put `&` at the end",
-    "--interactive": f"PROGRAM has the standard input that pyspawn has: {_NO_NEED}",
+    "--interactive": f"PROGRAM inherits pyspawn's standard input: {_NO_NEED}",
     "--tty": _TERMINAL,
     "--rm": f"nothing is left behind: {_NO_NEED}",
     "--wd": "use --workdir DIR",
@@ -102,7 +102,7 @@ RUN: "Mapping[str, str]" = {
     "-f": f"pyspawn forks where it has to: {_NO_NEED}",
     "--fork": f"pyspawn forks where it has to: {_NO_NEED}",
     "--kill-child": f"nothing outlives pyspawn: {_NO_NEED}",
-    "-t": f"{_TERMINAL}; `pyspawn exec PID` joins",
+    "-t": f"{_TERMINAL}; `pyspawn exec PID` joins a container",
     "--target": "`pyspawn exec PID -- PROGRAM` joins a container that runs",
     **{f"--{name}": _variable(name, value) for name, value in _PYINIT.items()},
     "--unshare-all": "use --unshare all",

@@ -204,7 +204,7 @@ NETWORK = (
         "publish",
         metavar="[ADDRESS:]PORT[:PORT][/udp]",
         many=True,
-        help="Publish the last PORT, the container's, at the first PORT of this host. Repeatable.",
+        help="Forward the first PORT, on this host, to the last one, in the container. Repeatable.",
     ),
 )
 """The options for networks."""
@@ -218,7 +218,7 @@ IDS = (
     Option(
         "map-current-user",
         "c",
-        help="Be yourself in a new user namespace.",
+        help="Keep your own user and group ids in a new user namespace.",
     ),
     Option("map-user", metavar="USER", convert=_user, help="Be this user in a new user namespace."),
     Option(
@@ -438,8 +438,8 @@ LIMITS = (
     Option(
         "limits",
         metavar="try|process",
-        help="Hold memory and the number of processes without a control group, by limits on each "
-        "process (process), or do so where there can be no group (try).",
+        help="Limit memory and the number of processes without a control group, by limits on each "
+        "process: always (process), or only where no group can be made (try).",
     ),
     Option(
         "rlimit",
@@ -486,7 +486,7 @@ RIGHTS = (
         metavar="CAP[,CAP]",
         convert=_capabilities,
         many=True,
-        help="Take these capabilities from everything in the container, or all of them, as with "
+        help="Take these capabilities, or all of them, from everything in the container, as with "
         "--cap-drop all --cap-add net_bind_service. Repeatable.",
     ),
     Option(
@@ -608,7 +608,7 @@ TABLE = (
         "boottime",
         metavar="SECONDS",
         convert=_whole_seconds,
-        help="Set the clock that counts from the boot ahead, or back (--time).",
+        help="Set the boot-time clock (CLOCK_BOOTTIME) ahead, or back (--time).",
     ),
     Option("workdir", "w", metavar="DIR", help="Start PROGRAM in this directory."),
     Option(

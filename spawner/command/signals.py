@@ -137,7 +137,7 @@ def _place(found: Process) -> str:
 
 
 def _unseen_parts(found: Process) -> str:
-    """Return what can't be seen of a process, in words; "" where all is."""
+    """Return what can't be seen of a process, in words; "" if nothing is hidden."""
     parts = []
     if any(thread.waits_for is None for thread in found.threads):
         parts.append("what its threads wait for in sigwait(3)")

@@ -144,7 +144,7 @@ class Held:
 
 
 def look(where: str, path: str, flags: int) -> "tuple[Look, ...]":
-    """Return what to report when the process `where` opens a target's file; nothing for others."""
+    """Return what the process `where` reports on opening a target's file, if it's one that does."""
     if where == SCOUT:
         return (_opening(where, path, f"open {path}", flags),)
     parts = path.split("/")[1:]

@@ -170,7 +170,7 @@ class Relay(Part):
 
     @property
     def deadline(self) -> float | None:
-        """The moment at which everything is killed, where that had to wait."""
+        """When everything is killed, if the limit was reached before the program ran."""
         return self._deadline
 
     def expired(self) -> None:

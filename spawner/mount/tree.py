@@ -95,7 +95,7 @@ class Tree(Wish):
         mounts.check_root(self.root, self.entries, read_only=self.read_only)
         if self.changes is not None and not mounts.overlays(self.entries):
             raise SpecError(
-                "there's no overlay of which changes could be told", f"add {mark('--overlay DST')}"
+                "there's no overlay whose changes could be reported", f"add {mark('--overlay DST')}"
             )
         made = [f"the root {self.root}"] if self.root is not None else list(map(str, self.entries))
         if made and self.propagation != PRIVATE:

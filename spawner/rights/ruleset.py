@@ -310,7 +310,7 @@ def _find_init(kernel: "Kernel") -> None:
     if shut:
         words = " ".join(f"{mark('--landlock')} read={place}" for place in shut)
         raise SetupError(
-            f"Landlock doesn't leave {shut[0]}, which pyinit needs, to be read",
+            f"Landlock keeps pyinit from reading {shut[0]}, which it needs",
             stage=INIT,
             path=shut[0],
             hint=f"add {words}, or do without an init",

@@ -210,8 +210,8 @@ TEXTS = {
         "setns(2), uts_namespaces(7)",
     ),
     "join-time": Text(
-        "The clocks that count from the start of the host show what they show the target. How "
-        "far they are off was set before the first process was in there, and stays.",
+        "The clocks that count from the start of the host show what they show the target. Their "
+        "offsets were set before the first process was in there, and can't change any more.",
         "By the init itself, which has a single thread, as the kernel requires: a process that "
         "joins one is in it at once, unlike one that makes it.",
         "setns(2), time_namespaces(7)",
@@ -286,8 +286,8 @@ TEXTS = {
         "PR_SET_CHILD_SUBREAPER(2const)",
     ),
     "open-target": Text(
-        "The launcher gets hold of it by a descriptor, and looks by its pidfd whether the process "
-        "still lives: so it's no other's, whose pid would be the same.",
+        "The launcher gets hold of it by a descriptor, and checks by a pidfd that the process "
+        "still lives: so it isn't that of another process, to which the same pid was given since.",
         "Outside, before anything is entered: what a path means inside is up to those inside.",
         "open(2), proc_pid_ns(5), pidfd_open(2)",
     ),
@@ -414,8 +414,8 @@ TEXTS = {
         "slirp4netns(1), passt(1), network_namespaces(7)",
     ),
     "make-veth": Text(
-        "Two interfaces come to be, of which each gets what is sent to the other. One is a port of "
-        "the bridge, the other is inside, with its address and its route.",
+        "A pair of interfaces is made: what is sent into one comes out of the other. One is a port "
+        "of the bridge, the other is inside, with its address and its route.",
         "The network namespace exists, so there's an inside for the one end, and nothing runs in "
         "it yet: the program is to find its network ready.",
         "veth(4), rtnetlink(7), network_namespaces(7)",
@@ -696,7 +696,7 @@ TEXTS = {
     ),
     "set-group": Text(
         "The real, the effective and the saved group id change: for good.",
-        "After the supplementary groups and before the user, while there's the right to.",
+        "After the supplementary groups and before the user, while the process still may.",
         "setresgid(2), credentials(7)",
     ),
     "set-user": Text(
@@ -747,17 +747,18 @@ TEXTS = {
         "capset(2), PR_CAP_AMBIENT(2const), capabilities(7)",
     ),
     "no-new-privs": Text(
-        "From now on no exec gives more than there is: the set-user-ID and set-group-ID bits and "
+        "From now on no exec grants new privileges: the set-user-ID and set-group-ID bits and "
         "the capabilities of files don't count. What the process starts inherits that, and nothing "
         "takes it back. Afterwards it is read back.",
-        "Before the exec of the program, the first that it is to hold for. It takes no right.",
+        "Before the exec of the program, the first that it is to hold for. It requires no "
+        "privilege.",
         "PR_SET_NO_NEW_PRIVS(2const)",
     ),
     "close-descriptors": Text(
         "Each descriptor that is open here, but for the standard streams and those that were "
         "named, is closed by the exec.",
         "While the caller's /proc, which lists them, can be seen; what is opened from now on "
-        "closes on exec unasked. A directory of the host's that stays open leads to all others, "
+        "is close-on-exec anyway. A directory of the host's that stays open leads to all others, "
         "whatever the root is.",
         "proc_pid_fd(5), ioctl(2), execve(2)",
     ),
@@ -852,8 +853,8 @@ TEXTS = {
         "than the profile with ENOSYS, and one of another architecture is fatal; what is for a "
         "capability is allowed where --cap-add names that. Nothing takes it away again. Afterwards "
         "one read(2) looks whether it is in force.",
-        "Right before the exec: the steps above make calls that it refuses. It takes no_new_privs, "
-        "or CAP_SYS_ADMIN in this user namespace.",
+        "Right before the exec: the steps above make calls that it refuses. It requires "
+        "no_new_privs, or CAP_SYS_ADMIN in this user namespace.",
         "seccomp(2), PR_SET_SECCOMP(2const)",
     ),
     "execute": Text(

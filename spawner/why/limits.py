@@ -133,7 +133,7 @@ def own_processes(case: Case) -> str | None:
     for wanted in _rlimits(case):
         if wanted.resource == "nproc" and case.syscall in MAKERS:
             return (
-                f"the limit {wanted} is reached, which counts every process of the user in this "
+                f"the limit {wanted} is reached; it counts every process of the user in this "
                 "user namespace, including the init: allow more"
             )
     return None

@@ -353,7 +353,7 @@ def test_a_program_that_is_not_left_to_be_executed() -> None:
 def test_the_hint_for_pyinit_serves() -> None:
     words = [*ALONE, "--init", "--landlock=read=/etc"]
     message, hint = refused(spawn(*words, "--", "/bin/true"))
-    assert message == f"Landlock doesn't leave {PLACE}, which pyinit needs, to be read"
+    assert message == f"Landlock keeps pyinit from reading {PLACE}, which it needs"
     more = [word for word in hint.rstrip(",").replace(",", "").split() if word.startswith("read=")]
     assert more[0] == f"read={PLACE}"
     options = [f"--landlock={word}" for word in more]

@@ -108,7 +108,7 @@ def test_one_process_is_too_few_for_an_init_and_a_program() -> None:
     assert (ended.status, ended.out) == (125, b"")
     message, hint = said(ended)
     assert message.startswith("pyspawn: fork the program's process: ")
-    assert hint.startswith("hint: the limit nproc=1 is reached, which counts every process")
+    assert hint.startswith("hint: the limit nproc=1 is reached; it counts every process")
 
 
 @pytest.mark.parametrize("limit", ["nofile=0", "as=0", "data=0", "fsize=0", "nproc=0", "stack=0"])

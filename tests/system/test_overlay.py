@@ -501,5 +501,5 @@ def test_a_reader_that_does_not_read_holds_nothing_up(place: Path) -> None:
 
 def test_changes_without_an_overlay_are_refused() -> None:
     message, hint = refused(spawn("--changes=1", "--", "/bin/true"))
-    assert message == "there's no overlay of which changes could be told"
+    assert message == "there's no overlay whose changes could be reported"
     assert hint == "add --overlay DST"

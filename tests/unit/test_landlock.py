@@ -351,7 +351,7 @@ def test_pyinit_has_to_be_left_to_read(calls: Calls) -> None:
 
     take(Landlock(read="/usr"), Open(DENIED), init="")
     with pytest.raises(
-        SetupError, match=f"Landlock doesn't leave {lean.HERE}, which pyinit"
+        SetupError, match=f"Landlock keeps pyinit from reading {lean.HERE}, which"
     ) as failed:
         take(Landlock(read="/usr"), Open(DENIED | {lean.HERE: errno.EACCES}), init="")
     hint = unmarked(str(failed.value.hint))
