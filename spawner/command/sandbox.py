@@ -255,10 +255,11 @@ def _needed(values: "Mapping[str, Any]", program: list[str]) -> list[str]:
     found = [f"{lean.HERE}/pyinit"] if init is True else []
     for path in asked:
         found += interpreters.needs(path, search_path) if path is not None else []
+    there = {*_TOPS, *(f"/etc/{name}" for name in ETC), *found}
     return [
         path
         for path in sorted(set(found), key=len)
-        if not interpreters.covered(path, {*_TOPS, *found} - {path})
+        if not interpreters.covered(path, there - {path})
     ]
 
 

@@ -329,7 +329,13 @@ def test_useful_programs_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["git", "--version"], ["pip", "--version"], ["bash", "-c", "cat <<<x | wc -l"]]
+    "words",
+    [
+        ["git", "--version"],
+        ["pip", "--version"],
+        ["bash", "-c", "cat <<<x | wc -l"],
+        ["awk", "BEGIN { print 1 }"],
+    ],
 )
 def test_programs_of_the_path_run(words: list[str]) -> None:
     require(words[0])
