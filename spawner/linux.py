@@ -170,7 +170,6 @@ _ARGUMENTS = {
     "capget": (String, String),  # capget(2); sys/capability.h is another library's
     "capset": (String, String),  # capset(2)
     "clearenv": (),  # clearenv(3), stdlib.h
-    "dup2": (Int, Int),  # dup2(2), unistd.h
     "fsconfig": (ULong, ULong, ULong, String, String, ULong),  # fsconfig(2)
     "fsmount": (ULong, ULong, ULong, ULong),  # fsmount(2)
     "fsopen": (ULong, String, ULong),  # fsopen(2)
@@ -189,7 +188,6 @@ _ARGUMENTS = {
     "prctl": (Int, ULong, ULong, ULong, ULong),  # prctl(2), sys/prctl.h
     "sethostname": (String, ULong),  # sethostname(2), unistd.h
     "setns": (Int, Int),  # setns(2), sched.h
-    "setsid": (),  # setsid(2), unistd.h
     "signalfd": (Int, String, Int),  # signalfd(2), sys/signalfd.h
     "socket": (Int, Int, Int),  # socket(2), sys/socket.h
     "syscall": (ULong, ULong, ULong, ULong, ULong),  # syscall(2), unistd.h
@@ -285,8 +283,8 @@ def encode(text: str) -> bytes:
     return text.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
-def _named(syscall: str, do: "Callable[P, T]", *arguments: "P.args", **words: "P.kwargs") -> "T":
-    """Call a function of `posix`; raises SyscallError, which names the system call."""
+def named(syscall: str, do: "Callable[P, T]", *arguments: "P.args", **words: "P.kwargs") -> "T":
+    """Call a function of Python's own; raises SyscallError, which names the system call."""
     try:
         return do(*arguments, **words)
     except OSError as error:
@@ -308,20 +306,20 @@ class Kernel:
 
         `child` says what it will be, to whoever tells of it (`telling`). See fork(2).
         """
-        return _named("fork", posix.fork)
+        return named("fork", posix.fork)
 
     def fork_aside(self, purpose: str = "") -> int:
         """Fork a child that isn't part of the container; `purpose` says what for."""
         del purpose
-        return _named("fork", posix.fork)
+        return named("fork", posix.fork)
 
     def pidfd_open(self, pid: int) -> int:
         """Return a descriptor of the process `pid`, closed on exec, pidfd_open(2)."""
-        return _named("pidfd_open", posix.pidfd_open, pid)
+        return named("pidfd_open", posix.pidfd_open, pid)
 
     def pidfd_send_signal(self, pidfd: int, number: int) -> None:
         """Send a signal to the process of `pidfd`, pidfd_send_signal(2)."""
-        _named("pidfd_send_signal", _signal.pidfd_send_signal, pidfd, number)
+        named("pidfd_send_signal", _signal.pidfd_send_signal, pidfd, number)
 
     def pass_on_signal(self, pidfd: int, number: int) -> None:
         """Send on a signal that came from the terminal, marked by SI_PASSED_ON.
@@ -355,23 +353,23 @@ class Kernel:
 
     def make_process_group(self) -> None:
         """Put this process into a process group of its own, setpgid(2)."""
-        _named("setpgid", posix.setpgid, 0, 0)
+        named("setpgid", posix.setpgid, 0, 0)
 
     def move_to_process_group(self, pid: int, group: int) -> None:
         """Put a child that hasn't executed anything into a process group, setpgid(2)."""
-        _named("setpgid", posix.setpgid, pid, group)
+        named("setpgid", posix.setpgid, pid, group)
 
     def setgroups(self, groups: "Iterable[int]") -> None:
         """Replace the supplementary groups, setgroups(2)."""
-        _named("setgroups", posix.setgroups, list(groups))
+        named("setgroups", posix.setgroups, list(groups))
 
     def setgid(self, group: int) -> None:
         """Change the real, effective and saved group id, setresgid(2)."""
-        _named("setresgid", posix.setresgid, group, group, group)
+        named("setresgid", posix.setresgid, group, group, group)
 
     def setuid(self, user: int) -> None:
         """Change the real, effective and saved user id, setresuid(2)."""
-        _named("setresuid", posix.setresuid, user, user, user)
+        named("setresuid", posix.setresuid, user, user, user)
 
     def run_helper(self, arguments: "Sequence[str]", wait: "Wait") -> "Answer":
         """Run a program to its end, as `running.run` does; also raises what `wait` raises."""
@@ -405,7 +403,7 @@ class Kernel:
 
     def pipe(self) -> tuple[int, int]:
         """Return the reading and the writing end of a pipe, closed on exec, pipe(2)."""
-        return _named("pipe2", posix.pipe)
+        return named("pipe2", posix.pipe)
 
     def open(self, path: str, flags: int) -> int:
         """Open `path`, closed on exec, open(2)."""
@@ -455,7 +453,7 @@ class Kernel:
 
     def fchdir(self, directory: int) -> None:
         """Change the working directory to an open directory, fchdir(2)."""
-        _named("fchdir", posix.fchdir, directory)
+        named("fchdir", posix.fchdir, directory)
 
     def signalfd(self, signals: "Iterable[int]") -> int:
         """Return a descriptor from which pending signals among `signals` can be read.
@@ -466,15 +464,15 @@ class Kernel:
 
     def keep_over_exec(self, descriptor: int) -> None:
         """Leave a descriptor open on exec, FD_CLOEXEC of fcntl(2)."""
-        _named("fcntl", posix.set_inheritable, descriptor, True)
+        named("fcntl", posix.set_inheritable, descriptor, True)
 
     def openpty(self) -> tuple[int, int]:
         """Return the master and the slave side of a pseudo-terminal, closed on exec, openpty(3)."""
-        return _named("openpty", posix.openpty)
+        return named("openpty", posix.openpty)
 
     def replace_stream(self, stream: int, descriptor: int) -> None:
         """Put a copy of `descriptor` in the place of a standard stream, dup2(2)."""
-        _named("dup2", posix.dup2, descriptor, stream)
+        named("dup2", posix.dup2, descriptor, stream)
 
     # Namespaces and what is in them
 
@@ -536,17 +534,17 @@ class Kernel:
 
     def identity(self, descriptor: int) -> tuple[int, int]:
         """Return what tells the file of a descriptor from all others, fstat(2), inode(7)."""
-        found = _named("fstat", posix.fstat, descriptor)
+        found = named("fstat", posix.fstat, descriptor)
         return found.st_dev, found.st_ino
 
     def device(self, descriptor: int) -> int | None:
         """Return the number of a character device, None for any other file, fstat(2)."""
-        found = _named("fstat", posix.fstat, descriptor)
+        found = named("fstat", posix.fstat, descriptor)
         return found.st_rdev if found.st_mode & 0o170000 == 0o020000 else None
 
     def is_directory(self, descriptor: int) -> bool:
         """Tell whether a descriptor is that of a directory, fstat(2)."""
-        return _named("fstat", posix.fstat, descriptor).st_mode & 0o170000 == 0o040000
+        return named("fstat", posix.fstat, descriptor).st_mode & 0o170000 == 0o040000
 
     def walk(self, path: str, absent: "Absent") -> tuple[int, str]:
         """Return a descriptor of what a path leads to in our root, and its path without links.
@@ -568,14 +566,14 @@ class Kernel:
         Everybody may pass it, whatever the umask. See mkdir(2) and mknod(2).
         """
         if file:
-            _named("mknodat", posix.mknod, name, 0o100444, dir_fd=directory)
+            named("mknodat", posix.mknod, name, 0o100444, dir_fd=directory)
         else:
-            _named("mkdirat", posix.mkdir, name, 0o755, dir_fd=directory)
-            _named("fchmodat", posix.chmod, name, 0o755, dir_fd=directory)
+            named("mkdirat", posix.mkdir, name, 0o755, dir_fd=directory)
+            named("fchmodat", posix.chmod, name, 0o755, dir_fd=directory)
 
     def symlink(self, text: str, directory: int, name: str) -> None:
         """Make a symbolic link in an open directory, symlink(2)."""
-        _named("symlinkat", posix.symlink, text, name, dir_fd=directory)
+        named("symlinkat", posix.symlink, text, name, dir_fd=directory)
 
     def clone_tree(self, descriptor: int) -> int:
         """Return a descriptor of a copy of the mounts at and below a file; mounted nowhere yet.
@@ -627,7 +625,7 @@ class Kernel:
 
     def capacity(self, descriptor: int) -> tuple[int, int]:
         """Return the bytes and the files that a file system can hold, fstatvfs(3)."""
-        found = _named("fstatfs", posix.fstatvfs, descriptor)
+        found = named("fstatfs", posix.fstatvfs, descriptor)
         return found.f_blocks * found.f_frsize, found.f_files
 
     def mounts(self, directory: int | None = None) -> "list[Mount]":
@@ -642,7 +640,7 @@ class Kernel:
 
     def directory(self) -> str:
         """Return the path of the working directory, getcwd(2)."""
-        return _named("getcwd", posix.getcwd)
+        return named("getcwd", posix.getcwd)
 
     def unmount(self, target: str) -> None:
         """Unmount the topmost mount at `target` lazily: files in use stay until they are closed.
@@ -748,14 +746,14 @@ class Kernel:
 
         See setpriority(2).
         """
-        _named("setpriority", posix.setpriority, posix.PRIO_PROCESS, 0, nice)
+        named("setpriority", posix.setpriority, posix.PRIO_PROCESS, 0, nice)
 
     def getpriority(self) -> int:
         """Return the nice value of this process.
 
         See getpriority(2).
         """
-        return _named("getpriority", posix.getpriority, posix.PRIO_PROCESS, 0)
+        return named("getpriority", posix.getpriority, posix.PRIO_PROCESS, 0)
 
     def prctl(self, operation: int, first: int = 0, second: int = 0) -> int:
         """Return what an operation on this process answers, prctl(2)."""
@@ -825,7 +823,7 @@ class Kernel:
 
     def chroot(self) -> None:
         """Make the working directory the root directory, chroot(2)."""
-        _named("chroot", posix.chroot, ".")
+        named("chroot", posix.chroot, ".")
 
     def clear_environment(self) -> None:
         """Empty the C library's environment, clearenv(3)."""
@@ -833,14 +831,14 @@ class Kernel:
 
     def set_variable(self, name: str, value: str) -> None:
         """Set a variable of the C library's environment, setenv(3)."""
-        _named("setenv", posix.putenv, encode(name), encode(value))
+        named("setenv", posix.putenv, encode(name), encode(value))
 
     def take_foreground(self, terminal: int) -> None:
         """Make this process group the foreground of `terminal`; SIGTTOU has to be blocked.
 
         See tcsetpgrp(3).
         """
-        _named("tcsetpgrp", posix.tcsetpgrp, terminal, posix.getpgrp())
+        named("tcsetpgrp", posix.tcsetpgrp, terminal, posix.getpgrp())
 
     def exec(self, arguments: "Sequence[bytes]", search_path: bytes | None) -> "ExecError":
         """Execute the program `arguments[0]`, looked up in `search_path` as by execvp(3).
@@ -863,10 +861,8 @@ class Kernel:
         for number in valid - {_signal.SIGKILL, _signal.SIGSTOP}:
             wanted = _signal.SIG_IGN if number in ignored else _signal.SIG_DFL
             if _signal.getsignal(number) != wanted:
-                _named("sigaction", _signal.signal, number, wanted)
-        _named(
-            "sigprocmask", _signal.pthread_sigmask, _signal.SIG_SETMASK, valid.intersection(mask)
-        )
+                named("sigaction", _signal.signal, number, wanted)
+        named("sigprocmask", _signal.pthread_sigmask, _signal.SIG_SETMASK, valid.intersection(mask))
 
 
 def _capability_header() -> bytes:

@@ -220,9 +220,18 @@ def attempt(where: str, what: str, call: "Callable[[], T]") -> "T":
         raise failed(where, what, error) from None
 
 
-def failed(where: str, what: str, error: SyscallError) -> SetupError:
-    """Return the SetupError for a failed call of the process `where`."""
-    return SetupError(what, stage=where, syscall=error.syscall, errno=error.errno, path=error.path)
+def failed(
+    where: str, what: str, error: SyscallError, hint: str | None = None, path: str | None = None
+) -> SetupError:
+    """Return the SetupError for a failed call of the process `where`; `path` beats the call's."""
+    return SetupError(
+        what,
+        stage=where,
+        syscall=error.syscall,
+        errno=error.errno,
+        path=error.path if path is None else path,
+        hint=hint,
+    )
 
 
 def take(

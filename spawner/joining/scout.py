@@ -19,7 +19,7 @@ import _socket
 import posix
 import sys
 
-from spawner import channel
+from spawner import channel, linux
 from spawner.errors import LAUNCHER, SCOUT, SetupError, SyscallError
 from spawner.host import ends
 from spawner.making import Ear
@@ -125,10 +125,7 @@ class Scout:
 
 
 def _pair() -> tuple[_socket.socket, _socket.socket]:
-    try:
-        return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    except OSError as error:
-        raise SyscallError("socketpair", error.errno or 0) from None
+    return linux.named("socketpair", _socket.socketpair, _socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
 def _be(

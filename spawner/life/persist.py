@@ -18,7 +18,7 @@ from spawner.errors import LAUNCHER, SetupError, SpecError, SyscallError, mark
 from spawner.host import proc, programs
 from spawner.host.paths import identity
 from spawner.spec import KINDS, Wish, check_text
-from spawner.steps import KEPT, Part, Step, attempt
+from spawner.steps import KEPT, Part, Step, attempt, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,14 +139,8 @@ class Kept(Part):
         self._bind(kernel, process, _place(self._top))
 
     def _refused(self, error: SyscallError, hint: str) -> SetupError:
-        return SetupError(
-            f"keep the namespaces in {self._path}",
-            stage=LAUNCHER,
-            syscall=error.syscall,
-            errno=error.errno,
-            path=self._path,
-            hint=hint,
-        )
+        what = f"keep the namespaces in {self._path}"
+        return failed(LAUNCHER, what, error, hint, self._path)
 
     def _bind(self, kernel: Kernel, process: str, top: str) -> None:
         kernel.mount(None, top, None, linux.MS_PRIVATE, None)

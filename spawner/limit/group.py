@@ -9,6 +9,7 @@
    with all that were made in them. What is still in there is killed first.
 """
 
+import _signal
 import errno
 import posix
 import time
@@ -17,6 +18,7 @@ from spawner.errors import LAUNCHER, SetupError, SyscallError
 from spawner.host import ends, proc
 from spawner.limit import settings, usage, zombies
 from spawner.machine import LIMIT
+from spawner.steps import attempt, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,20 +82,24 @@ class Group:
     def make(self, place: "Place") -> None:
         """Make the directory in one place; raises SetupError."""
         path = f"{place.parent}/{self._own}"
-        what = f"make the control group {path}"
         try:
             sweep(place.parent)
             for each in place.enables:
-                what = f"have the control group {place.parent} pass on the controller {each}"
-                control = f"{place.parent}/cgroup.subtree_control"
-                self._kernel.write_file(control, b"+" + each.encode())
-            what = f"make the control group {path}"
+                self._pass_on(place.parent, each)
             self._kernel.mkdir(path)
         except SyscallError as error:
             if not place.needed:
                 return
-            raise _failed(what, error) from None
+            raise failed(LAUNCHER, f"make the control group {path}", error) from None
         self.directories.append((place, path))
+
+    def _pass_on(self, parent: str, controller: str) -> None:
+        """Have a group pass a controller on to those below; raises SetupError."""
+        what = f"have the control group {parent} pass on the controller {controller}"
+        control = f"{parent}/cgroup.subtree_control"
+        attempt(
+            LAUNCHER, what, lambda: self._kernel.write_file(control, b"+" + controller.encode())
+        )
 
     def limit(self, wanted: "Iterable[tuple[Place, Setting]]") -> None:
         """Write the limits, and read each back; raises SetupError."""
@@ -114,7 +120,7 @@ class Group:
         except SyscallError as error:
             if error.errno == errno.ENOENT and setting.file in settings.SWAP and not _has_swap():
                 return
-            raise _failed(what, error) from None
+            raise failed(LAUNCHER, what, error) from None
         if not settings.is_same(setting.file, value, found):
             raise SetupError(
                 f"{what}: the kernel set {found.strip()!r} instead", stage=LAUNCHER, path=path
@@ -123,12 +129,11 @@ class Group:
     def open(self) -> None:
         """Open the files by which the init enters; raises SetupError."""
         for _, path in self.directories:
-            entrance = f"{path}/cgroup.procs"
-            try:
-                held = self._kernel.open(entrance, posix.O_WRONLY)
-            except SyscallError as error:
-                raise _failed(f"open {entrance}", error) from None
-            self.entrances.append((held, entrance))
+            self.entrances.append(self._entrance(f"{path}/cgroup.procs"))
+
+    def _entrance(self, path: str) -> tuple[int, str]:
+        held = attempt(LAUNCHER, f"open {path}", lambda: self._kernel.open(path, posix.O_WRONLY))
+        return held, path
 
     def close(self) -> None:
         """Close the files by which the init enters."""
@@ -172,12 +177,6 @@ class Group:
         return left
 
 
-def _failed(what: str, error: SyscallError) -> SetupError:
-    return SetupError(
-        what, stage=LAUNCHER, syscall=error.syscall, errno=error.errno, path=error.path
-    )
-
-
 def _has_swap() -> bool:
     return len(proc.contents("/proc/swaps").splitlines()) > 1
 
@@ -206,27 +205,29 @@ def remove(path: str) -> "list[int]":
     Returns the processes that outlive their SIGKILL, which keep the group. Raises SetupError.
     """
     until = time.monotonic() + LIMIT
-    while True:
-        try:
-            _remove_tree(path)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > until:
-                members = list(_members(path))
-                if error.errno == errno.EBUSY and members:
-                    return members
-                raise _failed(
-                    f"remove the control group {path}",
-                    SyscallError("rmdir", error.errno or 0, path),
-                ) from None
-        else:
-            return []
+    while (refused := _refusal(path)) is not None:
+        busy = refused.errno == errno.EBUSY
+        if not busy or time.monotonic() > until:
+            if busy and (members := list(_members(path))):
+                return members
+            raise failed(LAUNCHER, f"remove the control group {path}", refused)
         members = [pid for pid in _members(path) if _kill(pid, path)]
         if members:
             ends.wait(members, until - time.monotonic())
         else:
             time.sleep(_AGAIN)
+    return []
+
+
+def _refusal(path: str) -> SyscallError | None:
+    """Remove a group with all below it; return why that failed, None if it's gone."""
+    try:
+        _remove_tree(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return SyscallError("rmdir", error.errno or 0, path)
+    return None
 
 
 def _remove_tree(path: str) -> None:
@@ -256,18 +257,16 @@ def _members(path: str) -> "Iterator[int]":
 
 def _kill(pid: int, path: str) -> bool:
     """Kill a process if it's in a group; tell whether it is."""
-    import _signal
-
     try:
         pidfd = posix.pidfd_open(pid)
-    except OSError:
+    except OSError:  # it has ended
         return False
     try:
         # By now the pid may be another's, but the descriptor's process has it as long as it lives.
         if pid not in _members(path):
             return False
         _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
-    except OSError:
+    except OSError:  # it has ended, and its group may be gone
         return False
     finally:
         posix.close(pidfd)

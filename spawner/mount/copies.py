@@ -12,6 +12,7 @@ import posix
 from spawner.errors import INIT, SetupError, SyscallError
 from spawner.mount.flags import remount
 from spawner.spec import Frozen
+from spawner.steps import failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,12 +74,8 @@ def clone_mounts(kernel: "Kernel", what: str, path: str, place: int) -> int:
     except SyscallError as error:
         if error.errno != errno.EINVAL:
             raise
-        raise SetupError(
-            what,
-            stage=INIT,
-            syscall=error.syscall,
-            errno=error.errno,
-            path=path,
-            hint=f"{path} is in another mount namespace, as behind a link of /proc, or on a "
-            "mount that is unbindable: name a file that is mounted here",
-        ) from None
+        hint = (
+            f"{path} is in another mount namespace, as behind a link of /proc, or on a mount that "
+            "is unbindable: name a file that is mounted here"
+        )
+        raise failed(INIT, what, error, hint, path) from None

@@ -5,13 +5,16 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
+from spawner.linux import named
 from spawner.mount.copies import clone_mounts, flagged
 from spawner.mount.ground import Ground
 from spawner.mount.points import Dir, File, Mqueue, Proc, Symlink, Text
-from spawner.steps import Step
+from spawner.steps import Step, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from spawner.linux import Kernel
 
 _KERNELS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
@@ -74,13 +77,10 @@ def make_link(ground: Ground, entry: Symlink) -> Step:
     """Make a symbolic link."""
 
     def act(kernel: "Kernel", _: str) -> None:
-        place, name = ground.make_in(kernel, entry)
-        try:
+        def link(place: int, name: str) -> None:
             kernel.symlink(entry.text, place, name)
-        except SyscallError as error:
-            raise _refused(entry, error) from None
-        finally:
-            posix.close(place)
+
+        _make(ground, kernel, entry, link)
 
     return Step(
         INIT,
@@ -120,13 +120,10 @@ def make_text(ground: Ground, entry: Text) -> Step:
     """Make a file of a text."""
 
     def act(kernel: "Kernel", _: str) -> None:
-        place, name = ground.make_in(kernel, entry)
-        try:
-            _write_text(entry, place, name)
-        except SyscallError as error:
-            raise _refused(entry, error) from None
-        finally:
-            posix.close(place)
+        def write(place: int, name: str) -> None:
+            _write(place, name, [linux.encode(entry.text)])
+
+        _make(ground, kernel, entry, write)
 
     return Step(
         INIT,
@@ -138,63 +135,65 @@ def make_text(ground: Ground, entry: Text) -> Step:
     )
 
 
-def _write_text(entry: Text, directory: int, name: str) -> None:
-    """Write a text, which is short, to a new file; raises SyscallError."""
-    syscall = "openat"
-    try:
-        file = posix.open(name, _NEW, 0o644, dir_fd=directory)
-        try:
-            syscall = "fchmod"
-            posix.fchmod(file, 0o644)  # whatever the umask
-            syscall = "write"
-            data = linux.encode(entry.text)
-            while data:
-                data = data[posix.write(file, data) :]
-        finally:
-            posix.close(file)
-    except OSError as error:
-        raise SyscallError(syscall, error.errno or 0, entry.target) from None
-
-
 def _write_file(ground: Ground, kernel: "Kernel", entry: File) -> None:
-    """Make a file in one of the container's own file systems; raises as `make_in`."""
+    """Make a file in one of the container's own file systems; raises as `_make`."""
+    _make(ground, kernel, entry, lambda place, name: _copy_data(entry, place, name))
+
+
+def _make(
+    ground: Ground,
+    kernel: "Kernel",
+    entry: "File | Symlink | Text",
+    do: "Callable[[int, str], None]",
+) -> None:
+    """Have `do` make an entry, in an open directory and by its name there.
+
+    Raises SetupError and SyscallError, as `make_in` does.
+    """
     place, name = ground.make_in(kernel, entry)
     try:
-        _copy_data(entry, place, name)
+        do(place, name)
+    except SyscallError as error:
+        raise _refused(entry, error) from None
     finally:
         posix.close(place)
 
 
 def _bind_data(ground: Ground, kernel: "Kernel", entry: File) -> None:
-    """Mount a file with a descriptor's data, read-only; raises SetupError and SyscallError.
-
-    The file system that the file is in has to be mounted somewhere for the file to be bound,
-    open_tree(2): on top of the root, where no path leads, and just for that.
-    """
+    """Mount a file with a descriptor's data, read-only; raises SetupError and SyscallError."""
     new = kernel.make_file_system("tmpfs", _DATA, _DATA_FLAGS)
     try:
         _copy_data(entry, new, "data")
-        here = kernel.open(".", posix.O_PATH | posix.O_DIRECTORY)
-        try:
-            root = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
-            try:
-                kernel.attach(new, root)
-            finally:
-                posix.close(root)
-            kernel.fchdir(new)
-            try:
-                copy = _clone_file(kernel, entry)
-            finally:
-                kernel.unmount(".")
-                kernel.fchdir(here)
-        finally:
-            posix.close(here)
+        copy = _clone_data(kernel, entry, new)
     finally:
         posix.close(new)
     try:
         ground.mount_copy(kernel, entry, flagged(kernel, copy, _READ_ONLY))
     finally:
         posix.close(copy)
+
+
+def _clone_data(kernel: "Kernel", entry: File, new: int) -> int:
+    """Return a mount of the file in a new file system; raises SetupError and SyscallError.
+
+    That has to be mounted somewhere for the file to be bound, open_tree(2): on top of the root,
+    where no path leads, and just for that.
+    """
+    here = kernel.open(".", posix.O_PATH | posix.O_DIRECTORY)
+    try:
+        root = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+        try:
+            kernel.attach(new, root)
+        finally:
+            posix.close(root)
+        kernel.fchdir(new)
+        try:
+            return _clone_file(kernel, entry)
+        finally:
+            kernel.unmount(".")
+            kernel.fchdir(here)
+    finally:
+        posix.close(here)
 
 
 def _clone_file(kernel: "Kernel", entry: File) -> int:
@@ -211,30 +210,35 @@ def _copy_data(entry: File, directory: int, name: str) -> None:
 
     The program doesn't get the descriptor, unless it's a standard stream.
     """
-    syscall = "openat"
     try:
-        file = posix.open(name, _NEW, 0o644, dir_fd=directory)
-        try:
-            syscall = "fchmod"
-            posix.fchmod(file, 0o644)  # whatever the umask
-            left = MOST
-            syscall = "read"
-            while data := posix.read(entry.source, _CHUNK):
-                left -= len(data)
-                if left < 0:
-                    raise _too_large(entry)
-                syscall = "write"
-                while data:
-                    data = data[posix.write(file, data) :]
-                syscall = "read"
-        finally:
-            posix.close(file)
+        _write(directory, name, _read(entry))
         if entry.source > 2:
-            posix.set_inheritable(entry.source, False)
-    except SetupError:
-        raise
-    except OSError as error:
-        raise _refused(entry, SyscallError(syscall, error.errno or 0)) from None
+            named("fcntl", posix.set_inheritable, entry.source, False)
+    except SyscallError as error:
+        raise _refused(entry, error) from None
+
+
+def _read(entry: File) -> "Iterator[bytes]":
+    """Yield what can be read from a descriptor; raises SetupError and SyscallError."""
+    left = MOST
+    while block := named("read", posix.read, entry.source, _CHUNK):
+        left -= len(block)
+        if left < 0:
+            raise _too_large(entry)
+        yield block
+
+
+def _write(directory: int, name: str, blocks: "Iterable[bytes]") -> None:
+    """Write blocks of bytes to a new file; raises SyscallError."""
+    file = named("openat", posix.open, name, _NEW, 0o644, dir_fd=directory)
+    try:
+        named("fchmod", posix.fchmod, file, 0o644)  # whatever the umask
+        for block in blocks:
+            left = block
+            while left:
+                left = left[named("write", posix.write, file, left) :]
+    finally:
+        posix.close(file)
 
 
 def _refused(entry: "File | Symlink | Text", error: SyscallError) -> SetupError:
@@ -248,14 +252,7 @@ def _refused(entry: "File | Symlink | Text", error: SyscallError) -> SetupError:
         hint = "open the descriptor to be read, as in `FD<FILE`"
     elif error.errno == errno.ENOSPC:
         hint = f"give the tmpfs more room: {mark('--tmpfs DST:size=SIZE')}"
-    return SetupError(
-        entry.task,
-        stage=INIT,
-        syscall=error.syscall,
-        errno=error.errno,
-        path=entry.target,
-        hint=hint,
-    )
+    return failed(INIT, entry.task, error, hint, entry.target)
 
 
 def _too_large(entry: File) -> SetupError:

@@ -18,13 +18,14 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
+from spawner.linux import named
 from spawner.mount.copies import clone_mounts, copy_mounts
 from spawner.mount.entry import hides
 from spawner.mount.flags import below, check_flags, gone, names, number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs
 from spawner.mount.mounts import Overlay
-from spawner.steps import Step
+from spawner.steps import Step, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -232,14 +233,8 @@ class Layers:
         try:
             return kernel.make_file_system("overlay", words, flags)
         except SyscallError as error:
-            raise SetupError(
-                self._what,
-                stage=INIT,
-                syscall=error.syscall,
-                errno=error.errno,
-                path=self._path,
-                hint=_hint(error, self._path or "/", self._upper, trusted=trusted),
-            ) from None
+            hint = _hint(error, self._path or "/", self._upper, trusted=trusted)
+            raise failed(INIT, self._what, error, hint, self._path) from None
 
 
 def prepare(ground: Ground, upper: "Upper") -> Step:
@@ -352,25 +347,22 @@ def _make_alike(upper: int, lower: int) -> None:
     """
     found = posix.fstat(lower)
     try:
-        posix.chown(upper, found.st_uid, found.st_gid)
-    except OSError as error:
+        named("fchown", posix.chown, upper, found.st_uid, found.st_gid)
+    except SyscallError as error:
         if error.errno != errno.EINVAL:
-            raise SyscallError("fchown", error.errno or 0) from None
-    try:
-        posix.chmod(upper, found.st_mode & 0o7777)
-    except OSError as error:
-        raise SyscallError("fchmod", error.errno or 0) from None
+            raise
+    named("fchmod", posix.chmod, upper, found.st_mode & 0o7777)
 
 
 def _can_write(upper: int, name: str) -> bool:
     """Tell whether this process may write an extended attribute, as an overlay does, xattr(7)."""
     try:
-        posix.setxattr(upper, name, b"")
-        posix.removexattr(upper, name)
-    except OSError as error:
+        named("fsetxattr", posix.setxattr, upper, name, b"")
+        named("fremovexattr", posix.removexattr, upper, name)
+    except SyscallError as error:
         if error.errno in (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP):
             return False
-        raise SyscallError("fsetxattr", error.errno or 0) from None
+        raise
     return True
 
 

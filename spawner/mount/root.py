@@ -18,7 +18,7 @@ from spawner.mount.flags import check_flags, names, number
 from spawner.mount.ground import Ground, absolute
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.spec import Frozen
-from spawner.steps import Step
+from spawner.steps import Step, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,11 +187,7 @@ class Change:
         """Make the new root, but no mount below, read-only; raises SetupError and SyscallError."""
         flags = TMPFS_FLAGS | linux.MS_RDONLY
         kernel.mount(None, "/", None, linux.MS_REMOUNT | linux.MS_BIND | flags, None)
-        root = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
-        try:
-            ours = number(kernel, root)
-        finally:
-            posix.close(root)
+        ours = _number_of_root(kernel)
         found = [mount for mount in kernel.mounts(self._ground.proc) if mount.number == ours]
         if not found or "ro" not in found[0].options:
             raise SetupError("the kernel says that the new root isn't read-only", stage=INIT)
@@ -211,12 +207,17 @@ def _change(kernel: "Kernel", what: str, path: str, new: int) -> None:
     kernel.fchdir(new)
     _pivot(kernel, what, path)
     kernel.chdir("/")
-    found = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
+    if _number_of_root(kernel) != number(kernel, new):
+        raise SetupError(f"{what}: the kernel kept another one", stage=INIT)
+
+
+def _number_of_root(kernel: "Kernel") -> str:
+    """Return the number of the mount that is the root; raises SyscallError."""
+    root = kernel.open("/", posix.O_PATH | posix.O_DIRECTORY)
     try:
-        if number(kernel, found) != number(kernel, new):
-            raise SetupError(f"{what}: the kernel kept another one", stage=INIT)
+        return number(kernel, root)
     finally:
-        posix.close(found)
+        posix.close(root)
 
 
 def _pivot(kernel: "Kernel", what: str, path: str) -> None:
@@ -230,14 +231,7 @@ def _pivot(kernel: "Kernel", what: str, path: str) -> None:
                 "the kernel can't change the root where the old one is an initramfs or no mount "
                 "point, as after a chroot: start pyspawn below a root that is mounted"
             )
-        raise SetupError(
-            what,
-            stage=INIT,
-            syscall=error.syscall,
-            errno=error.errno,
-            path=path,
-            hint=hint,
-        ) from None
+        raise failed(INIT, what, error, hint, path) from None
 
 
 def find_init(root: Root | None) -> Step:

@@ -8,10 +8,10 @@ import errno
 import posix
 
 from spawner import linux
-from spawner.errors import INIT, SetupError, SyscallError, mark
+from spawner.errors import INIT, SyscallError, mark
 from spawner.mount.mounts import Overlay, empty_root
 from spawner.mount.tree import PRIVATE, SHARED, SLAVE, UNCHANGED
-from spawner.steps import Step
+from spawner.steps import Step, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -195,9 +195,7 @@ def _keep_apart(kernel: "Kernel", what: str, path: str) -> None:
                 f"nothing is mounted on {path}, so the new /proc would appear on the host: use "
                 f"{mark('--propagation private')} or slave, or `mount --bind` {path} on itself"
             )
-        raise SetupError(
-            what, stage=INIT, syscall=error.syscall, errno=error.errno, path=path, hint=hint
-        ) from None
+        raise failed(INIT, what, error, hint, path) from None
 
 
 def _open(kernel: "Kernel", what: str, path: str, root: str | None) -> int:
@@ -213,6 +211,4 @@ def _open(kernel: "Kernel", what: str, path: str, root: str | None) -> int:
             )
         elif error.errno == errno.ENOENT and root is not None:
             hint = f"make a directory for it: `mkdir {root.rstrip('/')}{path}`"
-        raise SetupError(
-            what, stage=INIT, syscall=error.syscall, errno=error.errno, path=path, hint=hint
-        ) from None
+        raise failed(INIT, what, error, hint, path) from None

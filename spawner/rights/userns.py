@@ -20,6 +20,7 @@ from errno import ENOSPC
 from pyinit import errno_text
 from spawner.errors import STAGE, SetupError, SyscallError
 from spawner.host import proc
+from spawner.linux import named
 from spawner.spec import KINDS
 from spawner.steps import Step
 
@@ -63,7 +64,7 @@ def _forbid(kernel: "Kernel") -> None:
         aside = _fork(kernel, lambda: _write_maps(kernel, maps, reader, writer))
         kernel.write_file(LIMIT, b"1")
         kernel.unshare(_USER.number)
-        _let_go_on(writer)
+        named("write", posix.write, writer, b"\n")
     finally:
         posix.close(writer)
         posix.close(reader)
@@ -80,14 +81,6 @@ def same_ids(outer: bytes) -> bytes:
     """
     rows = (line.split() for line in outer.splitlines())
     return b"".join(b"%b %b %b\n" % (first, first, count) for first, _, count in rows)
-
-
-def _let_go_on(writer: int) -> None:
-    """Have the writer go on; raises SyscallError."""
-    try:
-        posix.write(writer, b"\n")
-    except OSError as error:
-        raise SyscallError("write", error.errno or 0) from None
 
 
 def _write_maps(

@@ -14,7 +14,8 @@ import posix
 import select
 
 from spawner import caller as callers
-from spawner.errors import INIT, LAUNCHER, RELAY, SyscallError, how
+from spawner import linux
+from spawner.errors import INIT, LAUNCHER, RELAY, how
 from spawner.host import ends
 from spawner.steps import GROUP, RIGHTS, TERMINAL, Part, Step, attempt
 from spawner.terminal import job, pty, relay
@@ -165,10 +166,7 @@ class Own(Part):
         if self._commands is None:
             return
         sides = [side for side in (self._master, self._slave) if self._has_terminals]
-        try:
-            relay.send(self._commands, pty.READY, sides)
-        except OSError as error:
-            raise SyscallError("sendmsg", error.errno or 0) from None
+        linux.named("sendmsg", relay.send, self._commands, pty.READY, sides)
 
     def _tell_end(self) -> None:
         if self._commands is not None:
@@ -216,7 +214,4 @@ def find(
 
 
 def _pair() -> "tuple[_socket.socket, _socket.socket]":
-    try:
-        return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    except OSError as error:
-        raise SyscallError("socketpair", error.errno or 0) from None
+    return linux.named("socketpair", _socket.socketpair, _socket.AF_UNIX, _socket.SOCK_SEQPACKET)

@@ -83,7 +83,7 @@ def _others(standard: "list[int]") -> "Iterator[int]":
     for descriptor in numbers:
         if descriptor > 2 and posix.isatty(descriptor) and posix.get_inheritable(descriptor):
             device = _device(descriptor)
-            if device[1] != _MASTER and (device in terminals or _is_controlling(descriptor)):
+            if device[1] != _MASTER and (device in terminals or is_controlling(descriptor)):
                 yield descriptor
 
 
@@ -93,11 +93,11 @@ def _device(descriptor: int) -> tuple[int, int]:
     return found.st_dev, found.st_rdev
 
 
-def _is_controlling(descriptor: int) -> bool:
+def is_controlling(descriptor: int) -> bool:
     """Tell whether a terminal is the controlling one of this process, tcgetpgrp(3)."""
     try:
         posix.tcgetpgrp(descriptor)
-    except OSError:
+    except OSError:  # another session's, or none
         return False
     return True
 
@@ -177,13 +177,13 @@ class Keyboard:
     def _read(self) -> "Modes | None":
         try:
             return termios.tcgetattr(self.descriptor)
-        except termios.error:
+        except termios.error:  # it's gone
             return None
 
     def _write(self, modes: "Modes") -> None:
         try:
             termios.tcsetattr(self.descriptor, termios.TCSANOW, modes)
-        except termios.error:
+        except termios.error:  # it's gone
             return
 
 
@@ -259,7 +259,7 @@ def start_session() -> Step:
         INIT,
         "start a new session",
         "setsid()",
-        lambda _, __: _call("setsid"),
+        lambda _, __: linux.named("setsid", posix.setsid),
         topic="start-session",
         makes=True,
     )
@@ -283,9 +283,9 @@ def replace(
         for numbers, new in ((found.terminal, terminal), (found.null, null)):
             for number in numbers:
                 if number <= 2 or _is_passed_on(number):  # a join hides the others
-                    _call("dup2", new, number)
+                    linux.named("dup2", posix.dup2, new, number)
         if found.keyboard is not None:
-            _call("ioctl", found.keyboard, termios.TIOCSCTTY, None)
+            linux.call("ioctl", found.keyboard, termios.TIOCSCTTY, None)
         begun()
 
     what = "put a new terminal in the place of the caller's"
@@ -305,7 +305,3 @@ def _is_passed_on(descriptor: int) -> bool:
         return posix.get_inheritable(descriptor)
     except OSError:  # it's closed
         return False
-
-
-def _call(name: str, *arguments: "int | None") -> None:
-    linux.call(name, *arguments)

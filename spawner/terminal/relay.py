@@ -33,7 +33,7 @@ import termios
 
 from spawner import linux
 from spawner.linux import SIGINFO_SIZE
-from spawner.terminal.pty import END, GIVE, READY, TAKE, Keyboard
+from spawner.terminal.pty import END, GIVE, READY, TAKE, Keyboard, is_controlling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,18 +92,10 @@ def _open(descriptor: int) -> int:
             found = posix.open(path, flags)
         except OSError:  # another user's, after su(1), or no /proc
             continue
-        if path != "/dev/tty" or _is_controlling(descriptor):
+        if path != "/dev/tty" or is_controlling(descriptor):
             return found
         posix.close(found)
     return posix.dup(descriptor)
-
-
-def _is_controlling(descriptor: int) -> bool:
-    try:
-        posix.tcgetpgrp(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 class _Relay:
