@@ -17,11 +17,10 @@ from __future__ import annotations
 import _signal
 import _socket
 import posix
-import sys
 
-from spawner import channel, linux
+from spawner import channel
 from spawner.errors import LAUNCHER, SCOUT, SetupError, SyscallError
-from spawner.host import ends
+from spawner.host import ends, sockets
 from spawner.making import Ear
 from spawner.steps import attempt, failed
 
@@ -42,9 +41,6 @@ _REAPING = 1.0
 
 _FOUND = "found"
 
-_INT = 4
-"""Bytes in a C int, the form in which descriptors are passed, unix(7)."""
-
 
 class Scout:
     """A process forked to open files or enter namespaces for the launcher."""
@@ -53,7 +49,7 @@ class Scout:
         """Fork the scout, which calls `task` for the descriptors; raises SetupError."""
         self._kernel = kernel
         self._what = what
-        self._socket, theirs = attempt(LAUNCHER, what, _pair)
+        self._socket, theirs = attempt(LAUNCHER, what, sockets.pair)
         try:
             self.pid = attempt(LAUNCHER, what, lambda: kernel.fork(SCOUT))
             if self.pid == 0:
@@ -81,13 +77,7 @@ class Scout:
         if not answered:
             what = f"{self._what}: no answer within {ANSWER:g} s"
             raise SetupError(what, stage=LAUNCHER, hint=self._why())
-        data, control, _, _ = self._socket.recvmsg(
-            65536, _socket.CMSG_SPACE(64 * _INT), _socket.MSG_CMSG_CLOEXEC
-        )
-        raw = b"".join(each[2] for each in control)
-        numbers = [
-            int.from_bytes(raw[at : at + _INT], sys.byteorder) for at in range(0, len(raw), _INT)
-        ]
+        data, numbers = sockets.receive(self._socket, 65536, 64)
         if not data:
             what = f"{self._what}: the process that pyspawn forked to open it was killed"
             raise SetupError(what, stage=LAUNCHER)
@@ -124,10 +114,6 @@ class Scout:
         return hint
 
 
-def _pair() -> tuple[_socket.socket, _socket.socket]:
-    return linux.named("socketpair", _socket.socketpair, _socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-
-
 def _be(
     kernel: Kernel,
     what: str,
@@ -151,8 +137,7 @@ def _be(
             data = channel.failure(failed(LAUNCHER, what, error))
         except Exception as error:  # noqa: BLE001  no traceback may leave this process
             data = channel.failure(channel.unexpected(error, LAUNCHER))
-        raw = b"".join(each.to_bytes(_INT, sys.byteorder) for each in found.values())
-        theirs.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, raw)] if raw else [])
+        sockets.send(theirs, data, found.values())
         theirs.recv(1)
     finally:
         posix._exit(0)

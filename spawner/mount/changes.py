@@ -12,12 +12,11 @@ the upper one as a character device 0:0, and a directory that hides the lower on
 import _socket
 import errno
 import posix
-import sys
 
 from pyinit import errno_text, jsontext, outlet
-from spawner.errors import INIT, LAUNCHER, SyscallError
-from spawner.host import paths
-from spawner.steps import failed
+from spawner.errors import INIT, LAUNCHER
+from spawner.host import paths, sockets
+from spawner.steps import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ DEEPEST = 200
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
-_SCM_RIGHTS_SIZE = 4
-"""Bytes of a descriptor in a message, unix(7)."""
 
 
 class Watch:
@@ -46,16 +43,10 @@ class Watch:
     def __init__(self, descriptor: int, overlays: "tuple[Overlay, ...]") -> None:
         self._descriptor = descriptor
         self._overlays = overlays
-        try:
-            ends = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        except OSError as error:
-            raise failed(
-                LAUNCHER,
-                "make a pair of sockets, for what changes in overlays",
-                SyscallError("socketpair", error.errno or 0),
-            ) from None
+        what = "make a pair of sockets, for what changes in overlays"
+        pair = attempt(LAUNCHER, what, sockets.pair)
         # By number: each process closes what it doesn't need, whatever objects there are.
-        self._here, self._there = (end.detach() for end in ends)
+        self._here, self._there = (end.detach() for end in pair)
 
     @property
     def descriptors(self) -> set[int]:
@@ -64,20 +55,12 @@ class Watch:
 
     def send(self, overlay: "Overlay", upper: int, lower: int) -> None:
         """Send the layers of an overlay to the launcher; raises SetupError. For the init."""
-        rights = b"".join(each.to_bytes(_SCM_RIGHTS_SIZE, sys.byteorder) for each in (upper, lower))
         number = self._overlays.index(overlay)
+        word = bytes([number & 255, number >> 8])
+        what = f"send the layers of {overlay} to the launcher"
         end = _socket.socket(fileno=self._there)
         try:
-            end.sendmsg(
-                [bytes([number & 255, number >> 8])],
-                [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)],
-            )
-        except OSError as error:
-            raise failed(
-                INIT,
-                f"send the layers of {overlay} to the launcher",
-                SyscallError("sendmsg", error.errno or 0),
-            ) from None
+            attempt(INIT, what, lambda: sockets.send(end, word, (upper, lower)))
         finally:
             end.detach()
 
@@ -109,20 +92,12 @@ class Watch:
         end = _socket.socket(fileno=self._here)  # which closes it
         while True:
             try:
-                data, ancillary, _, _ = end.recvmsg(
-                    2, _socket.CMSG_SPACE(2 * _SCM_RIGHTS_SIZE), _socket.MSG_DONTWAIT
-                )
+                data, layers = sockets.receive(end, 2, 2, waits=False)
             except BlockingIOError:
                 return
             if not data:
                 return
-            ((_, _, rights),) = ancillary
-            upper, lower = (
-                int.from_bytes(rights[at : at + _SCM_RIGHTS_SIZE], sys.byteorder)
-                for at in (0, _SCM_RIGHTS_SIZE)
-            )
-            posix.set_inheritable(upper, False)
-            posix.set_inheritable(lower, False)
+            upper, lower = layers
             yield self._overlays[data[0] | data[1] << 8], upper, lower
 
 

@@ -9,19 +9,18 @@ program and has a name in there. It sends the master side to the relay.
 """
 
 import _signal
-import _socket
 import posix
 import select
 
 from spawner import caller as callers
-from spawner import linux
 from spawner.errors import INIT, LAUNCHER, RELAY, how
 from spawner.host import ends
 from spawner.steps import GROUP, RIGHTS, TERMINAL, Part, Step, attempt
-from spawner.terminal import job, pty, relay
+from spawner.terminal import job, pty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable, Iterable, Mapping
 
     from spawner.caller import Caller
@@ -89,12 +88,21 @@ class Own(Part):
             return
         if not self._has_terminals:
             attempt(LAUNCHER, OPEN, lambda: self._open(kernel))
-        ours, self._commands = attempt(LAUNCHER, FORK, _pair)
+        self._fork(kernel)
+        if self._outer is not None and self._commands is not None:
+            self._outer.relay = self._commands.fileno()
+
+    def _fork(self, kernel: "Kernel") -> None:
+        """Fork the relay, which alone has the master side then; raises SetupError."""
+        from spawner.host import sockets
+        from spawner.terminal import relay
+
+        ours, self._commands = attempt(LAUNCHER, FORK, sockets.pair)
         try:
             pid = attempt(LAUNCHER, FORK, lambda: kernel.fork(RELAY))
             if pid == 0:
                 self._commands.close()
-                relay.be(kernel, found, self._master, self._slave, ours)
+                relay.be(kernel, self._found, self._master, self._slave, ours)
             self.pid = pid
         finally:
             ours.close()
@@ -102,8 +110,6 @@ class Own(Part):
                 posix.close(self._master)
                 self._master = -1
         self._commands.setblocking(False)
-        if self._outer is not None:
-            self._outer.relay = self._commands.fileno()
 
     @property
     def descriptors(self) -> set[int]:
@@ -166,7 +172,9 @@ class Own(Part):
         if self._commands is None:
             return
         sides = [side for side in (self._master, self._slave) if self._has_terminals]
-        linux.named("sendmsg", relay.send, self._commands, pty.READY, sides)
+        from spawner.host import sockets
+
+        sockets.send(self._commands, pty.READY, sides)
 
     def _tell_end(self) -> None:
         if self._commands is not None:
@@ -211,7 +219,3 @@ def find(
         terminal = pty.Apart(ours.descriptor, None)
     inside = any(each.has_terminals for each in spec.wishes)
     return Own(found, terminal, lifelines, has_terminals=inside)
-
-
-def _pair() -> "tuple[_socket.socket, _socket.socket]":
-    return linux.named("socketpair", _socket.socketpair, _socket.AF_UNIX, _socket.SOCK_SEQPACKET)

@@ -25,18 +25,18 @@ is typed for others stays readable.
 """
 
 import _signal
-import _socket
 import posix
 import select
-import sys
 import termios
 
 from spawner import linux
+from spawner.host import sockets
 from spawner.linux import SIGINFO_SIZE
 from spawner.terminal.pty import END, GIVE, READY, TAKE, Keyboard, is_controlling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import NoReturn
 
     from spawner.linux import Kernel
@@ -53,16 +53,6 @@ _MOST = 65536
 
 _LEAST = 128
 """The bytes that poll(2) promises room for where a write may block: less than n_tty's 256."""
-
-
-_INT = 4
-"""Bytes in a C int, the form in which descriptors are passed, unix(7)."""
-
-
-def send(commands: "_socket.socket", word: bytes, descriptors: "list[int]") -> None:
-    """Send the relay a word, and descriptors; raises OSError."""
-    raw = b"".join(each.to_bytes(_INT, sys.byteorder) for each in descriptors)
-    commands.sendmsg([word], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, raw)] if raw else [])
 
 
 def be(
@@ -173,10 +163,9 @@ class _Relay:
 
     def _obey(self) -> bool:
         """Do what the launcher and the init say; return False at the launcher's death."""
-        word, ancillary, _, _ = self._told.recvmsg(len(READY), _socket.CMSG_LEN(2 * _INT))
-        for _, _, raw in ancillary:
-            sides = [raw[at : at + _INT] for at in range(0, len(raw), _INT)]
-            self._hold(*(int.from_bytes(side, sys.byteorder) for side in sides))
+        word, sides = sockets.receive(self._told, len(READY), 2)
+        if sides:
+            self._hold(*sides)
         if word == READY:
             self._begun = True
             self._look()
