@@ -331,12 +331,7 @@ def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
 
     `proc` is where a proc file system is mounted beside /proc.
     """
-    earlier = {"/proc": "the container's /proc"}
-    if proc is not None:
-        earlier[normal(proc)] = f"the proc on {proc}"
-    fixed = {*earlier}
-    bound: set[str] = set()
-    tried: set[str] = set()
+    order = _Order(proc)
     for number, each in enumerate(entries):
         if isinstance(each, Tmpfs) and each.is_root:
             if number:
@@ -344,49 +339,62 @@ def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
                     f"{each} becomes the root directory, and would hide what is mounted earlier",
                     f"name {mark('--tmpfs /')} before all other mounts",
                 )
-            continue
-        if each == Proc() and proc is None:  # it's there anyway
-            continue
-        spared = _spared(each, {*earlier}, bound, fixed)
-        if _is_try(each) and each.target in tried:  # one of them may have no source
-            spared = {*spared, each.target}
-        found = next((at for at in earlier if at not in spared and hides(each.target, at)), None)
-        if found is not None:
-            raise SpecError(
-                f"{each} would hide {earlier[found]}",
-                "leave one of them out"
-                if found == each.target
-                else f"name {each.target} before what is mounted below it"
-                if found != "/proc"
-                else "mount below another directory, or on each directory that is meant",
-            )
-        if not each.stays:
-            continue
-        earlier[each.target] = str(each)
-        (tried.add if _is_try(each) else tried.discard)(each.target)
-        bound.discard(each.target)
-        if isinstance(each, Bind):
-            bound.add(each.target)
+        elif each != Proc() or proc is not None:  # that one is there anyway
+            order.add(each)
     _check_descriptors(entries)
 
 
-def _is_try(each: "Entry") -> bool:
-    return isinstance(each, Bind) and each.missing_ok
+class _Order:
+    """What is mounted so far, each by its target, and what a later mount must not hide of it."""
+
+    def __init__(self, proc: str | None) -> None:
+        self._earlier = {"/proc": "the container's /proc"}
+        if proc is not None:
+            self._earlier[normal(proc)] = f"the proc on {proc}"
+        self._fixed = {*self._earlier}
+        self._bound: set[str] = set()
+        self._tried: set[str] = set()
+
+    def add(self, entry: "Entry") -> None:
+        """Note a mount that comes next; raises SpecError if it would hide an earlier one."""
+        target, spared = entry.target, self._spared(entry)
+        found = next((at for at in self._earlier if at not in spared and hides(target, at)), None)
+        if found is not None:
+            raise SpecError(f"{entry} would hide {self._earlier[found]}", _advice(target, found))
+        if not entry.stays:
+            return
+        self._earlier[target] = str(entry)
+        (self._tried.add if _is_try(entry) else self._tried.discard)(target)
+        (self._bound.add if isinstance(entry, Bind) else self._bound.discard)(target)
+
+    def _spared(self, entry: "Entry") -> set[str]:
+        """Return the earlier mounts that one doesn't hide, or may hide.
+
+        That of the root is made before all others, wherever it's named, and a bind shows through an
+        overlay. A mask hides whatever is there, but those that are fixed. Of two binds on one
+        target that may be missing, one may have no source.
+        """
+        earlier = {*self._earlier}
+        if not entry.covers:
+            return earlier
+        if isinstance(entry, Mask):
+            return earlier - self._fixed
+        if isinstance(entry, Overlay):
+            return earlier - {ROOT} if entry.target == ROOT else {entry.target} & self._bound
+        return {entry.target} & self._tried if _is_try(entry) else set()
 
 
-def _spared(each: "Entry", earlier: set[str], bound: set[str], fixed: set[str]) -> set[str]:
-    """Return the earlier mounts that one doesn't hide.
+def _is_try(entry: "Entry") -> bool:
+    return isinstance(entry, Bind) and entry.missing_ok
 
-    That of the root is made before all others, wherever it's named, and a bind shows through an
-    overlay. A mask hides whatever is there, but those that are `fixed`.
-    """
-    if not each.covers:
-        return earlier
-    if isinstance(each, Mask):  # that's what it is for
-        return earlier - fixed
-    if not isinstance(each, Overlay):
-        return set()
-    return earlier - {ROOT} if each.target == ROOT else {each.target} & bound
+
+def _advice(target: str, hidden: str) -> str:
+    """Return what to do about a mount on `target` that would hide the one on `hidden`."""
+    if hidden == target:
+        return "leave one of them out"
+    if hidden == "/proc":
+        return "mount below another directory, or on each directory that is meant"
+    return f"name {target} before what is mounted below it"
 
 
 def _check_descriptors(entries: "Iterable[Entry]") -> None:

@@ -127,20 +127,7 @@ class Layers:
         """Make the overlay; the room is the working directory."""
         kernel.make_place(room, LOWER, file=False)
         _attach(kernel, self._lower, LOWER)
-        if self._upper is None:
-            kernel.make_place(room, UPPER, file=False)
-            kernel.make_place(room, WORK, file=False)
-        else:
-            self._bring(kernel, room, self._upper)
-        upper = kernel.open(UPPER, posix.O_RDONLY | posix.O_DIRECTORY)
-        try:
-            if self._upper is None:
-                _make_alike(upper, self._lower)
-            trusted = _can_write(upper, "trusted.pyspawn")
-            if self._upper is not None and not trusted and not _can_write(upper, "user.pyspawn"):
-                raise _without_attributes(self._what, self._upper)
-        finally:
-            posix.close(upper)
+        trusted = self._make_upper(kernel, room)
         mounts = kernel.mounts(self._ground.proc)
         first, *others = below(mounts, number(kernel, self._lower))
         self._check_below(first, others, trusted=trusted)
@@ -156,6 +143,24 @@ class Layers:
             posix.close(mount)
             raise
         return mount, flags
+
+    def _make_upper(self, kernel: "Kernel", room: int) -> bool:
+        """Make the layer that takes what changes; return whether it takes trusted attributes."""
+        if self._upper is None:
+            kernel.make_place(room, UPPER, file=False)
+            kernel.make_place(room, WORK, file=False)
+        else:
+            self._bring(kernel, room, self._upper)
+        upper = kernel.open(UPPER, posix.O_RDONLY | posix.O_DIRECTORY)
+        try:
+            if self._upper is None:
+                _make_alike(upper, self._lower)
+            trusted = _can_write(upper, "trusted.pyspawn")
+            if self._upper is not None and not trusted and not _can_write(upper, "user.pyspawn"):
+                raise _without_attributes(self._what, self._upper)
+        finally:
+            posix.close(upper)
+        return trusted
 
     def _send(self, kernel: "Kernel", watch: "Watch") -> None:
         """Send the layers to the launcher, which tells what has changed in the end."""

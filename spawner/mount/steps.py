@@ -65,42 +65,45 @@ def inside(
     ground = Ground({"/proc", tree.mount_proc or "/proc"}, covers, stays=stays)
     ground.watch = watch
     yield from operations.prepare(ground, sources)
-    yield from _copy_devices(ground, devices)
-    for each in uppers:
-        from spawner.mount import overlay
-
-        yield overlay.prepare(ground, each)
-    if masks is not None:
-        from spawner.mount import cover
-
-        yield cover.prepare(ground, masks)
+    yield from _prepare(ground, devices, uppers, masks)
     empty = empty_root(tree.entries)
-    if root is None and empty is None:
-        yield _proc(tree)
-        yield from operations.make(ground, entries)
-        yield operations.read_back(ground)
-        return
-    from spawner.mount.root import Change
+    change = None
+    if root is not None or empty is not None:
+        from spawner.mount.root import Change
 
-    change = Change(ground)
-    if root is not None:
-        yield change.enter(root)
-    if empty is not None:
-        yield change.enter_empty(empty, tree.mount_proc or "/proc")
+        change = Change(ground)
+        if root is not None:
+            yield change.enter(root)
+        if empty is not None:
+            yield change.enter_empty(empty, tree.mount_proc or "/proc")
     yield _proc(tree)
     yield from operations.make(ground, (each for each in entries if each is not empty))
     yield operations.read_back(ground)
-    if empty is not None and tree.read_only:
-        yield change.finish()
-    yield change.leave()
+    if change is not None:
+        if empty is not None and tree.read_only:
+            yield change.finish()
+        yield change.leave()
 
 
-def _copy_devices(ground: "Ground", devices: "Iterable[Devices]") -> "Iterator[Step]":
-    """Yield the steps that copy the mounts of devices."""
+def _prepare(
+    ground: "Ground",
+    devices: "Iterable[Devices]",
+    uppers: "Iterable[Upper]",
+    masks: "Masks | None",
+) -> "Iterator[Step]":
+    """Yield the steps that copy mounts of the host's, other than those to be bound."""
     for each in devices:
         from spawner.mount import dev
 
         yield dev.prepare(ground, each)
+    for upper in uppers:
+        from spawner.mount import overlay
+
+        yield overlay.prepare(ground, upper)
+    if masks is not None:
+        from spawner.mount import cover
+
+        yield cover.prepare(ground, masks)
 
 
 def _proc(tree: "Tree") -> Step:
