@@ -12,13 +12,25 @@ HERE = __file__.rpartition("/")[0].rpartition("/")[0]
 """The directory that holds both packages."""
 
 
+def interpreter() -> str:
+    """Return the path of our interpreter, without `..`, and so without what lies on that way.
+
+    One that was started as `../.venv/bin/python3` is found where only its own directory is.
+    """
+    if "/../" not in sys.executable:
+        return sys.executable
+    from spawner.host import interpreters
+
+    return interpreters.direct(sys.executable)
+
+
 def lean(code: str) -> list[str]:
     """Return the argv of an interpreter that finds both packages and runs `code`, and little else.
 
     A script file would be compiled anew at each start, and `-m` goes through runpy (5 ms).
     """
     start = f"import sys;sys.path[:0]=[{HERE!r}];{code}"
-    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", start]
+    return [interpreter(), "-I", "-S", "-X", "utf8", "-c", start]
 
 
 def pyspawn() -> list[str]:

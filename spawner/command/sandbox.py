@@ -13,7 +13,6 @@ system's files, which nobody in there can become.
 """
 
 import posix
-import sys
 
 from spawner import lean
 from spawner.errors import SpecError, mark
@@ -249,7 +248,7 @@ def _needed(values: "Mapping[str, Any]", program: list[str]) -> list[str]:
     """Return the paths that the program, its interpreter and pyinit need."""
     search_path = posix.environ.get(b"PATH")
     init = values.get("init")
-    asked: list[str | None] = [sys.executable, _file(program[0], search_path)]
+    asked: list[str | None] = [lean.interpreter(), _file(program[0], search_path)]
     if isinstance(init, str):
         asked.append(_file(init, search_path))
     found = [f"{lean.HERE}/pyinit"] if init is True else []

@@ -242,7 +242,7 @@ def find_init(root: Root | None) -> Step:
     encodings = getattr(sys.modules.get("encodings"), "__file__", None)
     init = f"{lean.HERE}/pyinit/__init__.py"
     others = [path for path in (init, encodings) if path is not None]
-    needed = [*_links(sys.executable), *others]
+    needed = [*_links(lean.interpreter()), *others]
 
     def act(kernel: "Kernel", _: str) -> None:
         for path in needed:
