@@ -167,7 +167,8 @@ def _meant(spec: Spec, error: ExecError) -> str | None:
                 return found
         from spawner.command import meant
 
-        return meant.hint(sys.argv[1:], spec.arguments, error.hint)
+        found = meant.hint(sys.argv[1:], spec.arguments, error.hint)
+        return found or meant.left_out(error)
     except OSError:  # no descriptor is left to read them, or what they need: the status stays
         return error.hint
 

@@ -3,6 +3,9 @@
 It's about how it stands on the command line: what the name itself shows is for pyinit.execerror.
 """
 
+import errno
+import posix
+
 from pyinit import cmdline
 from spawner.command import exec, foreign, run
 from spawner.spec import NAMESPACES
@@ -10,6 +13,8 @@ from spawner.spec import NAMESPACES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from spawner.errors import ExecError
 
 _COMMANDS = ("run", "exec", "release", "zombies", "signals")
 
@@ -20,7 +25,7 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     `found` is the hint that the file itself gave. Behind `--` a program is a program.
     """
     before = words[: len(words) - len(program)]
-    if list(words[len(before) :]) != list(program):  # nobody has named it
+    if not _is_named(words[len(before) :], program):
         sh = "exec TARGET" if words[:1] == ["exec"] else "[OPTIONS]"
         return (
             f"without PROGRAM your $SHELL is run: name a program that exists, as in `pyspawn {sh} "
@@ -35,8 +40,7 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
     if before[-2:-1] == ["--overlay"] and "/" in word and "/" in program[1]:
         return foreign.OVERLAY
     otherwise = foreign.TAKEN.get(option)
-    # Not for what may be the name of a program, mistyped.
-    if otherwise and (word[:1].isdigit() or ":" in word or "," in word):
+    if otherwise and _is_no_name(word):
         return f"if {word} was meant as the value of {option}: {otherwise}"
     table = exec.TABLE if before[0] == "exec" else run.TABLE
     for known in table:
@@ -47,6 +51,32 @@ def hint(words: "Sequence[str]", program: "Sequence[str]", found: str | None = N
         if "/" in word and (known.long in NAMESPACES or not found):
             return f"if {word} was meant as the value of {option}: --{known.long}={word}"
     return found
+
+
+def left_out(error: "ExecError") -> str | None:
+    """Return the hint for a program that is there on the host, but not in the container."""
+    path = error.path or ""
+    if error.errno != errno.ENOENT or not path.startswith("/"):
+        return None
+    try:
+        mode = posix.stat(path).st_mode
+    except (OSError, ValueError):  # nor is it there
+        return None
+    first = "" if mode & 0o111 else f"`chmod +x {path}`, and "
+    return f"it is there on the host, but not in the container: {first}add --ro-bind {path} {path}"
+
+
+def _is_named(words: "Sequence[str]", program: "Sequence[str]") -> bool:
+    """Tell whether the last words name the program: --sandbox makes the path of one absolute."""
+    if not words or list(words[1:]) != list(program[1:]):
+        return False
+    return words[0] == program[0] or program[0].endswith("/" + words[0].rpartition("/")[2])
+
+
+def _is_no_name(word: str) -> bool:
+    """Tell whether a word is hardly the name of a program, mistyped, nor a variable."""
+    name, equals, _ = word.partition("=")
+    return word[:1].isdigit() or ":" in word or "," in word or (equals != "" and not name.isupper())
 
 
 def _command(word: str) -> str | None:
