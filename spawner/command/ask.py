@@ -126,7 +126,7 @@ def _known_elsewhere(error: UsageError, front: "ModuleType") -> str | None:
     from spawner.command import foreign
 
     if front is run:
-        return foreign.RUN.get(error.unknown)
+        return foreign.RUN.get(error.unknown) or foreign.attached(str(error))
     if error.unknown[2:] in {option.long for option in run.TABLE if not option.hidden}:
         return (
             "only `pyspawn run` accepts that option: `pyspawn exec` changes nothing in what it "

@@ -1,4 +1,6 @@
-"""Hints for options of unshare(1), nsenter(1), bwrap(1) and podman(1) that pyspawn lacks.
+"""Hints for options that pyspawn lacks and similar tools have.
+
+These are unshare(1), nsenter(1), bwrap(1), podman(1), firejail(1), nsjail(1) and systemd-run(1).
 
 For whoever has them in their fingers; only after an option was refused.
 """
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
 _NO_NEED = "leave it out"
 
 _INSIDE = "change it in the container: `sh -c 'chmod MODE FILE && exec PROGRAM'`"
+
+_NO_PRIVATE = "use --sandbox for a home that is empty, or --tmpfs DST to cover a directory"
+
+_NO_UNIT = f"pyspawn makes no unit: {_NO_NEED}"
 
 _BIND = "--bind SRC DST, or --ro-bind SRC DST to have it read-only"
 
@@ -93,7 +99,8 @@ _BOTH = {
 RUN: "Mapping[str, str]" = {
     **_BOTH,
     "--no-new-privileges": "use --no-new-privs",
-    "--security-opt": "use --no-new-privs, or --seccomp default, or FILE with compiled BPF",
+    "--security-opt": "use --no-new-privs, or --seccomp default, or FILE with compiled BPF, or "
+    "unconfined",
     "--add-seccomp-fd": "use --seccomp FD, which sets one filter",
     **dict.fromkeys(("--landlock-access", "--landlock-rule"), "use --landlock KIND=VALUE"),
     "--dns": "use --network, which brings a name server, or mount a file on /etc/resolv.conf",
@@ -120,6 +127,54 @@ RUN: "Mapping[str, str]" = {
     "--masked-paths": "use --mask PATH, once for each",
     "--readonly-paths": "use --readonly PATH, once for each",
     "--as-pid-1": f"PROGRAM is PID 1 unless there's --init: {_NO_NEED}",
+    "--device": "use --dev-bind SRC DST, and --dev DST for null, zero, random, tty and their like",
+    "--gpus": "use --dev-bind SRC DST for the files of the device, and --ro-bind for libraries",
+    "--shm-size": "--dev DST brings 64M of shared memory; for more, --tmpfs /dev/shm:size=SIZE",
+    "--args": "put the options on the command line: `xargs -0 pyspawn <FILE`, or a script",
+    "--argv0": "have a shell do it: `bash -c 'exec -a NAME PROGRAM'`",
+    "--lock-file": "put `flock FILE` in front of pyspawn",
+    "--sysctl": "--readonly /proc/sys keeps it as it is: have root set it before pyspawn starts",
+    "--add-host": "mount a file there: --ro-bind-data FD /etc/hosts",
+    "--expose": "use --network pasta --publish PORT",
+    **dict.fromkeys(("--port", "--publish-all"), "use --network pasta --publish PORT"),
+    **dict.fromkeys(("--memory-reservation", "--memory-high"), "use --memory BYTES"),
+    **dict.fromkeys(
+        ("--cgroup_mem_max", "--rlimit-as", "--rlimit_as"),
+        "use --memory BYTES, or --rlimit as=BYTES for each process",
+    ),
+    "--cgroup_pids_max": "use --pids-limit N",
+    **dict.fromkeys(("--max_cpus", "--cgroup_cpu_ms_per_sec"), "use --cpus N, as in 1.5"),
+    **{
+        option: f"use --rlimit {name}=VALUE"
+        for name in ("nofile", "nproc", "fsize", "cpu", "core", "stack", "sigpending")
+        for option in (f"--rlimit-{name}", f"--rlimit_{name}")
+    },
+    "--private": _NO_PRIVATE,
+    "--private-tmp": "use --tmpfs /tmp",
+    "--private-dev": "use --dev /dev",
+    "--private-home": _NO_PRIVATE,
+    **dict.fromkeys(("--blacklist", "--disable-mnt"), "use --mask PATH, once for each"),
+    **dict.fromkeys(
+        ("--whitelist", "--noblacklist"), "use --sandbox, and --bind SRC DST for what it is to see"
+    ),
+    **dict.fromkeys(("--noprofile", "--profile"), f"there are no profiles: {_NO_NEED}"),
+    "--noroot": "use --map-current-user",
+    "--nonewprivs": "use --no-new-privs",
+    "--caps.drop": "use --cap-drop CAP,...",
+    "--caps.keep": "use --cap-drop all --cap-add CAP,...",
+    **dict.fromkeys(
+        ("--property", "--slice", "--scope", "--unit", "--collect"),
+        f"{_NO_UNIT}; limits are --memory BYTES, --pids-limit N and --cpus N",
+    ),
+    **dict.fromkeys(("--pty", "--pipe", "--same-dir"), f"that's so without an option: {_NO_NEED}"),
+    "--working-directory": "use --workdir DIR",
+    "--chroot": "use --rootfs DIR",
+    "--bindmount": f"use {_BIND}",
+    "--bindmount_ro": "use --ro-bind SRC DST",
+    "--tmpfsmount": "use --tmpfs DST",
+    "--keep_caps": "use --cap-add all",
+    "--disable_clone_newnet": "use --share net",
+    **dict.fromkeys(("--image", "--directory"), "use --rootfs DIR, with an unpacked image"),
     "--userns": "use --user, or --map-current-user for podman's keep-id",
     "--entrypoint": f"PROGRAM is the entry point: {_NO_NEED}",
     "--name": "containers have no names; --hostname NAME sets the container's host name",
@@ -158,9 +213,19 @@ EXEC: "Mapping[str, str]" = {
 TAKEN: "Mapping[str, str]" = {
     "-u": "-u is --uts here and accepts no value; the user of PROGRAM is --setuid UID",
     "--user": "--user is the user namespace here; the user of PROGRAM is --setuid UID",
-    "-p": "-p is --pid here and accepts no value; ports are --network pasta --publish PORT",
+    "-p": "-p is --pid here and accepts no value; ports are --network pasta --publish PORT, "
+    "limits --memory BYTES and their like",
     "-v": f"-v is --verbose here and accepts no value; volumes are {_BIND}",
     "--mount": f"--mount is the mount namespace here; mounts are {_BIND}, and --tmpfs DST",
     "-m": "-m is --mount here and accepts no value; memory is --memory BYTES",
 }
 """Hints for options that mean something else in pyspawn, where a value follows as the next word."""
+
+
+def attached(message: str) -> str | None:
+    """Return the hint of TAKEN for a value that follows a letter at once: `-m512m`.
+
+    `message` says which word it was, as that of an unknown letter does.
+    """
+    _, found, word = message.rpartition(" in -")
+    return TAKEN.get(f"-{word[:1]}") if found else None

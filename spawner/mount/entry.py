@@ -75,5 +75,8 @@ def target_of(path: "Path", *, root: bool = False) -> str:
     if ".." in found.split("/"):
         raise SpecError(f"the target of a mount is named without `..`, not {found!r}")
     if normal(found) == ROOT and not root:
-        raise SpecError(f"the root directory can't be mounted on: use {mark('--rootfs DIR')}")
+        raise SpecError(
+            f"the root directory can't be mounted on: use {mark('--rootfs DIR')}, or "
+            f"nothing for the host's, or {mark('--rootfs /')} with {mark('--read-only')}"
+        )
     return normal(found)

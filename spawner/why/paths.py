@@ -81,9 +81,13 @@ def _in_other_words(kind: str, path: str) -> str | None:
     from spawner.net import network
 
     name, _, more = path.partition(":")
-    if kind == "user" and "/" not in path and not more:
+    if kind == "mount" and "type=" in path:
+        return f"to mount something, use {mark('--bind SRC DST')} or {mark('--tmpfs DST')}"
+    if kind == "user" and "/" not in path and (not more or path.replace(":", "").isdigit()):
+        also = mark(f"--setgid {more}") if more else ""
         return (
-            f"to run PROGRAM as another user, use {mark(f'--setuid {path}')}; to join a user "
+            f"to run PROGRAM as another user, use {mark(f'--setuid {name}')}"
+            f"{' and ' if also else ''}{also}; to join a user "
             f"namespace, use {mark('--user=/proc/PID/ns/user')}"
         )
     if kind == "net" and name in network.KINDS:

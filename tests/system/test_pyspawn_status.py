@@ -65,6 +65,11 @@ def test_a_program_that_is_not_there(options: list[str]) -> None:
             "nosuch isn't in any directory of PATH: install it, or name it by its path",
         ),
         (["--net=veth:br0", "true"], 125, "to choose a kind of network, use --network veth:br0"),
+        (
+            ["--user=1:2", "true"],
+            125,
+            "use --setuid 1 and --setgid 2; to join a user namespace, use --user=/proc/PID/ns/user",
+        ),
         (["--user=nobody", "true"], 125, "to join a user namespace, use --user=/proc/PID/ns/user"),
         (["--net=container:web", "true"], 125, "'{{.State.Pid}}' web)/ns/net"),
         (["--mount", "type=bind,src=/a,dst=/b", "true"], 127, "read-only, and --tmpfs DST"),

@@ -16,7 +16,7 @@ import pytest
 from helpers.capabilities import require
 from helpers.networks import CARRIERS
 from helpers.programs import Word, python
-from helpers.pyspawn import pyspawn, refused, said, spawn
+from helpers.pyspawn import hint_in, pyspawn, refused, said, spawn
 from helpers.running import Ended, run
 from helpers.terminal import Shell, Terminal
 
@@ -357,6 +357,26 @@ def test_a_program_of_ones_own_is_there_with_its_interpreter(tmp_path: Path) -> 
     search = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     found = sandbox("--", "real", environment=search)
     assert (found.errors, found.out.split()[1:]) == ("", [b"real"])
+
+
+def test_an_interpreter_is_found_from_a_directory_below(tmp_path: Path) -> None:
+    """`..` in its path leads through a directory that isn't in the sandbox."""
+    environment = Path(sys.prefix)
+    assert (environment / "pyvenv.cfg").exists()
+    python = f"{'../' * (len(tmp_path.parts) - 1)}{str(environment)[1:]}/bin/python3"
+    words = [python, "-m", "spawner", "--sandbox", "--init", "--"]
+    code = "import sys; print(sys.prefix)"
+    ended = run([*words, python, "-c", code], directory=str(tmp_path))
+    assert (ended.status, ended.errors, ended.out) == (0, "", f"{environment}\n".encode())
+
+
+def test_a_file_that_is_no_program_is_told_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "app"
+    path.touch()
+    ended = sandbox("--", "./app", directory=str(tmp_path))
+    assert ended.status == 127
+    hint = hint_in(ended.errors, f"{path}: No such file or directory (ENOENT)")
+    assert hint.endswith(f"`chmod +x {path}`, and add --ro-bind {path} {path}")
 
 
 # Widening

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pyinit import cmdline
 from pyinit import options as pyinit_options
 from pyinit.cmdline import Option
 from spawner.command import exec, foreign, run
@@ -26,6 +27,17 @@ def test_what_is_named_in_their_place_is_there(command: str) -> None:
     named = {name for hint in words.values() for name in re.findall(r"(?<!\S)--([a-z-]+)", hint)}
     assert named
     assert named <= {option.long for option in table}
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("-m512m", "--memory"), ("-m=512m", "--memory"), ("-v/a:/b", "--bind"), ("-M", None)],
+)
+def test_a_value_at_a_letter_is_explained(word: str, hint: str | None) -> None:
+    with pytest.raises(cmdline.UsageError, match="unknown option") as refused:
+        cmdline.parse(run.TABLE, [word, "--", "true"])
+    found = foreign.attached(str(refused.value))
+    assert found is None if hint is None else found is not None and hint in found
 
 
 @pytest.mark.parametrize("option", pyinit_options.TABLE, ids=lambda option: option.long)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,11 @@ from spawner.spec import Spec, choose
         (["exec", "7", "--user", "1000", "id"], ["1000", "id"], "--setuid UID"),
         (["-p", "8080:80", "id"], ["8080:80", "id"], "--publish PORT"),
         (["-v", "/a:/b", "id"], ["/a:/b", "id"], "--bind SRC DST"),
+        (["-p", "MemoryMax=1G", "id"], ["MemoryMax=1G", "id"], "--memory BYTES"),
+        (["-p", "A=b", "id"], ["A=b", "id"], None),
+        (["--sandbox", "./x", "-y"], ["/w/x", "-y"], None),
+        (["--sandbox", "--", "./x"], ["/w/x"], None),
+        (["--init"], ["/bin/sh"], "without PROGRAM"),
         (["-m", "1g", "id"], ["1g", "id"], "--memory BYTES"),
         (["--net", "/run/netns/x", "id"], ["/run/netns/x", "id"], ": --net=/run/netns/x"),
         (["-n", "./x", "id"], ["./x", "id"], "of -n: --net=./x"),
@@ -56,6 +62,27 @@ def test_the_files_own_hint_is_kept_unless_the_option_says_more() -> None:
     assert meant.hint(["--init", "./app", "-x"], ["./app", "-x"], "chmod") == "chmod"
     assert meant.hint(["exce"], ["exce"], "./exce") == "./exce"
     assert meant.hint(["--net", "./ns", "app"], ["./ns", "app"], "chmod") != "chmod"
+
+
+@pytest.mark.parametrize(
+    ("mode", "hint"), [(0o755, "container: add --ro-bind "), (0o644, "container: `chmod +x ")]
+)
+def test_a_file_of_the_hosts_is_to_be_bound(tmp_path: Path, mode: int, hint: str) -> None:
+    path = tmp_path / "app"
+    path.touch()
+    path.chmod(mode)
+    found = meant.left_out(ExecError("app", stage=INIT, errno=errno.ENOENT, path=str(path)))
+    assert found is not None
+    assert hint in found
+    assert found.endswith(f"--ro-bind {path} {path}")
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [(None, errno.ENOENT), ("sh", errno.ENOENT), ("/no/such", errno.ENOENT), ("/", errno.EACCES)],
+)
+def test_nothing_is_to_be_bound_for_others(path: str | None, number: int) -> None:
+    assert meant.left_out(ExecError("app", stage=INIT, errno=number, path=path)) is None
 
 
 @given(

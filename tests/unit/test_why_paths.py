@@ -8,8 +8,8 @@ import stat
 import pytest
 from helpers.machines import DEFAULTS, Fake, failed, spec, why
 
-from spawner.errors import INIT
-from spawner.why import rules
+from spawner.errors import INIT, mark
+from spawner.why import paths, rules
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,8 @@ def test_a_root_that_not_everybody_may_search(mode: int, told: bool) -> None:
     error = failed(errno.EACCES, "openat", path="/proc/self/status", stage=INIT)
     asked = spec(*DEFAULTS, root="/image")
     assert ("`chmod a+x /image`" in (rules.why(error, asked, machine) or "")) == told
+
+
+def test_a_mount_in_the_words_of_docker_is_no_namespace() -> None:
+    hint = paths._in_other_words("mount", "type=bind,src=/a,dst=/b")
+    assert hint == f"to mount something, use {mark('--bind SRC DST')} or {mark('--tmpfs DST')}"
