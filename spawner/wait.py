@@ -80,6 +80,7 @@ class Wait:
         self._limit: float | None = None
         self._again = 0
         self._keeper_failed = ""
+        self._disconnections: list[str] = []  # before the exec, which may fail for them
         self._overheard_at = -_AT_ONCE
         self._first = self._spec.init is None and not made.keeping  # the program is PID 1
         self._machine = Machine(
@@ -97,7 +98,11 @@ class Wait:
         gc.freeze()
         gc.enable()
         self._let_go()
-        return self._conclude(self._loop())
+        try:
+            return self._conclude(self._loop())
+        except SetupError as error:
+            error.hint = error.hint or "; ".join(self._disconnections) or None
+            raise
 
     def _let_go(self) -> None:
         """Close the launcher's copies of the descriptors that were passed on to the program."""
@@ -170,6 +175,8 @@ class Wait:
             self._executed = True
             for part in self._made.parts:
                 part.executed()
+            while self._disconnections:
+                self._observer.disconnected(self._disconnections.pop(0))
             self._do(self._machine.executed(in_foreground=self._in_foreground()))
             if self._spec.init != "":
                 self._has_started()
@@ -244,7 +251,7 @@ class Wait:
             part = next((part for part in self._made.parts if part.pid == pid), None)
             if part is not None:
                 if not posix.WIFSTOPPED(changed):
-                    self._observer.disconnected(part.ended(changed))
+                    self._disconnected(part.ended(changed))
                 continue
             if pid != self._made.awaited:
                 continue  # a stranger, or an orphan
@@ -256,6 +263,13 @@ class Wait:
                 continue
             self._made.awaited = self._made.init = 0
             return changed
+
+    def _disconnected(self, how: str) -> None:
+        """Report what a part was for as gone; before the exec that is left to what fails for it."""
+        if self._executed:
+            self._observer.disconnected(how)
+        else:
+            self._disconnections.append(how)
 
     def _leave(self) -> int | None:
         """Give up processes that SIGKILL hasn't ended in time; return a wait status.

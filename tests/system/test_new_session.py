@@ -14,10 +14,11 @@ import pytest
 from helpers import children
 from helpers.capabilities import require
 from helpers.joining import container, joining
-from helpers.programs import CATCHER, Word, python
-from helpers.pyspawn import ROOT, each_shape, pyspawn, spawn
+from helpers.programs import CATCHER, Word, prepared, python
+from helpers.pyspawn import ROOT, each_shape, pyspawn, refusal, spawn
 from helpers.reporters import LAST
-from helpers.running import Lines
+from helpers.running import Lines, Running
+from helpers.seccomp import Held
 from helpers.terminal import (
     END,
     INTERACTIVE,
@@ -354,6 +355,27 @@ def test_the_relays_death_is_told_and_ends_the_programs_terminal(
     gone = "pyspawn: the program's terminal is gone: the process that passed it on was killed by"
     assert gone in terminal.screen.next()
     assert modes_of(terminal) == before
+
+
+def test_the_relays_death_during_the_start_is_one_line() -> None:
+    """It's why the start fails, and so a hint."""
+    require("seccomp")
+    master, slave = os.openpty()
+    with Held("sethostname") as moments:
+        argv = prepared(moments.code, apart("--init", "--hostname", "box", "--", "/bin/true"))
+        with Running(argv, stdout=slave, pass_fds=[moments.fileno]) as running:
+            moment = moments.catch()
+            ours = os.getpgid(running.starter)
+            (relay,) = (each for each in children.of(running.starter) if os.getpgid(each) == ours)
+            os.kill(relay, signal.SIGKILL)
+            children.wait_gone([relay])
+            moments.let_go(moment)
+            assert running.wait() == 125
+            said, hint = refusal(running.errors())
+    assert said.endswith("in the place of the caller's: Broken pipe (EPIPE)")
+    assert hint.startswith("the program's terminal is gone: the process that passed it on was")
+    os.close(master)
+    os.close(slave)
 
 
 def test_a_join_has_it_too(terminal: Terminal, shell: Shell, tmp_path: Path) -> None:

@@ -439,7 +439,7 @@ except PermissionError:
 
 @pytest.mark.parametrize("network", CARRIERS)
 def test_a_network_of_its_own_brings_a_name_server(network: str) -> None:
-    require(network, "tun")
+    require("root", network, "tun")
     code = """
 import json, socket
 with open("/etc/resolv.conf") as file:
