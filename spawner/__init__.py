@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pyinit import __version__ as __version__
     from spawner import aio as aio
+    from spawner.api.changed import Change as Change
     from spawner.api.dryrun import PlanStep as PlanStep
     from spawner.api.dryrun import plan as plan
     from spawner.api.joined import JoinedProcess as JoinedProcess
@@ -59,6 +60,7 @@ __all__ = [
     "STDOUT",
     "Bind",
     "CalledProcessError",
+    "Change",
     "CompletedProcess",
     "Dev",
     "Dir",
@@ -103,6 +105,7 @@ _HOMES = {
     "spawner.api.dryrun": ("PlanStep", "plan"),
     "spawner.errors": ("ExecError", "SetupError", "SpawnerError", "SpecError"),
     "spawner.ids.idmap": ("Extent", "IdMap"),
+    "spawner.api.changed": ("Change",),
     "spawner.api.resources": ("Resources",),
     "spawner.api.joined": ("JoinedProcess", "join"),
     "spawner.limit.limits": ("Limits",),

@@ -159,7 +159,8 @@ class Process(Container, Generic[AnyStr]):
         self._begun = True
         pass_fds = keywords.inherited(self._options)
         with contextlib.ExitStack() as undo:
-            self._launch(undo, self._line, pass_fds, **self._streams)
+            changes = self._options.get("changes")
+            self._launch(undo, self._line, pass_fds, changes=changes, **self._streams)
             self._ended = asyncio.get_running_loop().create_future()
             undo.callback(_watch(self._end, self._launcher, self._ended))
             try:
@@ -565,6 +566,7 @@ async def _complete(
         process.missing,
         process.limit,
         process.resources,
+        process.changes,
     )
     if check:
         ended.check_returncode()

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pyinit import SIGNALLED, status_of_signal
 from spawner import lean
-from spawner.api import resources, ties
+from spawner.api import changed, resources, ties
 from spawner.errors import LAUNCHER, SetupError
 from spawner.machine import LIMIT
 from spawner.spec import kind_of
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import ModuleType
 
+    from spawner.api.changed import Change
     from spawner.api.resources import Resources
     from spawner.api.signatures import Command
 
@@ -185,12 +186,16 @@ class Container:
     resources: Resources | None = None
     """What the container has used, where `limits` took a control group; None until the end."""
 
+    changes: tuple[Change, ...] | None = None
+    """What has become of the files in overlays, with `changes`; None until the end."""
+
     _launcher: _Launcher
     _lifeline: ties.Lifeline
     _report: ties.Report
     _end: ties.Pidfd
     _first: ties.Pidfd
     _settling: contextlib.AbstractContextManager[bool]
+    _sheet: ties.Sheet | None = None
     _running = False  # until the start has succeeded, for __del__
     _subcommand: tuple[str, ...] = ()
     _stuck = 0  # for how many spells after a kill the launcher was seen to be
@@ -201,9 +206,13 @@ class Container:
         undo: contextlib.ExitStack,
         words: Sequence[str],
         pass_fds: Iterable[int],
+        *,
+        changes: bool | None = None,
         **streams: Any,
     ) -> None:
         """Start the launcher with its pipes to this process; `undo` ends it and closes the pipes.
+
+        With `changes` it tells what those in overlays are.
 
         Raises SetupError, and what subprocess.Popen raises for what is meant for it.
         """
@@ -211,6 +220,9 @@ class Container:
         self._lifeline = undo.enter_context(contextlib.closing(ties.Lifeline()))
         self._report = undo.enter_context(contextlib.closing(ties.Report()))
         tied = {"lifeline": self._lifeline.end, "json-status": self._report.end}
+        if changes:
+            self._sheet = undo.enter_context(contextlib.closing(ties.Sheet()))
+            tied["changes"] = self._sheet.end
         ends = (f"--{tie}={end}" for tie, end in tied.items())
         argv = [*lean.pyspawn(), *self._subcommand, *ends, *words]
         _rehearse(streams)
@@ -381,6 +393,9 @@ class Container:
                 self._reap()
             self._report.update()
             exited = self._report.events.get("exited")
+            if self._sheet is not None:
+                # Where somebody killed the launcher, nobody knows what it would have told.
+                self.changes = None if exited is None else changed.told(self._sheet.lines())
             if exited is None:
                 # Somebody killed the launcher, so the kernel kills the container, prctl(2).
                 with contextlib.suppress(PermissionError):
@@ -392,8 +407,9 @@ class Container:
             self.limit = exited.get("limit")
             self.resources = resources.told(self._report.events.get("resources"))
             self.returncode = status
-            for tie in (self._lifeline, self._report, self._first, self._end):
-                tie.close()
+            for tie in (self._lifeline, self._report, self._first, self._end, self._sheet):
+                if tie is not None:
+                    tie.close()
             return status
 
     def __repr__(self) -> str:

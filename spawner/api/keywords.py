@@ -177,6 +177,13 @@ def _mounts(_: str, value: Mounts) -> list[str]:
     return words
 
 
+def _on_a_sheet(_: str, value: object) -> list[str]:
+    """Return no words: the descriptor is there only when the launcher starts."""
+    if not isinstance(value, bool):
+        raise TypeError
+    return []
+
+
 def _whole(option: str, value: int | str) -> list[str]:
     return [_word(option, _number(value))]
 
@@ -240,6 +247,7 @@ TABLE = {
     "propagation": Keyword("text", _text, "propagation"),
     "mount_proc": Keyword("True, False or a path", _true_or_path, "mount-proc"),
     "mounts": Keyword("a Mounts", _mounts),
+    "changes": Keyword("True or False", _on_a_sheet),
     "limits": Keyword("a Limits", _limits),
     "max_output": Keyword("a number of bytes", _whole, "max-output"),
     "rights": Keyword("a Rights", _rights),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Unpack
 
+    from spawner.api.changed import Change
     from spawner.api.resources import Resources
     from spawner.api.signatures import (
         Command,
@@ -51,6 +52,7 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
         missing: Mapping[str, str] | None = None,
         limit: str | None = None,
         resources: Resources | None = None,
+        changes: tuple[Change, ...] | None = None,
     ) -> None:
         super().__init__(args, returncode, stdout, stderr)
         self.signal = signal
@@ -59,6 +61,8 @@ class CompletedProcess(subprocess.CompletedProcess[AnyStr]):
         """The limit that ended the program: "time", "memory", "pids", or None."""
         self.resources = resources
         """What the container has used, where `limits` took a control group, else None."""
+        self.changes = changes
+        """What has become of the files in overlays, where `changes` asked for it, else None."""
         self.missing: dict[str, str] = ByKind(missing or {})
         """Why each of `unshare_try` that could not be made is not there, by name."""
 
@@ -110,7 +114,7 @@ class Process(Container, Generic[AnyStr]):
     could not be made. `returncode` is the program's exit status, 0 to 255; after a death by signal
     n it is 128 + n, and `signal` is n. `limit` names the one of `limits` that ended it, "time",
     "memory" or "pids", or is "output" where `max_output` did; and `resources` is what the container
-    has used, where that was counted.
+    has used, where that was counted. `changes` are what the keyword asked for, at the end.
     """
 
     stdin: IO[AnyStr] | None
@@ -148,7 +152,8 @@ class Process(Container, Generic[AnyStr]):
         the container, whose name is `hostname`. `network` is a Network, or what --network accepts,
         and `publish` are ports of this host's that lead into the container: a number, what
         --publish accepts, a Publish, or several. `propagation` says how mounts spread, and
-        `mount_proc` that proc is mounted, or where; `mounts` are binds and file systems in memory.
+        `mount_proc` that proc is mounted, or where; `mounts` are binds and file systems in memory;
+        with `changes`, what was added, changed and deleted in overlays is told at the end.
         `user`, `group` and `extra_groups` say who the program is, by ids as seen in the container.
         `limits` says what each process can be given, `max_output` how many bytes the program may
         write to its stdout and stderr before everything is killed, and `rights` what it may do.
@@ -173,7 +178,7 @@ class Process(Container, Generic[AnyStr]):
         self.args = args
         self._talking = threading.RLock()
         with contextlib.ExitStack() as undo:
-            self._launch(undo, line, pass_fds, **streams)
+            self._launch(undo, line, pass_fds, changes=options.get("changes"), **streams)
             self.stdin = self._launcher.stdin
             self.stdout = self._launcher.stdout
             self.stderr = self._launcher.stderr
@@ -321,7 +326,7 @@ def run(
     * as in subprocess: stdin, stdout, stderr, text (or universal_newlines), encoding, errors,
       bufsize, pipesize, close_fds, umask, cwd, env, pass_fds;
     * what is new: namespaces, or unshare, share and unshare_try; init, hostname, network, publish,
-      propagation, mount_proc, mounts, monotonic, boottime; new_session; sandbox;
+      propagation, mount_proc, mounts, changes, monotonic, boottime; new_session; sandbox;
     * who is who: map, map_users, map_groups, setgroups, user, group, extra_groups; limits, rights,
       max_output;
     * the start and the end: start_timeout, stop_signal, stop_timeout.
@@ -384,6 +389,7 @@ def _finish(
         process.missing,
         process.limit,
         process.resources,
+        process.changes,
     )
     if check:
         ended.check_returncode()

@@ -71,6 +71,7 @@ class Options(_Ours, total=False):
     propagation: Literal["private", "slave", "shared", "unchanged"] | None
     mount_proc: Place
     mounts: Mounts | None
+    changes: bool
     limits: Limits | None
     rights: Rights | None
     map: Literal["root", "current", "auto"] | None

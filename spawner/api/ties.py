@@ -290,6 +290,31 @@ class Report:
         _close(self._writer, self._reader)
 
 
+class Sheet:
+    """A file in memory on which a launcher writes JSON lines, by the descriptor `end`.
+
+    Unlike a pipe it needs no reader meanwhile.
+    """
+
+    def __init__(self) -> None:
+        with no_fork:
+            self._file = undisturbed(_sheet)
+        self.end = self._file.fileno()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what was written, from the beginning."""
+        self._file.seek(0)
+        return [json.loads(line) for line in self._file.readall().splitlines()]
+
+    def close(self) -> None:
+        """Close the file, which is gone then."""
+        _close(self._file)
+
+
+def _sheet() -> FileIO:
+    return _keep(_above_standard(FileIO(os.memfd_create("pyspawn"), "rb+")))
+
+
 def failure(event: dict[str, Any], kinds: str = "unshare") -> SetupError:
     """Return the exception for a `failed` event, with options spelled as Python keywords.
 

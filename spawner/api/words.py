@@ -68,12 +68,24 @@ def command(args: Command, given: Mapping[str, Any]) -> list[str]:
     for name, keyword in keywords.TABLE.items():
         if name in given:
             found += spell(name, keyword, given[name])
+    if given.get("changes"):
+        _check_overlays(given.get("mounts"))
     if given.get("sandbox"):
         found += _passed_on(given)
     found += ["--", *program(args)]
     check_environment(given.get("env"))
     _check(found)
     return found
+
+
+def _check_overlays(mounts: object) -> None:
+    """Raise SpecError for mounts without an overlay whose changes could be told."""
+    with no_fork:
+        from spawner.mount.mounts import overlays
+
+    if not overlays(getattr(mounts, "entries", ())):
+        message = "changes: there's no overlay whose changes could be reported"
+        raise spec_error(SpecError(message, "give mounts an Overlay"))
 
 
 def _passed_on(given: Mapping[str, Any]) -> list[str]:

@@ -75,12 +75,12 @@ class Watch:
             for overlay, upper, lower in self._received():
                 try:
                     for change, path in changes(upper, lower, overlay):
-                        line = jsontext.dump({"change": change, "path": path})
-                        out.write(line.encode("ascii") + b"\n", waits=True)
+                        out.write(_line(change, path), waits=True)
                 finally:
                     posix.close(upper)
                     posix.close(lower)
         except OSError as error:
+            out.write(_line(UNKNOWN, "/"), waits=True)  # or it would look as if that were all
             return f"what has changed can't be told any further: {errno_text(error.errno or 0)}"
         out.catch_up(waits=True)
         return (
@@ -199,6 +199,10 @@ def _is_opaque(directory: int) -> bool:
             if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM):
                 raise
     return False
+
+
+def _line(change: str, path: str) -> bytes:
+    return jsontext.dump({"change": change, "path": path}).encode("ascii") + b"\n"
 
 
 def _dropped(count: int) -> bytes:

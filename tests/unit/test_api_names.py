@@ -56,6 +56,7 @@ def test_all_that_the_modules_offer_is_public() -> None:
         *("DEVNULL", "PIPE", "STDOUT", "TimeoutExpired"),
         *("Extent", "IdMap", "Limits", "Namespaces", "Network", "PlanStep", "Publish", "Rights"),
         *("Bind", "Dev", "Mounts", "Overlay", "Tmpfs", "JoinedProcess", "Resources", "join"),
+        "Change",
         *("Dir", "File", "Mask", "Mqueue", "Proc", "ReadOnly", "Symlink"),
         *("plan", "__version__", "Landlock"),
     }
