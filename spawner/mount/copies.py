@@ -10,13 +10,31 @@ import errno
 import posix
 
 from spawner.errors import INIT, SetupError, SyscallError
-from spawner.mount.flags import remount
+from spawner.mount.flags import names, remount
 from spawner.spec import Frozen
 from spawner.steps import failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spawner.linux import Kernel
+
+
+def clone_words(path: str) -> str:
+    """Return the call that copies the mounts at and below a path, as it's shown."""
+    return f'open_tree(open("{path}", O_PATH), "", OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH)'
+
+
+def flag_words(flags: int) -> str:
+    """Return the call that gives a copy of mounts its flags, as it's shown."""
+    return f'mount_setattr(TREE, "", AT_EMPTY_PATH|AT_RECURSIVE, {{{names(flags)}}})'
+
+
+def move_words(mount: str, target: str) -> str:
+    """Return the call that mounts a detached mount on its target, as it's shown."""
+    return (
+        f'move_mount({mount}, "", open("{target}", O_PATH), "", '
+        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)"
+    )
 
 
 class Copy(Frozen):

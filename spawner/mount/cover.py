@@ -9,7 +9,14 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT, SyscallError
-from spawner.mount.copies import clone_mounts, copy_mounts, flagged
+from spawner.mount.copies import (
+    clone_mounts,
+    clone_words,
+    copy_mounts,
+    flag_words,
+    flagged,
+    move_words,
+)
 from spawner.mount.dev import check_device, check_open
 from spawner.mount.entry import hides
 from spawner.mount.flags import gone, number
@@ -50,7 +57,7 @@ def prepare(ground: Ground, masks: Masks) -> Step:
     return Step(
         INIT,
         f"copy the mount of {NULL} for what is masked",
-        f'open_tree(open("{NULL}", O_PATH), "", OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), …',
+        f"{clone_words(NULL)}, …",
         act,
         topic="copy-source",
         needs=("mount",),
@@ -62,8 +69,7 @@ def mask(ground: Ground, entry: Mask) -> Step:
     return Step(
         INIT,
         entry.task,
-        f'move_mount(NULL or fsmount(fsopen("tmpfs")), "", open("{entry.target}", O_PATH), "", '
-        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        move_words('NULL or fsmount(fsopen("tmpfs"))', entry.target),
         lambda kernel, _: _mask(ground, kernel, entry),
         topic="mask",
         needs=("mount",),
@@ -110,11 +116,8 @@ def make_read_only(ground: Ground, entry: ReadOnly) -> Step:
     return Step(
         INIT,
         entry.task,
-        f'open_tree(open("{entry.target}", O_PATH), "", '
-        "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
-        'mount_setattr(TREE, "", AT_EMPTY_PATH|AT_RECURSIVE, {MOUNT_ATTR_RDONLY}), '
-        f'move_mount(TREE, "", open("{entry.target}", O_PATH), "", '
-        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        f"{clone_words(entry.target)}, {flag_words(linux.MS_RDONLY)}, "
+        f"{move_words('TREE', entry.target)}",
         lambda kernel, _: _make_read_only(ground, kernel, entry),
         topic="make-read-only",
         needs=("mount",),

@@ -4,7 +4,7 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT, SetupError
-from spawner.mount.copies import copy_mounts
+from spawner.mount.copies import clone_words, copy_mounts
 from spawner.mount.flags import below, gone, number
 from spawner.mount.ground import Ground
 from spawner.mount.mounts import Bind, Dev, Tmpfs
@@ -93,7 +93,7 @@ def prepare(ground: Ground, devices: Devices) -> Step:
     return Step(
         INIT,
         "copy the mounts of the devices",
-        'open_tree(open("/dev/null", O_PATH), "", OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), …',
+        f"{clone_words('/dev/null')}, …",
         lambda kernel, _: _copy(ground, kernel, devices),
         topic="copy-source",
         needs=("mount",),

@@ -6,7 +6,7 @@ import posix
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.linux import named
-from spawner.mount.copies import clone_mounts, flagged
+from spawner.mount.copies import clone_mounts, flagged, move_words
 from spawner.mount.ground import Ground
 from spawner.mount.points import Dir, File, Mqueue, Proc, Symlink, Text
 from spawner.steps import Step, failed
@@ -39,8 +39,7 @@ def mount_kernels(ground: Ground, entry: "Proc | Mqueue") -> Step:
         INIT,
         entry.task,
         f'fsmount(fsopen("{kind}"), MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC), '
-        f'move_mount(NEW, "", open("{entry.target}", O_PATH), "", '
-        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        + move_words("NEW", entry.target),
         lambda kernel, _: ground.mount(kernel, entry, kind, {"source": kind}, _KERNELS),
         topic=f"mount-{kind}-more",
         needs=("mount",),

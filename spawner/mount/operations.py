@@ -12,8 +12,8 @@ import posix
 
 from spawner import linux
 from spawner.errors import INIT
-from spawner.mount.copies import copy_mounts
-from spawner.mount.flags import names, number
+from spawner.mount.copies import clone_words, copy_mounts, flag_words, move_words
+from spawner.mount.flags import number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
@@ -48,13 +48,11 @@ def flags_of(bind: Bind) -> int:
 def prepare(ground: Ground, sources: "Iterable[Source]") -> "Iterator[Step]":
     """Yield the steps that copy the mounts of each source."""
     for source in sources:
-        flags = names(flags_of(source.bind))
+        words = f"{clone_words(source.bind.source)}, {flag_words(flags_of(source.bind))}"
         yield Step(
             INIT,
             f"copy the mounts of {source.bind.source}",
-            f'open_tree(open("{source.bind.source}", O_PATH), "", '
-            "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
-            f'mount_setattr(TREE, "", AT_EMPTY_PATH|AT_RECURSIVE, {{{flags}}})',
+            words,
             lambda kernel, _, source=source: _copy(ground, kernel, source),  # type: ignore[misc]
             topic="copy-source",
             needs=("mount",),
@@ -120,8 +118,7 @@ def _bind(ground: Ground, bind: Bind) -> Step:
     return Step(
         INIT,
         bind.task,
-        f'move_mount(TREE, "", open("{bind.target}", O_PATH), "", '
-        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        move_words("TREE", bind.target),
         lambda kernel, _: _mount_bind(ground, kernel, bind),
         topic="bind",
         needs=("mount",),
@@ -132,9 +129,7 @@ def _tmpfs(ground: Ground, tmpfs: Tmpfs) -> Step:
     return Step(
         INIT,
         tmpfs.task,
-        f"{tmpfs_words(tmpfs)}, "
-        f'move_mount(TMPFS, "", open("{tmpfs.target}", O_PATH), "", '
-        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        f"{tmpfs_words(tmpfs)}, {move_words('TMPFS', tmpfs.target)}",
         lambda kernel, _: _mount_tmpfs(ground, kernel, tmpfs),
         topic="mount-tmpfs",
         needs=("mount",),

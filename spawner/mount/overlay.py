@@ -19,9 +19,9 @@ import posix
 from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.linux import named
-from spawner.mount.copies import clone_mounts, copy_mounts
+from spawner.mount.copies import clone_mounts, clone_words, copy_mounts, flag_words, move_words
 from spawner.mount.entry import hides
-from spawner.mount.flags import below, check_flags, gone, names, number
+from spawner.mount.flags import below, check_flags, gone, number
 from spawner.mount.ground import Ground
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs
 from spawner.mount.mounts import Overlay
@@ -254,9 +254,7 @@ def prepare(ground: Ground, upper: "Upper") -> Step:
     return Step(
         INIT,
         what,
-        f'open_tree(open("{upper.place}", O_PATH), "", '
-        "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
-        f'mount_setattr(TREE, "", AT_EMPTY_PATH|AT_RECURSIVE, {{{names(TMPFS_FLAGS)}}})',
+        f"{clone_words(upper.place)}, {flag_words(TMPFS_FLAGS)}",
         act,
         topic="copy-source",
         needs=("mount",),
@@ -268,8 +266,7 @@ def make(ground: Ground, overlay: Overlay) -> Step:
     return Step(
         INIT,
         overlay.task,
-        f'{CALLS}, move_mount(OVERLAY, "", open("{overlay.target}", O_PATH), "", '
-        "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)",
+        f"{CALLS}, {move_words('OVERLAY', overlay.target)}",
         lambda kernel, _: _lay(ground, kernel, overlay),
         topic="mount-overlay",
         needs=("mount",),

@@ -13,8 +13,8 @@ import sys
 from spawner import lean, linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.host import paths
-from spawner.mount.copies import copy_mounts
-from spawner.mount.flags import check_flags, names, number
+from spawner.mount.copies import clone_words, copy_mounts, flag_words, move_words
+from spawner.mount.flags import check_flags, number
 from spawner.mount.ground import Ground, absolute
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.spec import Frozen
@@ -57,15 +57,11 @@ class Change:
         """Make a directory, or an overlay over it, the root."""
         if root.overlay is not None:
             return self._enter_overlay(root, root.overlay)
-        flags = names(root.flags)
         return Step(
             INIT,
             str(root),
-            f'open_tree(open("{root.path}", O_PATH), "", '
-            "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
-            f'mount_setattr(TREE, "", AT_EMPTY_PATH|AT_RECURSIVE, {{{flags}}}), '
-            f'move_mount(TREE, "", open("{root.path}", O_PATH), "", '
-            "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH), "
+            f"{clone_words(root.path)}, {flag_words(root.flags)}, "
+            f"{move_words('TREE', root.path)}, "
             'fchdir(TREE), pivot_root(".", ".")',
             lambda kernel, _: self._enter(kernel, root),
             topic="change-root",
@@ -95,10 +91,7 @@ class Change:
         return Step(
             INIT,
             str(root),
-            f'open_tree(open("{root.path}", O_PATH), "", '
-            "OPEN_TREE_CLONE|AT_RECURSIVE|AT_EMPTY_PATH), "
-            f'{CALLS}, move_mount(OVERLAY, "", open("{root.path}", O_PATH), "", '
-            "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH), "
+            f"{clone_words(root.path)}, {CALLS}, {move_words('OVERLAY', root.path)}, "
             'fchdir(OVERLAY), pivot_root(".", ".")',
             act,
             topic="change-root-overlay",
@@ -110,8 +103,7 @@ class Change:
         return Step(
             INIT,
             tmpfs.task,
-            f'{tmpfs_words(tmpfs)}, move_mount(TMPFS, "", open("/", O_PATH), "", '
-            "MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH), "
+            f"{tmpfs_words(tmpfs)}, {move_words('TMPFS', '/')}, "
             f'fchdir(TMPFS), pivot_root(".", "."), mkdir("{place}")',
             lambda kernel, _: self._enter_empty(kernel, tmpfs, place),
             topic="make-root",

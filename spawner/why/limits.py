@@ -144,18 +144,7 @@ def own_group(case: Case) -> str | None:
     if not case.path.startswith("/") or "control group" not in case.step:
         return None
     if case.errno in (*DENIED, errno.EROFS):
-        outside = (
-            "start pyspawn as root where the control groups can be written (in a container of an "
-            "engine they can't, unless it is privileged)"
-        )
-        singly = f"limit each process by itself, {mark('--limits process')}"
-        if case.host.read("/sys/fs/cgroup/cgroup.controllers") is None:
-            return f"{outside}, or {singly}"
-        return (
-            f"{outside}; or as an ordinary user, let systemd give you one that is yours: "
-            "`systemd-run --user --scope pyspawn ...`, name one, "
-            f"{mark('--cgroup-parent PATH')}, or {singly}"
-        )
+        return _no_group_of_ours(case)
     if case.errno == errno.ENOENT:
         return (
             f"make it first: {mark('--cgroup-parent')} names a control group that exists, in "
@@ -170,6 +159,22 @@ def own_group(case: Case) -> str | None:
             f"{mark('--cgroup-parent PATH')}"
         )
     return None
+
+
+def _no_group_of_ours(case: Case) -> str:
+    """Return what to do where no control group can be made, cgroups(7)."""
+    outside = (
+        "start pyspawn as root where the control groups can be written (in a container of an "
+        "engine they can't, unless it is privileged)"
+    )
+    singly = f"limit each process by itself, {mark('--limits process')}"
+    if case.host.read("/sys/fs/cgroup/cgroup.controllers") is None:
+        return f"{outside}, or {singly}"
+    return (
+        f"{outside}; or as an ordinary user, let systemd give you one that is yours: "
+        "`systemd-run --user --scope pyspawn ...`, name one, "
+        f"{mark('--cgroup-parent PATH')}, or {singly}"
+    )
 
 
 def few_processes(case: Case) -> str | None:
