@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 
 from spawner.api import joined, keywords, words
 from spawner.api.child import SPELL, Container
-from spawner.api.exchange import BEGUN, decode, encode, ending, left
-from spawner.api.process import CompletedProcess
+from spawner.api.exchange import BEGUN, decode, encode, ending, left, tell_whole_time
+from spawner.api.process import CompletedProcess, _outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -553,21 +553,6 @@ async def _complete(
         try:
             stdout, stderr = await process.communicate(data, left(deadline))
         except TimeoutExpired as expired:
-            expired.timeout = timeout or 0.0
-            # What repr and a log show; it came with what the start had left of the time.
-            expired.args = (expired.cmd, expired.timeout, *expired.args[2:])
+            tell_whole_time(expired, timeout)
             raise
-    ended = CompletedProcess(
-        process.args,
-        await process.wait(),
-        stdout,
-        stderr,
-        process.signal,
-        process.missing,
-        process.limit,
-        process.resources,
-        process.changes,
-    )
-    if check:
-        ended.check_returncode()
-    return ended
+    return _outcome(process, await process.wait(), stdout, stderr, check=check)

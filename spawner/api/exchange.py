@@ -19,6 +19,7 @@ from spawner.spec import LONGEST_POLL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from subprocess import TimeoutExpired
 _BLOCK = 65536
 """The capacity of a pipe in bytes, pipe(7)."""
 
@@ -147,3 +148,12 @@ def ending(seconds: float | None) -> float | None:
 def left(deadline: float | None) -> float | None:
     """Return the seconds until `deadline`, not less than 0; None for no deadline."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def tell_whole_time(expired: TimeoutExpired, timeout: float | None) -> None:
+    """Have an error tell of the whole time-out, in seconds, not of what the start had left of it.
+
+    Its `args` are what repr and a log show.
+    """
+    expired.timeout = timeout or 0.0
+    expired.args = (expired.cmd, expired.timeout, *expired.args[2:])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, AnyStr, Generic, overload
 from pyinit import signames
 from spawner.api import keywords, words
 from spawner.api.child import ByKind, Container, cooperative
-from spawner.api.exchange import BEGUN, Exchange, ending, left
+from spawner.api.exchange import BEGUN, Exchange, ending, left, tell_whole_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -376,13 +376,18 @@ def _finish(
         try:
             stdout, stderr = process.communicate(data, left(deadline))
         except TimeoutExpired as expired:
-            expired.timeout = timeout or 0.0
-            # What repr and a log show; it came with what the start had left of the time.
-            expired.args = (expired.cmd, expired.timeout, *expired.args[2:])
+            tell_whole_time(expired, timeout)
             raise
+    return _outcome(process, process.wait(), stdout, stderr, check=check)
+
+
+def _outcome(
+    process: Container, status: int, stdout: Any, stderr: Any, *, check: bool
+) -> CompletedProcess[Any]:
+    """Return how a process went; raises CalledProcessError for a failure, with `check`."""
     ended = CompletedProcess(
         process.args,
-        process.wait(),
+        status,
         stdout,
         stderr,
         process.signal,
