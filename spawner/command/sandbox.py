@@ -125,15 +125,9 @@ def widen(
             program = [_file(program[0], None) or program[0], *program[1:]]
     if any("uts" in kinds for kinds in found["unshare"]):
         found.setdefault("hostname", HOST_NAME)
-    found["cap_drop"] = [frozenset({ALL}), *values.get("cap_drop", ())]
-    found["no_new_privs"] = True
-    found.setdefault("seccomp", [DEFAULT])
-    if any("user" in kinds for kinds in found["unshare"]):
-        found["disable_userns"] = True
+    _add_rights(found)
     found["rlimit"] = [*_limits(values), *values.get("rlimit", ())]
     found["new_session"] = True
-    if part.keeps_in():
-        found["landlock"] = [*values.get("landlock", ()), Landlock(scope=SCOPES)]
     found.setdefault("pass_fds", [()])
     if not values.get("keep_env"):
         found["clearenv"] = True
@@ -155,6 +149,17 @@ def _add_namespaces(values: "dict[str, Any]") -> None:
         named.add("net")
     added = [kind for kind in NAMESPACES if kind not in named]
     values["unshare"] = [*values.get("unshare", ()), added]
+
+
+def _add_rights(values: "dict[str, Any]") -> None:
+    """Take away what the program may do, beside what is taken already; the namespaces are added."""
+    values["cap_drop"] = [frozenset({ALL}), *values.get("cap_drop", ())]
+    values["no_new_privs"] = True
+    values.setdefault("seccomp", [DEFAULT])
+    if any("user" in kinds for kinds in values["unshare"]):
+        values["disable_userns"] = True
+    if part.keeps_in():
+        values["landlock"] = [*values.get("landlock", ()), Landlock(scope=SCOPES)]
 
 
 def _is_apart(network: str | None) -> bool:
@@ -235,7 +240,7 @@ def _top(path: str) -> "Entry":
     """Return the entry for one of the system's directories: a link stays one."""
     try:
         return Symlink(posix.readlink(path), path)
-    except OSError:
+    except OSError:  # a directory, or nothing
         return _seen(path)
 
 
