@@ -73,7 +73,6 @@ LEAST_WEIGHT, MOST_WEIGHT = 1, 10000
 MOST_PIDS = 1 << 22
 """The most processes of any host, PID_MAX_LIMIT in linux/threads.h."""
 
-
 SHORTEST = 1e-9
 """Seconds of the shortest time limit."""
 

@@ -44,7 +44,13 @@ TIME = "time"
 
 
 class Bounds(Part):
-    """The part that sets the limits, and holds the time."""
+    """The part that sets the limits, and holds the time.
+
+    `places` are those in which the control group `name` is made; there are none where no limit
+    takes one, or where the processes are limited `singly`, each by itself. `fallback` checks that
+    they can be, for the case that the group can't be had; None rules it out. `reaps` says that the
+    container has an init that reaps.
+    """
 
     def __init__(
         self,
@@ -54,12 +60,12 @@ class Bounds(Part):
         *,
         reaps: bool = False,
         singly: bool = False,
-        fall: "Callable[[], None] | None" = None,
+        fallback: "Callable[[], None] | None" = None,
     ) -> None:
         self._limits = limits
         self._reaps = reaps
         self._singly = singly
-        self._fall = fall
+        self._fallback = fallback
         self._deadline: float | None = None
         self._over = False
         self._places = places
@@ -83,7 +89,7 @@ class Bounds(Part):
         try:
             self._make(kernel)
         except SetupError as error:
-            if self._fall is None:
+            if self._fallback is None:
                 raise
             self.stop()
             self._places = ()
@@ -103,9 +109,9 @@ class Bounds(Part):
 
     def hold_singly(self, error: SetupError) -> None:
         """Limit each process by itself, since a control group can't be had; or raise its error."""
-        if self._fall is not None:
+        if self._fallback is not None:
             try:
-                self._fall()
+                self._fallback()
             except SetupError:
                 raise error from None
         self._singly = True
@@ -118,7 +124,7 @@ class Bounds(Part):
 
     @property
     def alarms(self) -> "Iterable[int]":
-        """The same: it becomes readable."""
+        """The same descriptor, which is readable once a fork was refused."""
         return self.descriptors
 
     def reached(self, alarm: int) -> bool:
@@ -246,16 +252,16 @@ def find(
     if limits.hold == PROCESS:
         check()
         return Bounds(limits, singly=True)
-    reaps, fall = spec.init is not None, check if limits.hold == TRY else None
+    reaps, fallback = spec.init is not None, check if limits.hold == TRY else None
     try:
         found = places.find(limits)
     except SetupError as error:
-        if fall is None:
+        if fallback is None:
             raise
-        bounds = Bounds(limits, fall=fall)
+        bounds = Bounds(limits, fallback=fallback)
         bounds.hold_singly(error)
         return bounds
-    return Bounds(limits, found, group.name(), reaps=reaps, fall=fall)
+    return Bounds(limits, found, group.name(), reaps=reaps, fallback=fallback)
 
 
 def _place(limit: "Rlimit") -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from spawner.limit.limits import Limits
     from spawner.limit.settings import Setting
+
 TOLD = ("memory", "pids", "cpuacct")
 """Controllers of version 1 that say in the end what was used; they cost nothing beside another."""
 

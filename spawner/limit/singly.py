@@ -28,7 +28,7 @@ HELD = ("memory", "pids-limit")
 def rlimits(limits: "Limits") -> "Iterator[Rlimit]":
     """Yield the resource limits that stand for those of the container, the count of processes last.
 
-    One that is given by itself is the smaller one, or stands.
+    A smaller limit that is asked for by itself stands.
     """
     given = {each.resource: each.hard for each in limits.rlimits}
     for resource, most in (("data", limits.memory), ("nproc", limits.pids)):

@@ -36,10 +36,9 @@ class Ground:
 
     `points` are where something is mounted already, which isn't to be hidden, and `targets` are
     where more will be. The program `stays` in the working directory, if it doesn't go to one with a
-    whole path. `root` is where our root
-    lies on the host, and `proc` an open /proc, where it isn't that of our root. `made` has the
-    numbers of the mounts in which mount points are made, and `uppers` the directories that take
-    what changes in overlays, of which `watch` tells at the end.
+    whole path. `root` is where our root lies on the host, and `proc` an open /proc, where it isn't
+    that of our root. `made` has the numbers of the mounts in which mount points are made, and
+    `uppers` the directories that take what changes in overlays, of which `watch` tells at the end.
     """
 
     def __init__(

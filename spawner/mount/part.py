@@ -120,7 +120,7 @@ class Mounts(Part):
 
     @property
     def descriptors(self) -> set[int]:
-        """The descriptors by which that is removed, and changes are told."""
+        """The descriptors by which work directories are removed, and changes are told."""
         found = {held for each in self._uppers for held in each.descriptors}
         return found if self._watch is None else found | self._watch.descriptors
 
