@@ -151,6 +151,12 @@ def pidns() -> None:
 
 
 @pytest.fixture
+def overlays() -> None:
+    """Skip where the kernel has no overlays."""
+    require("overlay")
+
+
+@pytest.fixture
 def terminal() -> Iterator[Terminal]:
     """Give a terminal that nobody uses yet."""
     with Terminal() as made:

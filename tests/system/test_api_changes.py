@@ -13,6 +13,8 @@ import pytest
 import spawner
 from spawner import PIPE, Change, Mounts, Overlay, Process, aio, run
 
+pytestmark = pytest.mark.usefixtures("pidns", "overlays")
+
 MANY = 3000
 """More lines than a pipe holds."""
 

@@ -32,11 +32,6 @@ pytestmark = pytest.mark.usefixtures("pidns", "overlays")
 
 
 @pytest.fixture
-def overlays() -> None:
-    require("overlay")
-
-
-@pytest.fixture
 def root(tmp_path: Path) -> Root:
     return Root(tmp_path.resolve() / "root")
 
