@@ -13,7 +13,6 @@ of a bind could take rights along. There such a rename fails (EXDEV), as between
 import posix
 import sys
 from errno import EACCES, EAFNOSUPPORT, EINVAL
-from functools import partial
 
 from spawner import lean
 from spawner.errors import INIT, LAUNCHER, SetupError, SyscallError, mark
@@ -306,7 +305,7 @@ def _find_init(kernel: "Kernel") -> None:
     encodings = getattr(sys.modules.get("encodings"), "__file__", None)
     if encodings is not None:
         needed.append(encodings.rpartition("/encodings/")[0])
-    shut = [place for place in needed if _errno_of(partial(kernel.open, place, 0)) == EACCES]
+    shut = [place for place in needed if _is_shut(kernel, place)]
     if shut:
         words = " ".join(f"{mark('--landlock')} read={place}" for place in shut)
         raise SetupError(
@@ -315,6 +314,10 @@ def _find_init(kernel: "Kernel") -> None:
             path=shut[0],
             hint=f"add {words}, or do without an init",
         )
+
+
+def _is_shut(kernel: "Kernel", place: str) -> bool:
+    return _errno_of(lambda: kernel.open(place, posix.O_RDONLY)) == EACCES
 
 
 def _calls(wanted: Ruleset) -> "Iterator[str]":

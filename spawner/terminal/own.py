@@ -10,11 +10,9 @@ program and has a name in there. It sends the master side to the relay.
 
 import _signal
 import posix
-import select
 
 from spawner import caller as callers
 from spawner.errors import INIT, LAUNCHER, RELAY, how
-from spawner.host import ends
 from spawner.steps import GROUP, RIGHTS, TERMINAL, Part, Step, attempt
 from spawner.terminal import job, pty
 
@@ -134,6 +132,8 @@ class Own(Part):
         """Have the relay pass on the last output, and end; return it if it outlives SIGKILL."""
         left: list[int] = []
         if self.pid:
+            from spawner.host import ends
+
             pid, self.pid = self.pid, 0
             self._tell_end()
             posix.kill(pid, _signal.SIGCONT)  # our child, unreaped: the pid is its own
@@ -185,6 +185,10 @@ class Own(Part):
 
     def _await(self, pid: int) -> None:
         """Wait until the relay has ended, or for _GRACE where pyspawn is told to end meanwhile."""
+        import select
+
+        from spawner.host import ends
+
         ended = posix.pidfd_open(pid)
         try:
             told = self._kernel.signalfd(callers.endings())
