@@ -89,16 +89,19 @@ class Watch:
 
     def _received(self) -> "Iterator[tuple[Overlay, int, int]]":
         """Yield the overlays that were made, with descriptors of their layers."""
-        end = _socket.socket(fileno=self._here)  # which closes it
-        while True:
-            try:
-                data, layers = sockets.receive(end, 2, 2, waits=False)
-            except BlockingIOError:
-                return
-            if not data:
-                return
-            upper, lower = layers
-            yield self._overlays[data[0] | data[1] << 8], upper, lower
+        end = _socket.socket(fileno=self._here)
+        try:
+            while True:
+                try:
+                    data, layers = sockets.receive(end, 2, 2, waits=False)
+                except BlockingIOError:
+                    return
+                if not data:
+                    return
+                upper, lower = layers
+                yield self._overlays[data[0] | data[1] << 8], upper, lower
+        finally:
+            end.close()
 
 
 def changes(upper: int, lower: int, overlay: "Overlay") -> "Iterator[tuple[str, str]]":
