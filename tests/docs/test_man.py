@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from helpers.capabilities import require
 from helpers.distribution import CHECKOUT
 
+from pyinit import cmdline
 from pyinit import options as pyinit_options
 from pyinit.cmdline import Option
 from spawner.command import run as pyspawn_options
@@ -80,6 +82,19 @@ def test_a_page_is_clean_for_mandoc(pages: Path, name: str) -> None:
 def test_a_page_has_the_sections_that_readers_look_for(pages: Path, name: str) -> None:
     source = (pages / f"{name}.1").read_text()
     assert set(re.findall(r"(?m)^\.SH (.*)$", source)) >= SECTIONS
+
+
+def test_the_examples_are_accepted(pages: Path) -> None:
+    source = (pages / "pyspawn.1").read_text().partition(".SH EXAMPLES")[2].partition(".SH ")[0]
+    text = "".join(re.findall(r"(?ms)^\.EX\n(.*?)^\.EE", source))
+    plain = text.replace("\\-", "-").replace("~", "/home/you")
+    plain = plain.replace("$PWD", "/work")
+    examples = re.findall(r"(?m)^. (?:timeout \d+ )?pyspawn (--.*?)(?: \d>\S+)?$", plain)
+    assert len(examples) > 10
+    for words in map(shlex.split, examples):
+        values, program = cmdline.parse(pyspawn_options.TABLE, words)
+        spec = pyspawn_options.spec(values, program, user=1000, group=1000)
+        assert spec.arguments == tuple(program)
 
 
 def test_the_environment_has_every_variable_that_is_read(pages: Path) -> None:

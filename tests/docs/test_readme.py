@@ -6,6 +6,7 @@ import compileall
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from helpers.capabilities import require
 from helpers.distribution import CHECKOUT
 
 import pyinit
+from pyinit import cmdline
 from pyinit import options as pyinit_options
 from spawner.command import run as pyspawn_options
 from spawner.command import signals, zombies
@@ -49,6 +51,11 @@ def test_a_command_prints_what_the_readme_says(command: str, output: str, tmp_pa
     require("pidns", "ps")
     if "--dry-run" in command:
         require("root")  # an ordinary user's plan begins with a user namespace
+    for word, capability in (("--sandbox", "userns"), ("--overlay", "overlay")):
+        if word in command:
+            require(capability)
+            if os.geteuid() == 0:
+                require("root")
     ended = subprocess.run(
         ["bash", "-c", command],
         cwd=tmp_path,
@@ -68,10 +75,29 @@ def test_there_are_commands_to_try() -> None:
 @pytest.mark.parametrize("program", blocks("python"))
 def test_the_python_runs(program: str) -> None:
     require("pidns")
+    if "sandbox" in program:
+        require("userns", "landlock")
+        if os.geteuid() == 0:
+            require("root")
     ended = subprocess.run(
         [sys.executable, "-c", program], env=commands_first(), capture_output=True, text=True
     )
     assert (ended.stderr, ended.returncode) == ("", 0)
+
+
+def command_lines() -> list[str]:
+    """Return each command of the tables and the text, without what has no program."""
+    found = re.findall(r"`(pyspawn --[^`]* -- [^`]*)`", README)
+    return [command for command in found if not command.startswith("pyspawn exec")]
+
+
+@pytest.mark.parametrize("command", command_lines())
+def test_a_command_of_the_tables_is_accepted(command: str) -> None:
+    typed = re.sub(r"\d<\S+$", "", command).replace("~", "/home/you").replace("$PWD", "/work")
+    words = shlex.split(typed)[1:]
+    values, program = cmdline.parse(pyspawn_options.TABLE, words)
+    assert program
+    assert pyspawn_options.spec(values, program, user=1000, group=1000).arguments == tuple(program)
 
 
 def entry_points() -> list[list[str]]:
