@@ -292,7 +292,8 @@ def _merged(preset: "Iterable[Entry]", named: "Iterable[Entry]") -> "list[Entry]
     One on the same place takes that of the preset; one that would hide some of the preset's comes
     before these.
     """
-    found = [(each, True) for each in preset]
+    named = list(named)
+    found = [(each, True) for each in preset if not _is_brought(each, named)]
     for entry in named:
         if not isinstance(entry, (Mask, ReadOnly)):  # these are about what is there
             found = [(each, ours) for each, ours in found
@@ -305,16 +306,35 @@ def _merged(preset: "Iterable[Entry]", named: "Iterable[Entry]") -> "list[Entry]
     return [each for each, _ in found]
 
 
+def _is_brought(entry: "Entry", named: "Iterable[Entry]") -> bool:
+    """Tell whether a bind that was named brings a link, which a mount would follow.
+
+    As `lib64` of a virtual environment in the project. Where the link leads is seen by itself.
+    """
+    if not isinstance(entry, Bind) or not any(
+        _stays(each) and hides(each.target, entry.target) for each in named
+    ):
+        return False
+    return interpreters.real(entry.target) not in (None, entry.target)
+
+
 def _place(entries: "Iterable[Entry]") -> str:
     """Return the directory where the program starts: the working one, if it's there, or HOME."""
     here = _here()
     for each in entries:
         if here is None or each.target == ROOT:
             continue
-        same = isinstance(each, Bind) and each.source == each.target
-        if each.target == here or (same and hides(each.target, here)):
+        if each.target == here or (_stays(each) and hides(each.target, here)):
             return here
     return HOME
+
+
+def _stays(entry: "Entry") -> bool:
+    """Tell whether an entry shows something of the host's where it is there."""
+    if not isinstance(entry, Bind):
+        return False
+    source = entry.source if entry.source.startswith("/") else f"{_here()}/{entry.source}"
+    return interpreters.direct(source) == entry.target
 
 
 def _limits(values: "Mapping[str, Any]") -> "list[Rlimit]":

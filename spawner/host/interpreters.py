@@ -93,7 +93,7 @@ def _is_program(path: str) -> bool:
 
 def _lies_in(prefix: str, name: str) -> bool:
     """Tell whether a name leads to a file or directory below `prefix`."""
-    found, above = _real(f"{prefix}/{name}"), _real(prefix)
+    found, above = real(f"{prefix}/{name}"), real(prefix)
     return found is not None and above is not None and found.startswith(f"{above}/")
 
 
@@ -118,9 +118,9 @@ def _next(path: str, search_path: bytes | None) -> "Iterator[str]":
         key, equals, value = line.partition("=")
         if equals and key.strip() == "home" and value.strip().startswith("/"):
             yield f"{value.strip().rstrip('/')}/{name}"
-    real = _real(directory)
-    if real not in (None, directory):
-        yield f"{real}/{name}"
+    place = real(directory)
+    if place not in (None, directory):
+        yield f"{place}/{name}"
     if _kind(path, follow=False) == LINK:
         text = posix.readlink(path)
         yield _normal(text if text.startswith("/") else f"{directory}/{text}")
@@ -179,11 +179,11 @@ def direct(path: str) -> str:
     """Return an absolute path without empty, `.` and `..` parts, which leads to the same file."""
     directory, _, name = path.rpartition("/")
     if ".." in directory.split("/"):
-        directory = _real(directory) or directory
+        directory = real(directory) or directory
     return _normal(f"{directory}/{name}")
 
 
-def _real(path: str) -> str | None:
+def real(path: str) -> str | None:
     """Return a path without links, None where it leads to nothing or that can't be told."""
     try:
         descriptor = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import sys
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,18 @@ def test_an_interpreter_is_found_from_a_directory_below(tmp_path: Path) -> None:
     code = "import sys; print(sys.prefix)"
     ended = run([*words, python, "-c", code], directory=str(tmp_path))
     assert (ended.status, ended.errors, ended.out) == (0, "", f"{environment}\n".encode())
+
+
+def test_a_virtual_environment_in_a_project_that_is_bound(tmp_path: Path) -> None:
+    """Its `lib64` is a link, which is there already."""
+    tmp_path.chmod(0o755)
+    venv.create(tmp_path / ".venv")
+    assert (tmp_path / ".venv/lib64").readlink() == Path("lib")
+    code = "import os, sys; print(sys.prefix, os.readlink('.venv/lib64'))"
+    for binds in (["--bind", ".", "."], ["--ro-bind", ".", ".", "--overlay", "."]):
+        words = [*binds, "--", "./.venv/bin/python3", "-c", code]
+        ended = sandbox(*words, directory=str(tmp_path))
+        assert ended.out == f"{tmp_path / '.venv'} lib\n".encode(), ended
 
 
 def test_a_file_that_is_no_program_is_told_with_what_to_do(tmp_path: Path) -> None:
