@@ -37,6 +37,17 @@ _KEYWORDS |= dict.fromkeys(("proc", "mqueue", "dir", "symlink", "file"), "mounts
 _KEYWORDS |= dict.fromkeys(("ro-bind-data", "mask", "readonly"), "mounts")
 _KEYWORDS["rootfs"] = "root"
 _KEYWORDS |= dict.fromkeys(("bind-try", "ro-bind-try", "dev-bind-try"), "missing_ok")
+_ENTRIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "bind": ("Bind", ()),
+    "ro-bind": ("Bind", ("read_only=True",)),
+    "dev-bind": ("Bind", ("devices=True",)),
+    "tmpfs": ("Tmpfs", ()),
+    "overlay": ("Overlay", ()),
+    "dev": ("Dev", ()),
+    "mask": ("Mask", ()),
+    "readonly": ("ReadOnly", ()),
+}
+"""What stands for a mount in Mounts, with what else it says."""
 _MAPS = {option: name for name, option in keywords.MAPS.items()}
 _OWN: dict[str, tuple[str, Callable[[], int]]] = {
     "map-user": ("map_users", os.geteuid),
@@ -64,6 +75,10 @@ def _keyword(option: str, kinds: str) -> str:
     if name in _OWN:
         keyword, own = _OWN[name]
         return f'{keyword}="{value}:{own()}:1"' if equals else keyword
+    if name in _ENTRIES and value and _KEYWORDS.get(name) == "mounts":
+        kind, more = _ENTRIES[name]
+        values = ", ".join([*(f'"{word}"' for word in value.split(" ")), *more])
+        return f"mounts=Mounts([{kind}({values})])"
     if name not in _KEYWORDS:
         return option
     if option == "--init":

@@ -51,6 +51,30 @@ _BY_OPTION = {
 _BY_OPTION |= {option.replace("-", "_"): "map" for option in keywords.MAPS.values()}
 
 
+_FIELDS = {
+    "time_limit": "time",
+    "pids_limit": "pids",
+    "mem_limit": "memory",
+    "rlimit": "rlimits",
+    "ulimits": "rlimits",
+    "rootfs": "root",
+}
+"""Names of options and of Docker's keywords for fields of Limits, Rights and Mounts."""
+
+_ENTRIES = {
+    "bind": "Bind(source, target)",
+    "ro_bind": "Bind(source, target, read_only=True)",
+    "dev_bind": "Bind(source, target, devices=True)",
+    "volumes": "Bind(source, target)",
+    "tmpfs": "Tmpfs(target)",
+    "overlay": "Overlay(target)",
+    "dev": "Dev()",
+    "mask": "Mask(path)",
+    "readonly": "ReadOnly(path)",
+}
+"""What Mounts holds, by the options for it."""
+
+
 def command(args: Command, given: Mapping[str, Any]) -> list[str]:
     """Return the launcher's command line for a program: options, `--`, and the program's words.
 
@@ -230,12 +254,29 @@ def check_names(function: str, given: Mapping[str, Any], known: Iterable[str] = 
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
+def _holder(name: str) -> str | None:
+    """Return the value that holds what an option, or Docker's keyword, says by itself."""
+    with no_fork:
+        from spawner.limit.limits import Limits
+        from spawner.rights.rights import Rights
+    field = _FIELDS.get(name, name)
+    if field in Limits.__annotations__:
+        return f"limits=spawner.Limits({field}=…)"
+    if field in Rights.__annotations__:
+        return f"rights=spawner.Rights({field}=…)"
+    if field in ("root", "read_only"):
+        return f"mounts=spawner.Mounts({field}=…)"
+    return f"mounts=spawner.Mounts([spawner.{_ENTRIES[name]}])" if name in _ENTRIES else None
+
+
 def _meant(name: str, names: Sequence[str]) -> str:
     """Return which keyword was probably meant, as the end of an error message."""
     if name in keywords.TABLE:
         return ": that keyword is only for new containers"
     if name in NAMESPACES and "unshare" in names:
         return f": for a new namespace, use unshare={name!r}"
+    if "limits" in names and (value := _holder(name)):
+        return f": use {value}"
     found = _BY_OPTION.get(name)
     if found not in names:
         with no_fork:

@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -477,3 +478,20 @@ def test_the_interpreter_is_started_lean(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.undo()
     argv = lean.pyspawn()
     assert argv[1:3] == ["-I", "-S"]
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("memory", "use limits=spawner.Limits(memory=…)"),
+        ("mem_limit", "use limits=spawner.Limits(memory=…)"),
+        ("time_limit", "use limits=spawner.Limits(time=…)"),
+        ("cap_add", "use rights=spawner.Rights(cap_add=…)"),
+        ("seccomp", "use rights=spawner.Rights(seccomp=…)"),
+        ("read_only", "use mounts=spawner.Mounts(read_only=…)"),
+        ("volumes", "use mounts=spawner.Mounts([spawner.Bind(source, target)])"),
+    ],
+)
+def test_an_option_as_a_keyword_leads_to_the_value_that_holds_it(name: str, instead: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"keyword argument '{name}': {instead}")):
+        spawner.run(["true"], **{name: "x"})

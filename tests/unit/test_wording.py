@@ -159,6 +159,19 @@ NOT_IN_PYTHON = {"--net=FILE", "--persist", "--user=/proc/PID/ns/user",
 """What no keyword stands for: other functions do it, or none."""
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--ro-bind /a /a", 'mounts=Mounts([Bind("/a", "/a", read_only=True)])'),
+        ("--bind SRC DST", 'mounts=Mounts([Bind("SRC", "DST")])'),
+        ("--tmpfs DST", 'mounts=Mounts([Tmpfs("DST")])'),
+        ("--tmpfs", "mounts"),
+    ],
+)
+def test_a_mount_is_told_as_python_has_it(option: str, said: str) -> None:
+    assert wording.python(mark(option)) == said
+
+
 @pytest.mark.parametrize("option", MARKED)
 def test_every_marked_option_is_one_in_both_fronts(option: str) -> None:
     name = option[2:].replace(" ", "=").partition("=")[0]
