@@ -20,7 +20,7 @@ from spawner.mount.copies import (
 from spawner.mount.dev import check_device, check_open
 from spawner.mount.entry import hides
 from spawner.mount.flags import gone, number
-from spawner.mount.ground import Ground
+from spawner.mount.ground import Ground, mount_step
 from spawner.mount.points import Mask, ReadOnly
 from spawner.spec import Frozen
 from spawner.steps import Step
@@ -54,25 +54,21 @@ def prepare(ground: Ground, masks: Masks) -> Step:
             copy = copy_mounts(kernel, mask.task, NULL, masks.held, _NULL_FLAGS)
             ground.keep(mask, NULL, copy)
 
-    return Step(
-        INIT,
+    return mount_step(
         f"copy the mount of {NULL} for what is masked",
         f"{clone_words(NULL)}, …",
         act,
         topic="copy-source",
-        needs=("mount",),
     )
 
 
 def mask(ground: Ground, entry: Mask) -> Step:
     """Mask a file or directory."""
-    return Step(
-        INIT,
+    return mount_step(
         entry.task,
         move_words('NULL or fsmount(fsopen("tmpfs"))', entry.target),
         lambda kernel, _: _mask(ground, kernel, entry),
         topic="mask",
-        needs=("mount",),
     )
 
 
@@ -113,14 +109,12 @@ def _mask_directory(ground: Ground, kernel: "Kernel", entry: Mask, place: int, p
 
 def make_read_only(ground: Ground, entry: ReadOnly) -> Step:
     """Make a file or directory read-only, with all that is mounted below."""
-    return Step(
-        INIT,
+    return mount_step(
         entry.task,
         f"{clone_words(entry.target)}, {flag_words(linux.MS_RDONLY)}, "
         f"{move_words('TREE', entry.target)}",
         lambda kernel, _: _make_read_only(ground, kernel, entry),
         topic="make-read-only",
-        needs=("mount",),
     )
 
 

@@ -6,7 +6,7 @@ from spawner import linux
 from spawner.errors import INIT, SetupError
 from spawner.mount.copies import clone_words, copy_mounts
 from spawner.mount.flags import below, gone, number
-from spawner.mount.ground import Ground
+from spawner.mount.ground import Ground, mount_step
 from spawner.mount.mounts import Bind, Dev, Tmpfs
 from spawner.spec import Frozen
 from spawner.steps import Step
@@ -90,13 +90,11 @@ def check_open(entry: "Entry", mounts: "Sequence[Mount]", numbers: "Mapping[str,
 
 def prepare(ground: Ground, devices: Devices) -> Step:
     """Copy the mounts of each device."""
-    return Step(
-        INIT,
+    return mount_step(
         "copy the mounts of the devices",
         f"{clone_words('/dev/null')}, …",
         lambda kernel, _: _copy(ground, kernel, devices),
         topic="copy-source",
-        needs=("mount",),
     )
 
 
@@ -115,13 +113,11 @@ def check_device(kernel: "Kernel", name: str, descriptor: int, where: str) -> No
 
 def make(ground: Ground, dev: Dev) -> Step:
     """Mount a directory, and in it the devices."""
-    return Step(
-        INIT,
+    return mount_step(
         dev.task,
         f'fsmount(fsopen("tmpfs")), move_mount(DEV, "", open("{dev.target}", O_PATH), ""), '
         f'move_mount(NULL, "", open("{dev.target}/null", O_PATH), ""), …, '
         'fsmount(fsopen("devpts")), …',
         lambda kernel, _: _make(ground, kernel, dev),
         topic="mount-dev",
-        needs=("mount",),
     )

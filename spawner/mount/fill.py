@@ -7,7 +7,7 @@ from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.linux import named
 from spawner.mount.copies import clone_mounts, flagged, move_words
-from spawner.mount.ground import Ground
+from spawner.mount.ground import Ground, mount_step
 from spawner.mount.points import Dir, File, Mqueue, Proc, Symlink, Text
 from spawner.steps import Step, failed
 
@@ -35,26 +35,22 @@ _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.
 def mount_kernels(ground: Ground, entry: "Proc | Mqueue") -> Step:
     """Mount a file system that shows something of the kernel's."""
     kind = entry.option
-    return Step(
-        INIT,
+    return mount_step(
         entry.task,
         f'fsmount(fsopen("{kind}"), MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC), '
         + move_words("NEW", entry.target),
         lambda kernel, _: ground.mount(kernel, entry, kind, {"source": kind}, _KERNELS),
         topic=f"mount-{kind}-more",
-        needs=("mount",),
     )
 
 
 def make_directory(ground: Ground, entry: Dir) -> Step:
     """Make a directory, unless it's there."""
-    return Step(
-        INIT,
+    return mount_step(
         entry.task,
         f'mkdir("{entry.target}", 0755)',
         lambda kernel, _: _make_directory(ground, kernel, entry),
         topic="make-directory",
-        needs=("mount",),
     )
 
 
@@ -81,21 +77,18 @@ def make_link(ground: Ground, entry: Symlink) -> Step:
 
         _make(ground, kernel, entry, link)
 
-    return Step(
-        INIT,
+    return mount_step(
         entry.task,
         f'symlink("{entry.text}", "{entry.target}")',
         act,
         topic="make-link",
-        needs=("mount",),
     )
 
 
 def make_file(ground: Ground, entry: File) -> Step:
     """Make a file of a descriptor's data, or mount one, read-only."""
     if entry.read_only:
-        return Step(
-            INIT,
+        return mount_step(
             entry.task,
             f'fsmount(fsopen("tmpfs"), {{size={MOST}}}), read({entry.source}), write(DATA), '
             'open_tree(DATA, "", OPEN_TREE_CLONE|AT_EMPTY_PATH), '
@@ -103,15 +96,12 @@ def make_file(ground: Ground, entry: File) -> Step:
             f'MOUNT_ATTR_NODEV}}), move_mount(TREE, "", open("{entry.target}", O_PATH), "")',
             lambda kernel, _: _bind_data(ground, kernel, entry),
             topic="bind-data",
-            needs=("mount",),
         )
-    return Step(
-        INIT,
+    return mount_step(
         entry.task,
         f'open("{entry.target}", O_CREAT|O_EXCL), read({entry.source}), write(FILE)',
         lambda kernel, _: _write_file(ground, kernel, entry),
         topic="make-file",
-        needs=("mount",),
     )
 
 
@@ -124,13 +114,11 @@ def make_text(ground: Ground, entry: Text) -> Step:
 
         _make(ground, kernel, entry, write)
 
-    return Step(
-        INIT,
+    return mount_step(
         entry.task,
         f'open("{entry.target}", O_CREAT|O_EXCL), write(FILE)',
         act,
         topic="make-text",
-        needs=("mount",),
     )
 
 

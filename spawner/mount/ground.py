@@ -19,6 +19,7 @@ from spawner.mount.entry import hides
 from spawner.mount.flags import Claim, check, number
 from spawner.mount.mounts import Bind, Overlay
 from spawner.mount.points import File, Mask
+from spawner.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from spawner.mount.changes import Watch
     from spawner.mount.entry import Entry
     from spawner.mount.upper import Upper
+    from spawner.steps import Act
+
+
+def mount_step(what: str, how: str, act: "Act", topic: str) -> Step:
+    """Return a step of the init's that takes a mount namespace of its own."""
+    return Step(INIT, what, how, act, topic=topic, needs=("mount",))
 
 
 class Ground:

@@ -11,10 +11,9 @@
 import posix
 
 from spawner import linux
-from spawner.errors import INIT
 from spawner.mount.copies import clone_words, copy_mounts, flag_words, move_words
 from spawner.mount.flags import number
-from spawner.mount.ground import Ground
+from spawner.mount.ground import Ground, mount_step
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
 from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink, Text
@@ -49,13 +48,11 @@ def prepare(ground: Ground, sources: "Iterable[Source]") -> "Iterator[Step]":
     """Yield the steps that copy the mounts of each source."""
     for source in sources:
         words = f"{clone_words(source.bind.source)}, {flag_words(flags_of(source.bind))}"
-        yield Step(
-            INIT,
+        yield mount_step(
             f"copy the mounts of {source.bind.source}",
             words,
             lambda kernel, _, source=source: _copy(ground, kernel, source),  # type: ignore[misc]
             topic="copy-source",
-            needs=("mount",),
         )
 
 
@@ -104,35 +101,29 @@ def _step(ground: Ground, entry: "Entry") -> Step:
 
 def read_back(ground: Ground) -> Step:
     """Check the flags of all that is mounted."""
-    return Step(
-        INIT,
+    return mount_step(
         "read back what is mounted",
         'read("/proc/self/mountinfo")',
         lambda kernel, _: ground.check(kernel),
         topic="read-back-mounts",
-        needs=("mount",),
     )
 
 
 def _bind(ground: Ground, bind: Bind) -> Step:
-    return Step(
-        INIT,
+    return mount_step(
         bind.task,
         move_words("TREE", bind.target),
         lambda kernel, _: _mount_bind(ground, kernel, bind),
         topic="bind",
-        needs=("mount",),
     )
 
 
 def _tmpfs(ground: Ground, tmpfs: Tmpfs) -> Step:
-    return Step(
-        INIT,
+    return mount_step(
         tmpfs.task,
         f"{tmpfs_words(tmpfs)}, {move_words('TMPFS', tmpfs.target)}",
         lambda kernel, _: _mount_tmpfs(ground, kernel, tmpfs),
         topic="mount-tmpfs",
-        needs=("mount",),
     )
 
 

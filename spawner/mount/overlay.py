@@ -22,7 +22,7 @@ from spawner.linux import named
 from spawner.mount.copies import clone_mounts, clone_words, copy_mounts, flag_words, move_words
 from spawner.mount.entry import hides
 from spawner.mount.flags import below, check_flags, gone, number
-from spawner.mount.ground import Ground
+from spawner.mount.ground import Ground, mount_step
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs
 from spawner.mount.mounts import Overlay
 from spawner.steps import Step, failed
@@ -251,25 +251,21 @@ def prepare(ground: Ground, upper: "Upper") -> Step:
         copy = copy_mounts(kernel, what, upper.place, upper.above, TMPFS_FLAGS)
         ground.keep(upper.overlay, upper.place, copy)
 
-    return Step(
-        INIT,
+    return mount_step(
         what,
         f"{clone_words(upper.place)}, {flag_words(TMPFS_FLAGS)}",
         act,
         topic="copy-source",
-        needs=("mount",),
     )
 
 
 def make(ground: Ground, overlay: Overlay) -> Step:
     """Lay an overlay over a directory in the container."""
-    return Step(
-        INIT,
+    return mount_step(
         overlay.task,
         f"{CALLS}, {move_words('OVERLAY', overlay.target)}",
         lambda kernel, _: _lay(ground, kernel, overlay),
         topic="mount-overlay",
-        needs=("mount",),
     )
 
 

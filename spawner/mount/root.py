@@ -15,7 +15,7 @@ from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.host import paths
 from spawner.mount.copies import clone_words, copy_mounts, flag_words, move_words
 from spawner.mount.flags import check_flags, number
-from spawner.mount.ground import Ground, absolute
+from spawner.mount.ground import Ground, absolute, mount_step
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.spec import Frozen
 from spawner.steps import Step, failed
@@ -57,15 +57,13 @@ class Change:
         """Make a directory, or an overlay over it, the root."""
         if root.overlay is not None:
             return self._enter_overlay(root, root.overlay)
-        return Step(
-            INIT,
+        return mount_step(
             str(root),
             f"{clone_words(root.path)}, {flag_words(root.flags)}, "
             f"{move_words('TREE', root.path)}, "
             'fchdir(TREE), pivot_root(".", ".")',
             lambda kernel, _: self._enter(kernel, root),
             topic="change-root",
-            needs=("mount",),
         )
 
     def _enter_overlay(self, root: Root, overlay: "Overlay") -> Step:
@@ -88,48 +86,40 @@ class Change:
             finally:
                 posix.close(new)
 
-        return Step(
-            INIT,
+        return mount_step(
             str(root),
             f"{clone_words(root.path)}, {CALLS}, {move_words('OVERLAY', root.path)}, "
             'fchdir(OVERLAY), pivot_root(".", ".")',
             act,
             topic="change-root-overlay",
-            needs=("mount",),
         )
 
     def enter_empty(self, tmpfs: "Tmpfs", place: str) -> Step:
         """Make a new file system in memory the root, with `place` to mount proc on."""
-        return Step(
-            INIT,
+        return mount_step(
             tmpfs.task,
             f"{tmpfs_words(tmpfs)}, {move_words('TMPFS', '/')}, "
             f'fchdir(TMPFS), pivot_root(".", "."), mkdir("{place}")',
             lambda kernel, _: self._enter_empty(kernel, tmpfs, place),
             topic="make-root",
-            needs=("mount",),
         )
 
     def finish(self) -> Step:
         """Make the new root read-only, but not what is mounted in it."""
-        return Step(
-            INIT,
+        return mount_step(
             "make the new root read-only",
             'mount(NULL, "/", NULL, MS_REMOUNT|MS_BIND|MS_RDONLY|MS_NOSUID|MS_NODEV, NULL)',
             lambda kernel, _: self._finish(kernel),
             topic="finish-root",
-            needs=("mount",),
         )
 
     def leave(self) -> Step:
         """Unmount the old root."""
-        return Step(
-            INIT,
+        return mount_step(
             "unmount the old root",
             'fchdir(OLD), umount2(".", MNT_DETACH), chdir("/")',
             lambda kernel, _: self._leave(kernel),
             topic="leave-old-root",
-            needs=("mount",),
         )
 
     def _enter(self, kernel: "Kernel", root: Root) -> None:
@@ -245,13 +235,11 @@ def find_init(root: Root | None) -> Step:
                     raise
                 raise _hidden(path, root) from None
 
-    return Step(
-        INIT,
+    return mount_step(
         "find pyinit and its interpreter",
         ", ".join(f'open("{path}", O_PATH|O_NOFOLLOW)' for path in needed),
         act,
         topic="find-init",
-        needs=("mount",),
     )
 
 

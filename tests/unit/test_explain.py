@@ -28,13 +28,20 @@ CALLER = Caller(user=1000, group=100, mask=(), ignored=(), search_path=b"/bin")
 TREES = {str(path): ast.parse(path.read_bytes()) for path in Path(PLACE, "spawner").rglob("*.py")}
 
 
+MAKERS = ("Step", "steps.Step", "mount_step")
+"""The calls that make a step."""
+
+PASSED_ON = ("step.topic", "topic")
+"""What stands for a topic that was named elsewhere."""
+
+
 def topics() -> Iterator[tuple[str, str]]:
     """Yield where a step names its topic, and the topic as a regular expression."""
     for name, tree in TREES.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Step", "steps.Step"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in MAKERS:
                 for each in node.keywords:
-                    if each.arg == "topic" and ast.unparse(each.value) != "step.topic":
+                    if each.arg == "topic" and ast.unparse(each.value) not in PASSED_ON:
                         yield f"{name}:{node.lineno}", pattern(each.value)
 
 
