@@ -233,14 +233,15 @@ IDS = (
         metavar="INNER:OUTER:COUNT",
         convert=_extent,
         many=True,
-        help="Map COUNT users, from OUTER on to INNER on in the container; or auto. Repeatable.",
+        help="Map COUNT user ids, starting at OUTER, to those starting at INNER in the "
+        "container; or auto. Repeatable.",
     ),
     Option(
         "map-groups",
         metavar="INNER:OUTER:COUNT",
         convert=_extent,
         many=True,
-        help="Map COUNT groups in the same way; or auto. Repeatable.",
+        help="Map COUNT group ids in the same way; or auto. Repeatable.",
     ),
     Option(
         "setgroups",
@@ -332,7 +333,9 @@ MOUNTS = (
         help="Make the root of --rootfs or --tmpfs / read-only, but not /proc and the mounts "
         "named.",
     ),
-    _bind("bind", "Mount the host's file or directory SRC on DST. Repeatable, as the next ones."),
+    _bind(
+        "bind", "Mount the host's file or directory SRC on DST. Repeatable, as are the next ones."
+    ),
     _bind("ro-bind", "The same, read-only, with all that is mounted below."),
     _bind("dev-bind", "The same as --bind, and device files can be opened."),
     _bind("bind-try", "As --bind, if SRC exists."),
@@ -378,7 +381,7 @@ MOUNTS = (
     _point("proc", "DST", "Mount the container's proc on DST as well. It's on /proc anyway."),
     _point("mqueue", "DST", "Mount the container's POSIX message queues on DST."),
     _point("dir", "DST", "Make the directory DST in what --tmpfs or --dev has mounted."),
-    _point("symlink", "TEXT DST", "Make the symbolic link DST to TEXT in what is mounted so."),
+    _point("symlink", "TEXT DST", "Make the symbolic link DST to TEXT there."),
     _point("file", "FD DST", "Make the file DST there, of what is read from the descriptor FD."),
     _point("ro-bind-data", "FD DST", "Mount what is read from FD on DST, as a file, read-only."),
     _point("mask", "PATH", "Hide the content of PATH, a file or directory. Repeatable."),
@@ -404,7 +407,7 @@ LIMITS = (
         "pids-limit",
         metavar="N",
         convert=_whole,
-        help="Let there be at most N processes and threads in the container.",
+        help="Limit the container to N processes and threads.",
     ),
     Option(
         "cpus",
@@ -428,7 +431,8 @@ LIMITS = (
         "io-weight",
         metavar="N",
         convert=_whole,
-        help="The same as --cpu-weight, for input and output; with control groups of version 2.",
+        help="The same as --cpu-weight, for input and output; requires control groups of version "
+        "2.",
     ),
     Option(
         "cgroup-parent",
@@ -456,8 +460,8 @@ LIMITS = (
         "oom-score-adj",
         metavar="N",
         convert=_whole,
-        help="Have PROGRAM ended sooner, up to 1000, or later, down to -1000, where memory runs "
-        "out.",
+        help="Set the OOM score adjustment: where memory runs out, PROGRAM is ended sooner, up "
+        "to 1000, or later, down to -1000.",
     ),
     Option(
         "time-limit",
@@ -494,7 +498,8 @@ RIGHTS = (
         metavar="CAP[,CAP]",
         convert=_capabilities,
         many=True,
-        help="Give PROGRAM these capabilities, or all that there are, whoever it is. Repeatable.",
+        help="Give PROGRAM these capabilities, or all that there are, whatever its user id. "
+        "Repeatable.",
     ),
     Option(
         "no-new-privs",
@@ -510,19 +515,19 @@ RIGHTS = (
     ),
     Option(
         "disable-userns",
-        help="Let nobody in the new user namespace make another one, not even root.",
+        help="Let no process in the new user namespace make another one, not even root's.",
     ),
     Option(
         "landlock",
         metavar="KIND=VALUE",
         convert=_landlock,
         many=True,
-        help="Restrict by Landlock: read, write, execute or ioctl to a path and what is below it, "
-        "bind or connect to TCP ports, all to none; scope=abstract,signal keeps these in. As in "
-        "read,execute=/usr. Repeatable.",
+        help="Restrict by Landlock: read, write, execute or ioctl only a path and what is below "
+        "it, as in read,execute=/usr; bind or connect only these TCP ports; none leaves nothing. "
+        "scope=abstract,signal keeps abstract sockets and signals in. Repeatable.",
     ),
 )
-"""What rights are given up, or kept, by."""
+"""The options for rights."""
 
 DESCRIPTORS = (
     Option(
@@ -533,7 +538,7 @@ DESCRIPTORS = (
         help="Give PROGRAM no open descriptors but 0, 1, 2 and these; or none. Repeatable.",
     ),
 )
-"""What open files are passed on by."""
+"""The option that passes on open files."""
 
 TERMINALS = (
     Option(
@@ -558,7 +563,7 @@ TABLE = (
         "sandbox",
         help="Keep out of PROGRAM's reach all but the system's programs, read-only: no files of "
         "yours, network, variables, capabilities or other processes. It starts in an empty home, "
-        "or here, if here is bound. What other options give, is given.",
+        "or here, if here is bound. What other options give is added.",
     ),
     Option(
         "init",
@@ -619,7 +624,8 @@ TABLE = (
         help="Set a variable of PROGRAM's environment. Repeatable.",
     ),
     Option(
-        "keep-env", help="With --sandbox, give PROGRAM the variables that pyspawn has, as without."
+        "keep-env",
+        help="With --sandbox, give PROGRAM the variables that pyspawn has, as without it.",
     ),
     Option("clearenv", help="Give PROGRAM no variables but those of --env."),
     Option(
@@ -656,8 +662,8 @@ TABLE = (
     Option("verbose", "v", help="Say on stderr what happens."),
     Option(
         "background",
-        help="Leave the terminal's foreground to the process that started us until PROGRAM needs "
-        "it.",
+        help="Leave the terminal's foreground to the process that started pyspawn until PROGRAM "
+        "needs it.",
         hidden=True,
     ),
     Option("quiet", help="Print no messages; failures only go to --json-status.", hidden=True),

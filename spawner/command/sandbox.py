@@ -82,7 +82,7 @@ ETC = (
     "crypto-policies",
     "fonts",
 )
-"""What programs rely on in /etc, and holds no secret: no keys, no shadow(5), no settings of yours.
+"""Files in /etc that programs rely on, without secrets: keys, shadow(5), or settings of yours.
 
 Of certificates' directories only those of certificates: keys lie beside them.
 """

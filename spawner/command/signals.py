@@ -113,7 +113,8 @@ def _as_text(found: Process, asked: list[int]) -> Iterator[str]:
     for number, (what, why) in ((each, found.fate(each)) for each in asked):
         yield f"{signames.name(number)} {_WORDS[what]}: {why}\n"
     if unseen := _unseen_parts(found):
-        yield f"{unseen} can't be seen by this user: it may take more than is said here\n"
+        yield f"{unseen} can't be seen by this user: the process may take more signals than is "
+        "said here\n"
     yield "\n"
     yield _line("ignores", found.ignored)
     yield _line("catches", found.caught)

@@ -47,7 +47,9 @@ def close_others(passed: tuple[int, ...]) -> Step:
                     _close_on_exec(int(name))
         except OSError as error:
             hint = (
-                "it lists the descriptors: `mount -t proc proc /proc`" if error.filename else None
+                "/proc lists the descriptors: `mount -t proc proc /proc`"
+                if error.filename
+                else None
             )
             raise SetupError(
                 what, stage=INIT, syscall="openat", errno=error.errno, path=_LIST, hint=hint

@@ -22,7 +22,7 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 """Where distributions keep programs and their libraries, hier(7)."""
 
 STORES = ("/nix/store", "/gnu/store")
-"""Where those do that keep each package in a directory of its own: any may need any other."""
+"""Where those that give each package a directory of its own keep them: any may need any other."""
 
 _OWN = ("bin", "lib", "lib64", "ssl", "pyvenv.cfg")
 """What belongs to a Python in a directory that is all its own."""

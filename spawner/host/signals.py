@@ -92,14 +92,14 @@ class Process:
     def fate(self, number: int) -> Fate:
         """Return what becomes of a signal that is sent to the process as a whole, kill(2)."""
         if self.state in ("Z", "X"):
-            return Fate(DROPPED, "it is a zombie, which only waits to be reaped")
+            return Fate(DROPPED, "the process is a zombie, which only waits to be reaped")
         if number in _NEVER_CAUGHT:
             return self._forced(number)
         if self.awaits(number):
             return Fate(TAKEN, "a thread waits for it in sigwait(3)")
         if number in self.blocked:
             if number in (self.by_descriptor or ()):
-                return Fate(TAKEN, "it blocks the signal, and reads it from a signalfd(2)")
+                return Fate(TAKEN, "the process blocks the signal, and reads it from a signalfd(2)")
             return Fate(WAITS, "every thread blocks it")
         return self._acts(number)
 
@@ -108,24 +108,24 @@ class Process:
         what = ENDS if number == Signals.SIGKILL else STOPS
         if self.init:
             return Fate(what, "but only from outside: it is process 1 of its PID namespace")
-        return Fate(what, "nobody can catch it")
+        return Fate(what, "no process can catch it")
 
     def _acts(self, number: int) -> Fate:
         """Return what becomes of a signal that a thread doesn't block."""
         if number in self.ignored:
             if number == Signals.SIGCHLD:
-                return Fate(DROPPED, "it ignores it: the kernel reaps its children")
-            return Fate(DROPPED, "it ignores it")
+                return Fate(DROPPED, "the process ignores it: the kernel reaps its children")
+            return Fate(DROPPED, "the process ignores it")
         if number in self.caught:
-            return Fate(CAUGHT, "it has a handler")
+            return Fate(CAUGHT, "the process has a handler")
         default = _DEFAULTS.get(number, ENDS)
         if default == DROPPED:
-            return Fate(DROPPED, "that is the default: it has no handler")
+            return Fate(DROPPED, "that is the default: the process has no handler")
         if self.init and default != CONTINUES:
-            return Fate(DROPPED, "it is PID 1 of its namespace and has no handler")
+            return Fate(DROPPED, "the process is PID 1 of its namespace and has no handler")
         if self.state == "T" and default == ENDS:
-            return Fate(WAITS, "it is stopped: it would end once it is continued")
-        return Fate(default, "that is the default: it has no handler")
+            return Fate(WAITS, "the process is stopped: it would end once it is continued")
+        return Fate(default, "that is the default: the process has no handler")
 
 
 def look(pid: int) -> Process:

@@ -19,7 +19,7 @@ _SURE = {
     "SIGXCPU": (("cpu", "rttime"), "it used more processor time than is allowed by"),
     "SIGXFSZ": (("fsize",), "it wrote a larger file than is allowed by"),
 }
-"""The resources whose limits alone send a signal, and what a program did that got it."""
+"""The resources whose limits alone send a signal, and what a program did to get it."""
 
 _MEMORY = ("stack", "data", "as")
 """The resources without which an exec that has begun, or a growing stack, gets SIGSEGV."""
@@ -34,7 +34,7 @@ def told(limits: "Sequence[Rlimit]", signal: int) -> str | None:
         return f"the program was killed by {name}: {did} {_listed(found)}"
     if signal == _signal.SIGSEGV:
         found = [each for each in limits if each.resource in _MEMORY]
-        why = "can also come of too little memory for its start or for its stack"
+        why = "can also be caused by too little memory for its start or its stack"
     elif signal == _signal.SIGKILL:
         found = [each for each in limits if _is_used_up(each)]
         why = "is what ends a process that has used up its processor time"

@@ -62,7 +62,7 @@ OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX = -1000, 1000
 """The bounds of the OOM score adjustment, linux/oom.h."""
 
 LEAST_MEMORY = 1 << 16
-"""Bytes below which no process can be, and a page on every machine."""
+"""Bytes in fewer of which no process can exist: at least a page on every machine."""
 
 LEAST_CPUS, MOST_CPUS = 0.01, 8192
 """The kernel's smallest quota is a millisecond, in each tenth of a second."""
@@ -71,7 +71,7 @@ LEAST_WEIGHT, MOST_WEIGHT = 1, 10000
 """The bounds of cpu.weight and io.weight, cgroup-v2.rst; 100 is that of every group."""
 
 MOST_PIDS = 1 << 22
-"""The most processes of any host, PID_MAX_LIMIT in linux/threads.h."""
+"""The most processes that any host can have, PID_MAX_LIMIT in linux/threads.h."""
 
 SHORTEST = 1e-9
 """Seconds of the shortest time limit."""
@@ -181,7 +181,7 @@ class Limits(Wish):
 
     @property
     def takes_group(self) -> bool:
-        """Whether it takes a control group to hold them."""
+        """Whether enforcing them requires a control group."""
         return any(getattr(self, name) is not None for name in OF_GROUPS.values())
 
     def _check(self) -> None:
@@ -189,7 +189,7 @@ class Limits(Wish):
             raise SpecError(f"{self.hold!r} is not one of {', '.join(HOLDERS)}")
         if self.hold != CGROUP and not self.takes_group:
             raise SpecError(
-                "there is no limit of the container to hold",
+                "there is no limit of the container to enforce",
                 f"add one, such as {mark('--pids-limit N')}",
             )
         self._check_memory()
@@ -239,7 +239,7 @@ class Limits(Wish):
             )
         if not any(getattr(self, name) is not None for name in _HELD):
             raise SpecError(
-                "a control group is only made for a limit",
+                "a control group is made only to enforce a limit",
                 f"add one, such as {mark('--pids-limit N')}",
             )
 
@@ -257,7 +257,7 @@ class Limits(Wish):
 
 CGROUP, PROCESS, TRY = "cgroup", "process", "try"
 HOLDERS = (CGROUP, PROCESS, TRY)
-"""What can hold the limits of a container."""
+"""What can enforce the limits of a container."""
 
 OF_GROUPS = {
     "memory": "memory",
@@ -269,7 +269,7 @@ OF_GROUPS = {
     "io-weight": "io_weight",
     "cgroup-parent": "cgroup_parent",
 }
-"""The field of each option that takes a control group."""
+"""The field of each option that requires a control group."""
 
 _HELD = tuple(name for name in OF_GROUPS.values() if name != "cgroup_parent")
 

@@ -31,7 +31,7 @@ class Output(Wish):
     def _check(self) -> None:
         whole = isinstance(self.most, int) and not isinstance(self.most, bool)
         if not whole or self.most < 0:
-            raise SpecError(f"the output can't be bounded by {self.most!r} bytes")
+            raise SpecError(f"the output can't be limited to {self.most!r} bytes")
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Output:

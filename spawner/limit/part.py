@@ -40,14 +40,14 @@ MAKE_GROUP = "make a control group"
 """What the launcher does in each hierarchy, in words."""
 
 TIME = "time"
-"""The name of the time limit for programs that read of an end."""
+"""The name of the time limit, for programs that read how a container ended."""
 
 
 class Bounds(Part):
-    """The part that sets the limits, and holds the time.
+    """The part that sets the limits, and enforces the time limit.
 
     `places` are those in which the control group `name` is made; there are none where no limit
-    takes one, or where the processes are limited `singly`, each by itself. `fallback` checks that
+    requires one, or where the processes are limited `singly`, each by itself. `fallback` checks that
     they can be, for the case that the group can't be had; None rules it out. `reaps` says that the
     container has an init that reaps.
     """
@@ -186,7 +186,7 @@ class Bounds(Part):
         return map(rlimits.set_rlimit, sorted(wanted.values(), key=_place))
 
     def executed(self) -> None:
-        """Let the time run even if the init never says that it has started the program.
+        """Start the time limit's clock, even if the init never says that the program has started.
 
         What runs beside it without a PID namespace may have stopped it.
         """
@@ -194,7 +194,7 @@ class Bounds(Part):
             self._deadline = time.monotonic() + self._limits.time + LIMIT
 
     def started(self) -> None:
-        """Let the time run from now on."""
+        """Start the time limit's clock now."""
         if self._limits.time is not None:
             self._deadline = time.monotonic() + self._limits.time
 

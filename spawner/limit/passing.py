@@ -1,4 +1,4 @@
-"""Pass streams on, up to so many bytes of all of them: what the relay does once it was forked.
+"""Pass streams on, up to a number of bytes in all: what the relay does once it is forked.
 
 Each stream has a thread, whose reads and writes may wait: so nobody who is slow to read the one
 holds up the other, as without a relay. A pipe could be asked for room; a terminal can't.
@@ -58,7 +58,7 @@ class Budget:
 
 
 def serve(streams: "Sequence[Stream]", budget: Budget, end: int) -> int:
-    """Pass all streams on until `end` can be read, and what is left in them then.
+    """Pass all streams on until `end` can be read, and then what is left in them.
 
     Returns 0, or the errno of what couldn't be read or written.
     """

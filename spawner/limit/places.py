@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spawner.limit.settings import Setting
 
 TOLD = ("memory", "pids", "cpuacct")
-"""Controllers of version 1 that say in the end what was used; they cost nothing beside another."""
+"""Controllers of version 1 that tell at the end what was used; they cost nothing beside another."""
 
 
 class Place(Frozen):
@@ -65,7 +65,7 @@ class Hierarchies:
         return None
 
     def own(self, controller: str) -> str | None:
-        """Return the directory of this process's group, None where it isn't to be seen."""
+        """Return the directory of this process's group, None where it can't be seen."""
         mount, path = self.top(controller), self._own.get(controller)
         if mount is None or path is None or ".." in path.split("/"):
             return None
@@ -193,7 +193,7 @@ def chosen(
 
 def _nowhere(controller: str) -> SetupError:
     return SetupError(
-        f"the control group of pyspawn for the controller {controller} is not to be seen here",
+        f"the control group of pyspawn for the controller {controller} can't be seen here",
         stage=LAUNCHER,
         hint="mount the control groups where pyspawn is started (for version 2: `mount -t cgroup2 "
         "none /sys/fs/cgroup`), or start it outside",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from spawner.spec import Spec
 
 OUTPUT = "output"
-"""The name of the limit for programs that read of an end."""
+"""The name of the limit, for programs that read how a container ended."""
 
 PATIENCE = 2.0
 """Seconds for a slow reader where everything was killed, and after a signal to end."""
@@ -142,7 +142,7 @@ class Relay(Part):
         return {each for each in (self._alarm, self._end) if each >= 0}
 
     def let_go(self) -> None:
-        """Close the program's ends of the pipes, of which the forked have copies."""
+        """Close the program's ends of the pipes, of which the forked processes have copies."""
         writers, self._writers = set(self._writers.values()), {}
         for descriptor in writers:
             posix.close(descriptor)
@@ -223,7 +223,7 @@ class Relay(Part):
         return left
 
     def _hear_the_last(self) -> None:
-        """Look whether the relay has told of too much that the launcher hasn't heard of yet."""
+        """Look whether the relay has reported too much output unheard by the launcher."""
         posix.set_blocking(self._alarm, False)
         try:
             self.cut = self.cut or bool(posix.read(self._alarm, 1))
@@ -231,7 +231,7 @@ class Relay(Part):
             return
 
     def _await(self, pid: int) -> None:
-        """Wait until the relay has ended, as long as nobody is to be kept waiting by that."""
+        """Wait until the relay has ended, as long as that keeps nobody waiting."""
         opened = []
         try:
             opened.append(posix.pidfd_open(pid))

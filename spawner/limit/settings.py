@@ -36,7 +36,7 @@ class Setting(Frozen):
 
 
 def controllers(limits: "Limits", version: int) -> "tuple[str, ...]":
-    """Return the controllers without which the limits can't be held."""
+    """Return the controllers without which the limits can't be enforced."""
     return tuple(dict.fromkeys(each.controller for each in settings(limits, version, 4096)))
 
 

@@ -37,12 +37,12 @@ def rlimits(limits: "Limits") -> "Iterator[Rlimit]":
 
 
 def check(limits: "Limits", spec: "Spec", caller: "Caller") -> None:
-    """Raise SetupError where the limits can't be held without a control group."""
+    """Raise SetupError where the limits can't be enforced without a control group."""
     for option, field in OF_GROUPS.items():
         held = option in HELD or (option == "cgroup-parent" and limits.hold == TRY)
         if not held and getattr(limits, field) is not None:
             raise _impossible(
-                f"{mark(f'--{option}')} takes a control group", "leave it out, or start as root"
+                f"{mark(f'--{option}')} requires a control group", "leave it out, or start as root"
             )
     if limits.pids is None:
         return
@@ -53,9 +53,8 @@ def check(limits: "Limits", spec: "Spec", caller: "Caller") -> None:
         )
     if caller.user == 0:
         raise _impossible(
-            "a limit on each process by itself doesn't hold how many root has",
-            "let a control group hold it, which root can make, or start pyspawn as an ordinary "
-            "user",
+            "a separate limit on each process doesn't bound how many processes root has",
+            "use a control group, which root can make, or start pyspawn as an ordinary user",
         )
 
 
@@ -67,9 +66,9 @@ def check_users() -> Step:
         counts = [line.split()[2] for line in kernel.read_file("/proc/self/uid_map").splitlines()]
         if counts != [b"1"]:
             raise SetupError(
-                f"{what}: processes are counted by user, and it has several",
+                f"{what}: processes are counted by user, and the container has several",
                 stage=INIT,
-                hint="map a single user id, or let a control group hold how many there are",
+                hint="map a single user id, or limit the number of processes by a control group",
             )
 
     return Step(INIT, what, 'read("/proc/self/uid_map")', act, topic="check-users", makes=True)

@@ -38,10 +38,10 @@ The kernel's cgroup-v1/ and cgroup-v2.rst.
 """
 
 MEMORY, PIDS = "memory", "pids"
-"""The names of limits for programs that read of an end."""
+"""The names of limits, for programs that read how a container ended."""
 
 _NEARLY = 0.9
-"""Of a limit on memory, what is in use at least where the kernel ends a process for it."""
+"""The least share of a memory limit that is in use when the kernel ends a process for it."""
 
 
 def read(directories: "Iterable[tuple[Place, str]]") -> "Used":

@@ -81,10 +81,12 @@ class Watch:
                     posix.close(lower)
         except OSError as error:
             out.write(_line(UNKNOWN, "/"), waits=True)  # or it would look as if that were all
-            return f"what has changed can't be told any further: {errno_text(error.errno or 0)}"
+            return f"the rest of what has changed can't be told: {errno_text(error.errno or 0)}"
         out.catch_up(waits=True)
         return (
-            "the reader of what has changed is too slow: not all was told" if out.is_behind else ""
+            "the reader of what has changed is too slow: not all of it was told"
+            if out.is_behind
+            else ""
         )
 
     def _received(self) -> "Iterator[tuple[Overlay, int, int]]":

@@ -65,8 +65,8 @@ def copy_mounts(kernel: "Kernel", what: str, path: str, held: int, flags: int) -
                 f"{what}: another file has taken the place of {path}",
                 stage=INIT,
                 path=path,
-                hint="let nobody else rename it while pyspawn starts, or name what a link of "
-                "/proc stands for",
+                hint="let nobody else rename it while pyspawn starts, or, instead of a link in "
+                "/proc, name what it stands for",
             )
         copy = clone_mounts(kernel, what, path, place)
     finally:

@@ -73,7 +73,7 @@ def target_of(path: "Path", *, root: bool = False) -> str:
             f"the target of a mount is an absolute path in the container, not {found!r}"
         )
     if ".." in found.split("/"):
-        raise SpecError(f"the target of a mount is named without `..`, not {found!r}")
+        raise SpecError(f"the target of a mount can't have `..` in it: {found!r}")
     if normal(found) == ROOT and not root:
         raise SpecError(
             f"the root directory can't be mounted on: use {mark('--rootfs DIR')}, or "

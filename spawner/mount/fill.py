@@ -1,4 +1,4 @@
-"""The steps that make directories, files and links, and mount file systems of the kernel's."""
+"""The steps that make directories, files and links, and mount the kernel's own file systems."""
 
 import errno
 import posix
@@ -59,7 +59,7 @@ def _make_directory(ground: Ground, kernel: "Kernel", entry: Dir) -> None:
     try:
         if not kernel.is_directory(place):
             raise SetupError(
-                f"{entry.task}: there is something else of that name",
+                f"{entry.task}: something else has that name",
                 stage=INIT,
                 path=entry.target,
                 hint="name another directory",
@@ -232,7 +232,7 @@ def _refused(entry: "File | Symlink | Text", error: SyscallError) -> SetupError:
     """Return the error for what can't be made."""
     hint = None
     if error.errno == errno.EEXIST:
-        hint = "nothing is replaced: name another place, or leave out what makes that one"
+        hint = "nothing is replaced: name another place, or leave out what makes this one"
     elif error.errno == errno.EISDIR:
         hint = "name the descriptor of a file or pipe, not of a directory"
     elif error.errno == errno.EBADF:

@@ -1,4 +1,4 @@
-"""What has been mounted in a container so far, and how more is.
+"""What has been mounted in a container so far, and how more is mounted.
 
 A target is walked to part by part (`paths.walk`), and the mount is made on what was opened: so
 nobody who may write to a part of the path can lead it elsewhere. By then it is known where the path
@@ -205,8 +205,8 @@ class Ground:
                 f"{entry}{leads} would hide the working directory, {here}",
                 stage=INIT,
                 path=entry.target,
-                hint=f"name a directory in the container where PROGRAM starts, by its whole path: "
-                f"{mark(f'--workdir {here}')}",
+                hint="name the directory of the container in which PROGRAM is to start, by its "
+                f"absolute path: {mark(f'--workdir {here}')}",
             )
 
 
@@ -224,7 +224,7 @@ def _check_proc(entry: "Entry", point: str, leads: str) -> None:
             f"{entry}{leads} would cover what /proc shows of a process",
             stage=INIT,
             path=entry.target,
-            hint="pyspawn reads back there what it has done: name another place",
+            hint="pyspawn checks there what it has done: name another place",
         )
     if not hides("/proc", entry.target):
         raise SetupError(

@@ -194,7 +194,7 @@ class Overlay(Entry):
         elif size is not None:
             raise SpecError(
                 "an overlay has a size, or a directory for what changes",
-                "the size is a bound of memory: leave out one of them",
+                "the size is a bound on memory: leave out one of them",
             )
         self._set(
             target=target_of(target, root=True),
@@ -336,7 +336,7 @@ def check_order(entries: "Sequence[Entry]", proc: str | None = None) -> None:
         if isinstance(each, Tmpfs) and each.is_root:
             if number:
                 raise SpecError(
-                    f"{each} becomes the root directory, and would hide what is mounted earlier",
+                    f"{each} becomes the root directory, and would hide what was mounted earlier",
                     f"name {mark('--tmpfs /')} before all other mounts",
                 )
         elif each != Proc() or proc is not None:  # that one is there anyway
@@ -404,7 +404,7 @@ def _check_descriptors(entries: "Iterable[Entry]") -> None:
         if isinstance(each, File):
             if each.source in read:
                 raise SpecError(
-                    f"descriptor {each.source} is named for two files, and can be read once only",
+                    f"descriptor {each.source} is named for two files, and can be read only once",
                     f"bind the file that was made from it: {mark('--bind')}",
                 )
             read.add(each.source)
@@ -474,11 +474,11 @@ def _sized(word: str, what: str) -> tuple[str, str | None]:
     target, colon, more = word.rpartition(":")
     if not colon or "/" in more:
         if ",size=" in word:
-            raise SpecError(f"{word!r}: the size comes behind a colon, as in DST:size=SIZE")
+            raise SpecError(f"{word!r}: the size comes after a colon, as in DST:size=SIZE")
         return word, None
     name, equals, size = more.partition("=")
     if name != "size" or not equals:
-        raise SpecError(f"{more!r} is not size=SIZE, which is all that can be said of {what}")
+        raise SpecError(f"{more!r} is not size=SIZE, the only setting of {what}")
     return target, size
 
 

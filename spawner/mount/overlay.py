@@ -181,7 +181,7 @@ class Layers:
         """
         if _lies_in(kernel, upper.above, self._place):
             raise SetupError(
-                f"{self._what}: {upper.path} lies in what it takes the changes of",
+                f"{self._what}: {upper.path} lies in the directory whose changes it is to take",
                 stage=INIT,
                 path=upper.path,
                 hint="name a directory elsewhere, on the same file system or another",
@@ -313,28 +313,30 @@ def _hint(
 ) -> str | None:
     """Return what helps where the kernel refuses an overlay."""
     if error.errno == errno.ELOOP and upper is not None:
-        return f"{path} lies in {upper.path}, which is to take its changes: name another directory"
+        return f"{path} lies in {upper.path}, which takes its changes: name another directory"
     if error.errno == errno.ENODEV:
-        return "this kernel has no overlays: as root, load them with `modprobe overlay`"
+        return "this kernel has no overlay file system: as root, load it with `modprobe overlay`"
     if error.syscall == "fsconfig" and error.errno == errno.EINVAL:
         if upper is not None:
             return (
-                f"the kernel takes no directory of one of these file systems (`stat -f {path} "
-                f"{upper.path}`), such as an overlay's for what changes: name another directory"
+                f"the kernel can't use one of these file systems for an overlay (`stat -f {path} "
+                f"{upper.path}` shows them); another overlay can't take changes, for instance: "
+                "name another directory"
             )
         return (
-            f"the kernel takes no directory of this file system (`stat -f {path}`) for the lower "
-            "layer, such as one of an overlay over an overlay, or one that ignores upper and lower "
-            "case: copy it to another file system"
+            f"the kernel can't use this file system (`stat -f {path}` shows it) for the lower "
+            "layer, as with an overlay over an overlay, or one that ignores upper and lower "
+            "case: copy the directory to another file system"
         )
     if error.errno == errno.EACCES and trusted:
         return (
-            "the kernel makes directories for it that nobody may use without CAP_DAC_OVERRIDE, "
-            "which root lacks here, as in some containers: start the container with it (docker run "
-            f"--cap-add DAC_OVERRIDE), or add {mark('--user')} to have it in a new namespace"
+            "the kernel makes directories for an overlay that no process may use without "
+            "CAP_DAC_OVERRIDE, which root lacks here, as in some containers: start the container "
+            f"with it (docker run --cap-add DAC_OVERRIDE), or add {mark('--user')} to have it in a "
+            "new namespace"
         )
     if error.errno == errno.EPERM and not trusted:
-        return "a user namespace can have an overlay since Linux 5.11: start pyspawn as root"
+        return "overlays in a user namespace require Linux 5.11: start pyspawn as root"
     return None
 
 
@@ -391,11 +393,11 @@ def _attach(kernel: "Kernel", mount: int, name: str) -> None:
 
 def _without_attributes(what: str, upper: "Upper") -> SetupError:
     return SetupError(
-        f"{what}: no extended attributes can be written there, which an overlay needs",
+        f"{what}: no extended attributes, which an overlay needs, can be written there",
         stage=INIT,
         path=upper.path,
         hint=f"name a directory that belongs to root of the container (`ls -ld {upper.path}`), on "
-        "a file system that holds them, such as ext4, xfs or btrfs",
+        "a file system that stores extended attributes, such as ext4, xfs or btrfs",
     )
 
 

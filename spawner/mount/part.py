@@ -240,7 +240,7 @@ def _refused(bind: Bind, error: SyscallError) -> SetupError:
             f"there is no {bind.source} to bind on {bind.target}",
             stage=LAUNCHER,
             path=bind.source,
-            hint=f"name a path that exists, or use {skips[bind.option]}, which does without what "
-            "isn't there",
+            hint=f"name a path that exists, or use {skips[bind.option]}, which leaves out a "
+            "source that doesn't exist",
         )
     return failed(LAUNCHER, f"open {bind.source} to bind it on {bind.target}", error)

@@ -64,7 +64,7 @@ class Mqueue(Entry):
 
 
 class Dir(Entry):
-    """A directory, of mode 755, with those that lead to it; nothing is done where it's there.
+    """A directory, of mode 755, with those that lead to it; nothing is done where it exists.
 
     Raises SpecError.
     """
@@ -132,7 +132,7 @@ class File(Entry):
 
 
 class Text(Entry):
-    """A file, of mode 644, with the given text; no option makes it, but a preset.
+    """A file, of mode 644, with the given text; no option makes it, but a preset does.
 
     Raises SpecError.
     """

@@ -190,7 +190,7 @@ def _change(kernel: "Kernel", what: str, path: str, new: int) -> None:
     _pivot(kernel, what, path)
     kernel.chdir("/")
     if _number_of_root(kernel) != number(kernel, new):
-        raise SetupError(f"{what}: the kernel kept another one", stage=INIT)
+        raise SetupError(f"{what}: the kernel kept another root", stage=INIT)
 
 
 def _number_of_root(kernel: "Kernel") -> str:
@@ -210,8 +210,8 @@ def _pivot(kernel: "Kernel", what: str, path: str) -> None:
         hint = None
         if error.errno == errno.EINVAL:
             hint = (
-                "the kernel can't change the root where the old one is an initramfs or no mount "
-                "point, as after a chroot: start pyspawn below a root that is mounted"
+                "the kernel can't change the root where the old one is an initramfs or isn't a "
+                "mount point, as after a chroot: start pyspawn below a root that is mounted"
             )
         raise failed(INIT, what, error, hint, path) from None
 
@@ -261,7 +261,7 @@ def _hidden(path: str, root: Root | None) -> SetupError:
     place = path.rpartition("/")[0]
     if root is not None:
         advice = (
-            f"start without {mark('--init')}, or choose one that is in the root: "
+            f"start without {mark('--init')}, or choose an init that is in the root: "
             f"{mark('--init=PATH')}"
         )
     else:

@@ -1,4 +1,4 @@
-"""The directory of the host's that takes an overlay's changes, and the one that the kernel needs.
+"""The directory of the host's that takes an overlay's changes, and the kernel's work directory.
 
 The kernel prepares changes in a directory beside the upper one, on the same mount. It's ours: made
 before anything is forked, locked as long as we live, and removed at the end. Where we were killed
@@ -71,8 +71,8 @@ class Upper:
         except OSError as error:
             if error.errno == errno.EWOULDBLOCK:
                 raise self._refused(
-                    f"another container has its changes in {self.path}",
-                    "name another directory, or wait for its end",
+                    f"another container keeps its changes in {self.path}",
+                    "name another directory, or wait for that container's end",
                 ) from None
             raise SetupError(
                 self.task,

@@ -24,8 +24,8 @@ _EBADF = 9  # asm-generic/errno-base.h, the same on all machines
 _MOST = SOCK_FILTER_SIZE * BPF_MAXINSNS
 
 _HINT = (
-    "a filter is a file of classic BPF, as seccomp_export_bpf(3) or `bwrap --seccomp` have it: "
-    f"1 to {BPF_MAXINSNS} instructions of {SOCK_FILTER_SIZE} bytes"
+    "a filter is a file of classic BPF, as seccomp_export_bpf(3) writes it and `bwrap --seccomp` "
+    f"takes it: 1 to {BPF_MAXINSNS} instructions of {SOCK_FILTER_SIZE} bytes"
 )
 
 
@@ -154,8 +154,8 @@ def killed(source: "str | int") -> str:
     if source == DEFAULT:
         which = "of another architecture, as 32-bit programs do"
     return (
-        f"the program was killed by SIGSYS, which is how the seccomp filter {shown(source)} ends "
-        f"who makes a system call {which}"
+        f"the program was killed by SIGSYS, which is how the seccomp filter {shown(source)} ends a "
+        f"process that makes a system call {which}"
     )
 
 

@@ -106,7 +106,7 @@ def merged(values: "Iterable[Landlock]") -> Landlock | None:
             more = tuple(getattr(each, kind))
             if bool(found.get(kind, more)) != bool(more):
                 raise SpecError(
-                    f"Landlock is to leave both {_NONE} and something to {kind}",
+                    f"Landlock can't leave both {_NONE} and something to {kind}",
                     f"leave out {kind}={_NONE}",
                 )
             found[kind] = (*found.get(kind, ()), *more)
@@ -128,7 +128,7 @@ def landlock(word: str) -> Landlock:
         if all(kind in family for kind in kinds):
             left: Any = () if value == _NONE and SCOPE not in kinds else read(value)
             return Landlock(**dict.fromkeys(kinds, left))
-    raise SpecError(f"{named!r} are kinds with unlike values: name them one by one")
+    raise SpecError(f"{named!r} are kinds that take different values: name them one by one")
 
 
 def options(wanted: Landlock) -> "Iterator[str]":

@@ -32,7 +32,7 @@ CAP_LAST_CAP = "/proc/sys/kernel/cap_last_cap"
 
 
 class Lowered(Part):
-    """The part that changes the init's capability sets, and seals what is left of it."""
+    """The part that changes the init's capability sets, and seals what is left of them."""
 
     def __init__(
         self,

@@ -163,7 +163,7 @@ CHECKED: "dict[str, Callable[[], Instructions]]" = {
     "ioctl": ioctl,
     "personality": personality,
 }
-"""The calls of which the arguments decide, with the instructions for that."""
+"""The calls whose arguments decide, with the instructions for that."""
 
 
 def program(

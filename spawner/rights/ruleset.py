@@ -176,8 +176,8 @@ def planned(wanted: "Landlock", abi: int, fixed: int) -> Ruleset:
 
 def _too_old(kind: str, least: int, abi: int) -> SetupError:
     return SetupError(
-        f"this kernel's Landlock can't restrict {kind}: it has version {abi} of the interface, and "
-        f"that takes {least}",
+        f"this kernel's Landlock can't restrict {kind}: it has version {abi} of the interface, "
+        f"and that requires version {least}",
         stage=LAUNCHER,
         hint=f"boot Linux {_RELEASES[least]} or later, or leave {kind} out of {mark('--landlock')}",
     )
@@ -243,7 +243,7 @@ def _enforce(kernel: "Kernel", wanted: Ruleset) -> int:
 
 
 def _opened(kernel: "Kernel", path: str) -> int:
-    what = f"open {path}, which Landlock is to leave to the program"
+    what = f"open {path}, which Landlock leaves to the program"
     return attempt(INIT, what, lambda: kernel.open_source(path))
 
 

@@ -97,7 +97,7 @@ def _try(kernel: "Kernel") -> None:
     """Have a process try to make a user namespace; raises SetupError unless there's no room."""
     answer = _errno_of(_fork(kernel, lambda: kernel.unshare(_USER.number)))
     if answer != ENOSPC:
-        said = f"failed otherwise: {errno_text(answer)}" if answer else "succeeded"
+        said = f"failed for another reason: {errno_text(answer)}" if answer else "succeeded"
         raise SetupError(f"{WHAT}: an attempt to make one {said}", stage=STAGE)
 
 

@@ -39,8 +39,8 @@ TEXTS = {
     "become-keepers-subreaper": Text(
         "From now on a process below this one that loses its parent becomes this one's child, not "
         "that of the host's init.",
-        "Before there is any. The stage, which is about to be forked, takes care of all that is "
-        "below it; if it is killed, that comes here.",
+        "Before there is any orphan. The stage, which is about to be forked, takes care of all "
+        "that is below it; if the stage is killed, its orphans come here.",
         "PR_SET_CHILD_SUBREAPER(2const)",
     ),
     "become-subreaper": Text(
@@ -66,23 +66,24 @@ TEXTS = {
         "fork(2), pid_namespaces(7)",
     ),
     "fork-witness": Text(
-        "A copy of the launcher, the witness, begins to run. It does nothing but to stop (^Z) when "
+        "A copy of the launcher, the witness, begins to run. It does nothing but stop (^Z) when "
         "the terminal stops the process group of the program, which it will be put into.",
         "There's a terminal, and the program will be PID 1, which no terminal can stop: the "
-        "launcher would never know. Before the PID namespace, since the witness is to be outside.",
+        "launcher would never know. Before the PID namespace, since the witness has to be outside.",
         "fork(2), setpgid(2), pid_namespaces(7)",
     ),
     "open-pty": Text(
         "The launcher gets both sides of a new terminal: what is written to one side can be read "
         "at the other. It gets the modes and the size of the caller's terminal.",
-        "While the /dev is still the caller's, and before the process is forked that alone will "
-        "hold the side from which the program's terminal is worked.",
+        "While the /dev is still the caller's, and before the relay is forked, which alone will "
+        "hold the side from which the program's terminal is controlled.",
         "openpty(3), pty(7), pts(4)",
     ),
     "open-inner-pty": Text(
-        "The process gets both sides of a new terminal of the container's own, with the modes and "
-        "the size of the caller's terminal. The side from which it is worked goes to the relay.",
-        "After the change of ids, so that the terminal belongs to the user that the program is.",
+        "The process gets both sides of a new terminal of the container's own, with the modes "
+        "and the size of the caller's terminal. The side from which it is controlled goes to the "
+        "relay.",
+        "After the change of ids, so that the terminal belongs to the program's user.",
         "openpty(3), pts(4), unix(7)",
     ),
     "fork-relay": Text(
@@ -119,8 +120,8 @@ TEXTS = {
         "namespace and over those that will be made from in here; outside it has no more rights "
         "than before. Until the maps are written its ids read as 65534, nobody.",
         "First of all namespaces, because it gives the right to make the others: without it, "
-        "unshare(2) asks for CAP_SYS_ADMIN. The kernel refuses it to a process with threads, in a "
-        "chroot, and where a limit or a security module says so.",
+        "unshare(2) requires CAP_SYS_ADMIN. The kernel refuses it to a process with threads, in a "
+        "chroot, and where a limit or a security module forbids it.",
         "unshare(2), user_namespaces(7)",
     ),
     "deny-setgroups": Text(
@@ -171,8 +172,8 @@ TEXTS = {
     ),
     "fork-scout": Text(
         "A process that looks in the launcher's place: a process that enters a user namespace "
-        "can't come back, and a file system that doesn't answer may hold one that asks it "
-        "forever.",
+        "can't come back, and a file system that doesn't answer may forever block a process that "
+        "asks it.",
         "Before anything is made: it ends when it has told what it found.",
         "fork(2), setns(2)",
     ),
@@ -194,14 +195,15 @@ TEXTS = {
     "join-ipc": Text(
         "The message queues, the semaphores and the shared memory of System V are those of the "
         "target, and so are the message queues of POSIX.",
-        "Before the user namespace is entered or after, whenever there's the right to: as for all "
-        "that belongs to one.",
+        "Before or after the user namespace is entered, whenever the process has the right to "
+        "enter: as for every namespace that belongs to one.",
         "setns(2), ipc_namespaces(7)",
     ),
     "join-net": Text(
         "The interfaces, addresses, routes and ports are the target's, and the abstract names of "
         "unix(7). Sockets that are open stay in the network in which they were made.",
-        "Before the program makes any: a socket belongs to where its maker is at that moment.",
+        "Before the program makes any socket, which belongs to the network that its maker is in "
+        "at that moment.",
         "setns(2), network_namespaces(7)",
     ),
     "join-uts": Text(
@@ -219,27 +221,27 @@ TEXTS = {
     "join-mount": Text(
         "The root and the working directory become the root of the target's mounts: from then on "
         "every path is looked up in the file systems of the other side.",
-        "Last of these, for what is opened later by its path is what processes there have put "
-        "in its place. What is needed of this side is open, or has been read in.",
+        "Last of these, since a path that is opened later leads to what processes there have put "
+        "in its place. What is needed from this side is open by now, or has been read in.",
         "setns(2), mount_namespaces(7)",
     ),
     "join-pid": Text(
         "The next child will be a member of that PID namespace. This process itself stays where it "
         "is: a pid never changes.",
-        "Right before the fork, and after the user namespace that gives the right to.",
+        "Right before the fork, and after the user namespace, which gives the right to do it.",
         "setns(2), pid_namespaces(7)",
     ),
     "keep-descriptors-out": Text(
         "Whatever the caller had open, other than the standard streams and what was named, is "
         "closed. What is pyspawn's own is closed when the program is executed.",
-        "While /proc still is the caller's, which lists what there is. In there a descriptor of a "
-        "directory would be a way out.",
+        "While /proc, which lists the open descriptors, is still the caller's. In there a "
+        "descriptor of a directory would be a way out.",
         "close(2), proc_pid_fd(5)",
     ),
     "import-no-more": Text(
         "Python loads the last modules that may be needed, and forgets how to find others.",
         "Before the mounts are others': a module that is imported later would be read from their "
-        "files, and run with what rights are left here.",
+        "files, and run with whatever rights are left here.",
         "mount_namespaces(7)",
     ),
     "drop-groups": Text(
@@ -254,7 +256,8 @@ TEXTS = {
         "capabilities in the inner one, the program has none over the outer one and its limit. "
         "Afterwards a process that the stage forks tries it, and has to fail.",
         "Before the first other namespace, since all that are made from here on are to belong to "
-        "the inner one; with the maps, of which another fork of the stage writes the same.",
+        "the inner one; together with the maps, since another fork of the stage writes the same "
+        "ones for it.",
         "user_namespaces(7), namespaces(7)",
     ),
     # What is for children.
@@ -312,10 +315,10 @@ TEXTS = {
         "fork(2), pid_namespaces(7)",
     ),
     "fork-init": Text(
-        "The first process of the container begins to run: inside of the namespaces that are for "
-        "children, and as process 1 of a new PID namespace.",
-        "Exactly one fork after what is for children, and when all is there that has to be before "
-        "the first process.",
+        "The first process of the container begins to run: inside the namespaces that were made "
+        "for children, and as process 1 of a new PID namespace.",
+        "Exactly one fork after the namespaces for children are made, and once all exists that "
+        "has to be there before the first process.",
         "fork(2), pid_namespaces(7)",
     ),
     "open-pidfd": Text(
@@ -335,15 +338,15 @@ TEXTS = {
         "The init leaves for a session of its own, and a process group in that. The session has no "
         "controlling terminal: /dev/tty isn't the caller's any more, nothing can be put there as "
         "if it were typed (TIOCSTI), and its foreground can't be taken.",
-        "First thing that it does: who already leads a process group can't start a session. A ^C "
-        "at the caller's terminal is for another session now.",
+        "First thing that it does: a process that already leads a process group can't start a "
+        "session. A ^C at the caller's terminal is for another session now.",
         "setsid(2), credentials(7), tty_ioctl(4)",
     ),
     "set-nice": Text(
         "The scheduler gives the process a smaller share of the processors than those with a lower "
         "nice value; what it starts inherits that. Afterwards it is read back.",
         "While the init has all the rights that it came with: a value lower than the caller's "
-        "needs CAP_SYS_NICE, which goes with a change of user.",
+        "needs CAP_SYS_NICE, which is lost with a change of user.",
         "setpriority(2), sched(7)",
     ),
     "set-oom-score-adj": Text(
@@ -354,9 +357,9 @@ TEXTS = {
         "proc_pid_oom_score_adj(5)",
     ),
     "make-cgroup": Text(
-        "A control group is a directory: the kernel counts what the processes in it use, and holds "
-        "the limits that are written into its files. Each is read back. When all of the container "
-        "has ended, the group is removed.",
+        "A control group is a directory: the kernel counts what the processes in it use, and "
+        "enforces the limits that are written into its files. Each is read back. When all of the "
+        "container has ended, the group is removed.",
         "Before anything is forked, so that a limit that can't be had ends the start here. In "
         "version 1 each controller has directories of its own.",
         "cgroups(7)",
@@ -371,7 +374,7 @@ TEXTS = {
     "check-users": Text(
         "Without a control group a limit on processes counts those of a user, and would be one for "
         "each user id that the container has.",
-        "The map is written, and the program doesn't run yet.",
+        "Once the map is written, and before the program runs.",
         "getrlimit(2), user_namespaces(7)",
     ),
     "unshare-mount": Text(
@@ -464,13 +467,12 @@ TEXTS = {
         "A new /proc covers the old one. It shows the processes of the new PID namespace, and "
         "no others.",
         "A proc file system belongs to the PID namespace of the process that mounts it: so this "
-        "is for the init, not for the process that forked it, and comes after the tree of "
-        "mounts is private. In a user namespace the kernel asks for a /proc on which nothing is "
-        "masked.",
+        "is for the init, not for the process that forked it, and comes after the tree of mounts "
+        "is private. In a user namespace the kernel requires a /proc on which nothing is masked.",
         "proc(5), pid_namespaces(7), mount(2)",
     ),
     "copy-source": Text(
-        "The init opens the source of a bind anew, sees that it is what the launcher has opened, "
+        "The init opens the source of a bind anew, checks that it is what the launcher has opened, "
         "and copies the mounts there and below. The copy is mounted nowhere yet. It gets its flags "
         "at once, all of it, so that no mount below stays writable.",
         "Once mounts don't spread any more, and before any is made that could cover the source. "
@@ -500,8 +502,8 @@ TEXTS = {
         "proc_pid_mountinfo(5), statx(2)",
     ),
     "finish-root": Text(
-        "No more is made or changed in the new root itself; each file system mounted in it is as "
-        "it was asked for. What the kernel made of it is read back.",
+        "From now on nothing is made or changed in the new root itself; each file system mounted "
+        "in it stays as it was asked for. Whether the kernel did that is read back.",
         "After the last mount, since mount points are made in the root until then.",
         "mount(2), proc_pid_mountinfo(5)",
     ),
@@ -514,8 +516,8 @@ TEXTS = {
         "pivot_root(2), mount(8), fsopen(2), fsconfig(2), move_mount(2)",
     ),
     "leave-old-root": Text(
-        "The old root goes, with all that is mounted below: no path leads to the files of the host "
-        "any more, but to what was bound.",
+        "The old root goes, with all that is mounted below: no path leads to files of the host "
+        "any more, except to what was bound.",
         "After /proc is mounted: the kernel lets a user namespace mount one only where one can be "
         "seen. Nothing is unmounted outside, since this is a copy of the mounts.",
         "umount2(2), pivot_root(2), mount_namespaces(7)",
@@ -529,7 +531,7 @@ TEXTS = {
     ),
     "mount-dev": Text(
         "A small file system in memory covers the target. The devices are the host's, bound one by "
-        "one: each is looked at to be the device that it should be. The terminals of the new "
+        "one: each is checked to be the device that it should be. The terminals of the new "
         "devpts are the container's own, and shm is for shared memory.",
         "In the order that was asked for. Bound, not made, since a user namespace can't make "
         "devices.",
@@ -557,7 +559,7 @@ TEXTS = {
         "mq_overview(7), ipc_namespaces(7), move_mount(2)",
     ),
     "make-directory": Text(
-        "The directory is made, with those that lead to it, each in an open one. What is there "
+        "The directory is made, with those that lead to it, each in its open parent. What is there "
         "already is used as it is.",
         "In the order that was asked for. It's made in a file system of the container's own, which "
         "was mounted earlier: in any other it would be the host's.",
@@ -591,9 +593,9 @@ TEXTS = {
         "fsopen(2), open_tree(2), mount_setattr(2), move_mount(2)",
     ),
     "mask": Text(
-        "The path is opened part by part. An empty file system, read-only and without room, covers "
-        "a directory; the device null covers anything else. It is looked at again to be that "
-        "device. Where there's nothing, nothing is done.",
+        "The path is opened part by part. An empty file system, read-only and without room, "
+        "covers a directory; the device null covers anything else. It is checked once more to be "
+        "that device. Where there's nothing, nothing is done.",
         "In the order that was asked for, so that it covers what is mounted there by then.",
         "null(4), fsopen(2), move_mount(2), path_resolution(7)",
     ),
@@ -627,7 +629,7 @@ TEXTS = {
     "set-hostname": Text(
         "The container gets its own name.",
         "The UTS namespace is new, so nothing else is renamed; and the process that made it has "
-        "the right to.",
+        "the right to name it.",
         "sethostname(2), uts_namespaces(7)",
     ),
     "bring-up-loopback": Text(
@@ -636,10 +638,10 @@ TEXTS = {
         "netdevice(7), network_namespaces(7)",
     ),
     "persist": Text(
-        "Each new namespace, but for that of processes, gets a file that stands for it, and that "
-        "keeps it when the last process has left.",
-        "When all of them exist, and before the program runs: it is there once the program is. "
-        "From outside, since the files are to be seen there.",
+        "Each new namespace, except the PID namespace, gets a file that stands for it and keeps "
+        "it when the last process has left.",
+        "When all of them exist, and before the program runs: each file is there once the "
+        "program is. From outside, since the files are to be seen there.",
         "mount(2), namespaces(7)",
     ),
     "close-namespaces": Text(
@@ -690,8 +692,8 @@ TEXTS = {
     # Who the program is.
     "set-groups": Text(
         "The supplementary groups are replaced.",
-        "Credentials come last, for everything above needed the right to do it; and of them the "
-        "groups come first: a process that isn't root any more may not change them.",
+        "Credentials come last, since everything above needed rights that go with them; and of "
+        "them the groups come first: a process that isn't root any more may not change them.",
         "setgroups(2), credentials(7)",
     ),
     "set-group": Text(
@@ -727,8 +729,8 @@ TEXTS = {
         "PR_CAPBSET_DROP(2const), capabilities(7)",
     ),
     "keep-capabilities": Text(
-        "Should the process become another user than root now, its permitted set stays as it is, "
-        "of which the program is to have some. Only the next exec goes by the new user.",
+        "Should the process change from root to another user now, its permitted set stays as it "
+        "is, since the program is to have some of it. Only the next exec goes by the new user.",
         "Before the change of user, with which root's capabilities would go.",
         "PR_SET_KEEPCAPS(2const), capabilities(7)",
     ),
@@ -742,8 +744,8 @@ TEXTS = {
         "The capabilities enter the effective, the permitted, the inheritable and the ambient set. "
         "What is ambient outlives an exec also where the program isn't root, unless the file is "
         "set-user-ID or has capabilities. Afterwards all are read back.",
-        "After the change of user, which empties the ambient set, and before the exec, which "
-        "leaves those who aren't root nothing else.",
+        "After the change of user, which empties the ambient set, and before the exec, after "
+        "which a process that isn't root has nothing else.",
         "capset(2), PR_CAP_AMBIENT(2const), capabilities(7)",
     ),
     "no-new-privs": Text(
@@ -763,11 +765,11 @@ TEXTS = {
         "proc_pid_fd(5), ioctl(2), execve(2)",
     ),
     "set-rlimit": Text(
-        "No process of the program's can have more of this than the soft limit says, nor raise "
-        "that above the hard one. What a process starts inherits both. Afterwards they are read "
-        "back.",
+        "No process of the program's can have more of the resource than the soft limit says, nor "
+        "raise that above the hard one. What a process starts inherits both. Afterwards they are "
+        "read back.",
         "After the last change of credentials, since the set-up needs files, memory and processes "
-        "of its own. Lowering a limit takes no right.",
+        "of its own. Lowering a limit requires no right.",
         "prlimit(2), getrlimit(2)",
     ),
     "bound-output": Text(
@@ -823,7 +825,7 @@ TEXTS = {
     ),
     "restore-signals": Text(
         "The signals that the caller ignored are ignored again, all others do what they do by "
-        "default, and those that wait may come, but for the ones that the caller had blocked.",
+        "default, and those that wait are delivered, except the ones that the caller had blocked.",
         "Both survive an exec, and the program is to find what the caller had. All has been "
         "blocked until here: so a signal that came meanwhile has waited, and isn't lost.",
         "sigaction(2), sigprocmask(2), signal(7)",
@@ -835,7 +837,7 @@ TEXTS = {
         "for a rename). What is open already stays open. Afterwards something is tried that has "
         "to fail.",
         "After the mounts, so that the paths are those of the container, and as late as can be, "
-        "since it holds for us too. It takes no_new_privs, or CAP_SYS_ADMIN in this user "
+        "since it holds for us too. It requires no_new_privs, or CAP_SYS_ADMIN in this user "
         "namespace.",
         "landlock(7), landlock_create_ruleset(2), landlock_add_rule(2), landlock_restrict_self(2)",
     ),
@@ -843,7 +845,7 @@ TEXTS = {
         "From now on the filter judges each system call of this process and of all that it starts: "
         "what it doesn't allow fails, or ends the caller. Nothing takes it away again. Afterwards "
         "one read(2) looks whether it is in force.",
-        "Right before the exec: the steps above make calls that it may refuse. It takes "
+        "Right before the exec: the steps above make calls that it may refuse. It requires "
         "no_new_privs, or CAP_SYS_ADMIN in this user namespace.",
         "seccomp(2), PR_SET_SECCOMP(2const)",
     ),
@@ -861,12 +863,12 @@ TEXTS = {
         "The process becomes the program: same pid, same namespaces, other code. Its descriptors "
         "to the launcher are closed by that, which is how the launcher knows that it worked.",
         "Nothing is left to do. In a PID namespace of its own the program is process 1 now: it "
-        "gets no signal that it has no handler for, and has to wait for every orphan. With --init "
-        "another process is, which does all that.",
+        "gets no signal that it has no handler for, and has to wait for every orphan. With "
+        "--init another process is process 1, and does all that.",
         "execve(2), pid_namespaces(7)",
     ),
     "execute-init": Text(
-        "The process becomes the init that was named, which is to start the program as its child.",
+        "The process becomes the init that was named, which starts the program as its child.",
         "Nothing is left to do. Its descriptors to the launcher are closed by this, which is how "
         "the launcher knows that it worked.",
         "execve(2), pid_namespaces(7)",
@@ -926,14 +928,15 @@ waits for the end. The init starts as its fork, and becomes the container's firs
 
 _THREE = """\
 Three processes take part. The launcher is pyspawn itself: it stays outside, forwards signals, and \
-waits for the end. The stage goes ahead into what nobody comes back from. The init is forked by \
-the stage, and becomes the container's first process. STAGE and INIT stand for their pids."""
+waits for the end. The stage goes ahead into namespaces that no process comes back from. The init \
+is forked by the stage, and becomes the container's first process. STAGE and INIT stand for their \
+pids."""
 
 _JOINING = """\
 Three processes take part. The launcher is pyspawn itself: it stays outside, forwards signals, and \
-waits for the end. The stage goes ahead into what nobody comes back from, and stays as the keeper \
-of what the program leaves. The init is forked by the stage, and becomes the program. STAGE and \
-INIT stand for their pids."""
+waits for the end. The stage goes ahead into namespaces that no process comes back from, and stays \
+as the keeper of what the program leaves. The init is forked by the stage, and becomes the \
+program. STAGE and INIT stand for their pids."""
 
 _BEFORE = """\
 All signals are blocked already, so none is lost, and pipes connect the processes: one tells the \

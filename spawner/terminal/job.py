@@ -29,7 +29,7 @@ class Terminal:
         self.group = 0
         """The process group that had the foreground when we took it last."""
         self.inner: int | None = None
-        """The descriptor at which a program apart has the foreground of its own terminal."""
+        """The descriptor of its own terminal that a program in another session has."""
         self.refused = False
         """Whether we can't pass the foreground on: then it counts as not ours."""
 

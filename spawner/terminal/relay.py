@@ -89,7 +89,7 @@ def _open(descriptor: int) -> int:
 
 
 class _Relay:
-    """The state of a relay; -1 is a descriptor that there isn't, or that is gone."""
+    """The state of a relay; -1 stands for a descriptor that doesn't exist, or is gone."""
 
     def __init__(
         self,

@@ -147,16 +147,16 @@ def own_group(case: Case) -> str | None:
         return _no_group_of_ours(case)
     if case.errno == errno.ENOENT:
         return (
-            f"make it first: {mark('--cgroup-parent')} names a control group that exists, in "
-            "version 1 in the hierarchy of each controller that a limit takes"
+            f"make it first: {mark('--cgroup-parent')} names a control group that exists, with "
+            "version 1 in the hierarchy of each controller that a limit requires"
         )
     if case.errno == errno.EBUSY:
-        return "name a control group without processes: one that has some passes nothing on"
+        return "name a control group without processes: one with processes passes no controllers on"
     if case.errno in (errno.EINVAL, errno.ERANGE, errno.ENOSPC):
         return (
             "the limit can't be above that of the control group in which pyspawn is, nor name "
-            "processors that this lacks or that don't exist: ask for less, or name another with "
-            f"{mark('--cgroup-parent PATH')}"
+            "processors that that group lacks or that don't exist: ask for less, or name another "
+            f"with {mark('--cgroup-parent PATH')}"
         )
     return None
 
@@ -194,8 +194,8 @@ def little_memory(case: Case) -> str | None:
     if wanted is None or wanted.memory is None or "SIGKILL" not in case.step:
         return None
     return (
-        f"the kernel may have ended it for the limit {mark(f'--memory {wanted.memory}')}, which "
-        "holds for the init too: allow more (16M are enough for pyinit alone)"
+        f"the kernel may have ended the init for the limit {mark(f'--memory {wanted.memory}')}, "
+        "which holds for the init too: allow more (16M are enough for pyinit alone)"
     )
 
 

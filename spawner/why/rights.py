@@ -1,4 +1,4 @@
-"""Explain refusals to change rights, and what comes of a filter of system calls."""
+"""Explain refusals to change rights, and what a filter of system calls leads to."""
 
 import errno
 import sys
@@ -38,12 +38,12 @@ def unfit_filter(case: Case) -> str | None:
         return None
     if case.errno == errno.EACCES:
         return (
-            "a filter takes no_new_privs, or CAP_SYS_ADMIN in the program's user namespace, which "
-            f"the init doesn't have any more: add {mark('--no-new-privs')}"
+            "a filter requires no_new_privs, or CAP_SYS_ADMIN in the program's user namespace, "
+            f"which the init doesn't have any more: add {mark('--no-new-privs')}"
         )
     return (
-        "the kernel doesn't accept it: it is not classic BPF for seccomp, or was made for another "
-        "kind of machine; seccomp_export_bpf(3) writes what is accepted"
+        "the kernel doesn't accept the filter: it is not classic BPF for seccomp, or was made for "
+        "another kind of machine; seccomp_export_bpf(3) writes what is accepted"
     )
 
 
@@ -64,14 +64,14 @@ def unfit_landlock(case: Case) -> str | None:
         )
     if case.errno == errno.E2BIG:
         return (
-            "a process can be in 16 Landlock domains at most, one in the other, and pyspawn is in "
-            f"as many: start it further out, or do without {mark('--landlock')}"
+            "a process can be in 16 Landlock domains at most, nested in each other, and pyspawn "
+            f"is in as many: start it further out, or do without {mark('--landlock')}"
         )
     if case.errno != errno.EPERM or case.syscall != "landlock_restrict_self":
         return None
     return (
-        "Landlock takes no_new_privs, or CAP_SYS_ADMIN in the program's user namespace, which the "
-        f"init doesn't have any more: add {mark('--no-new-privs')}"
+        "Landlock requires no_new_privs, or CAP_SYS_ADMIN in the program's user namespace, which "
+        f"the init doesn't have any more: add {mark('--no-new-privs')}"
     )
 
 

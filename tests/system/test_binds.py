@@ -216,7 +216,7 @@ def test_the_working_directory_is_not_hidden(room: Room) -> None:
         ended = run(pyspawn(*words), directory=str(room.target))
         message, hint = refused(ended)
         assert message.endswith(f"would hide the working directory, {room.target}")
-        assert hint.endswith(f"by its whole path: --workdir {room.target}")
+        assert hint.endswith(f"by its absolute path: --workdir {room.target}")
         relative = run(pyspawn("-w", ".", *words), directory=str(room.target))
         assert refused(relative) == (message, hint)
     heeded = run(pyspawn("-w", str(target), *words), directory=str(room.target))
@@ -270,14 +270,14 @@ def test_a_file_is_not_mounted_on_a_directory(room: Room) -> None:
     [
         (["--bind", "/etc"], "option --bind needs two values: --bind SRC DST", "--bind SRC DST"),
         (["--bind", "/etc:/mnt", "--", "true"], "needs two values", "two words: --bind /etc /mnt"),
-        (["--tmpfs", "/a,size=1G"], "behind a colon, as in DST:size=SIZE", "--tmpfs DST"),
+        (["--tmpfs", "/a,size=1G"], "after a colon, as in DST:size=SIZE", "--tmpfs DST"),
         (["--remount-ro", "/", "true"], "unknown option --remount-ro", "use --readonly PATH"),
         (["--perms", "0700", "true"], "unknown option --perms", "directories are 755, files 644"),
         (["--bind", "/etc:/mnt", "true"], "--bind /etc /mnt", "--bind SRC DST"),
         (["--bind", "/etc", "/"], "can't be mounted on: use --rootfs DIR", "--bind SRC DST"),
         (["--tmpfs", "/a", "--tmpfs", "/", "true"], "becomes the root", "before all other mounts"),
         (["--tmpfs", "/a:rw"], "--tmpfs: 'rw' is not size=SIZE", "--tmpfs DST"),
-        (["--tmpfs", "/a/..", "true"], "--tmpfs: the target of a mount is named without", ""),
+        (["--tmpfs", "/a/..", "true"], "--tmpfs: the target of a mount can't have", ""),
         (["--tmpfs", "/proc", "true"], "would hide the container's /proc", "leave one of them out"),
         (["--tmpfs", "/a/b", "--tmpfs", "/a", "true"], "would hide the tmpfs on /a/b", "name /a"),
         (["--tmpfs", "/a", "--share=mount", "true"], "needs a new mount namespace", "add --mount"),
@@ -522,7 +522,7 @@ def test_what_the_init_needs_of_proc_is_not_covered(room: Room, options: list[st
         source = room.file if target.count("/") > 2 else room.source
         message, hint = refused(sh("echo ran", *options, "--bind", str(source), target))
         assert message.endswith("would cover what /proc shows of a process")
-        assert hint == "pyspawn reads back there what it has done: name another place"
+        assert hint == "pyspawn checks there what it has done: name another place"
     (room.place / "link").symlink_to("/proc/sys/user/max_user_namespaces")
     message, hint = refused(
         sh("echo ran", *options, "--bind", str(room.file), f"{room.place}/link")

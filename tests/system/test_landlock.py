@@ -330,8 +330,8 @@ def test_who_has_lost_cap_sys_admin_needs_no_new_privs() -> None:
     [
         (["--landlock=read=usr"], "--landlock: read needs an absolute path in the container"),
         (["--landlock=/usr"], "--landlock: '/usr' is not KIND=VALUE, such as"),
-        (["--landlock=read=none", "--landlock=read=/"], "Landlock is to leave both none and"),
-        (["--landlock=read=/nonexistent"], "open /nonexistent, which Landlock is to leave to"),
+        (["--landlock=read=none", "--landlock=read=/"], "Landlock can't leave both none and"),
+        (["--landlock=read=/nonexistent"], "open /nonexistent, which Landlock leaves to"),
     ],
 )
 def test_what_makes_no_sense(words: list[str], message: str) -> None:

@@ -74,7 +74,7 @@ def test_what_nothing_else_can_hold_is_refused() -> None:
     assert (ended.status, ended.out) == (125, b"")
     assert "limited by itself" not in ended.errors
     message, hint = refused(run(user("--limits=process", "--cpus=1", "--", "/bin/true")))
-    assert message == "--cpus takes a control group"
+    assert message == "--cpus requires a control group"
     assert hint
 
 

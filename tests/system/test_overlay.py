@@ -194,7 +194,7 @@ def test_what_can_not_be_a_lower_directory(place: Path) -> None:
     middle = pyspawn("--share=all", "--mount", "--overlay", f"{place}:size=1M", "--", *inner)
     message, hint = refused(spawn("--overlay", f"{place}:size=1M", "--", *middle))
     assert message == f"lay an overlay of at most 1M over {place}: Invalid argument (EINVAL)"
-    assert f"(`stat -f {place}`)" in hint
+    assert f"(`stat -f {place}` shows it)" in hint
 
 
 @pytest.mark.parametrize("options", EVERYBODY)
@@ -299,10 +299,10 @@ def test_a_directory_that_can_not_take_changes(place: Path, upper: Path) -> None
     message, hint = answer(place / "file", place / "below")
     assert message.startswith(f"{place}/file isn't a directory")
     message, hint = answer(place / "below/deep")
-    assert message.endswith(f"{place}/below/deep lies in what it takes the changes of")
+    assert message.endswith(f"{place}/below/deep lies in the directory whose changes it is to take")
     message, hint = answer(place, place / "below")
     assert message.endswith("Too many levels of symbolic links (ELOOP)")
-    assert hint.startswith(f"{place}/below lies in {place}, which is to take its changes")
+    assert hint.startswith(f"{place}/below lies in {place}, which takes its changes")
     message, hint = answer("/proc")
     assert message.startswith("something is mounted on /proc, and the kernel needs another")
     message, hint = answer(upper / "none")
@@ -319,7 +319,7 @@ def test_only_one_container_at_a_time_has_a_directory_for_its_changes(
         running.write(b"there\n")
         assert running.line() == "there"
         message, _ = refused(spawn(*words, "/bin/true"))
-        assert message == f"another container has its changes in {upper}"
+        assert message == f"another container keeps its changes in {upper}"
         running.close_input()
         assert running.wait() == 0
     assert spawn(*words, "/bin/true").status == 0
@@ -491,7 +491,8 @@ def test_a_reader_that_does_not_read_holds_nothing_up(place: Path) -> None:
         os.close(reader)
         os.close(writer)
     assert ended.status == 0
-    assert ended.errors == "pyspawn: the reader of what has changed is too slow: not all was told\n"
+    told = "the reader of what has changed is too slow: not all of it was told"
+    assert ended.errors == f"pyspawn: {told}\n"
 
 
 def test_changes_without_an_overlay_are_refused() -> None:

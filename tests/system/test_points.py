@@ -130,10 +130,10 @@ def test_what_is_there_is_not_replaced(place: Path) -> None:
     words = ["--tmpfs", str(place), "--dir", f"{place}/d", "--symlink", "to", f"{place}/d"]
     message, hint = refused(sh("echo ran", *words, "--dir", f"{place}/e"))
     assert message == f"make the link {place}/d to to: File exists (EEXIST)"
-    assert hint == "nothing is replaced: name another place, or leave out what makes that one"
+    assert hint == "nothing is replaced: name another place, or leave out what makes this one"
     words = ["--tmpfs", str(place), "--file", "0", f"{place}/f", "--dir", f"{place}/f"]
     message, _ = refused(sh("echo ran", *words))
-    assert message == f"make the directory {place}/f: there is something else of that name"
+    assert message == f"make the directory {place}/f: something else has that name"
 
 
 # File systems of the kernel's

@@ -178,7 +178,7 @@ def test_a_root_that_can_not_be(root: Root, tmp_path: Path) -> None:
 def test_pyinit_that_is_not_in_the_root_is_told(root: Root) -> None:
     message, hint = refused(root.sh("echo ran", "--init"))
     assert message.endswith(", which pyinit needs, isn't in the container")
-    assert hint == "start without --init, or choose one that is in the root: --init=PATH"
+    assert hint == "start without --init, or choose an init that is in the root: --init=PATH"
 
 
 @pytest.mark.parametrize("options", EVERYBODY)
@@ -246,5 +246,5 @@ def test_from_python(root: Root) -> None:
     with pytest.raises(spawner.SetupError, match="which pyinit needs") as caught:
         spawner.run(["true"], mounts=mounts)
     assert caught.value.hint == (
-        'start without init=True, or choose one that is in the root: init="PATH"'
+        'start without init=True, or choose an init that is in the root: init="PATH"'
     )

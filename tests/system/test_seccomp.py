@@ -89,7 +89,9 @@ def test_a_call_that_ends_who_makes_it(tmp_path: Path) -> None:
     assert (ended.status, ended.out) == (128 + signal.SIGSYS, IN_FORCE * 2)
     (message,) = said(ended)
     assert message.startswith("pyspawn: the program was killed by SIGSYS, which is how the seccomp")
-    assert message.endswith("/filter.bpf ends who makes a system call that it doesn't allow")
+    assert message.endswith(
+        "/filter.bpf ends a process that makes a system call that it doesn't allow"
+    )
 
 
 @pytest.mark.parametrize("init", [[], ["--init"]], ids=["program", "init"])
@@ -175,7 +177,7 @@ def test_what_is_no_filter(
         assert "classic BPF" in hint_of(ended, f"the seccomp filter {path} {message}")
     elif not dry:
         message = f"install the seccomp filter {path}: Invalid argument (EINVAL)"
-        assert hint_of(ended, message).startswith("the kernel doesn't accept it")
+        assert hint_of(ended, message).startswith("the kernel doesn't accept the filter")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ print("went on")
         return
     assert (free.out, ended.status, ended.out) == (b"went on\n", 128 + signal.SIGSYS, b"")
     (message,) = said(ended)
-    assert "SIGSYS, which is how the seccomp filter default ends who makes a system call" in message
+    assert "SIGSYS, which is how the seccomp filter default ends a process that makes " in message
     assert message.endswith("of another architecture, as 32-bit programs do")
 
 

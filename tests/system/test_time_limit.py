@@ -127,6 +127,8 @@ def test_a_program_that_a_limit_kills_is_told(tmp_path: Path) -> None:
     assert file.stat().st_size == 10
     ended, events = status_of("--rlimit=as=64K", "--", "/bin/true")
     (line,) = said(ended)
-    assert line.startswith("pyspawn: the program was killed by SIGSEGV, which can also come of ")
+    assert line.startswith(
+        "pyspawn: the program was killed by SIGSEGV, which can also be caused by "
+    )
     assert line.endswith("see the limit as=65536")
     assert (ended.status, events[-1]["limit"]) == (139, None)

@@ -77,7 +77,10 @@ def test_all_goes_well_where_the_last_attempt_finds_no_room() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "words"),
-    [(0, "an attempt to make one succeeded"), (errno.EPERM, r"one failed otherwise: .*\(EPERM\)")],
+    [
+        (0, "an attempt to make one succeeded"),
+        (errno.EPERM, r"one failed for another reason: .*\(EPERM\)"),
+    ],
 )
 def test_an_attempt_that_does_not_fail_for_want_of_room(reason: int, words: str) -> None:
     with pytest.raises(SetupError, match=words) as refused:

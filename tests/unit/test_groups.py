@@ -128,7 +128,7 @@ def test_the_options_for_limits_ask_for_the_same(fields: dict[str, Any]) -> None
         ({"cpuset": "3-1"}, "3-1 in a list of processors goes backwards"),
         ({"cpuset": ""}, "the list of processors is empty"),
         ({"cpuset": 3}, "3 is not a list of processors"),
-        ({"cgroup_parent": "/x"}, "a control group is only made for a limit"),
+        ({"cgroup_parent": "/x"}, "a control group is made only to enforce a limit"),
         ({"cgroup_parent": "x", "pids": 5}, "'x', doesn't start at the root"),
         ({"cgroup_parent": "/x/../..", "pids": 5}, "doesn't start at the root"),
         ({"cgroup_parent": "/x\0", "pids": 5}, "NUL"),
@@ -191,7 +191,7 @@ def test_what_version_1_can_not_do() -> None:
     ],
 )
 def test_a_group_that_is_not_to_be_seen(groups: str, mounts: str) -> None:
-    with pytest.raises(SetupError, match="is not to be seen here"):
+    with pytest.raises(SetupError, match="can't be seen here"):
         places.find(Limits(pids=5, memory="1M"), Hierarchies(groups, mounts))
 
 

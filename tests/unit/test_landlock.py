@@ -86,8 +86,8 @@ def test_words(words: list[str], value: Landlock) -> None:
         ("read=usr", "read needs an absolute path in the container, not 'usr'"),
         ("write=./none", "write needs an absolute path in the container, not './none'"),
         ("read=/a\0b", "a path for read contains a NUL"),
-        ("read,bind=80", "'read,bind' are kinds with unlike values"),
-        ("scope,read=/a", "'scope,read' are kinds with unlike values"),
+        ("read,bind=80", "'read,bind' are kinds that take different values"),
+        ("scope,read=/a", "'scope,read' are kinds that take different values"),
         ("bind=http", "'http' is not the number of a TCP port"),
         ("bind=80,", "'' is not the number of a TCP port"),
         ("connect=65536", "65536 is not the number of a TCP port, 0 to 65535"),
@@ -200,8 +200,8 @@ def test_each_version_has_what_it_brought(abi: int) -> None:
         with pytest.raises(SetupError) as refused:
             planned(value, abi, 7)
         assert refused.value.message == (
-            f"this kernel's Landlock can't restrict {kind}: it has version {abi} of the "
-            f"interface, and that takes {least}"
+            f"this kernel's Landlock can't restrict {kind}: it has version {abi} of the interface, "
+            f"and that requires version {least}"
         )
 
 
@@ -373,7 +373,7 @@ def test_a_path_that_is_not_there(calls: Calls) -> None:
                 raise SyscallError("openat", errno.ENOENT, path)
             return super().open_source(path)
 
-    with pytest.raises(SetupError, match=r"open /no, which Landlock is to leave .*\(ENOENT\)"):
+    with pytest.raises(SetupError, match=r"open /no, which Landlock leaves .*\(ENOENT\)"):
         take(Landlock(read="/no"), Bare())
     assert ("restrict_self",) not in calls.made
 

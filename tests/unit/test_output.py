@@ -23,7 +23,7 @@ from spawner.limit.relay import Relay
 
 @pytest.mark.parametrize("most", [-1, 1.5, True, "5", None])
 def test_what_is_no_number_of_bytes_is_refused(most: Any) -> None:
-    with pytest.raises(SpecError, match="the output can't be bounded by "):
+    with pytest.raises(SpecError, match="the output can't be limited to "):
         Output(most)
 
 

@@ -593,8 +593,8 @@ def test_what_can_not_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "errno", "words"),
     [
-        ("install the seccomp filter x", errno.EACCES, "a filter takes no_new_privs"),
-        ("install the seccomp filter x", errno.EINVAL, "the kernel doesn't accept it"),
+        ("install the seccomp filter x", errno.EACCES, "a filter requires no_new_privs"),
+        ("install the seccomp filter x", errno.EINVAL, "the kernel doesn't accept the filter"),
         ("the init was killed by SIGSYS before it had started the program", None, "do without"),
         ("execute the init x", errno.EPERM, "allow what an interpreter needs"),
     ],
@@ -633,7 +633,7 @@ def test_hints_where_namespaces_are_joined() -> None:
     error = SetupError("install the seccomp filter x", stage=INIT, syscall="prctl",
                        errno=errno.EACCES)  # fmt: skip
     spec = make(seccomp="x", joins=Joins(files={"net": "/x"}))
-    assert "a filter takes no_new_privs" in str(rules.why(error, spec, Fake()))
+    assert "a filter requires no_new_privs" in str(rules.why(error, spec, Fake()))
 
 
 @pytest.mark.parametrize(

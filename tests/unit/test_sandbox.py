@@ -216,7 +216,7 @@ def test_a_relative_target_is_one_of_the_working_directory(
     monkeypatch.chdir(tmp_path)
     assert mounts.bind("bind", ".", ".") == Bind(".", tmp_path)
     assert mounts.bind("bind", "./a", "./a") == Bind("./a", tmp_path / "a")
-    with pytest.raises(SpecError, match="is named without"):
+    with pytest.raises(SpecError, match=r"can't have `\.\.` in it"):
         mounts.bind("bind", "a", "./../a")
 
 

@@ -65,10 +65,15 @@ def test_the_smaller_one_stands(given: Any, found: list[Rlimit]) -> None:
 @pytest.mark.parametrize(
     ("kinds", "caller", "fields", "message"),
     [
-        ("user,pid", USER, {"cpus": 1}, "--cpus.* takes a control group"),
-        ("user,pid", USER, {"pids": 5, "cgroup_parent": "/x"}, "cgroup-parent.* takes a control"),
+        ("user,pid", USER, {"cpus": 1}, "--cpus.* requires a control group"),
+        (
+            "user,pid",
+            USER,
+            {"pids": 5, "cgroup_parent": "/x"},
+            "cgroup-parent.* requires a ",
+        ),
         ("pid", USER, {"pids": 5}, "can only be counted in a user namespace of its own"),
-        ("user,pid", ROOT, {"pids": 5}, "doesn't hold how many root has"),
+        ("user,pid", ROOT, {"pids": 5}, "doesn't bound how many processes root has"),
     ],
 )
 def test_what_can_not_be_held(
@@ -87,7 +92,7 @@ def test_a_count_for_each_of_several_users_holds_nothing(text: bytes, kept: bool
     if kept:
         singly.check_users().run(Holding(text))
         return
-    with pytest.raises(SetupError, match="counted by user, and it has several"):
+    with pytest.raises(SetupError, match="counted by user, and the container has several"):
         singly.check_users().run(Holding(text))
 
 
@@ -124,5 +129,5 @@ def test_words() -> None:
     assert eval(repr(Limits(pids=5, hold="try"))) == Limits(pids=5, hold="try")
     with pytest.raises(SpecError, match="'all' is not one of cgroup, process, try"):
         Limits(hold="all")
-    with pytest.raises(SpecError, match="no limit of the container to hold"):
+    with pytest.raises(SpecError, match="no limit of the container to enforce"):
         Limits(nice=5, hold="try")
