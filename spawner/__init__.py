@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from spawner.ids.idmap import Extent as Extent
     from spawner.ids.idmap import IdMap as IdMap
     from spawner.limit.limits import Limits as Limits
+    from spawner.mount.files import Dir as Dir
+    from spawner.mount.files import File as File
+    from spawner.mount.files import Mask as Mask
+    from spawner.mount.files import Mqueue as Mqueue
+    from spawner.mount.files import Proc as Proc
+    from spawner.mount.files import ReadOnly as ReadOnly
+    from spawner.mount.files import Symlink as Symlink
     from spawner.mount.mounts import Bind as Bind
     from spawner.mount.mounts import Dev as Dev
     from spawner.mount.mounts import Mounts as Mounts
     from spawner.mount.mounts import Overlay as Overlay
     from spawner.mount.mounts import Tmpfs as Tmpfs
-    from spawner.mount.points import Dir as Dir
-    from spawner.mount.points import File as File
-    from spawner.mount.points import Mask as Mask
-    from spawner.mount.points import Mqueue as Mqueue
-    from spawner.mount.points import Proc as Proc
-    from spawner.mount.points import ReadOnly as ReadOnly
-    from spawner.mount.points import Symlink as Symlink
     from spawner.net.network import Network as Network
     from spawner.net.network import Publish as Publish
     from spawner.rights.landlock import Landlock as Landlock
@@ -110,7 +110,7 @@ _HOMES = {
     "spawner.api.joined": ("JoinedProcess", "join"),
     "spawner.limit.limits": ("Limits",),
     "spawner.mount.mounts": ("Bind", "Dev", "Mounts", "Overlay", "Tmpfs"),
-    "spawner.mount.points": (*("Dir", "File", "Mask", "Mqueue", "Proc", "ReadOnly", "Symlink"),),
+    "spawner.mount.files": (*("Dir", "File", "Mask", "Mqueue", "Proc", "ReadOnly", "Symlink"),),
     "spawner.net.network": ("Network", "Publish"),
     "spawner.rights.landlock": ("Landlock",),
     "spawner.rights.rights": ("Rights",),

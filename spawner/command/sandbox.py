@@ -20,8 +20,8 @@ from spawner.host import interpreters, proc, programs
 from spawner.ids.idmap import Extent
 from spawner.limit.limits import Rlimit, above
 from spawner.mount.entry import ROOT, hides
+from spawner.mount.files import Mask, ReadOnly, Symlink, Text, changes
 from spawner.mount.mounts import Bind, Dev, Tmpfs
-from spawner.mount.points import Mask, ReadOnly, Symlink, Text, changes
 from spawner.rights import part
 from spawner.rights.landlock import SCOPES, Landlock
 from spawner.rights.rights import DEFAULT

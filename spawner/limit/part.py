@@ -47,9 +47,9 @@ class Bounds(Part):
     """The part that sets the limits, and enforces the time limit.
 
     `places` are those in which the control group `name` is made; there are none where no limit
-    requires one, or where the processes are limited `singly`, each by itself. `fallback` checks that
-    they can be, for the case that the group can't be had; None rules it out. `reaps` says that the
-    container has an init that reaps.
+    requires one, or where the processes are limited `singly`, each by itself. `fallback` checks
+    that they can be, for the case that the group can't be had; None rules it out. `reaps` says
+    that the container has an init that reaps.
     """
 
     def __init__(

@@ -19,9 +19,9 @@ from spawner.mount.copies import (
 )
 from spawner.mount.dev import check_device, check_open
 from spawner.mount.entry import hides
+from spawner.mount.files import Mask, ReadOnly
 from spawner.mount.flags import gone, number
 from spawner.mount.ground import Ground, mount_step
-from spawner.mount.points import Mask, ReadOnly
 from spawner.spec import Frozen
 from spawner.steps import Step
 

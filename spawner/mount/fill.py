@@ -7,8 +7,8 @@ from spawner import linux
 from spawner.errors import INIT, SetupError, SyscallError, mark
 from spawner.linux import named
 from spawner.mount.copies import clone_mounts, flagged, move_words
+from spawner.mount.files import Dir, File, Mqueue, Proc, Symlink, Text
 from spawner.mount.ground import Ground, mount_step
-from spawner.mount.points import Dir, File, Mqueue, Proc, Symlink, Text
 from spawner.steps import Step, failed
 
 TYPE_CHECKING = False

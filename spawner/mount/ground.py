@@ -16,9 +16,9 @@ from spawner.errors import INIT, SetupError, mark
 from spawner.host import paths, proc  # noqa: F401
 from spawner.mount.copies import Copy
 from spawner.mount.entry import hides
+from spawner.mount.files import File, Mask
 from spawner.mount.flags import Claim, check, number
 from spawner.mount.mounts import Bind, Overlay
-from spawner.mount.points import File, Mask
 from spawner.steps import Step
 
 TYPE_CHECKING = False

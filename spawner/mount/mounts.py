@@ -9,7 +9,7 @@ import posix
 from pyinit import cmdline
 from spawner.errors import SpecError, mark
 from spawner.mount.entry import ROOT, Entry, hides, normal, path_of, target_of
-from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink
+from spawner.mount.files import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink
 from spawner.spec import Frozen, check_text
 
 TYPE_CHECKING = False

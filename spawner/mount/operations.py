@@ -12,11 +12,11 @@ import posix
 
 from spawner import linux
 from spawner.mount.copies import clone_words, copy_mounts, flag_words, move_words
+from spawner.mount.files import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink, Text
 from spawner.mount.flags import number
 from spawner.mount.ground import Ground, mount_step
 from spawner.mount.memory import TMPFS_FLAGS, make_tmpfs, tmpfs_words
 from spawner.mount.mounts import Bind, Dev, Overlay, Tmpfs
-from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink, Text
 from spawner.spec import Frozen
 from spawner.steps import Step
 

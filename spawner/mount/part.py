@@ -5,8 +5,8 @@ from errno import ENOENT
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
 from spawner.mount import steps
+from spawner.mount.files import File, Mask
 from spawner.mount.mounts import Bind, Dev, Overlay, empty_root, overlays, root_overlay
-from spawner.mount.points import File, Mask
 from spawner.steps import MOUNTS, PLACE, Part, attempt, failed
 
 TYPE_CHECKING = False

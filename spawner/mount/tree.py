@@ -2,8 +2,8 @@
 
 from spawner.errors import SpecError, mark
 from spawner.mount import mounts
+from spawner.mount.files import Mqueue, Proc
 from spawner.mount.mounts import Bind
-from spawner.mount.points import Mqueue, Proc
 from spawner.spec import Wish, check_text
 
 TYPE_CHECKING = False

@@ -14,7 +14,7 @@ import errno
 
 from spawner.errors import INIT
 from spawner.joining.target import Joins
-from spawner.why import limits, missing, mounts, paths, policy, rights, users
+from spawner.why import kernel, limits, mounts, paths, policy, rights, users
 from spawner.why.evidence import DENIED, NO_CALL, Case, Host
 
 TYPE_CHECKING = False
@@ -71,8 +71,8 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((errno.E2BIG,), limits.too_long),
     ((errno.EACCES,), paths.shut_root),
     *_OF_WISHES,
-    ((errno.ENOENT, errno.ESRCH, *DENIED), missing.no_proc),
-    ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), missing.born_elsewhere),
+    ((errno.ENOENT, errno.ESRCH, *DENIED), kernel.no_proc),
+    ((errno.EINVAL, errno.ENOMEM, errno.ECHILD), kernel.born_elsewhere),
     ((errno.EAGAIN,), limits.few_processes),
     ((errno.EAGAIN,), limits.own_processes),
     ((errno.EAGAIN,), limits.no_process),
@@ -81,7 +81,7 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((NO_CALL, errno.EPERM), rights.init_sealed),
     ((NO_CALL,), rights.init_shut),
     ((errno.ENOSPC,), limits.no_namespace),
-    ((errno.EINVAL,), missing.no_kind),
+    ((errno.EINVAL,), kernel.no_kind),
     ((errno.EPERM,), users.no_mapping),
     ((errno.EPERM,), users.chroot),
     ((errno.EPERM,), users.only_root),
@@ -91,11 +91,11 @@ _RULES: "tuple[tuple[tuple[int, ...], Callable[[Case], str | None]], ...]" = (
     ((errno.EPERM,), mounts.fresh_proc),
     ((errno.EINVAL,), mounts.plain_root),
     ((errno.EDQUOT,), limits.no_key),
-    ((errno.ENOTSUP,), missing.no_number),
+    ((errno.ENOTSUP,), kernel.no_number),
     ((errno.ERANGE,), limits.clock),
     ((errno.EINVAL,), limits.long_name),
     ((errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ELOOP), paths.way),
-    ((errno.ENOSYS,), missing.no_call),
+    ((errno.ENOSYS,), kernel.no_call),
     (DENIED, policy.apparmor_userns),
     (DENIED, policy.apparmor),
     ((errno.EACCES,), policy.selinux),

@@ -24,9 +24,9 @@ from spawner.host.proc import Mount
 from spawner.mount import fill, flags, mounts, overlay
 from spawner.mount.dev import DEVICES
 from spawner.mount.entry import Entry
+from spawner.mount.files import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink
 from spawner.mount.ground import Ground, absolute
 from spawner.mount.mounts import Bind, Dev, Mounts, Overlay, Tmpfs, hides
-from spawner.mount.points import Dir, File, Mask, Mqueue, Proc, ReadOnly, Symlink
 from spawner.mount.root import Change, Root
 from spawner.mount.tree import Tree
 from spawner.planning import find, plan

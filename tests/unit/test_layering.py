@@ -295,7 +295,7 @@ VALUES = {"spawner.descriptors.passing", "spawner.ids.identity", "spawner.ids.id
           "spawner.ids.names",
           "spawner.joining.target", "spawner.limit.limits", "spawner.limit.output",
           "spawner.mount.entry",
-          "spawner.mount.mounts", "spawner.mount.points", "spawner.mount.tree",
+          "spawner.mount.mounts", "spawner.mount.files", "spawner.mount.tree",
           "spawner.net.network", "spawner.rights.landlock", "spawner.rights.rights"}  # fmt: skip
 """What can be wanted of a wing, and how it is spelt."""
 

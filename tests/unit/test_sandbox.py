@@ -19,8 +19,8 @@ from spawner.ids.identity import Identity
 from spawner.limit.limits import Limits
 from spawner.mount import mounts
 from spawner.mount.entry import Entry
+from spawner.mount.files import Mask, ReadOnly, Symlink, Text
 from spawner.mount.mounts import Bind, Dev, Mounts, Tmpfs
-from spawner.mount.points import Mask, ReadOnly, Symlink, Text
 from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
 from spawner.spec import Spec

@@ -1,4 +1,4 @@
-"""More that is mounted or made: file systems of the kernel's, files, links, masks.
+"""Files, directories, links and masks of a container, and the kernel's own file systems in it.
 
 Directories, files and links are made in file systems of the container's own only, such as a tmpfs.
 """

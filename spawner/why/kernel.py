@@ -1,4 +1,4 @@
-"""Explain what is missing: a /proc, a kind of namespace, a system call."""
+"""Explain what the kernel or its /proc lacks: a kind of namespace, a system call, a proc mount."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Why the kernel refused: kinds, calls and files that are missing."""
+"""Why the kernel refused: it lacks a kind of namespace, a system call or a /proc."""
 
 from __future__ import annotations
 
