@@ -29,8 +29,11 @@ LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd
 
 _DEV = {"source": "dev", "size": "64K", "nr_inodes": "64", "mode": "0755"}
 _SHM = {"source": "shm", "size": "64M", "nr_inodes": "16384", "mode": "1777"}
-_PTS = {"source": "devpts", "ptmxmode": "0666", "mode": "0620"}
-"""Options of the file systems, tmpfs(5). Each devpts has terminals of its own, pts(4)."""
+_PTS = {"source": "devpts", "ptmxmode": "0666", "mode": "0620", "max": "256"}
+"""Options of the file systems, tmpfs(5). Each devpts has terminals of its own, pts(4).
+
+`max` of them: those of all containers come out of one number, `/proc/sys/kernel/pty/max`.
+"""
 
 _DEVICE_FLAGS = linux.MS_NOSUID | linux.MS_NOEXEC
 _DEV_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC

@@ -183,3 +183,23 @@ def test_from_python() -> None:
             **options,  # type: ignore[call-overload]
         )
         assert listed.decode().split() == NAMES
+
+
+FLOOD = """
+import errno, os, resource
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1024), hard))
+found = 0
+try:
+    while found < 512:
+        os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+        found += 1
+except OSError as error:
+    print(found, errno.errorcode[error.errno])
+"""
+
+
+@each_shape
+def test_a_container_doesn_t_take_up_all_terminals(options: list[str]) -> None:
+    ended = spawn(*options, "--dev", "/dev", "--", *python(FLOOD))
+    assert (ended.status, ended.errors, ended.out.split()) == (0, "", [b"256", b"ENOSPC"])
