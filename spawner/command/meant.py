@@ -8,7 +8,9 @@ import posix
 
 from pyinit import cmdline
 from spawner.command import exec, foreign, run
+from spawner.errors import mark
 from spawner.spec import NAMESPACES
+from spawner.why.evidence import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,8 +64,10 @@ def left_out(error: "ExecError") -> str | None:
         mode = posix.stat(path).st_mode
     except (OSError, ValueError):  # nor is it there
         return None
-    first = "" if mode & 0o111 else f"`chmod +x {path}`, and "
-    return f"it is there on the host, but not in the container: {first}add --ro-bind {path} {path}"
+    place = shown(path)
+    first = "" if mode & 0o111 else f"`chmod +x {place}`, and "
+    bind = mark(f"--ro-bind {place} {place}")
+    return f"it is there on the host, but not in the container: {first}add {bind}"
 
 
 def _is_named(words: "Sequence[str]", program: "Sequence[str]") -> bool:

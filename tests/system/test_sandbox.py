@@ -392,6 +392,15 @@ def test_a_file_that_is_no_program_is_told_with_what_to_do(tmp_path: Path) -> No
     assert hint.endswith(f"`chmod +x {path}`, and add --ro-bind {path} {path}")
 
 
+def test_python_is_told_of_it_in_its_own_words(tmp_path: Path) -> None:
+    path = tmp_path / "app"
+    path.touch()
+    with pytest.raises(spawner.ExecError) as failed:
+        spawner.run([str(path)], sandbox=True)
+    bind = f'mounts=Mounts([Bind("{path}", "{path}", read_only=True)])'
+    assert str(failed.value.hint).endswith(f" and add {bind}")
+
+
 # Widening
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spawner import cli, command
 from spawner.command import foreign, meant
-from spawner.errors import INIT, ExecError
+from spawner.errors import INIT, ExecError, mark
 from spawner.spec import Spec, choose
 
 
@@ -65,7 +65,7 @@ def test_the_files_own_hint_is_kept_unless_the_option_says_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "hint"), [(0o755, "container: add --ro-bind "), (0o644, "container: `chmod +x ")]
+    ("mode", "hint"), [(0o755, "container: add "), (0o644, "container: `chmod +x ")]
 )
 def test_a_file_of_the_hosts_is_to_be_bound(tmp_path: Path, mode: int, hint: str) -> None:
     path = tmp_path / "app"
@@ -74,7 +74,7 @@ def test_a_file_of_the_hosts_is_to_be_bound(tmp_path: Path, mode: int, hint: str
     found = meant.left_out(ExecError("app", stage=INIT, errno=errno.ENOENT, path=str(path)))
     assert found is not None
     assert hint in found
-    assert found.endswith(f"--ro-bind {path} {path}")
+    assert found.endswith(f" add {mark(f'--ro-bind {path} {path}')}")
 
 
 @pytest.mark.parametrize(
