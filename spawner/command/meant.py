@@ -60,6 +60,8 @@ def left_out(error: "ExecError") -> str | None:
     path = error.path or ""
     if error.errno != errno.ENOENT or not path.startswith("/"):
         return None
+    if " is not there" in error.step:  # its interpreter isn't; the program itself is
+        return None
     try:
         mode = posix.stat(path).st_mode
     except (OSError, ValueError):  # nor is it there

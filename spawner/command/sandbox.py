@@ -144,6 +144,12 @@ def _add_namespaces(values: "dict[str, Any]") -> None:
             f"{mark('--sandbox')} is made of namespaces, and {mark('--share all')} leaves none",
             f"name those that it is to do without: {mark('--share net')}",
         )
+    if any("pid" in kinds for kinds in values.get("share", ())):
+        raise SpecError(
+            f"{mark('--sandbox')} shows a program its own processes, and {mark('--share pid')} "
+            "leaves it no /proc that does",
+            f"leave out {mark('--share pid')}",
+        )
     named |= {*values.get("as_host", ()), *(kind for kind in NAMESPACES if kind in values)}
     if not _is_apart(values.get("network")):
         named.add("net")

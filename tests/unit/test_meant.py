@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyinit import execerror, execvp
 from spawner import cli, command
 from spawner.command import foreign, meant
 from spawner.errors import INIT, ExecError, mark
@@ -83,6 +84,20 @@ def test_a_file_of_the_hosts_is_to_be_bound(tmp_path: Path, mode: int, hint: str
 )
 def test_nothing_is_to_be_bound_for_others(path: str | None, number: int) -> None:
     assert meant.left_out(ExecError("app", stage=INIT, errno=number, path=path)) is None
+
+
+@pytest.mark.parametrize("start", [b"#!/no/such", b"#!/no/such\r\n"])
+def test_a_program_whose_interpreter_is_missing_is_not_to_be_bound(
+    tmp_path: Path, start: bytes
+) -> None:
+    path = tmp_path / "app"
+    path.write_bytes(start)
+    path.chmod(0o755)
+    raw = bytes(path)
+    _, words, _ = execerror.why(raw, execvp.ExecError(errno.ENOENT, raw), None)
+    error = ExecError(words, stage=INIT, errno=errno.ENOENT, path=str(path))
+    assert "interpreter" in words
+    assert meant.left_out(error) is None
 
 
 @given(

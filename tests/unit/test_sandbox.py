@@ -118,6 +118,14 @@ def test_root_of_a_namespace_is_another_there(
     assert maps or identity.map_user == 1000
 
 
+@pytest.mark.parametrize("kinds", ["pid", "net,pid", "all"])
+@pytest.mark.parametrize("more", [[], ["--rootfs", "/"], ["--init"]])
+def test_a_sandbox_is_not_made_among_the_processes_of_the_host(kinds: str, more: list[str]) -> None:
+    with pytest.raises(SpecError, match=r"share (pid|all)") as caught:
+        specified("--share", kinds, *more)
+    assert caught.value.hint
+
+
 def test_root_without_any_other_id_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox.proc, "contents", lambda _: "0 0 1\n")
     with pytest.raises(SpecError, match="would be root of the host"):
