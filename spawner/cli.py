@@ -168,7 +168,8 @@ def _meant(spec: Spec, error: ExecError) -> str | None:
         from spawner.command import meant
 
         found = meant.hint(sys.argv[1:], spec.arguments, error.hint)
-        return found or meant.left_out(error)
+        # What a join enters is what it is: nothing can be bound there.
+        return found if found or spec.enters else meant.left_out(error)
     except OSError:  # no descriptor is left to read them, or what they need: the status stays
         return error.hint
 

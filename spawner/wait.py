@@ -101,6 +101,7 @@ class Wait:
         try:
             return self._conclude(self._loop())
         except SetupError as error:
+            self._look_at_parts()
             error.hint = error.hint or "; ".join(self._disconnections) or None
             raise
 
@@ -263,6 +264,13 @@ class Wait:
                 continue
             self._made.awaited = self._made.init = 0
             return changed
+
+    def _look_at_parts(self) -> None:
+        """Look which parts' processes have ended, of which a signal may not have told yet."""
+        for part in self._made.parts:
+            pid, changed = posix.waitpid(part.pid, posix.WNOHANG) if part.pid else (0, 0)
+            if pid:
+                self._disconnected(part.ended(changed))
 
     def _disconnected(self, how: str) -> None:
         """Report what a part was for as gone; before the exec that is left to what fails for it."""

@@ -228,4 +228,5 @@ def attached(message: str) -> str | None:
     `message` says which word it was, as that of an unknown letter does.
     """
     _, found, word = message.rpartition(" in -")
-    return TAKEN.get(f"-{word[:1]}") if found else None
+    is_value = found and not word[1:2].isalpha()  # else a letter was mistyped
+    return TAKEN.get(f"-{word[:1]}") if is_value else None

@@ -12,6 +12,7 @@ of a bind could take rights along. There such a rename fails (EXDEV), as between
 
 import posix
 import sys
+from _socket import AF_INET, SOCK_NONBLOCK, SOCK_STREAM, socket
 from errno import EACCES, EAFNOSUPPORT, EINVAL
 
 from spawner import lean
@@ -284,8 +285,6 @@ def _errno_of(opens: "Callable[[], int]") -> int:
 
 def _errno_of_port(kind: str) -> int:
     """Return the errno of an attempt to bind or connect a TCP socket, 0 where it succeeds."""
-    from _socket import AF_INET, SOCK_NONBLOCK, SOCK_STREAM, socket
-
     try:
         tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK)
     except OSError as error:

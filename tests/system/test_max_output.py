@@ -180,6 +180,6 @@ def test_the_twin_for_asyncio() -> None:
 
 
 def test_somebody_else_is_bounded_as_well() -> None:
-    require("root")
+    require("root", "other-user")
     ended = spawn("--setuid=65534", "--max-output=10", "--", *python("print('x' * 100)"))
     assert (ended.status, ended.out) == (137, b"x" * 10)

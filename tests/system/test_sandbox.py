@@ -185,7 +185,8 @@ def test_a_hostile_program_reaches_nothing(tries: dict[str, Any]) -> None:
     # Files of the caller's and of the system's that hold secrets
     assert {tries[name] for name in ("secret", "shadow", "keys")} == {"ENOENT"}
     assert {*tries["home"]} <= {"ENOENT", "EISDIR"}  # below some directory is the interpreter
-    assert tries["root of 1"] == "ENOENT"
+    above = Path(os.path.realpath(sys.executable)).parts
+    assert tries["root of 1"] in ("ENOENT", [*above[2:3]])  # the interpreter may be there
     # Other processes, their environments, and its own
     assert tries["host"] == "ESRCH"
     assert tries["pids"] <= 2
