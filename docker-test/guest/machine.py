@@ -285,7 +285,9 @@ def delegated() -> tuple[bool, str]:
 def crowded() -> tuple[bool, str]:
     """Whose zombies take up the limit on processes is told."""
     (CGROUP / "cgroup.subtree_control").write_text("+pids")
-    fork = "while True:\n try:\n  if not os.fork(): os._exit(0)\n except OSError: break"
+    # Each is a zombie before the next is forked, and stays one.
+    wait = "os.waitid(os.P_PID, os.fork() or os._exit(0), os.WEXITED | os.WNOWAIT)"
+    fork = f"while True:\n try: {wait}\n except OSError: break"
     code = f"import os, sys\n{fork}\nprint('full', flush=True); sys.stdin.read(); sys.exit(3)"
     command = ("pyspawn", "--init", "--pids-limit=20", "--", "python3", "-c", code)
     pipe = subprocess.PIPE
