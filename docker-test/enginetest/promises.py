@@ -42,6 +42,8 @@ class Promise:
     broken_without: bool = False
     inits: frozenset[Init] = frozenset(Init)
     """For whom as PID 1 the question makes sense."""
+    of_engines: bool = False
+    """Whether it is about the engines' containers alone, and the booted kernel has none."""
 
 
 def order(init: Init, *mode: str) -> Order:
@@ -292,6 +294,7 @@ PROMISES = (
         "--sandbox in a container works, or says what to change",
         sandbox,
         inits=IN_THE_IMAGE,
+        of_engines=True,
     ),
     _image("copied", "image: copied, without pip"),
     _image("as-tini", "image: as tini, by link"),

@@ -65,6 +65,11 @@ def test_a_report_is_good_only_where_all_of_it_is() -> None:
         return report.kept([column(), one], skips_allowed=False)
 
     assert kept(column())
+    without = dataclasses.replace(column(), found={
+        key: found for key, found in column().found.items() if key != "sandbox"
+    })  # fmt: skip
+    assert kept(dataclasses.replace(without, name="kernel"))
+    assert not kept(without)
     assert not kept(column(storm=NOT))
     assert not kept(dataclasses.replace(column(), failure="broke off"))
     assert not kept(dataclasses.replace(column(), extras={"memory": NOT}))
