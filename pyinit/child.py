@@ -115,7 +115,8 @@ class Workload:
         self._may_be_coerced = b"LC_CTYPE" in posix.environ
         if self._may_be_coerced:
             from pyinit import coercion  # noqa: F401  before the fork
-        if self.program and b"/" not in self.program[0]:
+        # By a slice, see "Memory" in docs/start-up.md.
+        if self.program and self.program[0][:1] != b"/":
             from pyinit import execvp  # noqa: F401  before the fork
         # They are for us, not for the workload.
         self._private = [fd for fd in (asked.events, handover.notice) if fd is not None and fd > 2]
