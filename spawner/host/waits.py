@@ -50,4 +50,4 @@ def _call(pid: int, thread: int) -> list[bytes]:
     """Return the words of a thread's rt_sigtimedwait(2), its number first; none of another call."""
     numbers = _SIGTIMEDWAIT.get(posix.uname().machine, ())
     words = proc.read(f"/proc/{pid}/task/{thread}/syscall").split()
-    return words if words[0] in numbers else []
+    return words if words and words[0] in numbers else []

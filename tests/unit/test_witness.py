@@ -46,3 +46,11 @@ def test_a_program_that_neither_waits_nor_blocks_is_spared(monkeypatch: pytest.M
 
     monkeypatch.setattr(proc, "read", read)
     assert witness.is_spared(os.getpid(), signal.SIGQUIT)
+
+
+def test_a_thread_of_which_nothing_is_told_waits_for_no_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proc, "read", lambda path: b"")
+    assert not waits.awaits_signals(os.getpid())
+    assert waits.awaited(os.getpid(), os.getpid()) == 0
