@@ -49,7 +49,7 @@ from spawner.spec import KINDS, LONGEST_POLL
 from spawner.steps import attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import NoReturn, TypeVar
 
@@ -195,10 +195,10 @@ def _converse(
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return function(*args, **kwargs)
 
-        def begin() -> ties.Pidfd:
+        def conversation() -> bytes | None:
             guest.fork(writer.fileno(), newser.fileno(), dumper.fileno(), unblocked)
-            pidfd: ties.Pidfd = end(ties.Pidfd(guest.pid))  # ours, also where its return is cut off
-            return pidfd
+            pidfd: ties.Pidfd = end(ties.Pidfd(guest.pid))
+            return _listen(reader.fileno(), guest, pidfd, deadline, mask)
 
         def stack() -> TracebackType | None:
             return laststack.rebuilt(
@@ -207,8 +207,7 @@ def _converse(
 
         try:
             # The guest stays undisturbed, too: it has a child to reap.
-            pidfd = ties.undisturbed(begin)
-            told = _listen(reader.fileno(), guest, pidfd, deadline)
+            told = ties.undisturbed(conversation)
             if told is None:
                 guest.ask()
             guest.see_off()
@@ -259,8 +258,9 @@ class _Guest:
             if self.pid == 0:
                 _be_guest(pidfd, new, place, ends, function)
 
-    def hear(self) -> None:
-        """Read what the guest has reported."""
+    def hear(self) -> bool:
+        """Read what the guest has reported; return whether it has paused the clock by that."""
+        has_paused = False
         *lines, self._partial = (self._partial + _available(self.news)).split(b"\n")
         for line in lines:
             if line.isdigit():
@@ -268,7 +268,9 @@ class _Guest:
             elif self.paused != (line == _PAUSED):
                 self.paused = not self.paused
                 if self.paused:
+                    has_paused = True
                     self._on_pause()
+        return has_paused
 
     def ask(self) -> None:
         """Have the guest's hanging child dump its stack and end; wait a while for that.
@@ -341,8 +343,14 @@ def _available(descriptor: int) -> bytes:
     return bytes(found)
 
 
-def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | None) -> bytes | None:
-    """Return all that the guest sends until it ends; None once the deadline has passed."""
+def _listen(
+    reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | None, mask: Iterable[int]
+) -> bytes | None:
+    """Return all that the guest sends until it ends; None once the deadline has passed.
+
+    All signals are blocked, and those that aren't in `mask` come only while it waits: what has been
+    read isn't lost by an interrupt, and whose interrupt it is has been read by then.
+    """
     told = bytearray()
     poller = select.poll()
     for source in (reader, guest.news, pidfd.descriptor):
@@ -351,7 +359,7 @@ def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | Non
     ended = pidfd.descriptor is None
     while True:
         told += _available(reader)
-        guest.hear()
+        has_paused = guest.hear()
         if ended:
             return bytes(told)
         begun, paused = time.monotonic(), guest.paused
@@ -359,18 +367,28 @@ def _listen(reader: int, guest: _Guest, pidfd: ties.Pidfd, deadline: float | Non
         part = None if left is None else min(left, LONGEST_POLL)
         ready: list[tuple[int, int]] = []
         try:
-            ready = poller.poll(None if part is None else part * 1000)
+            ready = _poll(poller, part, mask)
         except KeyboardInterrupt:
-            if not paused:
-                guest.hear()
-            if not (paused or guest.paused):  # else it's for the debugger, which has got it too
+            # Where a debugger has begun by now it has got it too, though it may be over already.
+            if not (paused or has_paused or guest.hear()):
                 raise
+            paused = True
         if paused:
             if deadline is not None:
                 deadline += time.monotonic() - begun
         elif not ready and part == left:
             return None
         ended = any(descriptor == pidfd.descriptor for descriptor, _ in ready)
+
+
+def _poll(poller: select.poll, seconds: float | None, mask: Iterable[int]) -> list[tuple[int, int]]:
+    """Poll with another signal mask, as ppoll(2) does; an interrupt is raised from here."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return poller.poll(None if seconds is None else seconds * 1000)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _be_guest(

@@ -150,6 +150,14 @@ class Terminal:
         """Type on the keyboard: b"\\x03" is ^C."""
         os.write(self.master, text)
 
+    def until(self, words: bytes) -> bytes:
+        """Read what is written on it, up to and with the `words` at least; return it."""
+        text = bytearray()
+        while words not in text:
+            assert children.wait_readable(self.master)
+            text += os.read(self.master, 4096)
+        return bytes(text)
+
     def echoes(self, word: str) -> None:
         """Type a line, and check that what reads the terminal writes it there, as cat(1) does."""
         self.type(word.encode() + b"\n")

@@ -668,35 +668,29 @@ def test_breaks():
 """
 
 
+def debugging(path: Path) -> list[str]:
+    """Return the argv of a pytest that debugs the failures in a file."""
+    plugin = ["-p", "spawner.pytest_plugin"]
+    return [sys.executable, "-m", "pytest", *plugin, "--pdb", "--color=no", str(path)]
+
+
+def interrupt_debugger(terminal: Terminal, pid: int) -> None:
+    """Type ^C at the prompt of the debugger that pytest, which is `pid`, has somewhere below it."""
+    for child in children.below(pid):  # who isn't asleep yet may miss it
+        children.wait_state(child, "S")
+    terminal.type(INTERRUPT)
+    assert b"KeyboardInterrupt" in terminal.until(b"(Pdb) ")
+
+
 def test_a_debugger_is_in_the_isolated_process(pytester: pytest.Pytester) -> None:
     """With the variables of the test; ^C is for its prompt, and time stands still."""
     path = pytester.makepyfile(DEBUGGED)
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "spawner.pytest_plugin",
-        "--pdb",
-        "--color=no",
-        str(path),
-    ]
-    with Terminal() as terminal, terminal.lead(argv) as running:
-
-        def until(words: bytes) -> bytes:
-            text = bytearray()
-            while words not in text:
-                assert children.wait_readable(terminal.master)
-                text += os.read(terminal.master, 4096)
-            return bytes(text)
-
+    with Terminal() as terminal, terminal.lead(debugging(path)) as running:
+        until = terminal.until
         assert b'assert value == "answer"' in until(b"(Pdb) ")
         terminal.type(b"value\n")
         assert b"42" in until(b"(Pdb) ")
-        for pid in children.below(running.pid):  # who isn't asleep yet may miss it
-            children.wait_state(pid, "S")
-        terminal.type(INTERRUPT)
-        assert b"KeyboardInterrupt" in until(b"(Pdb) ")
+        interrupt_debugger(terminal, running.pid)
         terminal.type(b"__import__('os').getpid() in (2, 3)\n")
         assert b"True" in until(b"(Pdb) ")
         terminal.type(b"continue\n")
@@ -707,6 +701,41 @@ def test_a_debugger_is_in_the_isolated_process(pytester: pytest.Pytester) -> Non
         end = until(b" in ")
         assert b"entering PDB" not in end
         assert b"1 failed, 1 passed, 1 xfailed" in end
+        running.wait()
+
+
+STOPPED = """
+import pytest
+
+@pytest.mark.isolated
+def test_fails():
+    with open("gate") as gate:
+        assert gate.read() == ""
+    raise ValueError
+"""
+
+
+def test_an_interrupt_of_a_debugger_that_is_over_when_pytest_sees_it(
+    pytester: pytest.Pytester,
+) -> None:
+    """A pytest that had no processor in between reads of the debugger's begin and end at once."""
+    path = pytester.makepyfile(STOPPED)
+    gate = pytester.path / "gate"
+    os.mkfifo(gate)
+    with Terminal() as terminal, terminal.lead(debugging(path)) as running:
+        with open(gate, "w"):  # the function has opened it, so pytest is on its way to its poll
+            children.wait_state(running.pid, "S")
+            os.kill(running.pid, signal.SIGSTOP)
+            children.wait_state(running.pid, "T")
+        terminal.until(b"(Pdb) ")
+        interrupt_debugger(terminal, running.pid)
+        terminal.type(b"continue\n")
+        terminal.until(b"PDB continue")
+        children.wait_until(lambda: bool(children.zombies(running.pid)), "the end of the call")
+        os.kill(running.pid, signal.SIGCONT)
+        end = terminal.until(b" in ")
+        assert b"entering PDB" not in end
+        assert b"1 failed" in end
         running.wait()
 
 
