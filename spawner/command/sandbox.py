@@ -21,7 +21,7 @@ from spawner.ids.idmap import Extent
 from spawner.limit.limits import Rlimit, above
 from spawner.mount.entry import ROOT, hides
 from spawner.mount.files import Mask, ReadOnly, Symlink, Text, changes
-from spawner.mount.mounts import Bind, Dev, Tmpfs
+from spawner.mount.mounts import Bind, Dev, Found, Tmpfs
 from spawner.rights import part
 from spawner.rights.landlock import SCOPES, Landlock
 from spawner.rights.rights import DEFAULT
@@ -228,9 +228,11 @@ def _mounts(values: "Mapping[str, Any]", program: list[str], names: "list[Entry]
     places = {each.target for each in made}
     found += (_seen(f"/etc/{name}") for name in etc if f"/etc/{name}" not in places)
     found += made
-    for path in _needed(values, program):
-        store = next((each for each in interpreters.STORES if hides(each, path)), path)
-        if _seen(store) not in found:
+    for path, place in _needed(values, program).items():
+        store = next((each for each in interpreters.STORES if hides(each, path)), None)
+        if store is None:
+            found.append(Found(path, place) if place else _seen(path))
+        elif _seen(store) not in found:
             found.append(_seen(store))
     return sorted(found, key=lambda each: each.target.split("/") if each.target != ROOT else [])
 
@@ -255,22 +257,25 @@ def _seen(path: str) -> Bind:
     return Bind(path, path, read_only=True, missing_ok=True)
 
 
-def _needed(values: "Mapping[str, Any]", program: list[str]) -> list[str]:
-    """Return the paths that the program, its interpreter and pyinit need."""
+def _needed(values: "Mapping[str, Any]", program: list[str]) -> dict[str, str]:
+    """Return the paths that the program, its interpreter and pyinit need, and where they lead.
+
+    The latter as `interpreters.needs` has seen it, "" for what is ours.
+    """
     search_path = posix.environ.get(b"PATH")
     init = values.get("init")
     asked: list[str | None] = [lean.interpreter(), _file(program[0], search_path)]
     if isinstance(init, str):
         asked.append(_file(init, search_path))
-    found = [f"{lean.HERE}/pyinit"] if init is True else []
+    found = {f"{lean.HERE}/pyinit": ""} if init is True else {}
     for path in asked:
-        found += interpreters.needs(path, search_path) if path is not None else []
+        found |= interpreters.needs(path, search_path) if path is not None else {}
     there = {*_TOPS, *(f"/etc/{name}" for name in ETC), *found}
-    return [
-        path
-        for path in sorted(set(found), key=len)
+    return {
+        path: found[path]
+        for path in sorted(found, key=len)
         if not interpreters.covered(path, there - {path})
-    ]
+    }
 
 
 def _file(program: str, search_path: bytes | None) -> str | None:

@@ -6,7 +6,8 @@ directories on that way are found; they are to be seen under the same names in a
 
 The program may be hostile, and with it its first line, the links beside it and its pyvenv.cfg. So
 they lead to programs alone, which have the mode bits of one, and to what lies, without a link, in
-the directory of a Python: not to somebody's home or keys.
+the directory of a Python: not to somebody's home or keys. Where each path leads is told with it,
+since it may lead elsewhere a moment later.
 """
 
 import posix
@@ -40,19 +41,20 @@ _LONGEST = 4096
 """The most bytes that are read of a file: more than the kernel reads of a script's first line."""
 
 
-def needs(program: str, search_path: bytes | None) -> list[str]:
+def needs(program: str, search_path: bytes | None) -> dict[str, str]:
     """Return the files and directories, outside of SYSTEM, that a program needs.
 
+    Each of them by its path, with the path without links that it led to when it was looked at.
     `program` is an absolute path; one that isn't there needs nothing. Scripts that name their
     interpreter by env(1) get that of `search_path`.
     """
-    found: list[str] = []
+    found: dict[str, str] = {}
     left = [program]
     for path in left:  # it grows meanwhile
         if len(left) > MOST_LINKS:
             break
-        below = [each for each in _of(path) if not covered(each, (*SYSTEM, *found))]
-        found += below
+        below = [each for each in _of(path) if not covered(each[0], (*SYSTEM, *found))]
+        found.update(below)
         left += [each for each in _next(path, search_path) if each not in left]
     return found
 
@@ -62,39 +64,42 @@ def covered(path: str, directories: "Iterable[str]") -> bool:
     return any(path == each or path.startswith(each.rstrip("/") + "/") for each in directories)
 
 
-def _of(path: str) -> "Iterator[str]":
-    """Yield what belongs to a program: itself, and its Python's library."""
-    if not _is_program(path):
+def _of(path: str) -> "Iterator[tuple[str, str]]":
+    """Yield what belongs to a program, itself and its Python's library, and where each leads."""
+    program = _program(path)
+    if program is None:
         return
     directory, _, _ = path.rpartition("/")
     prefix, _, last = directory.rpartition("/")
-    if last == "shims" and _is_program(f"{prefix}/libexec/pyenv"):
-        yield from (f"{prefix}/{name}" for name in _PYENVS if _lies_in(prefix, name))
+    if last == "shims" and _program(f"{prefix}/libexec/pyenv") is not None:
+        yield from _within(prefix, _PYENVS)
         return
     if last == "bin" and _is_own(prefix):
-        yield from (f"{prefix}/{name}" for name in _OWN if _lies_in(prefix, name))
+        yield from _within(prefix, _OWN)
         return
-    yield path
+    yield path, program
     if last == "bin":
         for library in ("lib", "lib64"):
-            names = (f"{library}/{name}" for name in _names(f"{prefix}/{library}")
-                     if _is_pythons(name))  # fmt: skip
-            yield from (f"{prefix}/{name}" for name in names if _lies_in(prefix, name))
+            names = filter(_is_pythons, _names(f"{prefix}/{library}"))
+            yield from _within(prefix, (f"{library}/{name}" for name in names))
 
 
-def _is_program(path: str) -> bool:
-    """Tell whether a path leads to a regular file that somebody may execute."""
-    try:
-        mode = posix.stat(path).st_mode
-    except (OSError, ValueError):
-        return False
-    return mode & FORMAT == REGULAR and mode & _EXECUTABLE != 0
+def _program(path: str) -> str | None:
+    """Return where a path leads, without links, if that's a regular file that may be executed."""
+    found = _opened(path)
+    if found is None:
+        return None
+    mode, place = found
+    return place if mode & FORMAT == REGULAR and mode & _EXECUTABLE else None
 
 
-def _lies_in(prefix: str, name: str) -> bool:
-    """Tell whether a name leads to a file or directory below `prefix`."""
-    found, above = real(f"{prefix}/{name}"), real(prefix)
-    return found is not None and above is not None and found.startswith(f"{above}/")
+def _within(prefix: str, names: "Iterable[str]") -> "Iterator[tuple[str, str]]":
+    """Yield the paths of those names that lead to what lies below `prefix`, and where to."""
+    above = real(prefix)
+    for name in names if above is not None else ():
+        found = real(f"{prefix}/{name}")
+        if found is not None and found.startswith(f"{above}/"):
+            yield f"{prefix}/{name}", found
 
 
 def _is_own(prefix: str) -> bool:
@@ -185,12 +190,18 @@ def direct(path: str) -> str:
 
 def real(path: str) -> str | None:
     """Return a path without links, None where it leads to nothing or that can't be told."""
+    found = _opened(path)
+    return None if found is None else found[1]
+
+
+def _opened(path: str) -> tuple[int, str] | None:
+    """Return the mode of what a path leads to, and its path without links; None as `real` does."""
     try:
         descriptor = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
     except (OSError, ValueError):
         return None
     try:
-        return posix.readlink(f"/proc/self/fd/{descriptor}")
+        return posix.fstat(descriptor).st_mode, posix.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
         return None
     finally:

@@ -49,6 +49,7 @@ class Bind(Entry):
     read_only: bool
     devices: bool
     missing_ok: bool
+    leads_to = ""  # for `Found`
 
     def __init__(
         self,
@@ -94,6 +95,25 @@ class Bind(Entry):
     def words(self) -> tuple[str, ...]:
         """The values of the option."""
         return self.source, self.target
+
+
+class Found(Bind):
+    """A bind, read-only and at the same place, of what was found on the host and named by nobody.
+
+    Its source has to lead where it did when it was looked at, `leads_to`, a path without links: who
+    may write to a directory on the way may have put a link there since.
+    """
+
+    source: str
+    target: str
+    read_only: bool
+    devices: bool
+    missing_ok: bool
+    leads_to: str
+
+    def __init__(self, source: "Path", leads_to: str) -> None:
+        super().__init__(source, source, read_only=True, missing_ok=True)
+        self._set(leads_to=leads_to)
 
 
 class Tmpfs(Entry):

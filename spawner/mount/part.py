@@ -4,6 +4,7 @@ import posix
 from errno import ENOENT
 
 from spawner.errors import LAUNCHER, SetupError, SyscallError, mark
+from spawner.linux import named
 from spawner.mount import steps
 from spawner.mount.files import File, Mask
 from spawner.mount.mounts import Bind, Dev, Overlay, empty_root, overlays, root_overlay
@@ -185,6 +186,8 @@ class Mounts(Part):
                 return
             raise _refused(bind, error) from None
         self._held.append(held)
+        if bind.leads_to:
+            _check_place(bind, held)
         self._sources.append(Source(bind, held))
 
     def let_go(self) -> None:
@@ -226,6 +229,23 @@ def check_source(file: File) -> None:
             stage=LAUNCHER,
             hint=f"open it when you start pyspawn, as with `{file.source}<FILE` in a shell",
         ) from None
+
+
+def _check_place(bind: Bind, held: int) -> None:
+    """Raise SetupError for an open source that isn't where it has to lead."""
+    place = attempt(
+        LAUNCHER,
+        f"tell where {bind.source} leads",
+        lambda: named("readlink", posix.readlink, f"/proc/self/fd/{held}"),
+    )
+    if place != bind.leads_to:
+        raise SetupError(
+            f"{bind.source} led to {bind.leads_to} when it was looked at, and leads to {place} now",
+            stage=LAUNCHER,
+            path=bind.source,
+            hint="start it again once nobody changes that path; if nobody should have, see who may "
+            "write to the directories on it",
+        )
 
 
 def _refused(bind: Bind, error: SyscallError) -> SetupError:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyinit import cmdline
+from spawner.caller import Caller
 from spawner.command import run, sandbox
 from spawner.descriptors import part, passing
 from spawner.errors import SetupError, SpecError
 from spawner.host import interpreters
 from spawner.ids.identity import Identity
 from spawner.limit.limits import Limits
+from spawner.linux import Kernel
 from spawner.mount import mounts
+from spawner.mount import part as mount_part
 from spawner.mount.entry import Entry
 from spawner.mount.files import Mask, ReadOnly, Symlink, Text
-from spawner.mount.mounts import Bind, Dev, Mounts, Tmpfs
+from spawner.mount.mounts import Bind, Dev, Found, Mounts, Tmpfs
 from spawner.mount.tree import Tree
 from spawner.rights.rights import Rights
 from spawner.spec import Spec
@@ -88,6 +91,39 @@ def test_the_hosts_names_are_there_where_the_ids_are_chosen_or_the_network_is_sh
     found = entries("--map-root-user", "--tmpfs", "/tmp:size=1M")
     assert Bind("/etc/passwd", "/etc/passwd", read_only=True, missing_ok=True) in found
     assert found[-5:] == [ReadOnly("/proc/sys"), *map(Mask, sandbox.GUARDED)]
+
+
+def test_what_the_program_needs_has_to_lead_where_it_did(tmp_path: Path) -> None:
+    made(tmp_path, "there/tool")
+    link = tmp_path / "tool"
+    link.symlink_to("there/tool")
+    search_path = sandbox.posix.environ[b"PATH"]
+    found = sandbox._needed({"init": True}, [str(link)])
+    assert {path: place for path, place in found.items() if path.startswith(str(tmp_path))} == {
+        str(link): str(tmp_path / "there/tool"),
+        str(tmp_path / "there/tool"): str(tmp_path / "there/tool"),
+    }
+    assert interpreters.needs(str(link), search_path).items() <= found.items()
+    preset = sandbox._mounts({"init": True, "unshare": []}, [str(link)], [])
+    assert Found(str(link), str(tmp_path / "there/tool")) in preset
+
+
+def test_what_was_found_is_opened_where_it_led(tmp_path: Path) -> None:
+    """Who may write beside an interpreter may swap a link after it was looked at."""
+    made(tmp_path, "there/tool", "secret")
+    link = tmp_path / "tool"
+    spec, nobody = specified(), None
+    tree = Tree(entries=(Found(str(link), str(tmp_path / "there/tool")),))
+    for place in ("there/tool", "secret", "there", None):
+        link.unlink(missing_ok=True)
+        if place is not None:
+            link.symlink_to(place)
+        if place in ("secret", "there"):
+            with pytest.raises(SetupError, match=f" leads to {tmp_path / place} now") as caught:
+                mount_part.find(tree, Kernel(), spec, cast("Caller", nobody))
+            assert str(caught.value.hint).startswith("start it again once nobody changes")
+        else:
+            mount_part.find(tree, Kernel(), spec, cast("Caller", nobody)).let_go()
 
 
 def test_root_is_nobody_outside() -> None:
@@ -296,8 +332,8 @@ def needs(program: Path, search_path: Any = None) -> set[str]:
 
 
 def test_a_program_of_the_systems_needs_no_more() -> None:
-    assert interpreters.needs("/usr/bin/env", None) == []
-    assert interpreters.needs("/nonexistent", None) == []
+    assert interpreters.needs("/usr/bin/env", None) == {}
+    assert interpreters.needs("/nonexistent", None) == {}
 
 
 def test_a_virtual_environment_leads_to_its_base(tmp_path: Path) -> None:
