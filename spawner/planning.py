@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
 
 def is_staged(spec: "Spec") -> bool:
-    """Tell whether a stage forks the init, as for a user namespace or to become the keeper.
+    """Tell whether a stage forks the init, as which it does in three cases.
 
-    And where namespaces are joined, which the launcher itself may not enter.
+    With a new user namespace; without a new PID namespace, where it stays as the keeper; and where
+    namespaces are joined, since the launcher itself may not enter them.
     """
     wanted = spec.namespaces.wanted
     return "user" in wanted or "pid" not in wanted or bool(spec.enters)

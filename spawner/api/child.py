@@ -117,7 +117,7 @@ _CONTINUED = 5
 
 
 class _Launcher(Forked):
-    """A launcher that is known to its container before the fork, in case of an interrupt."""
+    """A launcher that its container knows before the fork: an interrupt can't lose track of it."""
 
     def __init__(self, container: Container, argv: Sequence[str], **options: Any) -> None:
         container._launcher = self

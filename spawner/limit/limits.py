@@ -435,7 +435,9 @@ def _check_time(seconds: float | None) -> None:
     number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not number or not SHORTEST <= seconds < float("inf"):
         shown = f"{seconds:g}" if number else repr(seconds)
-        raise SpecError(f"the time limit can't be {shown}: it is a number of seconds above 0")
+        raise SpecError(
+            f"the time limit can't be {shown}: it must be a finite number of seconds above 0"
+        )
 
 
 def wish(values: "Mapping[str, Any]", choice: "Choice") -> Limits:

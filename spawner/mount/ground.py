@@ -224,7 +224,7 @@ def _check_proc(entry: "Entry", point: str, leads: str) -> None:
             f"{entry}{leads} would cover what /proc shows of a process",
             stage=INIT,
             path=entry.target,
-            hint="pyspawn checks there what it has done: name another place",
+            hint="pyspawn checks its own work by what /proc shows there: choose another target",
         )
     if not hides("/proc", entry.target):
         raise SetupError(

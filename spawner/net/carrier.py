@@ -289,8 +289,8 @@ def _check_tun(kind: str) -> None:
             stage=LAUNCHER,
             path=TUN,
             hint=f"as root, `modprobe tun`, then `chmod 666 {TUN}`, or, if there is no such file, "
-            f"`mkdir -p /dev/net && mknod -m 666 {TUN} c 10 200`; in a container, add `--device "
-            f"{TUN}`",
+            f"`mkdir -p /dev/net && mknod -m 666 {TUN} c 10 200`; if pyspawn itself runs in a "
+            f"container, start that one with `--device {TUN}`",
         ) from None
 
 

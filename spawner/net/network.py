@@ -239,7 +239,9 @@ class Network(Wish):
         if self.gateway is None:
             return
         if own is None:
-            raise SpecError("a gateway can't be reached without an address", f"add one, {_VETH}")
+            raise SpecError(
+                "a gateway needs an address of the container's own, too", f"add one, {_VETH}"
+            )
         from ipaddress import ip_address
 
         try:

@@ -62,7 +62,9 @@ def _content(name: str, descriptor: int) -> bytes:
     try:
         if posix.fstat(descriptor).st_mode & 0o170000 != 0o100000:  # S_IFMT, S_IFREG, inode(7)
             raise SetupError(
-                f"the seccomp filter {name} is not a regular file", stage=LAUNCHER, hint=_HINT
+                f"the seccomp filter {name} is not a regular file",
+                stage=LAUNCHER,
+                hint="save the filter to a file first: pipes and devices aren't accepted",
             )
         while block := posix.pread(descriptor, _MOST + 1 - len(found), len(found)):
             found += block

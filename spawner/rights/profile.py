@@ -16,7 +16,7 @@ process.
 import errno
 import posix
 
-from spawner.errors import LAUNCHER, SetupError
+from spawner.errors import LAUNCHER, SetupError, mark
 from spawner.rights import bpf, syscalls
 from spawner.spec import ALL
 
@@ -179,7 +179,8 @@ def program(
         raise SetupError(
             f"the default seccomp profile is for {known}, and this machine is {machine}",
             stage=LAUNCHER,
-            hint="compile a filter with libseccomp, seccomp_export_bpf(3), and name its file",
+            hint="compile your own filter with libseccomp, seccomp_export_bpf(3), and give its "
+            f"file to {mark('--seccomp')}",
         )
     return bpf.assembled(judge(machine, opened(added, dropped)))
 

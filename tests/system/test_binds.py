@@ -522,7 +522,9 @@ def test_what_the_init_needs_of_proc_is_not_covered(room: Room, options: list[st
         source = room.file if target.count("/") > 2 else room.source
         message, hint = refused(sh("echo ran", *options, "--bind", str(source), target))
         assert message.endswith("would cover what /proc shows of a process")
-        assert hint == "pyspawn checks there what it has done: name another place"
+        assert (
+            hint == "pyspawn checks its own work by what /proc shows there: choose another target"
+        )
     (room.place / "link").symlink_to("/proc/sys/user/max_user_namespaces")
     message, hint = refused(
         sh("echo ran", *options, "--bind", str(room.file), f"{room.place}/link")

@@ -124,7 +124,7 @@ def test_what_is_no_limit(word: str, message: str) -> None:
         ({"nice": -21}, "the nice value can't be -21"),
         ({"nice": "5"}, "the nice value can't be '5'"),
         ({"nice": True}, "the nice value can't be True"),
-        ({"time": 0}, "the time limit can't be 0: it is a number of seconds above 0"),
+        ({"time": 0}, "the time limit can't be 0: it must be a finite number of seconds above 0"),
         ({"time": -1.5}, "the time limit can't be -1.5"),
         ({"time": float("nan")}, "the time limit can't be nan"),
         ({"time": float("inf")}, "the time limit can't be inf"),
