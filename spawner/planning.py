@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def is_staged(spec: "Spec") -> bool:
-    """Tell whether a stage forks the init, as which it does in three cases.
+    """Tell whether a stage forks the init, which it does in three cases.
 
     With a new user namespace; without a new PID namespace, where it stays as the keeper; and where
     namespaces are joined, since the launcher itself may not enter them.
